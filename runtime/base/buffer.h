@@ -1,0 +1,45 @@
+/*
+ * Buffers. `struct md_buffer` is a growable byte string with a byte cap, for building messages: appends
+ * that would exceed the cap or run out of memory set `failed` and are dropped, so that callers check once at the end.
+ * `struct md_blob` is an immutable, reference-counted result of building (a response body built once, sent many times).
+ */
+#ifndef MD_BASE_BUFFER_H
+#define MD_BASE_BUFFER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/status.h"
+
+struct md_buffer {
+    char *data; /* NUL-terminated after every append, when not NULL */
+    size_t length;
+    size_t capacity;
+    size_t bytes_max; /* 0: no cap */
+    bool failed;
+};
+
+void md_buffer_init(struct md_buffer *buffer, size_t bytes_max);
+void md_buffer_fini(struct md_buffer *buffer);
+void md_buffer_clear(struct md_buffer *buffer); /* keeps the memory */
+bool md_buffer_reserve(struct md_buffer *buffer, size_t extra);
+void md_buffer_append(struct md_buffer *buffer, const void *data, size_t length);
+void md_buffer_text(struct md_buffer *buffer, const char *text);
+void md_buffer_printf(struct md_buffer *buffer, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+enum md_status md_buffer_check(const struct md_buffer *buffer, struct md_error *err);
+
+struct md_blob {
+    _Atomic int refs;
+    size_t length;
+    char data[]; /* length bytes, then a NUL */
+};
+
+/* Moves the bytes of `buffer` into a new blob (refs = 1) and empties the buffer. NULL when out of memory. */
+struct md_blob *md_blob_from_buffer(struct md_buffer *buffer);
+struct md_blob *md_blob_new(const void *data, size_t length);
+struct md_blob *md_blob_ref(struct md_blob *blob);
+void md_blob_unref(struct md_blob *blob);
+
+#endif

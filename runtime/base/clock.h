@@ -1,0 +1,48 @@
+/*
+ * Clock: the only source of time below cli/. Wall time is UTC milliseconds since 1970; monotonic time
+ * is nanoseconds from an arbitrary origin, for durations and deadlines. Tests, simulation and rehearsal pass a manual clock.
+ */
+#ifndef MD_BASE_CLOCK_H
+#define MD_BASE_CLOCK_H
+
+#include <stdint.h>
+
+struct md_clock {
+    int64_t (*wall_ms)(struct md_clock *clock);
+    int64_t (*monotonic_ns)(struct md_clock *clock);
+};
+
+/* The operating system's clock: a constant object, made available to cli/ and tests only. */
+struct md_clock *md_clock_system(void);
+
+/* A clock that stands still until told: for tests and rehearsal. Setting it is safe from any thread. */
+struct md_clock_manual {
+    struct md_clock base;
+    _Atomic int64_t now_ms;
+};
+void md_clock_manual_init(struct md_clock_manual *clock, int64_t now_ms);
+void md_clock_manual_set(struct md_clock_manual *clock, int64_t now_ms);
+
+static inline int64_t md_now_ms(struct md_clock *clock)
+{
+    return clock->wall_ms(clock);
+}
+static inline int64_t md_monotonic_ns(struct md_clock *clock)
+{
+    return clock->monotonic_ns(clock);
+}
+
+/*
+ * Civil time without the OS: proleptic Gregorian, UTC (Howard Hinnant's days-from-civil arithmetic, chrono-
+ * compatible low-level date algorithms).
+ */
+struct md_civil {
+    int year, month, day;      /* month 1-12, day 1-31 */
+    int hour, minute, second;  /* 0-23, 0-59, 0-59 */
+    int millisecond;           /* 0-999 */
+    int weekday;               /* 0 = Monday */
+};
+void md_civil_from_ms(int64_t utc_ms, struct md_civil *civil);
+int64_t md_civil_to_ms(const struct md_civil *civil);
+
+#endif
