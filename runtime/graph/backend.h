@@ -1,0 +1,44 @@
+/*
+ * What a backend is: a sparse table of kernels, one slot an operator.
+ *
+ * A kernel computes one node from input tensors to output tensors of planned shapes. It never allocates: scratch memory is asked for
+ * while planning, packed weights are prepared once and owned by the executable. `run` may split its work over call->pool. Inputs
+ * and outputs never overlap unless `in_place` is set and the planner chose it for input 0.
+ */
+#ifndef MD_GRAPH_BACKEND_H
+#define MD_GRAPH_BACKEND_H
+
+#include "base/pool.h"
+#include "graph/graph.h"
+
+struct md_kernel_call {
+    const struct md_node *node;
+    const struct md_tensor *in; /* data == NULL: an absent optional input */
+    struct md_tensor *out;
+    int in_count, out_count;
+    void *scratch; /* scratch_bytes() bytes, aligned to 64, contents undefined */
+    const void *prepared; /* what prepare() made, or NULL */
+    struct md_pool *pool; /* md_pool_threads(pool) threads */
+};
+
+/* While planning, tensors carry dtype and shape; data is set only for constants. */
+struct md_kernel {
+    /* Optional: may refuse this node (dtype, attribute, size); the default accepts. */
+    bool (*supports)(const struct md_node *node, const struct md_tensor *in, int in_count);
+    /* Optional: packs constant inputs. *prepared may stay NULL. Called once per node, before any run. */
+    enum md_status (*prepare)(const struct md_node *node, const struct md_tensor *in, int in_count,
+                              void **prepared, size_t *bytes, struct md_error *err);
+    void (*prepared_free)(void *prepared);
+    /* Optional: bytes of scratch for these shapes; 0 is fine. */
+    size_t (*scratch_bytes)(const struct md_node *node, const struct md_tensor *in, int in_count,
+                            int threads);
+    enum md_status (*run)(const struct md_kernel_call *call, struct md_error *err);
+    bool in_place; /* output 0 may use the memory of input 0 when their byte sizes are equal */
+};
+
+struct md_backend {
+    const char *name; /* "cpu-avx512", "cpu-reference", ... */
+    const struct md_kernel *kernels[MD_OP_COUNT]; /* NULL: not supported */
+};
+
+#endif

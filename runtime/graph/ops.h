@@ -1,0 +1,122 @@
+/*
+ * The operator table: one row an operator. Backends fill sparse tables indexed by these ids, and "is it supported" and
+ * "what runs it" are read from the same slot.
+ *
+ * Primitive operators carry ONNX names and semantics (https://onnx.ai/onnx/operators/, newest opset unless a
+ * comment says otherwise). Fused operators live in the "moondial" domain; their row names a *body*: a function that writes the
+ * operator as primitives. The body is the operator's specification, its reference and its fallback.
+ *
+ * Columns: id, name, inputs min, inputs max (-1: any number), outputs min, outputs max, shape rule, body.
+ */
+#ifndef MD_GRAPH_OPS_H
+#define MD_GRAPH_OPS_H
+
+#include <stdbool.h>
+
+#include "tensor/tensor.h"
+
+struct md_graph;
+struct md_node;
+
+#define MD_OPS(X)                                                                                  \
+    /* elementwise, one input */                                                                   \
+    X(IDENTITY, "Identity", 1, 1, 1, 1, md_infer_same, NULL)                                       \
+    X(ABS, "Abs", 1, 1, 1, 1, md_infer_same, NULL)                                                 \
+    X(NEG, "Neg", 1, 1, 1, 1, md_infer_same, NULL)                                                 \
+    X(EXP, "Exp", 1, 1, 1, 1, md_infer_same, NULL)                                                 \
+    X(LOG, "Log", 1, 1, 1, 1, md_infer_same, NULL)                                                 \
+    X(SQRT, "Sqrt", 1, 1, 1, 1, md_infer_same, NULL)                                               \
+    X(RECIPROCAL, "Reciprocal", 1, 1, 1, 1, md_infer_same, NULL)                                   \
+    X(SIGMOID, "Sigmoid", 1, 1, 1, 1, md_infer_same, NULL)                                         \
+    X(TANH, "Tanh", 1, 1, 1, 1, md_infer_same, NULL)                                               \
+    X(RELU, "Relu", 1, 1, 1, 1, md_infer_same, NULL)                                               \
+    X(ELU, "Elu", 1, 1, 1, 1, md_infer_same, NULL)                                                 \
+    X(SOFTPLUS, "Softplus", 1, 1, 1, 1, md_infer_same, NULL)                                       \
+    X(ERF, "Erf", 1, 1, 1, 1, md_infer_same, NULL)                                                 \
+    X(NOT, "Not", 1, 1, 1, 1, md_infer_same, NULL)                                                 \
+    X(CLIP, "Clip", 1, 3, 1, 1, md_infer_same, NULL)                                               \
+    X(CAST, "Cast", 1, 1, 1, 1, md_infer_cast, NULL)                                               \
+    /* elementwise with broadcasting */                                                            \
+    X(ADD, "Add", 2, 2, 1, 1, md_infer_broadcast, NULL)                                            \
+    X(SUB, "Sub", 2, 2, 1, 1, md_infer_broadcast, NULL)                                            \
+    X(MUL, "Mul", 2, 2, 1, 1, md_infer_broadcast, NULL)                                            \
+    X(DIV, "Div", 2, 2, 1, 1, md_infer_broadcast, NULL)                                            \
+    X(POW, "Pow", 2, 2, 1, 1, md_infer_broadcast, NULL)                                            \
+    X(MIN, "Min", 1, -1, 1, 1, md_infer_broadcast, NULL)                                           \
+    X(MAX, "Max", 1, -1, 1, 1, md_infer_broadcast, NULL)                                           \
+    X(EQUAL, "Equal", 2, 2, 1, 1, md_infer_compare, NULL)                                          \
+    X(LESS, "Less", 2, 2, 1, 1, md_infer_compare, NULL)                                            \
+    X(LESS_OR_EQUAL, "LessOrEqual", 2, 2, 1, 1, md_infer_compare, NULL)                            \
+    X(GREATER, "Greater", 2, 2, 1, 1, md_infer_compare, NULL)                                      \
+    X(GREATER_OR_EQUAL, "GreaterOrEqual", 2, 2, 1, 1, md_infer_compare, NULL)                      \
+    X(AND, "And", 2, 2, 1, 1, md_infer_compare, NULL)                                              \
+    X(OR, "Or", 2, 2, 1, 1, md_infer_compare, NULL)                                                \
+    X(WHERE, "Where", 3, 3, 1, 1, md_infer_where, NULL)                                            \
+    /* matrices, recurrences, normalisation */                                                     \
+    X(MATMUL, "MatMul", 2, 2, 1, 1, md_infer_matmul, NULL)                                         \
+    X(GEMM, "Gemm", 2, 3, 1, 1, md_infer_gemm, NULL)                                               \
+    X(LSTM, "LSTM", 3, 8, 1, 3, md_infer_lstm, NULL)                                               \
+    X(GRU, "GRU", 3, 6, 1, 2, md_infer_gru, NULL)                                                  \
+    X(SOFTMAX, "Softmax", 1, 1, 1, 1, md_infer_same, NULL)                                         \
+    X(LAYER_NORM, "LayerNormalization", 2, 3, 1, 1, md_infer_same, NULL)                           \
+    X(REDUCE_SUM, "ReduceSum", 1, 2, 1, 1, md_infer_reduce, NULL)                                  \
+    X(REDUCE_MEAN, "ReduceMean", 1, 2, 1, 1, md_infer_reduce, NULL)                                \
+    X(REDUCE_MAX, "ReduceMax", 1, 2, 1, 1, md_infer_reduce, NULL)                                  \
+    X(REDUCE_MIN, "ReduceMin", 1, 2, 1, 1, md_infer_reduce, NULL)                                  \
+    /* shape and movement */                                                                       \
+    X(RESHAPE, "Reshape", 2, 2, 1, 1, md_infer_reshape, NULL)                                      \
+    X(SQUEEZE, "Squeeze", 1, 2, 1, 1, md_infer_squeeze, NULL)                                      \
+    X(UNSQUEEZE, "Unsqueeze", 2, 2, 1, 1, md_infer_unsqueeze, NULL)                                \
+    X(TRANSPOSE, "Transpose", 1, 1, 1, 1, md_infer_transpose, NULL)                                \
+    X(CONCAT, "Concat", 1, -1, 1, 1, md_infer_concat, NULL)                                        \
+    X(SPLIT, "Split", 1, 2, 1, -1, md_infer_split, NULL)                                           \
+    X(SLICE, "Slice", 3, 5, 1, 1, md_infer_slice, NULL)                                            \
+    X(GATHER, "Gather", 2, 2, 1, 1, md_infer_gather, NULL)                                         \
+    X(EXPAND, "Expand", 2, 2, 1, 1, md_infer_expand, NULL)                                         \
+    X(SHAPE, "Shape", 1, 1, 1, 1, md_infer_shape, NULL)                                            \
+    X(CONSTANT_OF_SHAPE, "ConstantOfShape", 1, 1, 1, 1, md_infer_constant_of_shape, NULL)          \
+    X(RANGE, "Range", 3, 3, 1, 1, md_infer_range, NULL)                                            \
+    /* fused, domain moondial: specification in body_*.c */                                        \
+    X(GATED_LINEAR_UNIT, "moondial.GatedLinearUnit", 2, 3, 1, 1, NULL, md_body_glu)                \
+    X(GATE_ADD_NORM, "moondial.GateAddNorm", 6, 7, 1, 1, NULL, md_body_gate_add_norm)              \
+    X(GATED_RESIDUAL, "moondial.GatedResidualNetwork", 9, 13, 1, 1, NULL,                          \
+      md_body_gated_residual)                                                                      \
+    X(WEIGHTED_SUM, "moondial.WeightedSum", 2, -1, 1, 1, NULL, md_body_weighted_sum)               \
+    X(INTERPRETABLE_ATTENTION, "moondial.InterpretableAttention", 3, 4, 1, 1, NULL,                \
+      md_body_interpretable_attention)
+
+enum md_op {
+#define X(id, ...) MD_OP_##id,
+    MD_OPS(X)
+#undef X
+    MD_OP_COUNT
+};
+
+/* What a shape rule sees of one input or output. */
+struct md_value_info {
+    enum md_dtype dtype; /* 0: an optional input that is absent */
+    struct md_shape shape; /* concrete: no negative dimension */
+    const void *known; /* the contents, when they are known while planning; else NULL */
+};
+
+/* A shape rule fills out[]; it must fail with a message naming the node's problem, never read outside in[]. */
+typedef enum md_status (*md_infer_rule)(const struct md_node *node, const struct md_value_info *in,
+                                        int in_count, struct md_value_info *out, int out_count,
+                                        struct md_error *err);
+
+/* Writes the fused operator `node` (its inputs and attributes) as primitives into graph; outputs[] receives value ids. */
+typedef enum md_status (*md_op_body)(struct md_graph *graph, const struct md_node *node, int *outputs,
+                                     struct md_error *err);
+
+struct md_op_info {
+    const char *name;
+    int in_min, in_max, out_min, out_max;
+    md_infer_rule infer; /* NULL for fused operators: their region's own values have shapes */
+    md_op_body body;     /* NULL for primitives */
+};
+
+const struct md_op_info *md_op_info(enum md_op op);
+/* MD_ERR_UNSUPPORTED names the operator. */
+enum md_status md_op_find(const char *name, enum md_op *op, struct md_error *err);
+
+#endif
