@@ -33,8 +33,8 @@ struct md_node;
     X(ELU, "Elu", 1, 1, 1, 1, md_infer_same, NULL)                                                 \
     X(SOFTPLUS, "Softplus", 1, 1, 1, 1, md_infer_same, NULL)                                       \
     X(ERF, "Erf", 1, 1, 1, 1, md_infer_same, NULL)                                                 \
-    X(NOT, "Not", 1, 1, 1, 1, md_infer_same, NULL)                                                 \
-    X(CLIP, "Clip", 1, 3, 1, 1, md_infer_same, NULL)                                               \
+    X(NOT, "Not", 1, 1, 1, 1, md_infer_logical, NULL)                                              \
+    X(CLIP, "Clip", 1, 3, 1, 1, md_infer_clip, NULL)                                               \
     X(CAST, "Cast", 1, 1, 1, 1, md_infer_cast, NULL)                                               \
     /* elementwise with broadcasting */                                                            \
     X(ADD, "Add", 2, 2, 1, 1, md_infer_broadcast, NULL)                                            \
@@ -49,16 +49,16 @@ struct md_node;
     X(LESS_OR_EQUAL, "LessOrEqual", 2, 2, 1, 1, md_infer_compare, NULL)                            \
     X(GREATER, "Greater", 2, 2, 1, 1, md_infer_compare, NULL)                                      \
     X(GREATER_OR_EQUAL, "GreaterOrEqual", 2, 2, 1, 1, md_infer_compare, NULL)                      \
-    X(AND, "And", 2, 2, 1, 1, md_infer_compare, NULL)                                              \
-    X(OR, "Or", 2, 2, 1, 1, md_infer_compare, NULL)                                                \
+    X(AND, "And", 2, 2, 1, 1, md_infer_logical, NULL)                                              \
+    X(OR, "Or", 2, 2, 1, 1, md_infer_logical, NULL)                                                \
     X(WHERE, "Where", 3, 3, 1, 1, md_infer_where, NULL)                                            \
     /* matrices, recurrences, normalisation */                                                     \
     X(MATMUL, "MatMul", 2, 2, 1, 1, md_infer_matmul, NULL)                                         \
     X(GEMM, "Gemm", 2, 3, 1, 1, md_infer_gemm, NULL)                                               \
     X(LSTM, "LSTM", 3, 8, 1, 3, md_infer_lstm, NULL)                                               \
     X(GRU, "GRU", 3, 6, 1, 2, md_infer_gru, NULL)                                                  \
-    X(SOFTMAX, "Softmax", 1, 1, 1, 1, md_infer_same, NULL)                                         \
-    X(LAYER_NORM, "LayerNormalization", 2, 3, 1, 1, md_infer_same, NULL)                           \
+    X(SOFTMAX, "Softmax", 1, 1, 1, 1, md_infer_softmax, NULL)                                      \
+    X(LAYER_NORM, "LayerNormalization", 2, 3, 1, 1, md_infer_layer_norm, NULL)                     \
     X(REDUCE_SUM, "ReduceSum", 1, 2, 1, 1, md_infer_reduce, NULL)                                  \
     X(REDUCE_MEAN, "ReduceMean", 1, 2, 1, 1, md_infer_reduce, NULL)                                \
     X(REDUCE_MAX, "ReduceMax", 1, 2, 1, 1, md_infer_reduce, NULL)                                  \
@@ -76,14 +76,19 @@ struct md_node;
     X(SHAPE, "Shape", 1, 1, 1, 1, md_infer_shape, NULL)                                            \
     X(CONSTANT_OF_SHAPE, "ConstantOfShape", 1, 1, 1, 1, md_infer_constant_of_shape, NULL)          \
     X(RANGE, "Range", 3, 3, 1, 1, md_infer_range, NULL)                                            \
-    /* fused, domain moondial: specification in body_*.c */                                        \
-    X(GATED_LINEAR_UNIT, "moondial.GatedLinearUnit", 2, 3, 1, 1, NULL, md_body_glu)                \
-    X(GATE_ADD_NORM, "moondial.GateAddNorm", 6, 7, 1, 1, NULL, md_body_gate_add_norm)              \
-    X(GATED_RESIDUAL, "moondial.GatedResidualNetwork", 9, 13, 1, 1, NULL,                          \
+    /* fused, domain moondial: specified in fused.md, written out in body_*.c */                   \
+    X(LINEAR, "moondial.Linear", 2, 3, 1, 1, md_infer_linear, md_body_linear)                      \
+    X(GATED_LINEAR_UNIT, "moondial.GatedLinearUnit", 2, 3, 1, 1, md_infer_glu, md_body_glu)        \
+    X(RESAMPLE_NORM, "moondial.ResampleNorm", 3, 4, 1, 1, md_infer_resample_norm,                  \
+      md_body_resample_norm)                                                                       \
+    X(GATE_ADD_NORM, "moondial.GateAddNorm", 6, 7, 1, 1, md_infer_gate_add_norm,                   \
+      md_body_gate_add_norm)                                                                       \
+    X(GATED_RESIDUAL, "moondial.GatedResidualNetwork", 9, 14, 1, 1, md_infer_gated_residual,       \
       md_body_gated_residual)                                                                      \
-    X(WEIGHTED_SUM, "moondial.WeightedSum", 2, -1, 1, 1, NULL, md_body_weighted_sum)               \
-    X(INTERPRETABLE_ATTENTION, "moondial.InterpretableAttention", 3, 4, 1, 1, NULL,                \
-      md_body_interpretable_attention)
+    X(WEIGHTED_SUM, "moondial.WeightedSum", 2, -1, 1, 1, md_infer_weighted_sum,                    \
+      md_body_weighted_sum)                                                                        \
+    X(INTERPRETABLE_ATTENTION, "moondial.InterpretableAttention", 3, 4, 1, 1,                      \
+      md_infer_interpretable_attention, md_body_interpretable_attention)
 
 enum md_op {
 #define X(id, ...) MD_OP_##id,
@@ -111,8 +116,8 @@ typedef enum md_status (*md_op_body)(struct md_graph *graph, const struct md_nod
 struct md_op_info {
     const char *name;
     int in_min, in_max, out_min, out_max;
-    md_infer_rule infer; /* NULL for fused operators: their region's own values have shapes */
-    md_op_body body;     /* NULL for primitives */
+    md_infer_rule infer;
+    md_op_body body; /* NULL for primitives */
 };
 
 const struct md_op_info *md_op_info(enum md_op op);
