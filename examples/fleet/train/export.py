@@ -1,0 +1,484 @@
+#!/usr/bin/env python3
+"""Write a pytorch-forecasting TemporalFusionTransformer as a folder that Moondial serves.
+
+The folder holds two files and no pickle:
+
+    model.safetensors   every tensor that the forward pass reads, once, under its state_dict name
+    config.json         hyper-parameters, variable lists, scalers, encoders, target normalisers
+
+FORMAT.md beside this file documents every field and the forward pass they describe.
+
+Why the tensors are listed here (`forward_tensors`) and not simply dumped: the library registers
+shared modules under several names (a prescaler appears in up to four places), so a plain dump
+stores most weights twice and leaves the reader guessing which copies are one. The list is computed
+from the hyper-parameters alone, exactly as a reader must compute it, and is then checked against
+the model: a missing name, a wrong shape, or a tensor that nobody reads is an error here, at export,
+where the model is at hand.
+
+Use:  export.py CHECKPOINT OUT_DIR              a Lightning checkpoint (a pickle: trust its origin)
+      export(model, dataset, out_dir)           a model in memory with its TimeSeriesDataSet
+      export(model, dataset.get_parameters(), out_dir)
+"""
+
+import argparse
+import json
+import math
+import os
+import sys
+
+FORMAT_VERSION = 1
+MODEL_TYPE = "temporal_fusion_transformer"
+
+# Variables that the library computes per sample after scaling; their scalers are never applied.
+COMPUTED_REALS = ("relative_time_idx", "encoder_length")
+
+# What model(x) applies after de-normalising, by the library's transformation name.
+TRANSFORMATIONS = ("log", "log1p", "logit", "count", "softplus", "relu", "sqrt")
+
+
+class ExportError(ValueError):
+    """The model uses something this format does not describe; the message names it."""
+
+
+# ---- tensors ------------------------------------------------------------------------------------
+
+
+def linear(prefix, inputs, outputs, bias=True):
+    tensors = {prefix + ".weight": (outputs, inputs)}
+    if bias:
+        tensors[prefix + ".bias"] = (outputs,)
+    return tensors
+
+
+def layer_norm(prefix, size):
+    return {prefix + ".weight": (size,), prefix + ".bias": (size,)}
+
+
+def resample_norm(prefix, size):
+    return {prefix + ".mask": (size,)} | layer_norm(prefix + ".norm", size)
+
+
+def gate_add_norm(prefix, inputs, outputs):
+    return linear(prefix + ".glu.fc", inputs, 2 * outputs) | layer_norm(
+        prefix + ".add_norm.norm", outputs
+    )
+
+
+def gated_residual(prefix, inputs, hidden, outputs, context=None):
+    tensors = {}
+    if inputs != outputs:
+        tensors |= resample_norm(prefix + ".resample_norm", outputs)
+    tensors |= linear(prefix + ".fc1", inputs, hidden)
+    if context:
+        tensors |= linear(prefix + ".context", context, hidden, bias=False)
+    tensors |= linear(prefix + ".fc2", hidden, hidden)
+    return tensors | gate_add_norm(prefix + ".gate_norm", hidden, outputs)
+
+
+def variable_selection(prefix, categoricals, reals, sizes, config, context, shared):
+    """Selection network; single-variable networks in `shared` are stored under the shared name."""
+    hidden, names = config["hidden_size"], categoricals + reals
+    tensors = {}
+    if len(names) > 1:
+        total, count = sum(sizes[name] for name in names), len(names)
+        tensors |= gated_residual(
+            prefix + ".flattened_grn", total, min(hidden, count), count, context
+        )
+    for name in names:
+        own = f"{prefix}.single_variable_grns.{name}"
+        if shared:
+            own = f"shared_single_variable_grns.{name}"
+        if name in categoricals and not shared:
+            tensors |= resample_norm(own, hidden)
+        else:
+            tensors |= gated_residual(own, sizes[name], min(sizes[name], hidden), hidden)
+    return tensors
+
+
+def selection_tensors(config):
+    sizes = {name: size for name, (_, size) in config["embedding_sizes"].items()}
+    sizes |= config["hidden_continuous_sizes"]
+    hidden, shared = config["hidden_size"], config["share_single_variable_networks"]
+    return (
+        variable_selection(
+            "static_variable_selection",
+            config["static_categoricals"], config["static_reals"], sizes, config, None, False,
+        )
+        | variable_selection(
+            "encoder_variable_selection",
+            config["time_varying_categoricals_encoder"], config["time_varying_reals_encoder"],
+            sizes, config, hidden, shared,
+        )
+        | variable_selection(
+            "decoder_variable_selection",
+            config["time_varying_categoricals_decoder"], config["time_varying_reals_decoder"],
+            sizes, config, hidden, shared,
+        )
+    )
+
+
+def lstm(prefix, hidden, layers):
+    tensors = {}
+    for layer in range(layers):
+        tensors[f"{prefix}.weight_ih_l{layer}"] = (4 * hidden, hidden)
+        tensors[f"{prefix}.weight_hh_l{layer}"] = (4 * hidden, hidden)
+        tensors[f"{prefix}.bias_ih_l{layer}"] = (4 * hidden,)
+        tensors[f"{prefix}.bias_hh_l{layer}"] = (4 * hidden,)
+    return tensors
+
+
+def attention(prefix, hidden, heads):
+    size = hidden // heads
+    tensors = linear(prefix + ".v_layer", hidden, size)
+    for head in range(heads):
+        tensors |= linear(f"{prefix}.q_layers.{head}", hidden, size)
+        tensors |= linear(f"{prefix}.k_layers.{head}", hidden, size)
+    return tensors | linear(prefix + ".w_h", size, hidden, bias=False)
+
+
+def output_layers(hidden, output_size):
+    if isinstance(output_size, int):
+        return linear("output_layer", hidden, output_size)
+    tensors = {}
+    for index, size in enumerate(output_size):
+        tensors |= linear(f"output_layer.{index}", hidden, size)
+    return tensors
+
+
+def forward_tensors(config):
+    """Name -> shape of every tensor the forward pass reads, from config.json alone."""
+    hidden = config["hidden_size"]
+    tensors = {}
+    for name, (rows, size) in config["embedding_sizes"].items():
+        tensors[f"input_embeddings.embeddings.{name}.weight"] = (rows, size)
+    for name, size in config["hidden_continuous_sizes"].items():
+        tensors |= linear(f"prescalers.{name}", 1, size)
+    tensors |= selection_tensors(config)
+    for name in (
+        "static_context_variable_selection",
+        "static_context_initial_hidden_lstm",
+        "static_context_initial_cell_lstm",
+        "static_context_enrichment",
+    ):
+        tensors |= gated_residual(name, hidden, hidden, hidden)
+    tensors |= lstm("lstm_encoder", hidden, config["lstm_layers"])
+    tensors |= lstm("lstm_decoder", hidden, config["lstm_layers"])
+    tensors |= linear("post_lstm_gate_encoder.fc", hidden, 2 * hidden)
+    tensors |= layer_norm("post_lstm_add_norm_encoder.norm", hidden)
+    tensors |= gated_residual("static_enrichment", hidden, hidden, hidden, hidden)
+    tensors |= attention("multihead_attn", hidden, config["attention_head_size"])
+    tensors |= gate_add_norm("post_attn_gate_norm", hidden, hidden)
+    tensors |= gated_residual("pos_wise_ff", hidden, hidden, hidden)
+    tensors |= gate_add_norm("pre_output_gate_norm", hidden, hidden)
+    return tensors | output_layers(hidden, config["output_size"])
+
+
+def used_state(model, config):
+    """The tensors of `forward_tensors`, checked to be all that the model's output depends on."""
+    state = model.state_dict()
+    wanted = forward_tensors(config)
+    tensors, stored = {}, set()
+    for name, shape in wanted.items():
+        if name not in state:
+            raise ExportError(f"the model has no tensor {name}: is this pytorch-forecasting 1.8?")
+        if tuple(state[name].shape) != shape:
+            raise ExportError(f"{name} is {tuple(state[name].shape)}, expected {shape}")
+        tensors[name] = state[name].detach().cpu().float().contiguous().clone()
+        stored.add(state[name].data_ptr())
+    for name, tensor in state.items():
+        unread_embedding = name.startswith("input_embeddings.") and name not in wanted
+        if name in wanted or tensor.data_ptr() in stored or unread_embedding:
+            continue
+        raise ExportError(f"{name} is in the model, but this format does not describe it")
+    return tensors
+
+
+# ---- config -------------------------------------------------------------------------------------
+
+
+def plain(value):
+    """numpy scalars and 0-d tensors as finite Python numbers; anything else unchanged."""
+    value = value.item() if hasattr(value, "item") else value
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ExportError("a scaler or normaliser holds a value that is not finite")
+    return value
+
+
+def describe_loss(loss):
+    kind = type(loss).__name__
+    if kind == "QuantileLoss":
+        return {"loss": kind, "quantiles": [plain(q) for q in loss.quantiles]}
+    # These pass the raw outputs through the normaliser, as QuantileLoss does.
+    if kind in ("MAE", "RMSE", "SMAPE", "MAPE", "MASE", "PoissonLoss", "TweedieLoss", "CrossEntropy"):
+        return {"loss": kind}
+    raise ExportError(
+        f"loss {kind} rescales its parameters in its own way; quantile and point losses are served"
+    )
+
+
+def describe_transformation(normalizer):
+    name = getattr(normalizer, "transformation", None)
+    if name is None or name in TRANSFORMATIONS:
+        return name
+    raise ExportError("a custom target transformation cannot be written as data")
+
+
+def group_key(codes, groups, encoders):
+    """Labels of one row of a fitted group normaliser, whose index holds the labels' codes."""
+    codes = codes if isinstance(codes, tuple) else (codes,)
+    labels = []
+    for code, group in zip(codes, groups):
+        encoder = encoders.get(group)
+        by_code = {c: label for label, c in encoder.classes_.items()} if encoder else {}
+        labels.append(str(by_code.get(code, code)))
+    return labels
+
+
+def group_rows(norm, groups, encoders):
+    return [
+        {
+            "key": group_key(codes, groups, encoders),
+            "center": plain(row["center"]),
+            "scale": plain(row["scale"]),
+        }
+        for codes, row in norm.iterrows()
+    ]
+
+
+def describe_group_normalizer(normalizer, encoders):
+    groups = list(normalizer.groups or [])
+    facts = {"groups": groups, "scale_by_group": bool(normalizer.scale_by_group)}
+    if not groups:
+        return facts | {key: plain(normalizer.norm_[key]) for key in ("center", "scale")}
+    if normalizer.scale_by_group:
+        facts["rows"] = {g: group_rows(normalizer.norm_[g], [g], encoders) for g in groups}
+        facts["missing"] = {
+            g: {key: plain(v) for key, v in normalizer.missing_[g].items()} for g in groups
+        }
+        return facts
+    facts["rows"] = group_rows(normalizer.norm_, groups, encoders)
+    facts["missing"] = {key: plain(v) for key, v in normalizer.missing_.items()}
+    return facts
+
+
+def describe_normalizer(normalizer, encoders):
+    """A target normaliser (or a target-like scaler of a covariate) as JSON data."""
+    kind = type(normalizer).__name__
+    if kind == "NaNLabelEncoder":
+        return {"kind": "label", "transformation": None} | describe_encoder(normalizer)
+    facts = {
+        "method": normalizer.method,
+        "centered": bool(normalizer.center),
+        "transformation": describe_transformation(normalizer),
+    }
+    if getattr(normalizer, "method_kwargs", None):
+        facts["method_kwargs"] = {k: plain(v) for k, v in normalizer.method_kwargs.items()}
+    if kind == "GroupNormalizer":
+        return {"kind": "group"} | facts | describe_group_normalizer(normalizer, encoders)
+    if kind == "EncoderNormalizer":
+        return {"kind": "encoder", "max_length": normalizer.max_length} | facts
+    if kind == "TorchNormalizer":
+        if hasattr(normalizer, "center_"):
+            facts |= {"center": plain(normalizer.center_), "scale": plain(normalizer.scale_)}
+        return {"kind": "torch"} | facts
+    raise ExportError(f"target normaliser {kind} is not described by this format")
+
+
+def describe_scaler(name, scaler, encoders):
+    """How a raw value of one real becomes a model input."""
+    if name in COMPUTED_REALS:
+        return {"kind": "computed"}
+    if scaler is None:
+        return {"kind": "identity"}
+    kind = type(scaler).__name__
+    if kind == "StandardScaler":
+        mean = scaler.mean_[0] if scaler.mean_ is not None else 0.0
+        scale = scaler.scale_[0] if scaler.scale_ is not None else 1.0
+    elif kind == "RobustScaler":
+        mean = scaler.center_[0] if scaler.center_ is not None else 0.0
+        scale = scaler.scale_[0] if scaler.scale_ is not None else 1.0
+    elif kind == "MinMaxScaler":
+        mean, scale = -scaler.min_[0] / scaler.scale_[0], 1.0 / scaler.scale_[0]
+    elif kind in ("GroupNormalizer", "EncoderNormalizer", "TorchNormalizer"):
+        return describe_normalizer(scaler, encoders)
+    else:
+        raise ExportError(f"scaler {kind} of {name} is not described by this format")
+    return {"kind": "standard", "mean": plain(mean), "scale": plain(scale)}
+
+
+def describe_encoder(encoder):
+    return {
+        "add_nan": bool(encoder.add_nan),
+        "classes": {str(label): int(code) for label, code in encoder.classes_.items()},
+    }
+
+
+def as_list(value):
+    return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def describe_targets(model, names, encoders):
+    losses = getattr(model.loss, "metrics", None) if model.n_targets > 1 else [model.loss]
+    normalizer = model.output_transformer
+    normalizers = normalizer.normalizers if model.n_targets > 1 else [normalizer]
+    sizes = as_list(model.hparams.output_size)
+    return [
+        {"name": name, "output_size": int(size)}
+        | describe_loss(loss)
+        | {"normalizer": describe_normalizer(one, encoders)}
+        for name, size, loss, one in zip(names, sizes, losses, normalizers, strict=True)
+    ]
+
+
+def hyper_parameters(model):
+    h = model.hparams
+    lists = (
+        "x_reals", "x_categoricals", "static_categoricals", "static_reals",
+        "time_varying_categoricals_encoder", "time_varying_categoricals_decoder",
+        "time_varying_reals_encoder", "time_varying_reals_decoder",
+    )
+    used = set(model.categoricals)
+    return {
+        "hidden_size": int(h.hidden_size),
+        "attention_head_size": int(h.attention_head_size),
+        "lstm_layers": int(h.lstm_layers),
+        "output_size": (
+            [int(size) for size in h.output_size]
+            if isinstance(h.output_size, (list, tuple)) else int(h.output_size)
+        ),
+        "causal_attention": bool(h.causal_attention),
+        "mask_bias": -1e9 if h.mask_bias in (None, -1e9) else str(h.mask_bias),
+        "share_single_variable_networks": bool(h.share_single_variable_networks),
+        **{key: list(h[key]) for key in lists},
+        "categorical_groups": {k: list(v) for k, v in h.categorical_groups.items()},
+        "embedding_sizes": {
+            name: [int(rows), int(size)]
+            for name, (rows, size) in model.input_embeddings.embedding_sizes.items()
+            if name in used
+        },
+        "hidden_continuous_sizes": {
+            name: int(model.prescalers[name].out_features) for name in model.reals
+        },
+    }
+
+
+def describe_dataset(config, parameters):
+    """What turns raw columns into the model's inputs; see FORMAT.md, "Preparing the inputs"."""
+    encoders, scalers = parameters["categorical_encoders"], parameters["scalers"]
+    targets = as_list(parameters["target"])
+    known = config["time_varying_reals_decoder"] + config["time_varying_categoricals_decoder"]
+    static = config["static_reals"] + config["static_categoricals"]
+
+    def role(name):
+        return "static" if name in static else "known" if name in known else "unknown"
+
+    def scaler_of(name):
+        if name in targets:
+            return {"kind": "target", "target": targets.index(name)}
+        return describe_scaler(name, scalers.get(name), encoders)
+
+    groups = {c: g for g, columns in config["categorical_groups"].items() for c in columns}
+    return {
+        "time_idx": parameters["time_idx"],
+        "group_ids": list(parameters["group_ids"]),
+        "targets": targets,
+        "min_encoder_length": int(parameters["min_encoder_length"] or 0),
+        "max_encoder_length": int(parameters["max_encoder_length"]),
+        "min_prediction_length": int(parameters["min_prediction_length"] or 1),
+        "max_prediction_length": int(parameters["max_prediction_length"]),
+        "reals": [
+            {"name": name, "role": role(name), "scaler": scaler_of(name)}
+            for name in config["x_reals"]
+        ],
+        "categoricals": [
+            {"name": name, "role": role(groups.get(name, name))}
+            | describe_encoder(encoders[groups.get(name, name)])
+            for name in config["x_categoricals"]
+            if groups.get(name, name) in encoders
+        ],
+    }
+
+
+def build_config(model, dataset=None, extra=None):
+    parameters = dataset.get_parameters() if hasattr(dataset, "get_parameters") else dataset
+    config = {
+        "model_type": MODEL_TYPE,
+        "format_version": FORMAT_VERSION,
+        "library": library_version(),
+    } | hyper_parameters(model)
+    # The forward pass reads max_encoder_length from the inputs; it is kept for callers.
+    config["max_encoder_length"] = int(model.hparams.max_encoder_length)
+    encoders = parameters["categorical_encoders"] if parameters else {}
+    names = as_list(parameters["target"]) if parameters else [
+        f"target_{index}" for index in range(model.n_targets)
+    ]
+    config["targets"] = describe_targets(model, names, encoders)
+    if parameters:
+        config["dataset"] = describe_dataset(config, parameters)
+    return config | (extra or {})
+
+
+def library_version():
+    import pytorch_forecasting
+
+    return f"pytorch-forecasting {pytorch_forecasting.__version__}"
+
+
+# ---- writing ------------------------------------------------------------------------------------
+
+
+def write_whole(path, write):
+    """Write beside the target and rename, so a reader never sees half a file."""
+    part = path + ".part"
+    write(part)
+    os.replace(part, path)
+
+
+def write_text(path, text):
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+def export(model, dataset, out_dir, extra=None):
+    """Write `model` as out_dir/config.json and out_dir/model.safetensors; returns the config.
+
+    `dataset` is the TimeSeriesDataSet the model was trained with, its `get_parameters()`, or None
+    for a model without one (then config.json has no "dataset" object). `extra` adds fields.
+    """
+    from safetensors.torch import save_file
+
+    config = build_config(model, dataset, extra)
+    tensors = used_state(model, config)
+    text = json.dumps(config, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    os.makedirs(out_dir, exist_ok=True)
+    write_whole(os.path.join(out_dir, "model.safetensors"), lambda p: save_file(tensors, p))
+    write_whole(os.path.join(out_dir, "config.json"), lambda p: write_text(p, text))
+    return config
+
+
+def load_checkpoint(path):
+    from pytorch_forecasting import TemporalFusionTransformer
+
+    model = TemporalFusionTransformer.load_from_checkpoint(
+        path, map_location="cpu", weights_only=False
+    )
+    return model.eval()
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Export a TFT checkpoint for Moondial.")
+    parser.add_argument("checkpoint", help="Lightning checkpoint of a TemporalFusionTransformer")
+    parser.add_argument("out_dir", help="folder to write config.json and model.safetensors into")
+    arguments = parser.parse_args()
+    if not os.path.isfile(arguments.checkpoint):
+        sys.exit(f"export.py: no such checkpoint: {arguments.checkpoint}")
+    model = load_checkpoint(arguments.checkpoint)
+    try:
+        export(model, getattr(model, "dataset_parameters", None), arguments.out_dir)
+    except ExportError as error:
+        sys.exit(f"export.py: {error}")
+    print(f"wrote {arguments.out_dir}: {model.size():,} parameters")
+
+
+if __name__ == "__main__":
+    main()
