@@ -1,6 +1,7 @@
 /*
- * Arena: bump allocation for things that die together (a graph, a parsed header). Memory comes in blocks under a byte
- * cap; md_arena_fini frees all. Allocations are zeroed and aligned to 16 bytes. Not thread-safe.
+ * Arena: bump allocation for things that die together (a graph, a parsed header). Memory comes in
+ * blocks under a byte cap; md_arena_fini frees all. Allocations are zeroed and aligned to 16 bytes.
+ * Not thread-safe.
  */
 #ifndef MD_BASE_ARENA_H
 #define MD_BASE_ARENA_H

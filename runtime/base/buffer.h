@@ -1,7 +1,8 @@
 /*
- * Buffers. `struct md_buffer` is a growable byte string with a byte cap, for building messages: appends
- * that would exceed the cap or run out of memory set `failed` and are dropped, so that callers check once at the end.
- * `struct md_blob` is an immutable, reference-counted result of building (a response body built once, sent many times).
+ * Buffers. `struct md_buffer` is a growable byte string with a byte cap, for building messages:
+ * appends that would exceed the cap or run out of memory set `failed` and are dropped, so that
+ * callers check once at the end. `struct md_blob` is an immutable, reference-counted result of
+ * building (a response body built once, sent many times).
  */
 #ifndef MD_BASE_BUFFER_H
 #define MD_BASE_BUFFER_H
@@ -36,7 +37,8 @@ struct md_blob {
     char data[]; /* length bytes, then a NUL */
 };
 
-/* Moves the bytes of `buffer` into a new blob (refs = 1) and empties the buffer. NULL when out of memory. */
+/* Moves the bytes of `buffer` into a new blob (refs = 1) and empties the buffer. NULL when out of
+ * memory. */
 struct md_blob *md_blob_from_buffer(struct md_buffer *buffer);
 struct md_blob *md_blob_new(const void *data, size_t length);
 struct md_blob *md_blob_ref(struct md_blob *blob);

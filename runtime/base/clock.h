@@ -1,6 +1,7 @@
 /*
- * Clock: the only source of time below cli/. Wall time is UTC milliseconds since 1970; monotonic time
- * is nanoseconds from an arbitrary origin, for durations and deadlines. Tests, simulation and rehearsal pass a manual clock.
+ * Clock: the only source of time below cli/. Wall time is UTC milliseconds since 1970; monotonic
+ * time is nanoseconds from an arbitrary origin, for durations and deadlines. Tests, simulation and
+ * rehearsal pass a manual clock.
  */
 #ifndef MD_BASE_CLOCK_H
 #define MD_BASE_CLOCK_H
@@ -15,7 +16,8 @@ struct md_clock {
 /* The operating system's clock: a constant object, made available to cli/ and tests only. */
 struct md_clock *md_clock_system(void);
 
-/* A clock that stands still until told: for tests and rehearsal. Setting it is safe from any thread. */
+/* A clock that stands still until told: for tests and rehearsal. Setting it is safe from any
+ * thread. */
 struct md_clock_manual {
     struct md_clock base;
     _Atomic int64_t now_ms;
@@ -33,8 +35,8 @@ static inline int64_t md_monotonic_ns(struct md_clock *clock)
 }
 
 /*
- * Civil time without the OS: proleptic Gregorian, UTC (Howard Hinnant's days-from-civil arithmetic, chrono-
- * compatible low-level date algorithms).
+ * Civil time without the OS: proleptic Gregorian, UTC (Howard Hinnant's days-from-civil arithmetic,
+ * chrono-compatible low-level date algorithms).
  */
 struct md_civil {
     int year, month, day;      /* month 1-12, day 1-31 */

@@ -1,6 +1,6 @@
 /*
- * HTTP client (libcurl), blocking: call it only from threads that may block (feed and notification workers).
- * Bodies are capped; only http and https; redirects are not followed.
+ * HTTP client (libcurl), blocking: call it only from threads that may block (feed and notification
+ * workers). Bodies are capped; only http and https; redirects are not followed.
  */
 #ifndef MD_BASE_FETCH_H
 #define MD_BASE_FETCH_H

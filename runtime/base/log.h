@@ -1,6 +1,6 @@
 /*
- * Log: one line per event on stderr, quiet by default (info: start, stop, model loads, at most one line a
- * forecast). Text or JSON lines. Safe from any thread; a line is written by one write(2).
+ * Log: one line per event on stderr, quiet by default (info: start, stop, model loads, at most one
+ * line a forecast). Text or JSON lines. Safe from any thread; a line is written by one write(2).
  */
 #ifndef MD_BASE_LOG_H
 #define MD_BASE_LOG_H
@@ -19,7 +19,8 @@ void md_log_set_level(enum md_log_level level);
 enum md_log_level md_log_get_level(void);
 enum md_status md_log_level_parse(const char *name, enum md_log_level *level, struct md_error *err);
 
-/* subsystem is a short constant ("http", "series"); the text is one line. Over-long lines are cut and marked. */
+/* subsystem is a short constant ("http", "series"); the text is one line. Over-long lines are cut
+ * and marked. */
 #define md_log(level, subsystem, ...)                                                              \
     ((level) < md_log_get_level() ? (void)0 : md__log(level, subsystem, __VA_ARGS__))
 void md__log(enum md_log_level level, const char *subsystem, const char *format, ...)

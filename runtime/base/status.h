@@ -1,9 +1,9 @@
 /*
  * Status codes and errors: the one convention for everything that can fail.
  *
- * A fallible function returns `enum md_status` and takes `struct md_error *err` last. On failure it fills
- * `err` once, where the cause is known (md_fail records file and line), and callers pass it on
- * untouched or prefix it with md_error_context. `err` may be NULL when nobody wants the text.
+ * A fallible function returns `enum md_status` and takes `struct md_error *err` last. On failure it
+ * fills `err` once, where the cause is known (md_fail records file and line), and callers pass it
+ * on untouched or prefix it with md_error_context. `err` may be NULL when nobody wants the text.
  * Code, name, HTTP status and process exit status of each condition come from one table.
  */
 #ifndef MD_BASE_STATUS_H
@@ -50,12 +50,14 @@ const char *md_status_name(enum md_status code);
 int md_status_http(enum md_status code);
 int md_status_exit(enum md_status code);
 
-/* Fills err (when not NULL) and returns code, so that `return md_fail(err, MD_ERR_IO, "...")` reads well. */
+/* Fills err (when not NULL) and returns code, so that `return md_fail(err, MD_ERR_IO, "...")` reads
+ * well. */
 #define md_fail(err, code, ...) md__fail(err, code, __FILE__, __LINE__, __VA_ARGS__)
 enum md_status md__fail(struct md_error *err, enum md_status code, const char *file, int line,
                         const char *format, ...) __attribute__((format(printf, 5, 6)));
 
-/* Puts "prefix: " before the text that is already in err; keeps code, file and line. Returns err's code. */
+/* Puts "prefix: " before the text that is already in err; keeps code, file and line. Returns err's
+ * code. */
 enum md_status md_error_context(struct md_error *err, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 

@@ -1,9 +1,10 @@
 /*
  * What a backend is: a sparse table of kernels, one slot an operator.
  *
- * A kernel computes one node from input tensors to output tensors of planned shapes. It never allocates: scratch memory is asked for
- * while planning, packed weights are prepared once and owned by the executable. `run` may split its work over call->pool. Inputs
- * and outputs never overlap unless `in_place` is set and the planner chose it for input 0.
+ * A kernel computes one node from input tensors to output tensors of planned shapes. It never
+ * allocates: scratch memory is asked for while planning, packed weights are prepared once and owned
+ * by the executable. `run` may split its work over call->pool. Inputs and outputs never overlap
+ * unless `in_place` is set and the planner chose it for input 0.
  */
 #ifndef MD_GRAPH_BACKEND_H
 #define MD_GRAPH_BACKEND_H
@@ -25,7 +26,8 @@ struct md_kernel_call {
 struct md_kernel {
     /* Optional: may refuse this node (dtype, attribute, size); the default accepts. */
     bool (*supports)(const struct md_node *node, const struct md_tensor *in, int in_count);
-    /* Optional: packs constant inputs. *prepared may stay NULL. Called once per node, before any run. */
+    /* Optional: packs constant inputs. *prepared may stay NULL. Called once per node, before any
+     * run. */
     enum md_status (*prepare)(const struct md_node *node, const struct md_tensor *in, int in_count,
                               void **prepared, size_t *bytes, struct md_error *err);
     void (*prepared_free)(void *prepared);

@@ -1,9 +1,11 @@
 /*
- * An executable: a graph made ready for one backend. It owns the graph after passes, the packed weights, an LRU of plans (one per
- * concrete set of input shapes, under a byte cap) and one arena that the plans share.
+ * An executable: a graph made ready for one backend. It owns the graph after passes, the packed
+ * weights, an LRU of plans (one per concrete set of input shapes, under a byte cap) and one arena
+ * that the plans share.
  *
- * Making one runs the passes: constant folding, dead code, lowering of regions to fused kernels (each checked numerically against its
- * body on random inputs at the symbols' sample sizes). One thread at a time may run an executable.
+ * Making one runs the passes: constant folding, dead code, lowering of regions to fused kernels
+ * (each checked numerically against its body on random inputs at the symbols' sample sizes). One
+ * thread at a time may run an executable.
  */
 #ifndef MD_GRAPH_EXECUTABLE_H
 #define MD_GRAPH_EXECUTABLE_H
@@ -15,22 +17,28 @@ struct md_executable;
 
 struct md_executable_options {
     const struct md_backend *backend;   /* what to run on */
-    const struct md_backend *reference; /* primitives for folding, numeric checks and operators backend lacks */
+    /* primitives for folding, numeric checks and operators backend lacks */
+    const struct md_backend *reference;
     struct md_pool *pool; /* lent; must outlive the executable */
-    size_t plan_bytes_max; /* a plan that needs a larger arena is refused before it is made (default 4 GiB) */
+    /* a plan that needs a larger arena is refused before it is made (default 4 GiB) */
+    size_t plan_bytes_max;
     int plans_max; /* LRU length (default 16) */
-    const char *passes_off; /* comma list of pass names to leave out ("fold,lower"); NULL: all run */
+    /* comma list of pass names to leave out ("fold,lower"); NULL: all run */
+    const char *passes_off;
 };
 
-/* Takes the graph over, also on failure. MD_ERR_UNSUPPORTED names the operator that no backend has. */
-enum md_status md_executable_new(struct md_graph *graph, const struct md_executable_options *options,
+/* Takes the graph over, also on failure. MD_ERR_UNSUPPORTED names the operator that no backend
+ * has. */
+enum md_status md_executable_new(struct md_graph *graph,
+                                 const struct md_executable_options *options,
                                  struct md_executable **executable, struct md_error *err);
 void md_executable_delete(struct md_executable *executable);
 const struct md_graph *md_executable_graph(const struct md_executable *executable);
 
 /*
  * One inference. inputs[i] belongs to graph input i: dtype and rank must match, symbols must agree
- * among inputs. outputs[i] receives a new tensor (own reference) for graph output i. Fails cleanly on any mismatch.
+ * among inputs. outputs[i] receives a new tensor (own reference) for graph output i. Fails cleanly
+ * on any mismatch.
  */
 enum md_status md_executable_run(struct md_executable *executable, const struct md_tensor *inputs,
                                  int input_count, struct md_tensor *outputs, int output_count,
@@ -59,8 +67,10 @@ struct md_step_time {
     int64_t total_ns;
     int64_t runs;
 };
-/* Writes up to `max` rows for the last plan, returns how many there are. Needs a monotonic clock: see set_clock. */
-int md_executable_profile(const struct md_executable *executable, struct md_step_time *rows, int max);
+/* Writes up to `max` rows for the last plan, returns how many there are. Needs a monotonic clock:
+ * see set_clock. */
+int md_executable_profile(const struct md_executable *executable, struct md_step_time *rows,
+                          int max);
 struct md_clock;
 void md_executable_set_clock(struct md_executable *executable, struct md_clock *clock);
 

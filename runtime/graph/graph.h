@@ -1,14 +1,16 @@
 /*
- * A graph: values and the nodes that make them, in the order in which they were added (which is a valid execution order,
- * because a node can only use values that exist).
+ * A graph: values and the nodes that make them, in the order in which they were added (which is a
+ * valid execution order, because a node can only use values that exist).
  *
- * Front ends (the ONNX reader, model families in Lua) build one with the functions below; passes rewrite it; the planner reads
- * it. The structs are public to be read. Everything in a graph lives in its arena and dies with it; constants hold references to
- * their tensors' owners, so weights stay in the mapped file.
+ * Front ends (the ONNX reader, model families in Lua) build one with the functions below; passes
+ * rewrite it; the planner reads it. The structs are public to be read. Everything in a graph lives
+ * in its arena and dies with it; constants hold references to their tensors' owners, so weights
+ * stay in the mapped file.
  *
- * Dimensions of graph inputs may be symbols (md_graph_symbol): negative numbers which a plan binds to sizes.
- * A *region* is a contiguous run of nodes that writes one fused operator out as primitives; the lowering pass may replace it by
- * the operator. Adding a fused operator with md_graph_node opens a region, runs the operator's body, and closes it.
+ * Dimensions of graph inputs may be symbols (md_graph_symbol): negative numbers which a plan binds
+ * to sizes. A *region* is a contiguous run of nodes that writes one fused operator out as
+ * primitives; the lowering pass may replace it by the operator. Adding a fused operator with
+ * md_graph_node opens a region, runs the operator's body, and closes it.
  */
 #ifndef MD_GRAPH_GRAPH_H
 #define MD_GRAPH_GRAPH_H
@@ -46,7 +48,8 @@ struct md_attr {
 
 struct md_value {
     const char *name; /* "" when nobody named it */
-    enum md_dtype dtype; /* of inputs and constants; others learn theirs when planned (0 until then) */
+    /* of inputs and constants; others learn theirs when planned (0 until then) */
+    enum md_dtype dtype;
     struct md_shape shape; /* likewise; an input's may hold symbols */
     struct md_tensor constant; /* data == NULL: not a constant */
     int producer; /* node index; MD_NONE for inputs and constants */
@@ -65,7 +68,8 @@ struct md_node {
 
 struct md_region {
     enum md_op op; /* the fused operator that this run of nodes spells out */
-    struct md_node fused; /* the operator as it was asked for: inputs, attributes; outputs are the body's results */
+    /* the operator as it was asked for: inputs, attributes; outputs are the body's results */
+    struct md_node fused;
     int node_begin, node_end; /* nodes [begin, end) */
     int parent; /* enclosing region, or MD_NONE */
 };
@@ -83,26 +87,29 @@ struct md_graph {
     struct md_region *regions;
     struct md_port *inputs, *outputs;
     const char **symbols; /* symbol k is dimension -(k + 2) */
-    int64_t *symbol_samples; /* a small typical size of each, for numeric checks at load (default 3) */
+    /* a small typical size of each, for numeric checks at load (default 3) */
+    int64_t *symbol_samples;
     int value_count, node_count, region_count, input_count, output_count, symbol_count;
-    int value_capacity, node_capacity, region_capacity, input_capacity, output_capacity, symbol_capacity;
+    int value_capacity, node_capacity, region_capacity, input_capacity, output_capacity,
+        symbol_capacity;
     int region_open; /* innermost open region while building, or MD_NONE */
 };
 
 enum md_status md_graph_new(const char *name, struct md_graph **graph, struct md_error *err);
 void md_graph_delete(struct md_graph *graph);
 
-/* The dimension that stands for the symbol `name` (made at first use). sample: see symbol_samples; 0 keeps it. */
-enum md_status md_graph_symbol(struct md_graph *graph, const char *name, int64_t sample, int64_t *dim,
-                               struct md_error *err);
+/* The dimension that stands for the symbol `name` (made at first use). sample: see symbol_samples;
+ * 0 keeps it. */
+enum md_status md_graph_symbol(struct md_graph *graph, const char *name, int64_t sample,
+                               int64_t *dim, struct md_error *err);
 enum md_status md_graph_input(struct md_graph *graph, const char *name, enum md_dtype dtype,
                               const struct md_shape *shape, int *value, struct md_error *err);
 /* Takes a reference of its own to the tensor's owner. Borrowed tensors (owner NULL) are copied. */
 enum md_status md_graph_constant(struct md_graph *graph, const char *name,
                                  const struct md_tensor *tensor, int *value, struct md_error *err);
 /*
- * Adds a node; attributes, names and ids are copied. Checks operator name, input count, ids. outputs[] receives
- * output_count new value ids.
+ * Adds a node; attributes, names and ids are copied. Checks operator name, input count, ids.
+ * outputs[] receives output_count new value ids.
  */
 enum md_status md_graph_node(struct md_graph *graph, const char *op_name, const char *name,
                              const int *inputs, int input_count, const struct md_attr *attrs,
@@ -110,7 +117,8 @@ enum md_status md_graph_node(struct md_graph *graph, const char *op_name, const 
 enum md_status md_graph_output(struct md_graph *graph, const char *name, int value,
                                struct md_error *err);
 
-/* Attribute access with defaults; the type is checked where it is used, a wrong type yields the default. */
+/* Attribute access with defaults; the type is checked where it is used, a wrong type yields the
+ * default. */
 const struct md_attr *md_node_attr(const struct md_node *node, const char *name);
 int64_t md_node_int(const struct md_node *node, const char *name, int64_t otherwise);
 double md_node_float(const struct md_node *node, const char *name, double otherwise);

@@ -1,12 +1,14 @@
 /*
- * The operator table: one row an operator. Backends fill sparse tables indexed by these ids, and "is it supported" and
- * "what runs it" are read from the same slot.
+ * The operator table: one row an operator. Backends fill sparse tables indexed by these ids, and
+ * "is it supported" and "what runs it" are read from the same slot.
  *
- * Primitive operators carry ONNX names and semantics (https://onnx.ai/onnx/operators/, newest opset unless a
- * comment says otherwise). Fused operators live in the "moondial" domain; their row names a *body*: a function that writes the
- * operator as primitives. The body is the operator's specification, its reference and its fallback.
+ * Primitive operators carry ONNX names and semantics (https://onnx.ai/onnx/operators/, newest opset
+ * unless a comment says otherwise). Fused operators live in the "moondial" domain; their row names
+ * a *body*: a function that writes the operator as primitives. The body is the operator's
+ * specification, its reference and its fallback.
  *
- * Columns: id, name, inputs min, inputs max (-1: any number), outputs min, outputs max, shape rule, body.
+ * Columns: id, name, inputs min, inputs max (-1: any number), outputs min, outputs max, shape rule,
+ * body.
  */
 #ifndef MD_GRAPH_OPS_H
 #define MD_GRAPH_OPS_H
@@ -104,14 +106,16 @@ struct md_value_info {
     const void *known; /* the contents, when they are known while planning; else NULL */
 };
 
-/* A shape rule fills out[]; it must fail with a message naming the node's problem, never read outside in[]. */
+/* A shape rule fills out[]; it must fail with a message naming the node's problem, never read
+ * outside in[]. */
 typedef enum md_status (*md_infer_rule)(const struct md_node *node, const struct md_value_info *in,
                                         int in_count, struct md_value_info *out, int out_count,
                                         struct md_error *err);
 
-/* Writes the fused operator `node` (its inputs and attributes) as primitives into graph; outputs[] receives value ids. */
-typedef enum md_status (*md_op_body)(struct md_graph *graph, const struct md_node *node, int *outputs,
-                                     struct md_error *err);
+/* Writes the fused operator `node` (its inputs and attributes) as primitives into graph; outputs[]
+ * receives value ids. */
+typedef enum md_status (*md_op_body)(struct md_graph *graph, const struct md_node *node,
+                                     int *outputs, struct md_error *err);
 
 struct md_op_info {
     const char *name;

@@ -1,8 +1,9 @@
 /*
- * safetensors: an 8-byte little-endian header length, a JSON header {name: {dtype, shape, data_offsets}}, then the
- * data. The file is mapped; tensors are views that keep the mapping alive. Checked before anything is handed out: header
- * length against the file and a cap (16 MB), JSON depth, offsets in range, aligned to the element, not overlapping, sizes equal to
- * shape x dtype, no duplicate names, no gaps at the end.
+ * safetensors: an 8-byte little-endian header length, a JSON header {name: {dtype, shape,
+ * data_offsets}}, then the data. The file is mapped; tensors are views that keep the mapping alive.
+ * Checked before anything is handed out: header length against the file and a cap (16 MB), JSON
+ * depth, offsets in range, aligned to the element, not overlapping, sizes equal to shape x dtype,
+ * no duplicate names, no gaps at the end.
  */
 #ifndef MD_MODEL_SAFETENSORS_H
 #define MD_MODEL_SAFETENSORS_H
@@ -11,7 +12,8 @@
 
 struct md_safetensors;
 
-enum md_status md_safetensors_open(const char *path, struct md_safetensors **file, struct md_error *err);
+enum md_status md_safetensors_open(const char *path, struct md_safetensors **file,
+                                   struct md_error *err);
 /* Parses borrowed memory, for fuzzing and tests. */
 enum md_status md_safetensors_parse(const void *bytes, size_t length, struct md_safetensors **file,
                                     struct md_error *err);

@@ -1,6 +1,7 @@
 /*
- * .npy files (NumPy format 1.0 to 3.0): read by mapping, write in one go. C order, little-endian, the dtypes
- * of tensor.h. bfloat16 is read and written as float32. Every header field is checked against the file's size.
+ * .npy files (NumPy format 1.0 to 3.0): read by mapping, write in one go. C order, little-endian,
+ * the dtypes of tensor.h. bfloat16 is read and written as float32. Every header field is checked
+ * against the file's size.
  */
 #ifndef MD_TENSOR_NPY_H
 #define MD_TENSOR_NPY_H

@@ -1,9 +1,10 @@
 /*
  * Tensors: a dtype, a shape and contiguous row-major memory that an owner keeps alive.
  *
- * A view is a tensor that shares another's owner (a slice along the first axis, a reshape). Owners are reference-counted
- * and say how their memory is freed (heap, mapped file, arena of a plan). Tensor structs are values: copy them
- * with md_tensor_ref, drop them with md_tensor_unref. Contents of shared owners are immutable by convention.
+ * A view is a tensor that shares another's owner (a slice along the first axis, a reshape). Owners
+ * are reference-counted and say how their memory is freed (heap, mapped file, arena of a plan).
+ * Tensor structs are values: copy them with md_tensor_ref, drop them with md_tensor_unref. Contents
+ * of shared owners are immutable by convention.
  */
 #ifndef MD_TENSOR_TENSOR_H
 #define MD_TENSOR_TENSOR_H
@@ -16,7 +17,8 @@
 
 #define MD_RANK_MAX 8
 
-/* Columns: code, ONNX TensorProto number, bytes an element, our name, .npy descr (little-endian), safetensors name. */
+/* Columns: code, ONNX TensorProto number, bytes an element, our name, .npy descr (little-endian),
+ * safetensors name. */
 #define MD_DTYPES(X)                                                                               \
     X(MD_F32, 1, 4, "float32", "<f4", "F32")                                                       \
     X(MD_U8, 2, 1, "uint8", "|u1", "U8")                                                           \
@@ -46,7 +48,8 @@ struct md_shape {
     int64_t dim[MD_RANK_MAX];
 };
 
-/* Element count; fails on negative dimensions, or when count * element_bytes would exceed SIZE_MAX / 2. */
+/* Element count; fails on negative dimensions, or when count * element_bytes would exceed SIZE_MAX
+ * / 2. */
 enum md_status md_shape_count(const struct md_shape *shape, size_t element_bytes, size_t *count,
                               struct md_error *err);
 bool md_shape_equal(const struct md_shape *a, const struct md_shape *b);
@@ -71,8 +74,8 @@ struct md_tensor {
 };
 
 /* Zeroed heap tensor with one reference. */
-enum md_status md_tensor_new(enum md_dtype dtype, const struct md_shape *shape, struct md_tensor *tensor,
-                             struct md_error *err);
+enum md_status md_tensor_new(enum md_dtype dtype, const struct md_shape *shape,
+                             struct md_tensor *tensor, struct md_error *err);
 struct md_tensor md_tensor_ref(const struct md_tensor *tensor);
 void md_tensor_unref(struct md_tensor *tensor); /* and clears it; a cleared tensor is fine */
 size_t md_tensor_count(const struct md_tensor *tensor); /* elements */

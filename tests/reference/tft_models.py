@@ -149,7 +149,7 @@ def model_of(case, data, rng):
 
 
 def lengths_of(case, batch, rng):
-    """Encoder and decoder lengths; each list's largest is the time dimension, as the library needs."""
+    """Encoder and decoder lengths; each list's largest is the time dimension (library rule)."""
     encoder = case.get("encoder_lengths")
     decoder = case.get("decoder_lengths")
     if encoder is None:
@@ -174,7 +174,7 @@ def part(model, lengths, rng):
 
 
 def inputs_of(case, model, rng):
-    """The forward inputs by name. target_scale is [B, 2], or [B, targets, 2] with several targets."""
+    """The forward inputs by name. target_scale is [B, 2]; with several targets [B, targets, 2]."""
     batch = len(case.get("encoder_lengths", range(case.get("batch", 4))))
     encoder_lengths, decoder_lengths = lengths_of(case, batch, rng)
     encoder_cat, encoder_cont = part(model, encoder_lengths, rng)

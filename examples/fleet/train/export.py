@@ -209,7 +209,8 @@ def describe_loss(loss):
     if kind == "QuantileLoss":
         return {"loss": kind, "quantiles": [plain(q) for q in loss.quantiles]}
     # These pass the raw outputs through the normaliser, as QuantileLoss does.
-    if kind in ("MAE", "RMSE", "SMAPE", "MAPE", "MASE", "PoissonLoss", "TweedieLoss", "CrossEntropy"):
+    if kind in ("MAE", "RMSE", "SMAPE", "MAPE", "MASE", "PoissonLoss", "TweedieLoss",
+                "CrossEntropy"):
         return {"loss": kind}
     raise ExportError(
         f"loss {kind} rescales its parameters in its own way; quantile and point losses are served"
