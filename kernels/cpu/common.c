@@ -1,0 +1,183 @@
+/*
+ * Helpers of common.h: walking broadcast shapes, scalars of any dtype, the loop over the pool.
+ */
+#include "kernels/cpu/common.h"
+
+#include <math.h>
+#include <string.h>
+
+void md__strides(const struct md_shape *shape, int64_t *stride)
+{
+    int64_t step = 1;
+    for (int i = shape->rank - 1; i >= 0; i--) {
+        stride[i] = step;
+        step *= shape->dim[i];
+    }
+}
+
+void md__walk_init(struct md__walk *walk, int rank, const int64_t *dim)
+{
+    memset(walk, 0, sizeof *walk);
+    walk->rank = rank;
+    for (int i = 0; i < rank; i++)
+        walk->dim[i] = dim[i];
+}
+
+void md__walk_broadcast(struct md__walk *walk, int which, const struct md_shape *shape)
+{
+    int64_t stride[MD_RANK_MAX];
+    md__strides(shape, stride);
+    int lead = walk->rank - shape->rank;
+    for (int i = 0; i < shape->rank; i++)
+        walk->stride[which][lead + i] = shape->dim[i] == 1 ? 0 : stride[i];
+}
+
+void md__walk_next(struct md__walk *walk)
+{
+    for (int i = walk->rank - 1; i >= 0; i--) {
+        for (int w = 0; w < 3; w++)
+            walk->at[w] += walk->stride[w][i];
+        if (++walk->index[i] < walk->dim[i])
+            return;
+        for (int w = 0; w < 3; w++)
+            walk->at[w] -= walk->stride[w][i] * walk->dim[i];
+        walk->index[i] = 0;
+    }
+}
+
+bool md__dtype_is_float(enum md_dtype dtype)
+{
+    return dtype == MD_F32 || dtype == MD_F64 || dtype == MD_F16 || dtype == MD_BF16;
+}
+
+/* The C type of every integer dtype, for the switches below. */
+#define INTEGERS(X)                                                                                \
+    X(MD_U8, uint8_t)                                                                              \
+    X(MD_BOOL, uint8_t)                                                                            \
+    X(MD_I8, int8_t)                                                                               \
+    X(MD_U16, uint16_t)                                                                            \
+    X(MD_I16, int16_t)                                                                             \
+    X(MD_I32, int32_t)                                                                             \
+    X(MD_I64, int64_t)                                                                             \
+    X(MD_U32, uint32_t)                                                                            \
+    X(MD_U64, uint64_t)
+
+double md__get_float(const struct md_tensor *tensor, size_t i)
+{
+    switch (tensor->dtype) {
+    case MD_F32:
+        return ((const float *)tensor->data)[i];
+    case MD_F64:
+        return ((const double *)tensor->data)[i];
+    case MD_F16:
+        return md_f16_to_f32(((const uint16_t *)tensor->data)[i]);
+    case MD_BF16:
+        return md_bf16_to_f32(((const uint16_t *)tensor->data)[i]);
+    case MD_U64:
+        return (double)((const uint64_t *)tensor->data)[i];
+    default:
+        return (double)md__get_int(tensor, i);
+    }
+}
+
+static int64_t truncated(double value)
+{
+    if (isnan(value))
+        return 0;
+    if (value >= 0x1p63)
+        return INT64_MAX;
+    return value <= -0x1p63 ? INT64_MIN : (int64_t)value;
+}
+
+int64_t md__get_int(const struct md_tensor *tensor, size_t i)
+{
+    switch (tensor->dtype) {
+#define X(code, type)                                                                              \
+    case code:                                                                                     \
+        return (int64_t)((const type *)tensor->data)[i];
+        INTEGERS(X)
+#undef X
+    default:
+        return truncated(md__get_float(tensor, i));
+    }
+}
+
+void md__set_float(const struct md_tensor *tensor, size_t i, double value)
+{
+    switch (tensor->dtype) {
+    case MD_F32:
+        ((float *)tensor->data)[i] = (float)value;
+        break;
+    case MD_F64:
+        ((double *)tensor->data)[i] = value;
+        break;
+    case MD_F16:
+        ((uint16_t *)tensor->data)[i] = md_f32_to_f16((float)value);
+        break;
+    case MD_BF16:
+        ((uint16_t *)tensor->data)[i] = md_f32_to_bf16((float)value);
+        break;
+    case MD_BOOL:
+        ((uint8_t *)tensor->data)[i] = value != 0;
+        break;
+    default:
+        md__set_int(tensor, i, truncated(value));
+    }
+}
+
+void md__set_int(const struct md_tensor *tensor, size_t i, int64_t value)
+{
+    switch (tensor->dtype) {
+    case MD_BOOL:
+        ((uint8_t *)tensor->data)[i] = value != 0;
+        break;
+#define X(code, type)                                                                              \
+    case code:                                                                                     \
+        ((type *)tensor->data)[i] = (type)value;                                                   \
+        break;
+        X(MD_U8, uint8_t)
+        X(MD_I8, int8_t)
+        X(MD_U16, uint16_t)
+        X(MD_I16, int16_t)
+        X(MD_I32, int32_t)
+        X(MD_I64, int64_t)
+        X(MD_U32, uint32_t)
+        X(MD_U64, uint64_t)
+#undef X
+    default:
+        md__set_float(tensor, i, (double)value);
+    }
+}
+
+bool md__all_f32(const struct md_node *node, const struct md_tensor *in, int in_count)
+{
+    (void)node;
+    for (int i = 0; i < in_count; i++)
+        if (in[i].dtype != 0 && in[i].dtype != MD_F32)
+            return false;
+    return true;
+}
+
+void md__parallel(struct md_pool *pool, size_t count, size_t grain, md_pool_body body,
+                  void *context)
+{
+    if (count == 0)
+        return;
+    if (pool == NULL || count <= grain)
+        body(context, 0, count, 0);
+    else
+        md_pool_run(pool, count, grain, body, context);
+}
+
+bool md__recurrent_is_plain(const struct md_node *node, const char *const *activations, int count)
+{
+    if (md_node_attr(node, "clip") || md_node_int(node, "layout", 0) != 0 ||
+        md_node_int(node, "input_forget", 0) != 0)
+        return false;
+    const struct md_attr *asked = md_node_attr(node, "activations");
+    for (int i = 0; asked && i < asked->count; i++)
+        if (asked->type != MD_ATTR_STRINGS ||
+            strcmp(asked->strings[i], activations[i % count]) != 0)
+            return false;
+    return true;
+}

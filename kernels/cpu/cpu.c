@@ -1,0 +1,77 @@
+/*
+ * The CPU backends: the reference table, and one table for each instruction set, which starts as a
+ * copy of the reference and has its slots replaced by the fast kernels.
+ */
+#include "kernels/cpu/cpu.h"
+
+#include "kernels/cpu/ref.h"
+
+static const struct md_backend reference = {
+    .name = "cpu-reference",
+    .kernels =
+        {
+            [MD_OP_IDENTITY] = &md__ref_copy,
+            [MD_OP_ABS] = &md__ref_unary,
+            [MD_OP_NEG] = &md__ref_unary,
+            [MD_OP_EXP] = &md__ref_unary,
+            [MD_OP_LOG] = &md__ref_unary,
+            [MD_OP_SQRT] = &md__ref_unary,
+            [MD_OP_RECIPROCAL] = &md__ref_unary,
+            [MD_OP_SIGMOID] = &md__ref_unary,
+            [MD_OP_TANH] = &md__ref_unary,
+            [MD_OP_RELU] = &md__ref_unary,
+            [MD_OP_ELU] = &md__ref_unary,
+            [MD_OP_SOFTPLUS] = &md__ref_unary,
+            [MD_OP_ERF] = &md__ref_unary,
+            [MD_OP_NOT] = &md__ref_cast,
+            [MD_OP_CLIP] = &md__ref_clip,
+            [MD_OP_CAST] = &md__ref_cast,
+            [MD_OP_ADD] = &md__ref_binary,
+            [MD_OP_SUB] = &md__ref_binary,
+            [MD_OP_MUL] = &md__ref_binary,
+            [MD_OP_DIV] = &md__ref_binary,
+            [MD_OP_POW] = &md__ref_binary,
+            [MD_OP_MIN] = &md__ref_binary,
+            [MD_OP_MAX] = &md__ref_binary,
+            [MD_OP_EQUAL] = &md__ref_binary,
+            [MD_OP_LESS] = &md__ref_binary,
+            [MD_OP_LESS_OR_EQUAL] = &md__ref_binary,
+            [MD_OP_GREATER] = &md__ref_binary,
+            [MD_OP_GREATER_OR_EQUAL] = &md__ref_binary,
+            [MD_OP_AND] = &md__ref_binary,
+            [MD_OP_OR] = &md__ref_binary,
+            [MD_OP_WHERE] = &md__ref_where,
+            [MD_OP_MATMUL] = &md__ref_matmul,
+            [MD_OP_GEMM] = &md__ref_gemm,
+            [MD_OP_LSTM] = &md__ref_lstm,
+            [MD_OP_GRU] = &md__ref_gru,
+            [MD_OP_SOFTMAX] = &md__ref_softmax,
+            [MD_OP_LAYER_NORM] = &md__ref_layer_norm,
+            [MD_OP_REDUCE_SUM] = &md__ref_reduce,
+            [MD_OP_REDUCE_MEAN] = &md__ref_reduce,
+            [MD_OP_REDUCE_MAX] = &md__ref_reduce,
+            [MD_OP_REDUCE_MIN] = &md__ref_reduce,
+            [MD_OP_RESHAPE] = &md__ref_copy,
+            [MD_OP_SQUEEZE] = &md__ref_copy,
+            [MD_OP_UNSQUEEZE] = &md__ref_copy,
+            [MD_OP_TRANSPOSE] = &md__ref_transpose,
+            [MD_OP_CONCAT] = &md__ref_concat,
+            [MD_OP_SPLIT] = &md__ref_split,
+            [MD_OP_SLICE] = &md__ref_slice,
+            [MD_OP_GATHER] = &md__ref_gather,
+            [MD_OP_EXPAND] = &md__ref_expand,
+            [MD_OP_SHAPE] = &md__ref_shape,
+            [MD_OP_CONSTANT_OF_SHAPE] = &md__ref_constant_of_shape,
+            [MD_OP_RANGE] = &md__ref_range,
+        },
+};
+
+const struct md_backend *md_cpu_reference(void)
+{
+    return &reference;
+}
+
+const struct md_backend *md_cpu_backend(enum md_cpu_isa isa)
+{
+    return isa == MD_ISA_BEST || isa == MD_ISA_PORTABLE ? &reference : NULL;
+}

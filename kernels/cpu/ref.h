@@ -1,0 +1,44 @@
+/*
+ * The reference kernels: one plain kernel an operator (or a family of them), written to be read.
+ * They define what the fast kernels are tested against, run whatever a faster backend lacks, and
+ * fold constants.
+ *
+ * Each is single-threaded; sums run in double precision. Kernels that serve several operators look
+ * at node->op.
+ */
+#ifndef MD_KERNELS_CPU_REF_H
+#define MD_KERNELS_CPU_REF_H
+
+#include "kernels/cpu/common.h"
+
+/* ref_unary.c */
+extern const struct md_kernel md__ref_unary; /* Abs .. Erf */
+extern const struct md_kernel md__ref_clip;
+extern const struct md_kernel md__ref_cast; /* also Not */
+/* ref_broadcast.c */
+extern const struct md_kernel md__ref_binary; /* Add .. Or */
+extern const struct md_kernel md__ref_where;
+extern const struct md_kernel md__ref_expand;
+/* ref_matrix.c */
+extern const struct md_kernel md__ref_matmul;
+extern const struct md_kernel md__ref_gemm;
+/* ref_recurrent.c */
+extern const struct md_kernel md__ref_lstm;
+extern const struct md_kernel md__ref_gru;
+/* ref_norm.c */
+extern const struct md_kernel md__ref_softmax;
+extern const struct md_kernel md__ref_layer_norm;
+extern const struct md_kernel md__ref_reduce;
+/* ref_movement.c */
+extern const struct md_kernel md__ref_copy; /* Identity, Reshape, Squeeze, Unsqueeze */
+extern const struct md_kernel md__ref_transpose;
+extern const struct md_kernel md__ref_concat;
+extern const struct md_kernel md__ref_split;
+extern const struct md_kernel md__ref_slice;
+extern const struct md_kernel md__ref_gather;
+/* ref_shape.c */
+extern const struct md_kernel md__ref_shape;
+extern const struct md_kernel md__ref_constant_of_shape;
+extern const struct md_kernel md__ref_range;
+
+#endif
