@@ -1,0 +1,136 @@
+-- How much trouble a server is in: 0 (none) to 100.
+--
+-- Each metric adds the points of the highest step it has reached. `current` looks at the value now,
+-- `predicted` at the pessimistic forecast (90 % quantile) averaged over the next half hour. The
+-- score is 70 % current and 30 % predicted points. Disk, network and connections add nothing here;
+-- disk has alerts of its own (alerts.lua).
+--
+-- cpu_used_pct is 100 - cpu_idle_pct, or cpu_user_pct where idle is not reported.
+
+local WEIGHTS = { current = 0.7, predicted = 0.3 }
+
+-- { at or above, points }, highest first.
+local POINTS = {
+    cpu_used_pct = {
+        current = { { 98, 60 }, { 95, 40 }, { 90, 25 }, { 80, 15 } },
+        predicted = { { 98, 40 }, { 95, 25 }, { 90, 15 } },
+    },
+    mem_used_pct = {
+        current = { { 98, 50 }, { 95, 30 }, { 90, 15 }, { 85, 10 } },
+        predicted = { { 98, 30 }, { 95, 20 } },
+    },
+    cpu_iowait_pct = {
+        current = { { 30, 40 }, { 20, 25 }, { 10, 15 } },
+        predicted = { { 30, 25 }, { 20, 15 } },
+    },
+    swap_used_pct = { current = { { 50, 30 }, { 25, 20 }, { 10, 10 } } },
+    load_average = { current = { { 12, 20 }, { 8, 10 } } },
+}
+
+-- Where a profile differs, per metric and table; what is not named here stays as above.
+local PROFILE_POINTS = {
+    -- Databases fill their memory with cache on purpose.
+    database = { mem_used_pct = { current = { { 99, 50 }, { 98, 30 }, { 95, 15 } } } },
+}
+
+-- The scale everything uses: the level of a server, the counts of the summary, the history.
+local LEVELS = {
+    { level = "critical", from = 70, color = "#ff4444", emoji = "🔴", label = "Critical" },
+    { level = "warning", from = 40, color = "#ff9900", emoji = "🟠", label = "Warning" },
+    { level = "watch", from = 20, color = "#ffcc00", emoji = "🟡", label = "Watch" },
+    { level = "healthy", from = 0, color = "#44ff44", emoji = "🟢", label = "Healthy" },
+}
+
+local risk = { POINTS = POINTS, PROFILE_POINTS = PROFILE_POINTS, LEVELS = LEVELS }
+
+local function round1(value)
+    return math.floor(value * 10 + 0.5) / 10
+end
+
+-- Points of the highest step reached; a metric that is not there adds none.
+local function points_of(steps, value)
+    if steps and value then
+        for _, step in ipairs(steps) do
+            if value >= step[1] then
+                return step[2]
+            end
+        end
+    end
+    return 0
+end
+
+local function steps_for(profile, metric, when)
+    local special = PROFILE_POINTS[profile]
+    local override = special and special[metric] and special[metric][when]
+    return override or POINTS[metric][when]
+end
+
+-- `current` and `predicted` hold one number per metric of POINTS, or nil where there is none.
+function risk.score(profile, current, predicted)
+    local now, soon = 0, 0
+    for metric in pairs(POINTS) do
+        now = now + points_of(steps_for(profile, metric, "current"), current[metric])
+        soon = soon + points_of(steps_for(profile, metric, "predicted"), predicted[metric])
+    end
+    return math.max(0, math.min(100, WEIGHTS.current * now + WEIGHTS.predicted * soon))
+end
+
+-- The row of LEVELS a score falls into.
+function risk.level(score)
+    for _, level in ipairs(LEVELS) do
+        if score >= level.from then
+            return level
+        end
+    end
+    return LEVELS[#LEVELS]
+end
+
+-- What a server's answer says about its level. The level comes from the score before rounding.
+function risk.alert(score)
+    local level = risk.level(score)
+    return { level = level.level, score = round1(score), color = level.color, emoji = level.emoji,
+        label = level.label }
+end
+
+local function first(names, count)
+    local head = {}
+    for index = 1, math.min(count, #names) do
+        head[index] = names[index]
+    end
+    return head
+end
+
+-- Counts and rankings over `scored` = { { name = , score = }, ... }; ties keep that order.
+function risk.summary(scored)
+    local counts, total, highest, ranked = {}, 0, 0, {}
+    for index, server in ipairs(scored) do
+        local level = risk.level(server.score).level
+        counts[level] = (counts[level] or 0) + 1
+        total, highest = total + server.score, math.max(highest, server.score)
+        ranked[index] = { name = server.name, score = server.score, place = index }
+    end
+    table.sort(ranked, function(a, b)
+        if a.score ~= b.score then
+            return a.score > b.score
+        end
+        return a.place < b.place
+    end)
+    local names = {}
+    for index, server in ipairs(ranked) do
+        names[index] = server.name
+    end
+    return {
+        total_servers = #scored,
+        critical_count = counts.critical or 0,
+        warning_count = counts.warning or 0,
+        degrading_count = counts.watch or 0,
+        healthy_count = counts.healthy or 0,
+        avg_risk_score = #scored > 0 and round1(total / #scored) or 0,
+        max_risk_score = round1(highest),
+        top_5_risks = first(names, 5),
+        top_10_risks = first(names, 10),
+        top_20_risks = first(names, 20),
+    }
+end
+
+return risk
