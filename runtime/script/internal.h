@@ -1,0 +1,263 @@
+/*
+ * Inside script/: Lua states, tasks, waiting, and how a binding file takes part.
+ *
+ * State. One lua_State with its own allocator and byte cap, used by one thread at a time.
+ * md__state(L) finds it from any coroutine. Task. One coroutine run on a state: a request, a timer,
+ * a tick. While Lua runs, state->task is the running one and memory growth is charged to it;
+ * `moondial.native` functions find their deadline there.
+ *
+ * A binding file. bind_<name>.c defines one `struct md__binding` and has a row in bindings.c. Its
+ * functions take everything as checked arguments (misuse raises with luaL_argerror and friends) and
+ * return `nil, err` for what can go wrong in operation (md__return_error). Functions that act on
+ * the world begin with md__check_acting(L, "md.name").
+ *
+ * Memory. luaL_error, lua_push* and any allocation may longjmp: own no C memory across them unless
+ * a userdata or md__hold keeps it. C memory that Lua objects keep alive is charged (md__charge) and
+ * counts against the same caps.
+ *
+ * Waiting. A function that must block fills a struct md_wait and ends with `return md__yield(L,
+ * wait)`. The engine gives the state away, calls block on the connection thread, takes the state
+ * back, calls finish to push the results, and resumes the script.
+ */
+#ifndef MD_SCRIPT_INTERNAL_H
+#define MD_SCRIPT_INTERNAL_H
+
+#include <lauxlib.h>
+#include <lua.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "script/script.h"
+
+struct md_series;
+struct md__pool;
+struct md__dicts;
+struct md__scheduler;
+
+#define MD_SCRIPT_SERIES_MAX 8
+
+/* ---- the engine, its states and tasks -------------------------------------------------------- */
+
+struct md_script {
+    char *dir, *lib_dir;
+    struct md_clock *clock;
+    struct md_config *config;
+    struct md_serve *serve;
+    struct md_store *store;
+    int64_t started_ms;
+    pthread_mutex_t lock; /* guards current, degraded */
+    struct md_generation *current;
+    struct md__dicts *dicts;
+    struct md__scheduler *scheduler;
+    _Atomic bool ready;
+    /* Filled by the series binding's declare, which runs before the second state exists; constant
+     * afterwards. */
+    struct {
+        char name[64];
+        struct md_series *series;
+    } series[MD_SCRIPT_SERIES_MAX];
+    int series_count;
+};
+
+enum md__state_kind {
+    MD__STATE_REQUEST,   /* of a pool */
+    MD__STATE_SCHEDULER, /* timers, ticks */
+    MD__STATE_BUILDER,   /* model families */
+    MD__STATE_CHECK      /* moondial check: never acts */
+};
+
+struct md__state {
+    lua_State *L;
+    struct md_script *script;
+    enum md__state_kind kind;
+    bool loading;          /* files are being loaded: acting calls raise */
+    bool closing;          /* lua_close runs: nothing is refused any more */
+    size_t bytes_used;     /* Lua heap and charges */
+    size_t bytes_max;      /* cap of the whole state */
+    size_t bytes_charged;  /* the part of bytes_used that C objects hold */
+    size_t gc_debt;        /* charged since the last collector step for it */
+    size_t task_bytes_max; /* cap of one task's growth */
+    struct md__task *task; /* running now, or NULL */
+    int64_t budget_end_ns; /* the checkpoint raises after this; 0: no limit */
+    char load_error[256];  /* see state.c */
+};
+
+static inline struct md__state *md__state(lua_State *L)
+{
+    void *state;
+    lua_getallocf(L, &state);
+    return state;
+}
+
+/* Something that must be undone when a task ends, however it ends. Lives in userdata or heap of its
+ * owner. */
+struct md__hold {
+    void (*release)(struct md__hold *hold);
+    struct md__hold *next;
+    struct md__hold **previous;
+};
+
+struct md__task {
+    struct md__state *state;
+    lua_State *co;
+    int reference;        /* of co in the registry */
+    int64_t bytes;        /* growth charged so far; frees count back */
+    int64_t deadline_ns;  /* for everything; 0: none */
+    int64_t budget_ns;    /* Lua time of one slice between waits; 0: none */
+    struct md_wait *wait; /* pending */
+    struct md__hold *holds;
+    const char *what; /* "GET /risk/{server}", "timer poll": for messages */
+};
+
+/* Registers a hold with the running task; unregister when done early. Without a task: raises. */
+void md__hold(lua_State *L, struct md__hold *hold);
+void md__unhold(struct md__hold *hold);
+
+/* A fresh state with the sandboxed environment and every binding, no script loaded.
+ * Thread-compatible. */
+enum md_status md__state_new(struct md_script *script, enum md__state_kind kind,
+                             struct md__state **state, struct md_error *err);
+void md__state_delete(struct md__state *state);
+
+/*
+ * Runs function(L) protected, with argument as light userdata 1, on the state's main thread; turns
+ * a raised error into a status (MD_ERR_SCRIPT, MD_ERR_MEMORY, or what an error table says).
+ */
+enum md_status md__protect(struct md__state *state, lua_CFunction function, void *argument,
+                           struct md_error *err);
+
+/* `moondial.models.gru`, `features`: pushes the module's value, loading its file once; raises. The
+ * state's require. */
+int md__require(lua_State *L, const char *name);
+/* Runs one file of the scripts folder or the library (a path relative to either) and pushes its one
+ * result; raises. */
+int md__load_file(lua_State *L, const char *folder, const char *relative);
+
+/* ---- errors ---------------------------------------------------------------------------------- */
+
+/* Pushes { code = "NOT_FOUND", status = 404, detail = "..." } with a __tostring. */
+void md__push_error(lua_State *L, const struct md_error *err);
+/* Pushes nil and the error table: `return md__return_error(L, &err);` */
+int md__return_error(lua_State *L, const struct md_error *err);
+/* Raises "NAME: not while loading" when files are being loaded. */
+void md__check_acting(lua_State *L, const char *name);
+/* Turns the error value on top of the stack (a string, an error table, anything) into err, and pops
+ * it. Never raises. */
+enum md_status md__take_error(lua_State *L, int lua_status, struct md_error *err);
+
+/* ---- memory ---------------------------------------------------------------------------------- */
+
+/*
+ * Charges C memory that a Lua object is about to keep; collects garbage first when a cap is near,
+ * raises "not enough memory" when it stays over one. Uncharge in __gc. Both also drive the
+ * collector.
+ */
+void md__charge(lua_State *L, size_t bytes);
+void md__uncharge(lua_State *L, size_t bytes);
+
+/* ---- waiting --------------------------------------------------------------------------------- */
+
+struct md_wait {
+    /*
+     * Blocks until there is a result, the deadline (md_monotonic_ns; 0: none) passes
+     * (MD_ERR_TIMEOUT) or it fails. Runs without the state: must not touch Lua. A failure reaches
+     * the script as `nil, err`, and finish is not called.
+     */
+    enum md_status (*block)(struct md_wait *wait, struct md_script *script, int64_t deadline_ns,
+                            struct md_error *err);
+    /* Pushes the results on L (which is not the coroutine); returns their count, at most 8. May
+     * raise. */
+    int (*finish)(lua_State *L, struct md_wait *wait);
+    /* Releases the wait; called exactly once, last, from any thread that owns the state. */
+    void (*drop)(struct md_wait *wait);
+};
+
+/*
+ * Ends a C function that has to wait. Owns the wait from here on, also when it raises (called while
+ * loading, or inside a coroutine of the script's own or a C callback such as table.sort, which
+ * cannot be left).
+ */
+int md__yield(lua_State *L, struct md_wait *wait);
+
+/* ---- userdata -------------------------------------------------------------------------------- */
+
+/*
+ * A class of userdata. Those with `share` can be put into md.dict and travel between states: share
+ * makes a reference to the C object which any thread may hold, push makes a userdata around one.
+ */
+struct md__class {
+    const char *name;                         /* "tensor": for messages */
+    const luaL_Reg *methods;                  /* and metamethods, whose names begin with "__" */
+    void *(*share)(lua_State *L, int index);  /* a new reference; NULL: cannot be shared */
+    void (*push)(lua_State *L, void *object); /* takes its own reference; may raise */
+    void (*release)(void *object);            /* drops a reference; any thread */
+    size_t (*bytes)(const void *object);      /* what holding it costs */
+    /* Appends JSON; decimals < 0: shortest that reads back. NULL: cannot be encoded. May not raise.
+     */
+    enum md_status (*encode)(lua_State *L, int index, int decimals, struct md_buffer *out,
+                             struct md_error *err);
+};
+
+/* Makes the metatable of a class in this state: from a binding's bind. */
+void md__class_new(lua_State *L, const struct md__class *class);
+/* A new userdata of size bytes, zeroed, on top of the stack, with the class's metatable. */
+void *md__object_new(lua_State *L, const struct md__class *class, size_t size);
+/* The userdata at index when it is of this class; raises a type error naming the class. */
+void *md__object_check(lua_State *L, int index, const struct md__class *class);
+/* Likewise, NULL when it is not. */
+void *md__object_test(lua_State *L, int index, const struct md__class *class);
+/* The class of the value at index, NULL for what is no object of ours. */
+const struct md__class *md__object_class(lua_State *L, int index);
+
+extern const struct md__class
+    md__blob_class; /* md.json.blob: share, push and release are those of struct md_blob */
+
+/* ---- JSON ------------------------------------------------------------------------------------ */
+
+/* Appends the value at index as JSON (json_out.c). Never raises. decimals < 0: shortest that reads
+ * back. */
+enum md_status md__json_write(lua_State *L, int index, int decimals, struct md_buffer *out,
+                              struct md_error *err);
+/* Parses text (UTF-8, strict) and pushes the value; nothing is pushed on failure. Raises only for
+ * memory. */
+enum md_status md__json_read(lua_State *L, const char *text, size_t length, struct md_error *err);
+/* Pushes md.json.null, which stands for null in what md__json_read makes. */
+void md__json_push_null(lua_State *L);
+
+/* ---- bindings -------------------------------------------------------------------------------- */
+
+struct md__binding {
+    const char *name;
+    /* Once per state: adds functions to the table on top of the stack, which becomes
+     * `moondial.native`. */
+    void (*bind)(lua_State *L, struct md_script *script);
+    /*
+     * Once per generation, on its first state, with the validated app description on top of the
+     * stack (see lua/moondial/app.lua); may raise. NULL: nothing to declare. Not called by
+     * `moondial check`.
+     */
+    void (*declare)(lua_State *L, struct md_script *script);
+    /* Once, when the engine starts (before models load) and ends. May be NULL. */
+    enum md_status (*start)(struct md_script *script, struct md_error *err);
+    void (*fini)(struct md_script *script);
+};
+
+extern const struct md__binding *const md__bindings[]; /* NULL-terminated: bindings.c */
+
+/* Adds functions to the table at the top of the stack under field `name` (a new table when absent):
+ * md.NAME.f */
+void md__bind_table(lua_State *L, const char *name, const luaL_Reg *functions);
+
+/* ---- arguments (args.c): all raise with the argument's position and what was expected ----------
+ */
+
+/* Field `name` of the options table at index. The number and text of the wrong-type error name the
+ * field. */
+const char *md__field_string(lua_State *L, int index, const char *name, const char *otherwise);
+double md__field_number(lua_State *L, int index, const char *name, double otherwise);
+int64_t md__field_int(lua_State *L, int index, const char *name, int64_t otherwise, int64_t min,
+                      int64_t max);
+bool md__field_bool(lua_State *L, int index, const char *name, bool otherwise);
+/* Required variants: otherwise NULL for strings; NaN for numbers means "raise when absent". */
+
+#endif
