@@ -230,7 +230,8 @@ def coverage(tally):
     say("== line coverage")
     status, output = execute(["gcovr", "--root", ROOT, "--filter", "runtime/", "--filter",
                               "kernels/", "--object-directory", "build/coverage",
-                              "--html", "build/coverage/coverage.html", "--txt"], STEP_SECONDS_MAX)
+                              "--html", "build/coverage/coverage.html",
+                              "--print-summary"], STEP_SECONDS_MAX)
     say(output.rstrip())
     if status:
         tally.add("coverage report", 0, 1)
