@@ -18,12 +18,20 @@ struct md_buffer {
     size_t length;
     size_t capacity;
     size_t bytes_max; /* 0: no cap */
-    bool failed;
+    enum md_status
+        failed; /* MD_OK, or why an append was dropped: cap (MD_ERR_TOO_LARGE) or memory */
+    bool fixed; /* data is the caller's memory: it neither grows nor is freed */
 };
 
 void md_buffer_init(struct md_buffer *buffer, size_t bytes_max);
+/* Builds in the caller's memory (size >= 1, one byte for the NUL) and never allocates. */
+void md_buffer_init_fixed(struct md_buffer *buffer, void *memory, size_t size);
 void md_buffer_fini(struct md_buffer *buffer);
-void md_buffer_clear(struct md_buffer *buffer); /* keeps the memory */
+void md_buffer_clear(struct md_buffer *buffer); /* keeps the memory, forgets a failure */
+/*
+ * Room for `extra` more bytes and the NUL, so that data + length may be written directly. False:
+ * failed is set.
+ */
 bool md_buffer_reserve(struct md_buffer *buffer, size_t extra);
 void md_buffer_append(struct md_buffer *buffer, const void *data, size_t length);
 void md_buffer_text(struct md_buffer *buffer, const char *text);
@@ -37,8 +45,10 @@ struct md_blob {
     char data[]; /* length bytes, then a NUL */
 };
 
-/* Moves the bytes of `buffer` into a new blob (refs = 1) and empties the buffer. NULL when out of
- * memory. */
+/*
+ * Moves the bytes of `buffer` into a new blob (refs = 1) and empties the buffer. NULL when out of
+ * memory.
+ */
 struct md_blob *md_blob_from_buffer(struct md_buffer *buffer);
 struct md_blob *md_blob_new(const void *data, size_t length);
 struct md_blob *md_blob_ref(struct md_blob *blob);

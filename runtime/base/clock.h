@@ -16,8 +16,13 @@ struct md_clock {
 /* The operating system's clock: a constant object, made available to cli/ and tests only. */
 struct md_clock *md_clock_system(void);
 
-/* A clock that stands still until told: for tests and rehearsal. Setting it is safe from any
- * thread. */
+/* Real time, for base/ to bound a busy wait with; never a time that a result may depend on. */
+int64_t md__spin_ns(void);
+
+/*
+ * A clock that stands still until told: for tests and rehearsal. Setting it is safe from any
+ * thread.
+ */
 struct md_clock_manual {
     struct md_clock base;
     _Atomic int64_t now_ms;
@@ -36,15 +41,16 @@ static inline int64_t md_monotonic_ns(struct md_clock *clock)
 
 /*
  * Civil time without the OS: proleptic Gregorian, UTC (Howard Hinnant's days-from-civil arithmetic,
- * chrono-compatible low-level date algorithms).
+ * chrono- compatible low-level date algorithms).
  */
 struct md_civil {
-    int year, month, day;      /* month 1-12, day 1-31 */
-    int hour, minute, second;  /* 0-23, 0-59, 0-59 */
-    int millisecond;           /* 0-999 */
-    int weekday;               /* 0 = Monday */
+    int year, month, day;     /* month 1-12, day 1-31 */
+    int hour, minute, second; /* 0-23, 0-59, 0-59 */
+    int millisecond;          /* 0-999 */
+    int weekday;              /* 0 = Monday */
 };
 void md_civil_from_ms(int64_t utc_ms, struct md_civil *civil);
+/* weekday is not read; fields must be in range, and the year within 200 million of zero. */
 int64_t md_civil_to_ms(const struct md_civil *civil);
 
 #endif

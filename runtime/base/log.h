@@ -19,8 +19,10 @@ void md_log_set_level(enum md_log_level level);
 enum md_log_level md_log_get_level(void);
 enum md_status md_log_level_parse(const char *name, enum md_log_level *level, struct md_error *err);
 
-/* subsystem is a short constant ("http", "series"); the text is one line. Over-long lines are cut
- * and marked. */
+/*
+ * subsystem is a short constant ("http", "series"); the text is one line. Over-long lines are cut
+ * and marked.
+ */
 #define md_log(level, subsystem, ...)                                                              \
     ((level) < md_log_get_level() ? (void)0 : md__log(level, subsystem, __VA_ARGS__))
 void md__log(enum md_log_level level, const char *subsystem, const char *format, ...)

@@ -35,14 +35,16 @@ struct md_family *md_family_new(struct md_metrics *metrics, enum md_metric_type 
                                 const char *name, const char *help, const char *const *labels,
                                 const double *bounds, int bound_count);
 
-/* The series for these label values (as many as the family has labels). Never NULL for a valid
- * family. */
+/*
+ * The series for these label values (as many as the family has labels). Never NULL for a valid
+ * family.
+ */
 struct md_metric *md_metric_get(struct md_family *family, const char *const *values);
 
-void md_metric_add(struct md_metric *metric, double amount); /* counter or gauge */
-void md_metric_set(struct md_metric *metric, double value);  /* gauge */
+void md_metric_add(struct md_metric *metric, double amount);    /* counter or gauge */
+void md_metric_set(struct md_metric *metric, double value);     /* gauge */
 void md_metric_observe(struct md_metric *metric, double value); /* histogram */
-double md_metric_value(const struct md_metric *metric);      /* a histogram's count */
+double md_metric_value(const struct md_metric *metric);         /* a histogram's count */
 
 void md_metrics_render_prometheus(struct md_metrics *metrics, struct md_buffer *out);
 void md_metrics_render_json(struct md_metrics *metrics, struct md_buffer *out);

@@ -17,14 +17,18 @@ struct md_pool;
 /* Runs items [begin, end) on thread number `thread` (0 .. threads-1). */
 typedef void (*md_pool_body)(void *context, size_t begin, size_t end, int thread);
 
-/* threads >= 1; `spin_us` workers spin that long for the next call before they sleep (0: sleep at
- * once). */
+/*
+ * threads >= 1; `spin_us` workers spin that long for the next call before they sleep (0: sleep at
+ * once).
+ */
 enum md_status md_pool_new(int threads, int spin_us, struct md_pool **pool, struct md_error *err);
 void md_pool_delete(struct md_pool *pool);
 int md_pool_threads(const struct md_pool *pool);
 
-/* Splits [0, count) into chunks of at least `grain` items, handed out dynamically; returns when all
- * are done. */
+/*
+ * Splits [0, count) into chunks of at least `grain` items, handed out dynamically; returns when all
+ * are done.
+ */
 void md_pool_run(struct md_pool *pool, size_t count, size_t grain, md_pool_body body,
                  void *context);
 

@@ -1,0 +1,293 @@
+/*
+ * Thread pool. All coordination goes through one 64-bit word, `state`:
+ *
+ *     bits 63..32  generation: which run this is
+ *     bit  31      OPEN: workers may join this run
+ *     bit  30      CALLER_WAITS: the last worker to leave must wake the caller
+ *     bits 15..0   workers that have joined and not yet left
+ *
+ * A run writes the job, then publishes generation + OPEN. A worker joins by a compare-and-swap that
+ * raises the count while OPEN is set, takes chunks until none is left, and lowers the count. The
+ * caller takes chunks too, then clears OPEN and waits for the count to reach zero. So the job is
+ * written only while nobody reads it, a worker that wakes late simply finds the run closed, and no
+ * run waits for a sleeping thread to wake.
+ *
+ * Sleep is the usual pair: a worker announces itself in `sleepers` and then looks at `state` again;
+ * the caller publishes `state` and then looks at `sleepers`. Both are sequentially consistent, so
+ * one of the two sees the other.
+ */
+#include "base/pool.h"
+
+#include <assert.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+
+#define GENERATION   ((uint64_t)1 << 32)
+#define OPEN         ((uint64_t)1 << 31)
+#define CALLER_WAITS ((uint64_t)1 << 30)
+#define JOINED_MASK  ((uint64_t)0xFFFF)
+
+enum {
+    THREADS_MAX = 1024,
+    CHUNKS_PER_THREAD = 4, /* enough to even out unequal threads, few enough to keep chunks large */
+    SPINS_PER_LOOK = 32,   /* pauses between two looks at the clock */
+};
+
+struct worker {
+    struct md_pool *pool;
+    pthread_t handle;
+    int thread;
+};
+
+struct md_pool {
+    /* The job: written by the caller between runs, read by those who joined. */
+    md_pool_body body;
+    void *context;
+    size_t count;
+    size_t chunk;
+
+    _Alignas(64) _Atomic uint64_t state;
+    _Alignas(64) _Atomic size_t next_chunk;
+    _Alignas(64) _Atomic int sleepers;
+    _Atomic bool stop;
+
+    pthread_mutex_t lock; /* guards no data: it orders sleeping and waking */
+    pthread_cond_t work_ready;
+    pthread_cond_t workers_left;
+    int64_t spin_ns;
+    int started;
+    int threads;
+    struct worker workers[]; /* threads - 1 */
+};
+
+static void pause_cpu(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#endif
+}
+
+/* Work is there for a worker that has last seen generation `seen`, or the pool is closing. */
+static bool has_news(struct md_pool *pool, uint64_t seen)
+{
+    uint64_t state = atomic_load(&pool->state);
+    return ((state & OPEN) && state / GENERATION != seen) || atomic_load(&pool->stop);
+}
+
+static bool all_left(struct md_pool *pool)
+{
+    return (atomic_load(&pool->state) & JOINED_MASK) == 0;
+}
+
+/*
+ * Real time on purpose: spinning trades processor time for latency, whatever clock the product runs
+ * on.
+ */
+static bool spin_for_news(struct md_pool *pool, uint64_t seen)
+{
+    if (pool->spin_ns == 0)
+        return has_news(pool, seen);
+    int64_t end_ns = md__spin_ns() + pool->spin_ns;
+    do {
+        for (int i = 0; i < SPINS_PER_LOOK; i++) {
+            if (has_news(pool, seen))
+                return true;
+            pause_cpu();
+        }
+    } while (md__spin_ns() < end_ns);
+    return false;
+}
+
+static void wait_for_news(struct md_pool *pool, uint64_t seen)
+{
+    if (spin_for_news(pool, seen))
+        return;
+    pthread_mutex_lock(&pool->lock);
+    atomic_fetch_add(&pool->sleepers, 1);
+    while (!has_news(pool, seen))
+        pthread_cond_wait(&pool->work_ready, &pool->lock);
+    atomic_fetch_sub(&pool->sleepers, 1);
+    pthread_mutex_unlock(&pool->lock);
+}
+
+static void work(struct md_pool *pool, int thread)
+{
+    size_t chunks = (pool->count - 1) / pool->chunk + 1;
+    for (;;) {
+        size_t index = atomic_fetch_add_explicit(&pool->next_chunk, 1, memory_order_relaxed);
+        if (index >= chunks)
+            return;
+        size_t begin = index * pool->chunk;
+        size_t left = pool->count - begin;
+        pool->body(pool->context, begin, begin + (left < pool->chunk ? left : pool->chunk), thread);
+    }
+}
+
+/* Joins the open run, if there is still one. Sets *seen to its generation. */
+static bool join(struct md_pool *pool, uint64_t *seen)
+{
+    uint64_t state = atomic_load(&pool->state);
+    do {
+        if (!(state & OPEN) || state / GENERATION == *seen)
+            return false;
+    } while (!atomic_compare_exchange_weak(&pool->state, &state, state + 1));
+    *seen = state / GENERATION;
+    return true;
+}
+
+static void leave(struct md_pool *pool)
+{
+    uint64_t before = atomic_fetch_sub(&pool->state, 1);
+    if ((before & JOINED_MASK) == 1 && (before & CALLER_WAITS)) {
+        pthread_mutex_lock(&pool->lock);
+        pthread_cond_signal(&pool->workers_left);
+        pthread_mutex_unlock(&pool->lock);
+    }
+}
+
+static void *worker_main(void *argument)
+{
+    struct worker *worker = argument;
+    struct md_pool *pool = worker->pool;
+    uint64_t seen = 0;
+    while (!atomic_load(&pool->stop)) {
+        if (join(pool, &seen)) {
+            work(pool, worker->thread);
+            leave(pool);
+        } else {
+            wait_for_news(pool, seen);
+        }
+    }
+    return NULL;
+}
+
+static void wake_workers(struct md_pool *pool, size_t wanted)
+{
+    if (atomic_load(&pool->sleepers) == 0)
+        return;
+    pthread_mutex_lock(&pool->lock);
+    if (wanted >= (size_t)pool->started)
+        pthread_cond_broadcast(&pool->work_ready);
+    else
+        for (size_t i = 0; i < wanted; i++)
+            pthread_cond_signal(&pool->work_ready);
+    pthread_mutex_unlock(&pool->lock);
+}
+
+static void wait_for_workers(struct md_pool *pool)
+{
+    int64_t end_ns = pool->spin_ns > 0 ? md__spin_ns() + pool->spin_ns : 0;
+    while (!all_left(pool) && pool->spin_ns > 0 && md__spin_ns() < end_ns)
+        pause_cpu();
+    if (all_left(pool))
+        return;
+    atomic_fetch_or(&pool->state, CALLER_WAITS);
+    pthread_mutex_lock(&pool->lock);
+    while (!all_left(pool))
+        pthread_cond_wait(&pool->workers_left, &pool->lock);
+    pthread_mutex_unlock(&pool->lock);
+}
+
+static size_t chunk_size(const struct md_pool *pool, size_t count, size_t grain)
+{
+    size_t even = (count - 1) / ((size_t)pool->threads * CHUNKS_PER_THREAD) + 1;
+    return even < grain ? grain : even;
+}
+
+void md_pool_run(struct md_pool *pool, size_t count, size_t grain, md_pool_body body, void *context)
+{
+    if (count == 0)
+        return;
+    size_t chunk = chunk_size(pool, count, grain);
+    if (pool->threads == 1 || chunk >= count) {
+        body(context, 0, count, 0);
+        return;
+    }
+    uint64_t state = atomic_load(&pool->state);
+    assert((state & (OPEN | JOINED_MASK)) == 0); /* one run at a time */
+    pool->body = body;
+    pool->context = context;
+    pool->count = count;
+    pool->chunk = chunk;
+    atomic_store_explicit(&pool->next_chunk, 0, memory_order_relaxed);
+    atomic_store(&pool->state, (state / GENERATION + 1) * GENERATION | OPEN);
+
+    wake_workers(pool, (count - 1) / chunk);
+    work(pool, 0);
+    atomic_fetch_and(&pool->state, ~OPEN);
+    wait_for_workers(pool);
+}
+
+/*
+ * Workers leave signals to the main thread, which knows how to drain; crashes stay where they
+ * happen.
+ */
+static int start_worker(struct worker *worker)
+{
+    static const int crashes[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP};
+    sigset_t blocked, before;
+    sigfillset(&blocked);
+    for (size_t i = 0; i < sizeof crashes / sizeof *crashes; i++)
+        sigdelset(&blocked, crashes[i]);
+    pthread_sigmask(SIG_BLOCK, &blocked, &before);
+    int failure = pthread_create(&worker->handle, NULL, worker_main, worker);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return failure;
+}
+
+enum md_status md_pool_new(int threads, int spin_us, struct md_pool **pool_out,
+                           struct md_error *err)
+{
+    *pool_out = NULL;
+    if (threads < 1 || threads > THREADS_MAX || spin_us < 0)
+        return md_fail(err, MD_ERR_INVALID,
+                       "a pool has 1 to %d threads and spins 0 us or more, not %d and %d",
+                       THREADS_MAX, threads, spin_us);
+    size_t size = sizeof(struct md_pool) + sizeof(struct worker) * (size_t)(threads - 1);
+    struct md_pool *pool = aligned_alloc(64, (size + 63) / 64 * 64);
+    if (!pool)
+        return md_fail(err, MD_ERR_MEMORY, "out of memory for a pool of %d threads", threads);
+    *pool = (struct md_pool){.threads = threads, .spin_ns = (int64_t)spin_us * 1000};
+    pthread_mutex_init(&pool->lock, NULL);
+    pthread_cond_init(&pool->work_ready, NULL);
+    pthread_cond_init(&pool->workers_left, NULL);
+    for (int i = 0; i < threads - 1; i++) {
+        pool->workers[i] = (struct worker){.pool = pool, .thread = i + 1};
+        int failure = start_worker(&pool->workers[i]);
+        if (failure) {
+            md_pool_delete(pool);
+            return md_fail(err, MD_ERR_UNAVAILABLE, "cannot start thread %d of %d (error %d)",
+                           i + 2, threads, failure);
+        }
+        pool->started++;
+    }
+    *pool_out = pool;
+    return MD_OK;
+}
+
+void md_pool_delete(struct md_pool *pool)
+{
+    if (!pool)
+        return;
+    atomic_store(&pool->stop, true);
+    pthread_mutex_lock(&pool->lock);
+    pthread_cond_broadcast(&pool->work_ready);
+    pthread_mutex_unlock(&pool->lock);
+    for (int i = 0; i < pool->started; i++)
+        pthread_join(pool->workers[i].handle, NULL);
+    pthread_cond_destroy(&pool->workers_left);
+    pthread_cond_destroy(&pool->work_ready);
+    pthread_mutex_destroy(&pool->lock);
+    free(pool);
+}
+
+int md_pool_threads(const struct md_pool *pool)
+{
+    return pool->threads;
+}

@@ -1,0 +1,197 @@
+/*
+ * Thread pool: every item once, on the threads it has, under every mixture of sizes, sleeping and
+ * spinning.
+ */
+#include <dirent.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/pool.h"
+#include "unit.h"
+
+enum { ITEMS_MAX = 4096, THREADS = 4 };
+
+struct tally {
+    _Atomic unsigned char seen[ITEMS_MAX];
+    _Atomic int bad_thread;
+    _Atomic int calls;
+    size_t grain;
+    size_t count;
+};
+
+static void count_items(void *context, size_t begin, size_t end, int thread)
+{
+    struct tally *tally = context;
+    atomic_fetch_add(&tally->calls, 1);
+    if (thread < 0 || thread >= THREADS || begin >= end ||
+        (end - begin < tally->grain && end != tally->count))
+        atomic_fetch_add(&tally->bad_thread, 1);
+    for (size_t i = begin; i < end; i++)
+        atomic_fetch_add(&tally->seen[i], 1);
+}
+
+static void run_and_check(struct md_pool *pool, size_t count, size_t grain)
+{
+    static struct tally tally;
+    memset(&tally, 0, sizeof tally);
+    tally.count = count;
+    tally.grain = grain;
+    md_pool_run(pool, count, grain, count_items, &tally);
+    assert_int_equal(tally.bad_thread, 0);
+    assert_int_equal(tally.calls == 0, count == 0);
+    for (size_t i = 0; i < ITEMS_MAX; i++)
+        assert_int_equal(tally.seen[i], i < count);
+}
+
+static void every_item_runs_once(void **state)
+{
+    struct md_error err;
+    static const size_t counts[] = {0, 1, 2, 3, 7, 63, 64, 65, 1000, ITEMS_MAX};
+    static const size_t grains[] = {0, 1, 2, 10, 64, 5000};
+    for (int spin_us = 0; spin_us <= 50; spin_us += 50) {
+        struct md_pool *pool;
+        assert_ok(md_pool_new(THREADS, spin_us, &pool, &err));
+        assert_int_equal(md_pool_threads(pool), THREADS);
+        for (size_t c = 0; c < sizeof counts / sizeof *counts; c++)
+            for (size_t g = 0; g < sizeof grains / sizeof *grains; g++)
+                run_and_check(pool, counts[c], grains[g]);
+        md_pool_delete(pool);
+    }
+}
+
+/*
+ * Short runs back to back, where workers join late, find the run closed, or are on their way to
+ * sleep.
+ */
+static void many_short_runs(void **state)
+{
+    struct md_error err;
+    struct md_pool *pool;
+    assert_ok(md_pool_new(THREADS, 5, &pool, &err));
+    for (size_t i = 0; i < 2000; i++) {
+        run_and_check(pool, 2 + i % 9, 1);
+        if (i % 97 == 0)
+            usleep(100);
+    }
+    md_pool_delete(pool);
+}
+
+struct meeting {
+    _Atomic int arrived;
+    _Atomic int threads_seen;
+};
+
+/*
+ * Each chunk waits until all THREADS threads are in one at the same time: only real threads can do
+ * that.
+ */
+static void meet(void *context, size_t begin, size_t end, int thread)
+{
+    struct meeting *meeting = context;
+    atomic_fetch_or(&meeting->threads_seen, 1 << thread);
+    atomic_fetch_add(&meeting->arrived, 1);
+    while (atomic_load(&meeting->arrived) < THREADS)
+        usleep(50);
+}
+
+static void all_threads_work_at_once(void **state)
+{
+    struct md_error err;
+    struct md_pool *pool;
+    assert_ok(md_pool_new(THREADS, 0, &pool, &err));
+    for (int i = 0; i < 20; i++) {
+        struct meeting meeting = {0};
+        md_pool_run(pool, THREADS, 1, meet, &meeting);
+        assert_int_equal(meeting.threads_seen, (1 << THREADS) - 1);
+    }
+    md_pool_delete(pool);
+}
+
+static void add_up(void *context, size_t begin, size_t end, int thread)
+{
+    *(size_t *)context += end - begin;
+}
+
+static void a_pool_of_one_runs_inline(void **state)
+{
+    struct md_error err;
+    struct md_pool *pool;
+    assert_ok(md_pool_new(1, 100, &pool, &err));
+    size_t total = 0;
+    md_pool_run(pool, SIZE_MAX, 1, add_up, &total);
+    assert_true(total == SIZE_MAX);
+    md_pool_delete(pool);
+}
+
+static void count_huge(void *context, size_t begin, size_t end, int thread)
+{
+    atomic_fetch_add((_Atomic size_t *)context, end - begin);
+}
+
+static void the_largest_count_does_not_overflow(void **state)
+{
+    struct md_error err;
+    struct md_pool *pool;
+    assert_ok(md_pool_new(THREADS, 0, &pool, &err));
+    static const size_t grains[] = {1, SIZE_MAX / 2, SIZE_MAX - 1};
+    for (size_t i = 0; i < 3; i++) {
+        _Atomic size_t total = 0;
+        md_pool_run(pool, SIZE_MAX, grains[i], count_huge, &total);
+        assert_true(total == SIZE_MAX);
+    }
+    md_pool_delete(pool);
+}
+
+static int process_threads(void)
+{
+    int count = 0;
+    DIR *tasks = opendir("/proc/self/task");
+    assert_non_null(tasks);
+    for (struct dirent *entry = readdir(tasks); entry; entry = readdir(tasks))
+        count += entry->d_name[0] != '.';
+    closedir(tasks);
+    return count;
+}
+
+static void a_pool_has_the_threads_it_says(void **state)
+{
+    struct md_error err;
+    struct md_pool *pool;
+    int before = process_threads();
+    assert_ok(md_pool_new(THREADS, 0, &pool, &err));
+    assert_int_equal(process_threads(), before + THREADS - 1);
+    run_and_check(pool, 100, 1);
+    assert_int_equal(process_threads(), before + THREADS - 1);
+    md_pool_delete(pool);
+    md_pool_delete(NULL);
+    /* The kernel drops a joined thread from /proc a moment after the join. */
+    for (int tries = 0; process_threads() != before && tries < 1000; tries++)
+        usleep(1000);
+    assert_int_equal(process_threads(), before);
+}
+
+static void bad_sizes_are_refused(void **state)
+{
+    struct md_error err;
+    struct md_pool *pool;
+    assert_fails(MD_ERR_INVALID, md_pool_new(0, 0, &pool, &err));
+    assert_null(pool);
+    assert_fails(MD_ERR_INVALID, md_pool_new(-3, 0, &pool, &err));
+    assert_fails(MD_ERR_INVALID, md_pool_new(100000, 0, &pool, &err));
+    assert_fails(MD_ERR_INVALID, md_pool_new(2, -1, &pool, &err));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_item_runs_once),
+        cmocka_unit_test(many_short_runs),
+        cmocka_unit_test(all_threads_work_at_once),
+        cmocka_unit_test(a_pool_of_one_runs_inline),
+        cmocka_unit_test(the_largest_count_does_not_overflow),
+        cmocka_unit_test(a_pool_has_the_threads_it_says),
+        cmocka_unit_test(bad_sizes_are_refused),
+    };
+    return cmocka_run_group_tests_name("pool", tests, NULL, NULL);
+}
