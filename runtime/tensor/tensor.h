@@ -17,8 +17,10 @@
 
 #define MD_RANK_MAX 8
 
-/* Columns: code, ONNX TensorProto number, bytes an element, our name, .npy descr (little-endian),
- * safetensors name. */
+/*
+ * Columns: code, ONNX TensorProto number, bytes an element, our name, .npy descr (little-endian),
+ * safetensors name.
+ */
 #define MD_DTYPES(X)                                                                               \
     X(MD_F32, 1, 4, "float32", "<f4", "F32")                                                       \
     X(MD_U8, 2, 1, "uint8", "|u1", "U8")                                                           \
@@ -42,14 +44,19 @@ enum md_dtype {
 
 size_t md_dtype_bytes(enum md_dtype dtype);     /* 0 for a number that is no dtype */
 const char *md_dtype_name(enum md_dtype dtype); /* "?" likewise */
+const char *md_dtype_npy(enum md_dtype dtype);  /* "" where NumPy has none */
+bool md_dtype_from_npy(const char *text, size_t length, enum md_dtype *dtype);
+bool md_dtype_from_safetensors(const char *text, enum md_dtype *dtype);
 
 struct md_shape {
     int rank; /* 0 .. MD_RANK_MAX; rank 0 is a scalar */
     int64_t dim[MD_RANK_MAX];
 };
 
-/* Element count; fails on negative dimensions, or when count * element_bytes would exceed SIZE_MAX
- * / 2. */
+/*
+ * Element count; fails on negative dimensions, or when count * element_bytes would exceed SIZE_MAX
+ * / 2.
+ */
 enum md_status md_shape_count(const struct md_shape *shape, size_t element_bytes, size_t *count,
                               struct md_error *err);
 bool md_shape_equal(const struct md_shape *a, const struct md_shape *b);
@@ -72,6 +79,10 @@ struct md_tensor {
     void *data; /* aligned to 64 bytes when we allocated it; to the element size otherwise */
     struct md_owner *owner; /* NULL: borrowed memory, valid as long as its lender says */
 };
+/*
+ * data is NULL only in a cleared tensor, which has no elements; a tensor with a zero dimension has
+ * data.
+ */
 
 /* Zeroed heap tensor with one reference. */
 enum md_status md_tensor_new(enum md_dtype dtype, const struct md_shape *shape,
@@ -87,6 +98,14 @@ enum md_status md_tensor_rows(const struct md_tensor *tensor, int64_t begin, int
 /* Same memory under another shape of the same element count (a new reference). */
 enum md_status md_tensor_reshape(const struct md_tensor *tensor, const struct md_shape *shape,
                                  struct md_tensor *view, struct md_error *err);
+
+/*
+ * The same numbers in another dtype: float16 or bfloat16 to float32 (exact), float32 to float16 or
+ * bfloat16 (nearest, ties to even; overflow gives infinity). The same dtype shares the owner.
+ * Anything else is MD_ERR_INVALID.
+ */
+enum md_status md_tensor_convert(const struct md_tensor *tensor, enum md_dtype dtype,
+                                 struct md_tensor *converted, struct md_error *err);
 
 float md_f16_to_f32(uint16_t bits);
 uint16_t md_f32_to_f16(float value); /* round to nearest even */

@@ -1,0 +1,19 @@
+/*
+ * A whole file as the memory of tensors. Small files (under 1 MB) are read to the heap, larger ones
+ * mapped read-only, so that a model's weights are shared between processes and loaded by touching
+ * them.
+ *
+ * Replacing a model by renaming a new file over it is always safe: the mapping keeps the old file.
+ * Truncating a mapped file in place is not: the kernel answers a later access with SIGBUS, and no
+ * check at open can prevent that. Everything of ours that writes model and tensor files renames.
+ */
+#ifndef MD_TENSOR_MAPPING_H
+#define MD_TENSOR_MAPPING_H
+
+#include "tensor/tensor.h"
+
+/* *owner has one reference; its memory starts on a 64-byte boundary. An empty file has bytes = 0.
+ */
+enum md_status md_mapping_open(const char *path, struct md_owner **owner, struct md_error *err);
+
+#endif
