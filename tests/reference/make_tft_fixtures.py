@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Make the committed TFT fixtures under tests/reference/tft/, with the real library.
+"""Make TFT fixtures with the real library: the committed ones, or new random ones.
 
 Each fixture is a folder: model/ (what export.py writes), one .npy per forward input, the
 library's float64 answer as prediction.npy (or prediction_0.npy, ...), and error.json with the
@@ -7,8 +7,10 @@ library's own float32 error. `tests/reference/run` compares Moondial with them a
 
 Needs the packages of tests/requirements.txt. Run it again only when the format changes:
     tests/reference/make_tft_fixtures.py
+    tests/reference/make_tft_fixtures.py --random 4 --seed 7 --out DIR
 """
 
+import argparse
 import json
 import os
 import shutil
@@ -82,12 +84,63 @@ CASES = {
 }
 
 
+CATEGORICALS = {"static_categoricals": ["kind", "region"], "known_categoricals": ["weekday"],
+                "unknown_categoricals": ["state"]}
+# Targets that random models may have: the library takes log-like ones for positive values only.
+TRANSFORMATIONS = [None, "softplus", "log", "log1p", "count", "relu", "sqrt", "logit"]
+
+
+def random_targets(rng):
+    return [
+        (rng.choice(["group", "encoder", "torch"]), TRANSFORMATIONS[rng.integers(8)],
+         int(rng.choice([1, 3, 5, 7])))
+        for _ in range(rng.choice([1, 1, 1, 2, 3]))
+    ]
+
+
+def random_lengths(rng, case):
+    """Lengths of a batch, 0 included where the library keeps its rows apart (see FORMAT.md)."""
+    batch = int(rng.integers(1, 7))
+    encoder = rng.integers(1, case["encoder"] + 1, batch)
+    static = (case["static_categoricals"] or case["static_reals"] or case["encoder_length"]
+              or case["target_scales"])
+    if not static or (case["layers"] == 1 and rng.random() < 0.5):
+        encoder[:rng.integers(0, batch)] = 0
+    return encoder.tolist(), rng.integers(1, case["decoder"] + 1, batch).tolist()
+
+
+def random_case(rng):
+    """A case of arbitrary shape: any width, any set of variables, any targets."""
+    heads = int(rng.choice([1, 2, 3, 4, 8]))
+    case = dict(
+        heads=heads, hidden=heads * int(rng.integers(1, 4)) + int(rng.integers(0, 4)),
+        layers=int(rng.integers(1, 4)), continuous=int(rng.integers(1, 20)),
+        encoder=int(rng.integers(3, 25)), decoder=int(rng.integers(1, 9)),
+        known=int(rng.integers(0, 5)), unknown=int(rng.integers(0, 5)),
+        static_reals=["size"] if rng.random() < 0.4 else [],
+        shared=bool(rng.random() < 0.3), causal=bool(rng.random() < 0.7),
+        own_past=bool(rng.random() < 0.7), relative_time_idx=bool(rng.random() < 0.6),
+        encoder_length=bool(rng.random() < 0.3), targets=random_targets(rng),
+    )
+    for key, names in CATEGORICALS.items():
+        case[key] = names[:rng.integers(0, len(names) + 1)]
+    case["target_scales"] = bool(case["own_past"] and rng.random() < 0.4)
+    case["continuous_sizes"] = {
+        f"{role}_{index}": int(rng.integers(1, 20))
+        for role in ("known", "unknown") for index in range(case[role]) if rng.random() < 0.3
+    }
+    if case["known"] + case["unknown"] + case["own_past"] == 0:
+        case["unknown"] = 1
+    case["encoder_lengths"], case["decoder_lengths"] = random_lengths(rng, case)
+    return case
+
+
 def save(folder, name, array):
     np.save(os.path.join(folder, name + ".npy"), array)
 
 
-def make_fixture(name, case, seed):
-    folder = os.path.join(HERE, "tft", name)
+def make_fixture(out, name, case, seed):
+    folder = os.path.join(out, name)
     shutil.rmtree(folder, ignore_errors=True)
     model, data, inputs = tft_models.make(case, seed)
     export(model, data, os.path.join(folder, "model"))
@@ -108,8 +161,19 @@ def make_fixture(name, case, seed):
 
 
 def main():
-    for seed, (name, case) in enumerate(CASES.items(), start=1):
-        make_fixture(name, case, seed)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--random", type=int, metavar="N", help="N new models instead")
+    parser.add_argument("--seed", type=int, default=1, help="of the new models")
+    parser.add_argument("--out", default=os.path.join(HERE, "tft"))
+    arguments = parser.parse_args()
+    if arguments.random is None:
+        for seed, (name, case) in enumerate(CASES.items(), start=1):
+            make_fixture(arguments.out, name, case, seed)
+        return
+    rng = np.random.default_rng(arguments.seed)
+    for index in range(arguments.random):
+        name = f"random_{arguments.seed}_{index}"
+        make_fixture(arguments.out, name, random_case(rng), int(rng.integers(2**31)))
 
 
 if __name__ == "__main__":
