@@ -38,4 +38,16 @@
             fail_msg("\"%s\" does not say \"%s\"", err.text, part);                                \
     } while (0)
 
+/* count floats agree: |actual - expected| <= absolute + relative * |expected|; NaN equals NaN. */
+#define assert_floats_close(actual, expected, count, absolute, relative)                           \
+    do {                                                                                           \
+        size_t at = unit_floats_differ_at(actual, expected, count, absolute, relative);            \
+        if (at < (size_t)(count))                                                                  \
+            fail_msg("[%zu] is %.9g, not %.9g", at, (double)(actual)[at], (double)(expected)[at]); \
+    } while (0)
+
+/* The first index where they do not agree; count when they do. */
+size_t unit_floats_differ_at(const float *actual, const float *expected, size_t count,
+                             double absolute, double relative);
+
 #endif
