@@ -2,11 +2,14 @@
  * Serving: named models, one executor per device, batches of concurrent calls.
  *
  *     md_serve_new(&options, &serve, err);
- *     md_serve_set_builder(serve, &builder);        // script/ registers the Lua model families
+ *     md_serve_set_builder(serve, &builder);   // script/ registers the Lua model families
  *     md_serve_load(serve, "tft", "scripts/fleet/models/tft", err);
- *     md_serve_model(serve, "tft", &model, err);    // a reference to the version that is current
- * now md_serve_submit(serve, model, inputs, count, 0, &call, err); md_call_wait(call, -1, err); //
- * then md_call_output(call, i) md_call_unref(call);  md_model_unref(model);
+ *
+ *     md_serve_model(serve, "tft", &model, err);   // the version that is current now
+ *     md_serve_submit(serve, model, inputs, count, 0, &call, err);
+ *     md_call_wait(call, -1, err);   // then md_call_output(call, i)
+ *     md_call_unref(call);
+ *     md_model_unref(model);
  *
  * A model is immutable once published: loading under the same name publishes a new version, and
  * the old one lives until its last reference (a caller's, or a queued call's) is gone. One

@@ -1,0 +1,221 @@
+/*
+ * Batches: several calls become one run of the executable, or one large call becomes several.
+ *
+ * Both directions are the same walk: the rows of all calls, laid end to end, are cut into runs
+ * of at most batch_max rows. A run that is one whole call uses the call's own tensors; a piece
+ * of one call uses views of them; a run of several calls copies rows together. Copying is cheap
+ * beside inference (the inputs of one forecast are some 30 KB).
+ *
+ * When a shared run fails, its calls are run one by one, so that one call's bad luck is not its
+ * neighbours'.
+ */
+#include <string.h>
+
+#include "serve/internal.h"
+
+static bool has_rows(const struct md_model *model, int input)
+{
+    const struct md_shape *shape = &model->inputs[input].shape;
+
+    return shape->rank > 0 && shape->dim[0] == model->batch_symbol;
+}
+
+bool md__call_can_join(const struct md_call *first, const struct md_call *other)
+{
+    const struct md_model *model = first->model;
+
+    if (other->model != model || !model->batches) {
+        return false;
+    }
+    for (int i = 0; i < model->input_count; i++) {
+        struct md_shape a = first->inputs[i].shape, b = other->inputs[i].shape;
+        if (has_rows(model, i)) {
+            b.dim[0] = a.dim[0];
+        } else if (first->inputs[i].data != other->inputs[i].data) {
+            return false; /* shared inputs must be the same tensor */
+        }
+        if (!md_shape_equal(&a, &b)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static enum md_status run(struct md_serve *serve, struct md_model *model,
+                          const struct md_tensor *inputs, int64_t rows, struct md_tensor *outputs,
+                          struct md_error *err)
+{
+    int64_t begin, end;
+    enum md_status status;
+
+    pthread_mutex_lock(&serve->device);
+    begin = md_monotonic_ns(serve->options.clock);
+    status = md_executable_run(model->executable, inputs, model->input_count, outputs,
+                               model->output_count, err);
+    end = md_monotonic_ns(serve->options.clock);
+    pthread_mutex_unlock(&serve->device);
+    md_metric_observe(model->metrics.compute_seconds, (double)(end - begin) / 1e9);
+    md_metric_observe(model->metrics.batch_rows, (double)rows);
+    return status;
+}
+
+static void drop(struct md_tensor *tensors, int count)
+{
+    for (int i = 0; i < count; i++) {
+        md_tensor_unref(&tensors[i]);
+    }
+}
+
+/* ---- several calls in one run ---- */
+
+/* The rows of input `port` of all calls, copied end to end. */
+static enum md_status gather(const struct md_call *calls, int port, int64_t rows,
+                             struct md_tensor *joined, struct md_error *err)
+{
+    struct md_shape shape = calls->inputs[port].shape;
+    enum md_status status;
+    char *to;
+
+    if (!has_rows(calls->model, port)) {
+        *joined = md_tensor_ref(&calls->inputs[port]);
+        return MD_OK;
+    }
+    shape.dim[0] = rows;
+    status = md_tensor_new(calls->inputs[port].dtype, &shape, joined, err);
+    if (status != MD_OK) {
+        return status;
+    }
+    to = joined->data;
+    for (const struct md_call *call = calls; call != NULL; call = call->next) {
+        size_t bytes = md_tensor_bytes(&call->inputs[port]);
+        memcpy(to, call->inputs[port].data, bytes);
+        to += bytes;
+    }
+    return MD_OK;
+}
+
+/* Every call's outputs are views of its rows. */
+static enum md_status scatter(struct md_call *calls, const struct md_tensor *outputs,
+                              struct md_error *err)
+{
+    int64_t row = 0;
+
+    for (struct md_call *call = calls; call != NULL; call = call->next) {
+        for (int i = 0; i < call->model->output_count; i++) {
+            enum md_status status =
+                md_tensor_rows(&outputs[i], row, call->rows, &call->outputs[i], err);
+            if (status != MD_OK) {
+                return status;
+            }
+        }
+        row += call->rows;
+    }
+    return MD_OK;
+}
+
+static enum md_status run_joined(struct md_serve *serve, struct md_call *calls, int64_t rows,
+                                 struct md_error *err)
+{
+    struct md_model *model = calls->model;
+    struct md_tensor inputs[MD__PORTS_MAX] = {0}, outputs[MD__PORTS_MAX] = {0};
+    enum md_status status = MD_OK;
+
+    for (int i = 0; i < model->input_count && status == MD_OK; i++) {
+        status = gather(calls, i, rows, &inputs[i], err);
+    }
+    if (status == MD_OK) {
+        status = run(serve, model, inputs, rows, outputs, err);
+    }
+    if (status == MD_OK) {
+        status = scatter(calls, outputs, err);
+    }
+    drop(inputs, model->input_count);
+    drop(outputs, model->output_count);
+    return status;
+}
+
+/* ---- one call in several runs ---- */
+
+static enum md_status append_rows(struct md_call *call, const struct md_tensor *piece, int64_t row,
+                                  struct md_error *err)
+{
+    for (int i = 0; i < call->model->output_count; i++) {
+        struct md_tensor *whole = &call->outputs[i];
+        struct md_shape shape = piece[i].shape;
+        int64_t rows = shape.dim[0];
+        if (whole->data == NULL) {
+            enum md_status status;
+            shape.dim[0] = call->rows;
+            status = md_tensor_new(piece[i].dtype, &shape, whole, err);
+            if (status != MD_OK) {
+                return status;
+            }
+        }
+        memcpy((char *)whole->data + md_tensor_bytes(&piece[i]) / (size_t)rows * (size_t)row,
+               piece[i].data, md_tensor_bytes(&piece[i]));
+    }
+    return MD_OK;
+}
+
+static enum md_status run_piece(struct md_serve *serve, struct md_call *call, int64_t row,
+                                int64_t rows, struct md_error *err)
+{
+    struct md_model *model = call->model;
+    struct md_tensor inputs[MD__PORTS_MAX] = {0}, outputs[MD__PORTS_MAX] = {0};
+    enum md_status status = MD_OK;
+
+    for (int i = 0; i < model->input_count && status == MD_OK; i++) {
+        if (has_rows(model, i)) {
+            status = md_tensor_rows(&call->inputs[i], row, rows, &inputs[i], err);
+        } else {
+            inputs[i] = md_tensor_ref(&call->inputs[i]);
+        }
+    }
+    if (status == MD_OK) {
+        status = run(serve, model, inputs, rows, outputs, err);
+    }
+    if (status == MD_OK) {
+        status = append_rows(call, outputs, row, err);
+    }
+    drop(inputs, model->input_count);
+    drop(outputs, model->output_count);
+    return status;
+}
+
+static enum md_status run_alone(struct md_serve *serve, struct md_call *call, struct md_error *err)
+{
+    int64_t batch_max = serve->options.batch_max;
+    enum md_status status = MD_OK;
+
+    if (!call->model->batches || call->rows <= batch_max) {
+        return run(serve, call->model, call->inputs, call->rows, call->outputs, err);
+    }
+    for (int64_t row = 0; row < call->rows && status == MD_OK; row += batch_max) {
+        int64_t rows = call->rows - row < batch_max ? call->rows - row : batch_max;
+        if (call->abandoned) {
+            return md_fail(err, MD_ERR_CANCELLED, "the caller has gone");
+        }
+        status = run_piece(serve, call, row, rows, err);
+    }
+    return status;
+}
+
+void md__batch_run(struct md_serve *serve, struct md_call *calls, int64_t rows)
+{
+    bool joined = calls->next != NULL;
+    bool done = joined && run_joined(serve, calls, rows, NULL) == MD_OK;
+
+    for (struct md_call *call = calls, *next; call != NULL; call = next) {
+        struct md_error err = {0};
+        next = call->next;
+        if (!done) {
+            drop(call->outputs, call->model->output_count);
+        }
+        if (done || run_alone(serve, call, &err) == MD_OK) {
+            md__call_finish(call, NULL);
+        } else {
+            drop(call->outputs, call->model->output_count);
+            md__call_finish(call, &err);
+        }
+    }
+}

@@ -1,0 +1,98 @@
+/*
+ * What the files of serve/ share. Locks: serve->lock guards the registry, the queue and the
+ * states of queued calls; serve->device is held by whoever uses the executor's thread pool (a
+ * batch, or the checks of a load). Never take serve->lock while waiting for the device, nor a
+ * call's lock first.
+ */
+#ifndef MD_SERVE_INTERNAL_H
+#define MD_SERVE_INTERNAL_H
+
+#include <pthread.h>
+
+#include "base/metrics.h"
+#include "serve/serve.h"
+
+#define MD__SYMBOLS_MAX 16
+#define MD__PORTS_MAX   64
+
+/* One model's metric series; versions of a name share them. */
+struct md__model_metrics {
+    struct md_metric *requests, *failures;
+    struct md_metric *batch_rows, *compute_seconds, *queue_seconds;
+};
+
+struct md_model {
+    _Atomic int refs;
+    char *name, *path, *config;
+    const char *backend;
+    int64_t generation, loaded_at_ms, parameters;
+    struct md_executable *executable;       /* one thread at a time: under serve->device */
+    struct md_model_port *inputs, *outputs; /* names point into the executable's graph */
+    int input_count, output_count;
+    int64_t batch_symbol; /* the dimension that stands for "batch"; 0: the model has none */
+    bool batches;         /* rows of different calls can be concatenated, and results split */
+    struct md__model_metrics metrics;
+};
+
+enum md__call_state { MD__CALL_QUEUED, MD__CALL_RUNNING, MD__CALL_DONE };
+
+struct md_call {
+    _Atomic int refs;       /* the caller's, and the queue's or executor's */
+    _Atomic bool abandoned; /* the caller has let go: not worth running any more */
+    pthread_mutex_t lock;
+    pthread_cond_t ended;
+    enum md__call_state state; /* under lock */
+    struct md_error error;     /* code MD_OK after success; set before state is DONE */
+    struct md_clock *clock;
+    struct md_model *model;
+    struct md_tensor *inputs, *outputs;
+    int64_t rows; /* along the batch symbol; 1 for models that have none */
+    int64_t queued_ns, deadline_ns;
+    struct md_call *next;
+};
+
+struct md_serve {
+    struct md_serve_options options;
+    struct md_model_builder builder;
+    struct md_pool *pool;
+    pthread_mutex_t lock, device;
+    pthread_cond_t work;
+    pthread_t thread;
+    bool ending; /* under lock */
+    struct md_call *head, *tail;
+    int depth;
+    struct md_model *models[MD_SERVE_MODELS_MAX]; /* sorted by name */
+    int model_count;
+    int64_t generation;
+    struct md_family *requests, *batch_rows, *compute_seconds, *queue_seconds, *rejected;
+    struct md_metric *queue_depth;
+};
+
+/* model.c */
+enum md_status md__model_new(struct md_serve *serve, const char *name, const char *path,
+                             const char *config, struct md_executable *executable,
+                             struct md_model **model, struct md_error *err);
+/* Puts the tensors in the order of the ports and checks them; see md_serve_submit. */
+enum md_status md__model_bind(const struct md_model *model, const struct md_port_tensor *given,
+                              int count, struct md_tensor *inputs, int64_t *rows,
+                              struct md_error *err);
+
+/* warm.c: runs the model at small sizes, learns the shapes of its outputs. Under serve->device. */
+enum md_status md__model_warm(struct md_model *model, struct md_error *err);
+
+/* call.c */
+void md__call_release(struct md_call *call);
+/*
+ * Ends the call with err's status (NULL: success) and wakes its waiter. Takes the queue's
+ * reference.
+ */
+void md__call_finish(struct md_call *call, const struct md_error *err);
+
+/* batch.c: runs calls (linked by next) that can_join allowed together; finishes every one. */
+bool md__call_can_join(const struct md_call *first, const struct md_call *other);
+void md__batch_run(struct md_serve *serve, struct md_call *calls, int64_t rows);
+
+/* executor.c */
+void *md__executor(void *serve);
+
+#endif

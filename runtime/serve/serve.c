@@ -1,0 +1,343 @@
+/*
+ * The registry of models and the life of the executor. Loading is slow and happens on the
+ * caller's thread; only publishing (a pointer swap) takes the lock that submitters take.
+ */
+#include "serve/serve.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/log.h"
+#include "model/folder.h"
+#include "serve/internal.h"
+
+/* Steps of one plan follow each other closely: workers stay awake between them. */
+#define SPIN_US 50
+
+/* ---- life ---- */
+
+static void declare_metrics(struct md_serve *serve)
+{
+    static const char *const by_code[] = {"model", "code", NULL};
+    static const char *const by_model[] = {"model", NULL};
+    static const char *const by_reason[] = {"reason", NULL};
+    static const double rows[] = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512};
+    struct md_metrics *metrics = md_metrics_global();
+
+    serve->requests = md_family_new(metrics, MD_COUNTER, "moondial_inferences_total",
+                                    "Calls that a model has ended, by result", by_code, NULL, 0);
+    serve->batch_rows = md_family_new(metrics, MD_HISTOGRAM, "moondial_batch_rows",
+                                      "Rows of one run of a model", by_model, rows, 10);
+    serve->compute_seconds = md_family_new(metrics, MD_HISTOGRAM, "moondial_compute_seconds",
+                                           "Time of one run of a model", by_model, NULL, 0);
+    serve->queue_seconds = md_family_new(metrics, MD_HISTOGRAM, "moondial_queue_wait_seconds",
+                                         "Time of a call in the queue", by_model, NULL, 0);
+    serve->rejected = md_family_new(metrics, MD_COUNTER, "moondial_rejected_total",
+                                    "Calls not queued, by reason", by_reason, NULL, 0);
+    serve->queue_depth =
+        md_metric_get(md_family_new(metrics, MD_GAUGE, "moondial_queue_depth",
+                                    "Calls waiting for the executor", NULL, NULL, 0),
+                      NULL);
+}
+
+enum md_status md_serve_new(const struct md_serve_options *options, struct md_serve **made,
+                            struct md_error *err)
+{
+    struct md_serve *serve = calloc(1, sizeof *serve);
+    enum md_status status;
+
+    if (serve == NULL) {
+        return md_fail(err, MD_ERR_MEMORY, "out of memory for the executor");
+    }
+    serve->options = *options;
+    serve->options.queue_max = options->queue_max > 0 ? options->queue_max : 256;
+    serve->options.batch_max = options->batch_max > 0 ? options->batch_max : 128;
+    status = md_pool_new(options->threads, SPIN_US, &serve->pool, err);
+    if (status != MD_OK) {
+        free(serve);
+        return status;
+    }
+    declare_metrics(serve);
+    pthread_mutex_init(&serve->lock, NULL);
+    pthread_mutex_init(&serve->device, NULL);
+    pthread_cond_init(&serve->work, NULL);
+    if (pthread_create(&serve->thread, NULL, md__executor, serve) != 0) {
+        md_pool_delete(serve->pool);
+        free(serve);
+        return md_fail(err, MD_ERR_MEMORY, "cannot start the executor's thread");
+    }
+    *made = serve;
+    return MD_OK;
+}
+
+void md_serve_delete(struct md_serve *serve)
+{
+    if (serve == NULL) {
+        return;
+    }
+    pthread_mutex_lock(&serve->lock);
+    serve->ending = true;
+    pthread_cond_signal(&serve->work);
+    pthread_mutex_unlock(&serve->lock);
+    pthread_join(serve->thread, NULL);
+    for (int i = 0; i < serve->model_count; i++) {
+        md_model_unref(serve->models[i]);
+    }
+    md_pool_delete(serve->pool);
+    pthread_cond_destroy(&serve->work);
+    pthread_mutex_destroy(&serve->device);
+    pthread_mutex_destroy(&serve->lock);
+    free(serve);
+}
+
+void md_serve_set_builder(struct md_serve *serve, const struct md_model_builder *builder)
+{
+    serve->builder = *builder;
+}
+
+/* ---- loading ---- */
+
+enum md_status md_serve_read(const struct md_model_builder *builder, const char *path,
+                             struct md_graph **graph, char **config_json, struct md_error *err)
+{
+    struct md_buffer config;
+    char model_type[MD_MODEL_TYPE_MAX];
+    struct stat info;
+    enum md_status status;
+
+    if (stat(path, &info) != 0) {
+        return md_fail(err, MD_ERR_NOT_FOUND, "model \"%s\" does not exist", path);
+    }
+    if (!S_ISDIR(info.st_mode)) {
+        size_t length = strlen(path);
+        return length > 5 && strcmp(path + length - 5, ".onnx") == 0
+                   ? md_fail(err, MD_ERR_UNSUPPORTED, "%s: ONNX files are not supported yet", path)
+                   : md_fail(err, MD_ERR_INVALID,
+                             "\"%s\" is neither a model folder nor an .onnx file", path);
+    }
+    if (builder == NULL || builder->build == NULL) {
+        return md_fail(err, MD_ERR_UNSUPPORTED, "%s: no builder for model families", path);
+    }
+    md_buffer_init(&config, MD_MODEL_CONFIG_BYTES_MAX);
+    *graph = NULL;
+    status = md_folder_config(path, &config, model_type, err);
+    if (status == MD_OK) {
+        status = md_graph_new(path, graph, err);
+    }
+    if (status == MD_OK) {
+        status = builder->build(builder->context, path, model_type, config.data, *graph, err);
+    }
+    if (status != MD_OK) {
+        md_graph_delete(*graph);
+        *graph = NULL;
+        md_buffer_fini(&config);
+        return md_error_context(err, "%s", path);
+    }
+    *config_json = config.data; /* the buffer's memory changes hands */
+    return MD_OK;
+}
+
+static int64_t count_parameters(const struct md_graph *graph)
+{
+    int64_t total = 0;
+
+    for (int i = 0; i < graph->value_count; i++) {
+        const struct md_tensor *constant = &graph->values[i].constant;
+        if (constant->data != NULL && constant->dtype == MD_F32) {
+            total += (int64_t)md_tensor_count(constant);
+        }
+    }
+    return total;
+}
+
+/* Makes the graph executable, wraps it and warms it, with the executor's pool to itself. */
+static enum md_status make_model(struct md_serve *serve, const char *name, const char *path,
+                                 struct md_graph *graph, const char *config,
+                                 struct md_model **model, struct md_error *err)
+{
+    struct md_executable_options options = {
+        .backend = serve->options.backend,
+        .reference = serve->options.reference,
+        .pool = serve->pool,
+        .plan_bytes_max = serve->options.plan_bytes_max,
+        .passes_off = serve->options.passes_off,
+    };
+    struct md_executable *executable = NULL;
+    int64_t parameters = count_parameters(graph);
+    enum md_status status;
+
+    if (graph->symbol_count > MD__SYMBOLS_MAX || graph->input_count > MD__PORTS_MAX ||
+        graph->output_count > MD__PORTS_MAX) {
+        md_graph_delete(graph);
+        return md_fail(err, MD_ERR_UNSUPPORTED, "a model has at most %d symbols and %d ports",
+                       MD__SYMBOLS_MAX, MD__PORTS_MAX);
+    }
+    pthread_mutex_lock(&serve->device);
+    status = md_executable_new(graph, &options, &executable, err);
+    if (status == MD_OK) {
+        md_executable_set_clock(executable, serve->options.clock);
+        status = md__model_new(serve, name, path, config, executable, model, err);
+    }
+    if (status == MD_OK) {
+        (*model)->parameters = parameters;
+        status = md__model_warm(*model, err);
+        if (status != MD_OK) {
+            md_model_unref(*model);
+        }
+    }
+    pthread_mutex_unlock(&serve->device);
+    return status;
+}
+
+/* Index of `name` among the sorted models, or where it would be inserted. */
+static int find(const struct md_serve *serve, const char *name, bool *found)
+{
+    int i = 0;
+
+    while (i < serve->model_count && strcmp(serve->models[i]->name, name) < 0) {
+        i++;
+    }
+    *found = i < serve->model_count && strcmp(serve->models[i]->name, name) == 0;
+    return i;
+}
+
+/* Hands the model to the registry; `old` receives what it replaces. */
+static enum md_status put(struct md_serve *serve, struct md_model *model, struct md_model **old,
+                          struct md_error *err)
+{
+    enum md_status status = MD_OK;
+    bool found;
+    int at;
+
+    pthread_mutex_lock(&serve->lock);
+    at = find(serve, model->name, &found);
+    if (!found && serve->model_count == MD_SERVE_MODELS_MAX) {
+        status = md_fail(err, MD_ERR_CONFLICT, "%d models are loaded already", MD_SERVE_MODELS_MAX);
+    } else {
+        *old = found ? serve->models[at] : NULL;
+        if (!found) {
+            memmove(&serve->models[at + 1], &serve->models[at],
+                    (size_t)(serve->model_count - at) * sizeof serve->models[0]);
+            serve->model_count++;
+        }
+        serve->models[at] = model;
+        model->generation = ++serve->generation;
+        model->loaded_at_ms = md_now_ms(serve->options.clock);
+    }
+    pthread_mutex_unlock(&serve->lock);
+    return status;
+}
+
+static enum md_status check_name(const char *name, struct md_error *err)
+{
+    static const char legal[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-";
+
+    if (name[0] == '\0' || strlen(name) >= MD_SERVE_NAME_MAX ||
+        strspn(name, legal) != strlen(name)) {
+        return md_fail(err, MD_ERR_INVALID,
+                       "model name \"%.80s\" is not of [A-Za-z0-9_.-] below %d characters", name,
+                       MD_SERVE_NAME_MAX);
+    }
+    return MD_OK;
+}
+
+enum md_status md_serve_publish(struct md_serve *serve, const char *name, const char *path,
+                                struct md_graph *graph, const char *config_json,
+                                struct md_error *err)
+{
+    struct md_model *model = NULL, *old = NULL;
+    enum md_status status = check_name(name, err);
+
+    if (status != MD_OK) {
+        md_graph_delete(graph);
+        return status;
+    }
+    status = make_model(serve, name, path, graph, config_json, &model, err);
+    if (status == MD_OK) {
+        status = put(serve, model, &old, err);
+        if (status != MD_OK) {
+            old = model;
+        }
+    }
+    md_model_unref(old);
+    return status == MD_OK ? MD_OK : md_error_context(err, "model \"%s\"", name);
+}
+
+enum md_status md_serve_load(struct md_serve *serve, const char *name, const char *path,
+                             struct md_error *err)
+{
+    struct md_graph *graph;
+    char *config = NULL;
+    enum md_status status = check_name(name, err);
+
+    if (status == MD_OK) {
+        status = md_serve_read(&serve->builder, path, &graph, &config, err);
+    }
+    if (status != MD_OK) {
+        return status;
+    }
+    status = md_serve_publish(serve, name, path, graph, config, err);
+    free(config);
+    if (status == MD_OK) {
+        md_log(MD_LOG_INFO, "serve", "model %s loaded from %s", name, path);
+    }
+    return status;
+}
+
+enum md_status md_serve_unload(struct md_serve *serve, const char *name, struct md_error *err)
+{
+    struct md_model *model = NULL;
+    bool found;
+
+    pthread_mutex_lock(&serve->lock);
+    int at = find(serve, name, &found);
+    if (found) {
+        model = serve->models[at];
+        serve->model_count--;
+        memmove(&serve->models[at], &serve->models[at + 1],
+                (size_t)(serve->model_count - at) * sizeof serve->models[0]);
+    }
+    pthread_mutex_unlock(&serve->lock);
+    md_model_unref(model);
+    return found ? MD_OK : md_fail(err, MD_ERR_NOT_FOUND, "no model is named \"%s\"", name);
+}
+
+/* ---- looking up ---- */
+
+enum md_status md_serve_model(struct md_serve *serve, const char *name, struct md_model **model,
+                              struct md_error *err)
+{
+    bool found;
+
+    pthread_mutex_lock(&serve->lock);
+    int at = find(serve, name, &found);
+    if (found) {
+        *model = md_model_ref(serve->models[at]);
+    }
+    pthread_mutex_unlock(&serve->lock);
+    return found ? MD_OK : md_fail(err, MD_ERR_NOT_FOUND, "no model is named \"%s\"", name);
+}
+
+int md_serve_models(struct md_serve *serve, struct md_model **models, int max)
+{
+    int count;
+
+    pthread_mutex_lock(&serve->lock);
+    count = serve->model_count;
+    for (int i = 0; i < count && i < max; i++) {
+        models[i] = md_model_ref(serve->models[i]);
+    }
+    pthread_mutex_unlock(&serve->lock);
+    return count;
+}
+
+int md_serve_queue_depth(struct md_serve *serve)
+{
+    int depth;
+
+    pthread_mutex_lock(&serve->lock);
+    depth = serve->depth;
+    pthread_mutex_unlock(&serve->lock);
+    return depth;
+}
