@@ -216,17 +216,6 @@ static enum md_status find_header(const unsigned char *bytes, size_t length, str
     return MD_OK;
 }
 
-static enum md_status copy_aligned(struct md_tensor *tensor, struct md_error *err)
-{
-    struct md_tensor copy;
-    enum md_status status = md_tensor_new(tensor->dtype, &tensor->shape, &copy, err);
-    if (status)
-        return status;
-    memcpy(copy.data, tensor->data, md_tensor_bytes(tensor));
-    *tensor = copy;
-    return MD_OK;
-}
-
 enum md_status md_npy_parse(const void *bytes, size_t length, struct md_tensor *tensor,
                             struct md_error *err)
 {
@@ -252,10 +241,9 @@ enum md_status md_npy_parse(const void *bytes, size_t length, struct md_tensor *
     struct md_tensor view = {
         .dtype = header.dtype, .shape = header.shape, .data = (char *)text.end};
     if ((uintptr_t)view.data % element_bytes != 0)
-        status = copy_aligned(&view, err);
-    if (!status)
-        *tensor = view;
-    return status;
+        return md_tensor_copy(&view, tensor, err);
+    *tensor = view;
+    return MD_OK;
 }
 
 enum md_status md_npy_read(const char *path, struct md_tensor *tensor, struct md_error *err)

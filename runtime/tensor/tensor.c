@@ -192,6 +192,19 @@ size_t md_tensor_bytes(const struct md_tensor *tensor)
     return md_tensor_count(tensor) * md_dtype_bytes(tensor->dtype);
 }
 
+enum md_status md_tensor_copy(const struct md_tensor *tensor, struct md_tensor *copy,
+                              struct md_error *err)
+{
+    struct md_tensor result;
+    enum md_status status = md_tensor_new(tensor->dtype, &tensor->shape, &result, err);
+    if (status)
+        return status;
+    if (tensor->data)
+        memcpy(result.data, tensor->data, md_tensor_bytes(tensor));
+    *copy = result;
+    return MD_OK;
+}
+
 enum md_status md_tensor_rows(const struct md_tensor *tensor, int64_t begin, int64_t count,
                               struct md_tensor *view, struct md_error *err)
 {

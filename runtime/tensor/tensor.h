@@ -87,6 +87,9 @@ struct md_tensor {
 /* Zeroed heap tensor with one reference. */
 enum md_status md_tensor_new(enum md_dtype dtype, const struct md_shape *shape,
                              struct md_tensor *tensor, struct md_error *err);
+/* A heap tensor with the same content, aligned to 64 bytes whatever the original's alignment. */
+enum md_status md_tensor_copy(const struct md_tensor *tensor, struct md_tensor *copy,
+                              struct md_error *err);
 struct md_tensor md_tensor_ref(const struct md_tensor *tensor);
 void md_tensor_unref(struct md_tensor *tensor); /* and clears it; a cleared tensor is fine */
 size_t md_tensor_count(const struct md_tensor *tensor); /* elements */

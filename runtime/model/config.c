@@ -1,0 +1,100 @@
+/* Model folders; see config.h. */
+#include "model/config.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/file.h"
+#include "base/json_in.h"
+
+static enum md_status check_folder(const char *folder, struct md_error *err)
+{
+    struct stat info;
+    if (stat(folder, &info) != 0)
+        return md_fail(err, MD_ERR_NOT_FOUND, "no model folder at %s", folder);
+    if (!S_ISDIR(info.st_mode))
+        return md_fail(err, MD_ERR_INVALID, "%s is not a model folder", folder);
+    return MD_OK;
+}
+
+static enum md_status join_path(const char *folder, const char *name, char **path,
+                                struct md_error *err)
+{
+    struct md_buffer buffer;
+    md_buffer_init(&buffer, 0);
+    md_buffer_printf(&buffer, "%s/%s", folder, name);
+    enum md_status status = md_buffer_check(&buffer, err);
+    if (status)
+        md_buffer_fini(&buffer);
+    else
+        *path = buffer.data;
+    return status;
+}
+
+static bool is_model_type(const char *text)
+{
+    size_t length = strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789_");
+    return length > 0 && length <= MD_MODEL_TYPE_MAX && text[length] == '\0';
+}
+
+static enum md_status take_model_type(const json_t *root, struct md_model_config *config,
+                                      struct md_error *err)
+{
+    if (!json_is_object(root))
+        return md_fail(err, MD_ERR_CORRUPT, "not a JSON object");
+    const char *model_type = json_string_value(json_object_get(root, "model_type"));
+    if (!model_type)
+        return md_fail(err, MD_ERR_CORRUPT, "no model_type, which names the model's family");
+    if (!is_model_type(model_type))
+        return md_fail(err, MD_ERR_CORRUPT,
+                       "model_type \"%s\" is not 1 to %d characters of a-z, 0-9 and _", model_type,
+                       MD_MODEL_TYPE_MAX);
+    strcpy(config->model_type, model_type);
+    return MD_OK;
+}
+
+static enum md_status parse(struct md_model_config *config, struct md_error *err)
+{
+    struct md_error cause = {0};
+    json_t *root = NULL;
+    if (md_json_parse(config->json.data, config->json.length, &root, &cause))
+        return md_fail(err, MD_ERR_CORRUPT, "%s", cause.text);
+    enum md_status status = take_model_type(root, config, err);
+    json_decref(root);
+    return status;
+}
+
+enum md_status md_model_config_read(const char *folder, struct md_model_config *config_out,
+                                    struct md_error *err)
+{
+    char *path = NULL;
+    struct md_model_config config = {0};
+    md_buffer_init(&config.json, MD_MODEL_CONFIG_BYTES_MAX);
+    enum md_status status = check_folder(folder, err);
+    if (!status)
+        status = join_path(folder, "config.json", &path, err);
+    if (!status)
+        status = join_path(folder, "model.safetensors", &config.weights_path, err);
+    if (!status)
+        status = md_file_read(path, MD_MODEL_CONFIG_BYTES_MAX, &config.json, err);
+    if (status)
+        goto out;
+    status = parse(&config, err);
+    if (status)
+        md_error_context(err, "%s", path);
+out:
+    free(path);
+    if (status)
+        md_model_config_fini(&config);
+    else
+        *config_out = config;
+    return status;
+}
+
+void md_model_config_fini(struct md_model_config *config)
+{
+    md_buffer_fini(&config->json);
+    free(config->weights_path);
+    *config = (struct md_model_config){0};
+}
