@@ -17,7 +17,7 @@ struct md_kernel_call {
     const struct md_tensor *in; /* data == NULL: an absent optional input */
     struct md_tensor *out;
     int in_count, out_count;
-    void *scratch; /* scratch_bytes() bytes, aligned to 64, contents undefined */
+    void *scratch;        /* scratch_bytes() bytes, aligned to 64, contents undefined */
     const void *prepared; /* what prepare() made, or NULL */
     struct md_pool *pool; /* md_pool_threads(pool) threads */
 };
@@ -39,7 +39,7 @@ struct md_kernel {
 };
 
 struct md_backend {
-    const char *name; /* "cpu-avx512", "cpu-reference", ... */
+    const char *name;                             /* "cpu-avx512", "cpu-reference", ... */
     const struct md_kernel *kernels[MD_OP_COUNT]; /* NULL: not supported */
 };
 

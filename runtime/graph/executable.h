@@ -16,7 +16,7 @@
 struct md_executable;
 
 struct md_executable_options {
-    const struct md_backend *backend;   /* what to run on */
+    const struct md_backend *backend; /* what to run on */
     /* primitives for folding, numeric checks and operators backend lacks */
     const struct md_backend *reference;
     struct md_pool *pool; /* lent; must outlive the executable */

@@ -21,7 +21,7 @@
 #include "graph/ops.h"
 
 #define MD_GRAPH_NODES_MAX 100000
-#define MD_NONE (-1) /* an absent optional input; no region */
+#define MD_NONE            (-1) /* an absent optional input; no region */
 
 enum md_attr_type {
     MD_ATTR_INT,
@@ -50,15 +50,15 @@ struct md_value {
     const char *name; /* "" when nobody named it */
     /* of inputs and constants; others learn theirs when planned (0 until then) */
     enum md_dtype dtype;
-    struct md_shape shape; /* likewise; an input's may hold symbols */
+    struct md_shape shape;     /* likewise; an input's may hold symbols */
     struct md_tensor constant; /* data == NULL: not a constant */
-    int producer; /* node index; MD_NONE for inputs and constants */
+    int producer;              /* node index; MD_NONE for inputs and constants */
 };
 
 struct md_node {
     enum md_op op;
     const char *name; /* for messages: "lstm_encoder", "" when unnamed */
-    const int *in; /* value ids or MD_NONE */
+    const int *in;    /* value ids or MD_NONE */
     const int *out;
     int in_count, out_count;
     const struct md_attr *attrs;
@@ -71,7 +71,7 @@ struct md_region {
     /* the operator as it was asked for: inputs, attributes; outputs are the body's results */
     struct md_node fused;
     int node_begin, node_end; /* nodes [begin, end) */
-    int parent; /* enclosing region, or MD_NONE */
+    int parent;               /* enclosing region, or MD_NONE */
 };
 
 struct md_port {

@@ -96,14 +96,14 @@ enum md_op {
 #define X(id, ...) MD_OP_##id,
     MD_OPS(X)
 #undef X
-    MD_OP_COUNT
+        MD_OP_COUNT
 };
 
 /* What a shape rule sees of one input or output. */
 struct md_value_info {
-    enum md_dtype dtype; /* 0: an optional input that is absent */
+    enum md_dtype dtype;   /* 0: an optional input that is absent */
     struct md_shape shape; /* concrete: no negative dimension */
-    const void *known; /* the contents, when they are known while planning; else NULL */
+    const void *known;     /* the contents, when they are known while planning; else NULL */
 };
 
 /* A shape rule fills out[]; it must fail with a message naming the node's problem, never read

@@ -1,0 +1,27 @@
+/*
+ * What the files of graph/ share beneath the public headers: pieces of the builder that the passes
+ * use too.
+ */
+#ifndef MD_GRAPH_GRAPH_INTERNAL_H
+#define MD_GRAPH_GRAPH_INTERNAL_H
+
+#include "graph/graph.h"
+
+/* A graph's own structures (not its weights) may use this much. */
+#define MD_GRAPH_BYTES_MAX     ((size_t)1 << 30)
+#define MD_GRAPH_SYMBOL_SAMPLE 3
+/* The dimension of symbol k, and back. */
+#define MD_SYMBOL_DIM(k)     (-((int64_t)(k) + 2))
+#define MD_SYMBOL_INDEX(dim) ((int)(-(dim)-2))
+
+enum md_status md__attr_copy(struct md_arena *arena, const struct md_attr *from, struct md_attr *to,
+                             struct md_error *err);
+
+/* Drops the nodes with keep[i] false; renumbers producers and regions. Regions left empty become
+ * MD_NONE parents of nothing: their range is empty. */
+void md__graph_compact(struct md_graph *graph, const bool *keep);
+
+/* "node 12 (Add \"encoder\")" for messages. Returns text. */
+const char *md__node_text(const struct md_node *node, char *text, size_t size);
+
+#endif

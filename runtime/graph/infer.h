@@ -1,0 +1,101 @@
+/*
+ * Shape and dtype rules, one per group of operators, as ONNX defines them, on concrete shapes.
+ *
+ * The planner calls a rule with everything it knows about a node's inputs and gets the outputs'
+ * dtypes and shapes, or an error that says what is wrong with which input; the planner prefixes
+ * operator and node name. Rules never write `known`. Rules leave the check of an output's total
+ * size to the planner, but never overflow on the way.
+ */
+#ifndef MD_GRAPH_INFER_H
+#define MD_GRAPH_INFER_H
+
+#include "graph/graph.h"
+
+#define MD_INFER_RULE(name)                                                                        \
+    enum md_status name(const struct md_node *node, const struct md_value_info *in, int in_count,  \
+                        struct md_value_info *out, int out_count, struct md_error *err)
+
+/* infer_elementwise.c */
+MD_INFER_RULE(md_infer_same);
+MD_INFER_RULE(md_infer_cast);
+MD_INFER_RULE(md_infer_clip);
+MD_INFER_RULE(md_infer_broadcast);
+MD_INFER_RULE(md_infer_compare);
+MD_INFER_RULE(md_infer_logical);
+MD_INFER_RULE(md_infer_where);
+MD_INFER_RULE(md_infer_expand);
+/* infer_matrix.c */
+MD_INFER_RULE(md_infer_matmul);
+MD_INFER_RULE(md_infer_gemm);
+MD_INFER_RULE(md_infer_lstm);
+MD_INFER_RULE(md_infer_gru);
+MD_INFER_RULE(md_infer_softmax);
+MD_INFER_RULE(md_infer_layer_norm);
+MD_INFER_RULE(md_infer_reduce);
+/* infer_shape.c */
+MD_INFER_RULE(md_infer_reshape);
+MD_INFER_RULE(md_infer_squeeze);
+MD_INFER_RULE(md_infer_unsqueeze);
+MD_INFER_RULE(md_infer_transpose);
+MD_INFER_RULE(md_infer_shape);
+MD_INFER_RULE(md_infer_constant_of_shape);
+MD_INFER_RULE(md_infer_range);
+/* infer_movement.c */
+MD_INFER_RULE(md_infer_concat);
+MD_INFER_RULE(md_infer_split);
+MD_INFER_RULE(md_infer_slice);
+MD_INFER_RULE(md_infer_gather);
+/* infer_fused.c */
+MD_INFER_RULE(md_infer_linear);
+MD_INFER_RULE(md_infer_glu);
+MD_INFER_RULE(md_infer_resample_norm);
+MD_INFER_RULE(md_infer_gate_add_norm);
+MD_INFER_RULE(md_infer_gated_residual);
+MD_INFER_RULE(md_infer_weighted_sum);
+MD_INFER_RULE(md_infer_interpretable_attention);
+
+/* ---- helpers of the rules (infer.c) ---- */
+
+#define MD_SHAPE_TEXT_MAX 96
+/* Message-sized text of an input's shape, for use inside one expression. */
+struct md_shape_text {
+    char text[MD_SHAPE_TEXT_MAX];
+};
+struct md_shape_text md__shape_text(const struct md_shape *shape);
+#define MD_SHAPE(info) (md__shape_text(&(info).shape).text)
+
+/* True when input i is there. */
+static inline bool md__has(const struct md_value_info *in, int in_count, int i)
+{
+    return i < in_count && in[i].dtype != 0;
+}
+
+/* NumPy broadcasting of the `count` present inputs; in[i] of dtype 0 are skipped. */
+enum md_status md__infer_broadcast_shape(const struct md_value_info *in, int count,
+                                         struct md_shape *shape, struct md_error *err);
+
+/* Turns a negative axis into its position; `rank` axes exist. */
+enum md_status md__infer_axis(int64_t axis, int rank, int *position, struct md_error *err);
+
+/*
+ * The integers in input i (int64 or int32, rank 0 or 1), which must be known while planning. At
+ * most `max`.
+ */
+enum md_status md__infer_ints(const struct md_value_info *in, int i, const char *what,
+                              int64_t *ints, int max, int *count, struct md_error *err);
+
+/*
+ * Axes from input i when present, else from the attribute "axes", as a bit set over `rank` axes.
+ * *given says whether there were any. Duplicates are refused.
+ */
+enum md_status md__infer_axes(const struct md_node *node, const struct md_value_info *in,
+                              int in_count, int i, int rank, unsigned *axes, bool *given,
+                              struct md_error *err);
+
+enum md_status md__infer_dtype(const struct md_value_info *in, int i, enum md_dtype dtype,
+                               struct md_error *err);
+/* Input i must have exactly this shape; `dim` values of -1 accept anything. */
+enum md_status md__infer_expect(const struct md_value_info *in, int i, const char *what, int rank,
+                                const int64_t *dim, struct md_error *err);
+
+#endif

@@ -1,0 +1,184 @@
+/* Shape rules of products, recurrences, normalisation and reductions. */
+#include "graph/infer.h"
+
+#include <string.h>
+
+/* ONNX MatMul is NumPy's: vectors gain an axis of 1 that the result drops again. */
+MD_INFER_RULE(md_infer_matmul)
+{
+    (void)node, (void)in_count, (void)out_count;
+    struct md_value_info batch[2] = {in[0], in[1]};
+    struct md_shape *a = &batch[0].shape, *b = &batch[1].shape;
+    enum md_status status = md__infer_dtype(in, 1, in[0].dtype, err);
+    if (status)
+        return status;
+    if (a->rank == 0 || b->rank == 0)
+        return md_fail(err, MD_ERR_INVALID, "has a scalar among inputs %s and %s", MD_SHAPE(in[0]),
+                       MD_SHAPE(in[1]));
+    bool vector_a = a->rank == 1, vector_b = b->rank == 1;
+    int64_t rows = vector_a ? 1 : a->dim[a->rank - 2], inner = a->dim[a->rank - 1];
+    int64_t inner_b = vector_b ? b->dim[0] : b->dim[b->rank - 2];
+    int64_t columns = vector_b ? 1 : b->dim[b->rank - 1];
+    if (inner != inner_b)
+        return md_fail(err, MD_ERR_INVALID, "inner dimensions of %s and %s differ", MD_SHAPE(in[0]),
+                       MD_SHAPE(in[1]));
+    a->rank -= vector_a ? 1 : 2;
+    b->rank -= vector_b ? 1 : 2;
+    out[0].dtype = in[0].dtype;
+    if ((status = md__infer_broadcast_shape(batch, 2, &out[0].shape, err)))
+        return status;
+    if (!vector_a)
+        out[0].shape.dim[out[0].shape.rank++] = rows;
+    if (!vector_b)
+        out[0].shape.dim[out[0].shape.rank++] = columns;
+    return MD_OK;
+}
+
+MD_INFER_RULE(md_infer_gemm)
+{
+    (void)out_count;
+    enum md_status status = md__infer_dtype(in, 1, in[0].dtype, err);
+    if (!status && md__has(in, in_count, 2))
+        status = md__infer_dtype(in, 2, in[0].dtype, err);
+    if (status)
+        return status;
+    const struct md_shape *a = &in[0].shape, *b = &in[1].shape;
+    bool flip_a = md_node_int(node, "transA", 0) != 0, flip_b = md_node_int(node, "transB", 0) != 0;
+    if (a->rank != 2 || b->rank != 2)
+        return md_fail(err, MD_ERR_INVALID, "inputs %s and %s are not both matrices",
+                       MD_SHAPE(in[0]), MD_SHAPE(in[1]));
+    int64_t dims[2] = {a->dim[flip_a], b->dim[!flip_b]};
+    if (a->dim[!flip_a] != b->dim[flip_b])
+        return md_fail(err, MD_ERR_INVALID, "inner dimensions of %s and %s differ", MD_SHAPE(in[0]),
+                       MD_SHAPE(in[1]));
+    out[0].dtype = in[0].dtype;
+    out[0].shape = md_shape_of(2, dims);
+    if (!md__has(in, in_count, 2))
+        return MD_OK;
+    struct md_value_info pair[2] = {out[0], in[2]};
+    struct md_shape with_c;
+    status = md__infer_broadcast_shape(pair, 2, &with_c, err);
+    if (!status && !md_shape_equal(&with_c, &out[0].shape))
+        status = md_fail(err, MD_ERR_INVALID, "input 2 of shape %s does not broadcast to %s",
+                         MD_SHAPE(in[2]), MD_SHAPE(out[0]));
+    return status;
+}
+
+/* What LSTM and GRU have in common; `gates` is 4 or 3. States are inputs 5 and, with a cell, 6. */
+static enum md_status infer_recurrent(const struct md_node *node, const struct md_value_info *in,
+                                      int in_count, struct md_value_info *out, int out_count,
+                                      int gates, struct md_error *err)
+{
+    const char *direction = md_node_string(node, "direction", "forward");
+    int64_t directions = strcmp(direction, "bidirectional") == 0 ? 2 : 1;
+    bool batch_first = md_node_int(node, "layout", 0) != 0;
+    const int64_t any[3] = {-1, -1, -1};
+    if (directions == 1 && strcmp(direction, "forward") != 0 && strcmp(direction, "reverse") != 0)
+        return md_fail(err, MD_ERR_UNSUPPORTED, "unknown direction \"%.40s\"", direction);
+    enum md_status status = md__infer_expect(in, 0, "X", 3, any, err);
+    if (!status)
+        status = md__infer_expect(in, 2, "R", 3, any, err);
+    if (status)
+        return status;
+    int64_t steps = in[0].shape.dim[batch_first], batch = in[0].shape.dim[!batch_first];
+    int64_t features = in[0].shape.dim[2], hidden = in[2].shape.dim[2];
+    if (md_node_int(node, "hidden_size", hidden) != hidden || hidden < 1 || hidden > 1 << 24)
+        return md_fail(err, MD_ERR_INVALID, "hidden_size differs from R of shape %s",
+                       MD_SHAPE(in[2]));
+    const int64_t w[3] = {directions, gates * hidden, features};
+    const int64_t r[3] = {directions, gates * hidden, hidden};
+    const int64_t bias[2] = {directions, 2 * gates * hidden}, lengths[1] = {batch};
+    const int64_t state[3] = {batch_first ? batch : directions, batch_first ? directions : batch,
+                              hidden};
+    const int64_t peepholes[2] = {directions, 3 * hidden};
+    const struct {
+        const char *name;
+        int rank;
+        const int64_t *dim;
+    } wanted[8] = {{"X", 3, any},
+                   {"W", 3, w},
+                   {"R", 3, r},
+                   {"B", 2, bias},
+                   {"sequence_lens", 1, lengths},
+                   {"initial_h", 3, state},
+                   {"initial_c", 3, state},
+                   {"P", 2, peepholes}};
+    for (int i = 1; i < in_count; i++) {
+        if (!md__has(in, in_count, i))
+            continue;
+        status = md__infer_dtype(in, i, i == 4 ? MD_I32 : in[0].dtype, err);
+        if (!status)
+            status = md__infer_expect(in, i, wanted[i].name, wanted[i].rank, wanted[i].dim, err);
+        if (status)
+            return status;
+    }
+    const int64_t sequence[4] = {batch_first ? batch : steps, batch_first ? steps : directions,
+                                 batch_first ? directions : batch, hidden};
+    for (int i = 0; i < out_count; i++) {
+        out[i].dtype = in[0].dtype;
+        out[i].shape = i == 0 ? md_shape_of(4, sequence) : md_shape_of(3, state);
+    }
+    return MD_OK;
+}
+
+MD_INFER_RULE(md_infer_lstm)
+{
+    return infer_recurrent(node, in, in_count, out, out_count, 4, err);
+}
+
+MD_INFER_RULE(md_infer_gru)
+{
+    return infer_recurrent(node, in, in_count, out, out_count, 3, err);
+}
+
+MD_INFER_RULE(md_infer_softmax)
+{
+    int axis;
+    enum md_status status =
+        md__infer_axis(md_node_int(node, "axis", -1), in[0].shape.rank, &axis, err);
+    return status ? status : md_infer_same(node, in, in_count, out, out_count, err);
+}
+
+MD_INFER_RULE(md_infer_layer_norm)
+{
+    int axis;
+    struct md_shape normed = {0};
+    enum md_status status =
+        md__infer_axis(md_node_int(node, "axis", -1), in[0].shape.rank, &axis, err);
+    if (status)
+        return status;
+    while (axis < in[0].shape.rank)
+        normed.dim[normed.rank++] = in[0].shape.dim[axis++];
+    for (int i = 1; i < in_count; i++) {
+        if (!md__has(in, in_count, i))
+            continue;
+        status = md__infer_dtype(in, i, in[0].dtype, err);
+        if (!status)
+            status =
+                md__infer_expect(in, i, i == 1 ? "scale" : "bias", normed.rank, normed.dim, err);
+        if (status)
+            return status;
+    }
+    return md_infer_same(node, in, in_count, out, out_count, err);
+}
+
+MD_INFER_RULE(md_infer_reduce)
+{
+    (void)out_count;
+    unsigned axes;
+    bool given, keep = md_node_int(node, "keepdims", 1) != 0;
+    enum md_status status =
+        md__infer_axes(node, in, in_count, 1, in[0].shape.rank, &axes, &given, err);
+    if (status)
+        return status;
+    if (!given && md_node_int(node, "noop_with_empty_axes", 0) == 0)
+        axes = ~0u;
+    out[0].dtype = in[0].dtype;
+    out[0].shape.rank = 0;
+    for (int i = 0; i < in[0].shape.rank; i++) {
+        bool reduced = axes >> i & 1;
+        if (!reduced || keep)
+            out[0].shape.dim[out[0].shape.rank++] = reduced ? 1 : in[0].shape.dim[i];
+    }
+    return MD_OK;
+}
