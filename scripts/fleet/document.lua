@@ -1,0 +1,180 @@
+-- The answer of /predictions/current, from a forecast of the fleet.
+--
+-- Sums over forecast steps are done on whole tensors; what is left for Lua is a handful of numbers
+-- per server and metric, which the policy files (risk, alerts, environment, display) judge.
+
+local md = require "moondial"
+local alerts = require "alerts"
+local display = require "display"
+local environment = require "environment"
+local metrics = require "metrics"
+local profiles = require "profiles"
+local risk = require "risk"
+
+local document = {}
+
+local function rounded(value, scale)
+    return math.floor(value * scale + 0.5) / scale
+end
+
+-- Per server and metric, as nested arrays: what the policies look at. `near` is the next half hour,
+-- `far` all steps, `hour` what alerts look at.
+local function outlook(group, step_min)
+    local steps = group.p50:dim(3)
+    local near = math.max(1, math.min(steps, math.floor(environment.NEAR_MIN / step_min)))
+    local hour = math.max(1, math.min(steps, alerts.horizon_steps(step_min)))
+    local p10, p50 = group.p10:slice(3, 1, near), group.p50:slice(3, 1, near)
+    local p90 = group.p90:slice(3, 1, near)
+    return {
+        steps = steps, near_steps = near, hour_steps = hour,
+        current = group.current:totable(), trend = group.trend:totable(),
+        near_p10_mean = p10:mean(3):totable(), near_p50_mean = p50:mean(3):totable(),
+        near_p90_mean = p90:mean(3):totable(),
+        near_p50_max = p50:amax(3):totable(), near_p90_max = p90:amax(3):totable(),
+        near_p50_min = p50:amin(3):totable(),
+        far_p50_max = group.p50:amax(3):totable(), far_p90_max = group.p90:amax(3):totable(),
+        far_p50_min = group.p50:amin(3):totable(),
+        hour_p50_max = group.p50:slice(3, 1, hour):amax(3):totable(),
+    }
+end
+
+-- { metric name = number } of one server for one of seen's fields; metrics that it never sent
+-- (their present value is NaN) are left out.
+local function by_name(seen, field, server)
+    local named, current = {}, seen.current[server]
+    for index, metric in ipairs(metrics) do
+        if current[index] == current[index] then
+            named[metric.name] = seen[field][server][index]
+        end
+    end
+    return named
+end
+
+-- Busy is what is not idle; where idle is not reported, user time has to do.
+local function with_cpu_used(named, idle)
+    named.cpu_used_pct = idle and 100 - idle or named.cpu_user_pct
+    return named
+end
+
+local function scores(seen, server, profile)
+    local current = by_name(seen, "current", server)
+    with_cpu_used(current, current.cpu_idle_pct)
+    local pessimistic = by_name(seen, "near_p90_mean", server)
+    -- Little idle time is the bad side, so the pessimist takes its lower quantile.
+    with_cpu_used(pessimistic, by_name(seen, "near_p10_mean", server).cpu_idle_pct)
+    local expected = by_name(seen, "near_p50_mean", server)
+    with_cpu_used(expected, expected.cpu_idle_pct)
+    return risk.score(profile, current, pessimistic), display.metrics(current, expected)
+end
+
+local function peaks(span, seen, server)
+    local p90_max = by_name(seen, span .. "_p90_max", server)
+    local p50_min, found = by_name(seen, span .. "_p50_min", server), {}
+    for name, p50_max in pairs(by_name(seen, span .. "_p50_max", server)) do
+        found[name] = { p50_max = p50_max, p90_max = p90_max[name], p50_min = p50_min[name] }
+    end
+    return found
+end
+
+local function probabilities(seen, server)
+    return {
+        near = environment.server("near", peaks("near", seen, server), seen.near_steps),
+        far = environment.server("far", peaks("far", seen, server), seen.steps),
+    }
+end
+
+-- Only what reaches a limit within the hour is looked at step by step.
+local function server_alerts(list, group, seen, server, step_min)
+    local name, profile = group.names[server], group.profiles[server]
+    local highest = by_name(seen, "hour_p50_max", server)
+    for index, metric in ipairs(metrics) do
+        local limits = alerts.limits(profile, metric.name)
+        if limits and (highest[metric.name] or 0) >= limits.warning then
+            local values = group.p50:row(server):row(index):slice(1, 1, seen.hour_steps):totable()
+            local alert = alerts.of(name, profile, metric.name, values, step_min)
+            alert.predicted_value = rounded(alert.predicted_value, 1e4)
+            list[#list + 1] = alert
+        end
+    end
+end
+
+local function metric_entries(group, seen, server, shown)
+    local entry = {}
+    for index, metric in ipairs(metrics) do
+        local current = seen.current[server][index]
+        if current == current then
+            entry[metric.name] = {
+                p50 = shown.p50:row(server):row(index), p10 = shown.p10:row(server):row(index),
+                p90 = shown.p90:row(server):row(index), current = rounded(current, 1e4),
+                trend = rounded(seen.trend[server][index], 1e6),
+            }
+        end
+    end
+    entry.profile = profiles.label(group.profiles[server])
+    entry.model = group.model
+    return entry
+end
+
+local function add_group(answer, group, step_min)
+    local decimals = md.config.forecast_decimals
+    local shown = { p10 = group.p10:round(decimals), p50 = group.p50:round(decimals),
+        p90 = group.p90:round(decimals) }
+    local seen = outlook(group, step_min)
+    for server, name in ipairs(group.names) do
+        local score, figures = scores(seen, server, group.profiles[server])
+        local entry = metric_entries(group, seen, server, shown)
+        entry.alert, entry.display_metrics = risk.alert(score), figures
+        entry.risk_score = entry.alert.score
+        answer.predictions[name] = entry
+        answer.scores[name] = score
+        answer.probabilities[name] = probabilities(seen, server)
+        server_alerts(answer.alerts, group, seen, server, step_min)
+    end
+    answer.by_model = answer.by_model or group.model ~= "trend"
+end
+
+local function metadata(fleet, answer, input_points)
+    return {
+        model_type = answer.by_model and "TFT" or "heuristic",
+        model_dir = fleet.model and fleet.model.path or md.json.null,
+        prediction_time = md.time.iso(fleet.made_at_ms),
+        history_end = md.time.iso(fleet.end_ms),
+        horizon_steps = fleet.steps, step_minutes = fleet.step_min, input_points = input_points,
+        device = "cpu", silent_servers = md.json.array(fleet.silent), problem = fleet.problem,
+    }
+end
+
+local function in_order(names, values)
+    local ordered = {}
+    for index, name in ipairs(names) do
+        ordered[index] = values[name]
+    end
+    return ordered
+end
+
+-- The whole answer, and its alerts by themselves.
+function document.of(fleet, input_points)
+    local answer = { predictions = {}, alerts = {}, scores = {}, probabilities = {} }
+    for _, group in ipairs(fleet.groups) do
+        add_group(answer, group, fleet.step_min)
+    end
+    local scored = {}
+    for index, name in ipairs(fleet.names) do
+        scored[index] = { name = name, score = answer.scores[name] }
+    end
+    local summary = risk.summary(scored)
+    for _, ranking in ipairs { "top_5_risks", "top_10_risks", "top_20_risks" } do
+        summary[ranking] = md.json.array(summary[ranking])
+    end
+    summary.risk_calculation_time = md.time.iso(fleet.made_at_ms)
+    local list = md.json.array(alerts.sort(answer.alerts))
+    return {
+        predictions = answer.predictions,
+        alerts = list,
+        environment = environment.fleet(in_order(fleet.names, answer.probabilities)),
+        metadata = metadata(fleet, answer, input_points),
+        summary = summary,
+    }, list
+end
+
+return document

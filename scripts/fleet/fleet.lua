@@ -1,0 +1,73 @@
+-- The state that all requests share: the current answer, built once per closed step.
+--
+-- Whoever asks first after something changed builds the answer; the others wait for that one. What
+-- counts as a change: a step has closed, a late row has altered a closed step, another model has
+-- been loaded, or the cache has been cleared.
+
+local md = require "moondial"
+local document = require "document"
+local forecast = require "forecast"
+
+local fleet = {}
+
+local function shared()
+    return md.dict "fleet"
+end
+
+function fleet.servers()
+    return md.series "servers"
+end
+
+-- Changes whenever the answer would.
+local function answer_version()
+    local servers, model = fleet.servers(), md.model "tft"
+    local loaded = model:loaded() and model:info().loaded_at_ms or 0
+    return table.concat({ servers:version(), servers:closed_ms(), loaded,
+        shared():get "clears" or 0 }, ":")
+end
+
+local function build_answer()
+    local started_ms = md.now_ms()
+    local whole, alerts = document.of(forecast.fleet(), fleet.servers():stats().samples)
+    local answer = { document = md.json.blob(whole), alerts = alerts,
+        alert_count = #alerts, made_at = whole.metadata.prediction_time }
+    md.log.info("forecast of %d servers, %d alerts, %d KB in %d ms", whole.summary.total_servers,
+        #alerts, #answer.document / 1024, md.now_ms() - started_ms)
+    return answer
+end
+
+-- { document = blob, alerts =, alert_count =, made_at = } or nil and an error.
+function fleet.answer()
+    return shared():fetch("answer", answer_version(), build_answer)
+end
+
+function fleet.clear()
+    return shared():incr("clears", 1)
+end
+
+-- Counts batches of records; the dashboard shows it.
+function fleet.tick()
+    return shared():incr("ticks", 1)
+end
+
+function fleet.ticks()
+    return shared():get "ticks" or 0
+end
+
+-- How far the servers' histories reach: what /status and /feed/data report.
+function fleet.warmup()
+    local servers, model = fleet.servers(), forecast.model()
+    local needed = model and model.past_min or md.config.warmup_steps
+    local lengths = servers:lengths { keys = servers:keys(), steps = needed }
+    local ready, total = 0, 0
+    for _, length in ipairs(lengths) do
+        ready, total = ready + (length >= needed and 1 or 0), total + length
+    end
+    return {
+        needed = needed, servers = #lengths, ready = ready, has_model = model ~= nil,
+        complete = #lengths > 0 and ready == #lengths,
+        mean_steps = #lengths > 0 and math.floor(total / #lengths) or 0,
+    }
+end
+
+return fleet

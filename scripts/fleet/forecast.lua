@@ -1,0 +1,255 @@
+-- One forecast of the whole fleet at the end of a closed step.
+--
+-- Servers with enough history are forecast by the model (for the metrics it was trained on), the
+-- others by their trend; every server says which. When the model is missing or fails, everybody is
+-- forecast by trend and the answer says why. Servers are taken a hundred at a time, which bounds
+-- the memory of a forecast whatever the size of the fleet.
+
+local md = require "moondial"
+local features = require "features"
+local metrics = require "metrics"
+local profiles = require "profiles"
+local trend = require "trend"
+
+local SERVERS_AT_A_TIME = 100
+local MODEL = "tft"
+
+-- Quantiles that answers show; a model must have been trained on all three.
+local SHOWN = { p10 = 0.1, p50 = 0.5, p90 = 0.9 }
+
+local forecast = {}
+
+-- The loaded model, or nil: { config = , steps = , past_max = , past_min = , path = }.
+function forecast.model()
+    local model = md.model(MODEL)
+    if not model:loaded() then
+        return nil
+    end
+    local info = model:info()
+    local dataset = info.config.dataset
+    return {
+        config = info.config, path = info.path, version = info.version,
+        loaded_at_ms = info.loaded_at_ms,
+        steps = dataset.max_prediction_length,
+        past_max = dataset.max_encoder_length,
+        past_min = dataset.min_encoder_length,
+    }
+end
+
+-- Servers that still send, sorted by name, and those that have fallen silent.
+local function who_sends(servers, now_ms)
+    local names = servers:keys()
+    local _, times = servers:latest { keys = names, columns = { metrics[1].name } }
+    local oldest_ms = now_ms - md.config.silent_after_min * 60000
+    local sending, silent = {}, {}
+    for index, name in ipairs(names) do
+        local list = times:get(index) >= oldest_ms and sending or silent
+        list[#list + 1] = name
+    end
+    return sending, silent
+end
+
+-- Indices of servers whose history suffices for the model, and of the others.
+local function split(batch, model)
+    local by_model, by_trend = {}, {}
+    local observed = batch.values:slice(3, 1, 1):count_finite(2)
+    for index = 1, #batch.names do
+        local enough = model and batch.lengths[index] >= model.past_min
+            and observed:get(index, 1) >= model.past_min
+        local list = enough and by_model or by_trend
+        list[#list + 1] = index
+    end
+    return by_model, by_trend
+end
+
+local function pick(list, indices)
+    local picked = {}
+    for position, index in ipairs(indices) do
+        picked[position] = list[index]
+    end
+    return picked
+end
+
+-- The servers of `batch` at `indices`, as a batch of their own.
+local function part(batch, indices)
+    return {
+        names = pick(batch.names, indices), profiles = pick(batch.profiles, indices),
+        lengths = pick(batch.lengths, indices), values = batch.values:select(1, indices),
+        end_ms = batch.end_ms, step_s = batch.step_s,
+    }
+end
+
+local function metric_values(batch)
+    return batch.values:slice(3, 1, #metrics)
+end
+
+-- ---- by the model --------------------------------------------------------------------------
+
+local function quantile_index(target, quantile)
+    for index, candidate in ipairs(target.quantiles) do
+        if math.abs(candidate - quantile) < 1e-6 then
+            return index
+        end
+    end
+end
+
+local function metric_by_name(name)
+    for index, metric in ipairs(metrics) do
+        if metric.name == name then
+            return index, metric
+        end
+    end
+end
+
+-- `whole` [servers, metrics, steps] with `values` [servers, steps] in place of metric `index`.
+local function replaced(whole, index, values)
+    local pieces = {}
+    if index > 1 then
+        pieces[1] = whole:slice(2, 1, index - 1)
+    end
+    pieces[#pieces + 1] = values:reshape { whole:dim(1), 1, whole:dim(3) }
+    if index < #metrics then
+        pieces[#pieces + 1] = whole:slice(2, index + 1, #metrics)
+    end
+    return md.tensor.concat(pieces, 2)
+end
+
+local function keep_forecast(model, batch, target, prediction)
+    return md.forecasts.put {
+        model = MODEL, made_at_ms = md.now_ms(), start_ms = batch.end_ms, step_s = batch.step_s,
+        keys = batch.names, target = target.name, quantiles = target.quantiles,
+        values = prediction, version = model.version,
+    }
+end
+
+-- Puts one target's quantiles in the place of that metric's trend.
+local function take_over(result, target, prediction)
+    local index, metric = metric_by_name(target.name)
+    local servers, steps = prediction:dim(1), prediction:dim(2)
+    for field, quantile in pairs(SHOWN) do
+        local at = quantile_index(target, quantile)
+        local values = prediction:slice(3, at, at):reshape { servers, steps }
+            :clip(metric.low, metric.ceiling or math.huge)
+        result[field] = replaced(result[field], index, values)
+    end
+    local last = result.p50:slice(2, index, index):slice(3, steps, steps)
+        :reshape { servers, 1 }
+    local slope = last:sub(result.current:slice(2, index, index)):div(steps)
+    local before = result.trend:reshape { servers, #metrics, 1 }
+    result.trend = replaced(before, index, slope):reshape { servers, #metrics }
+end
+
+local function usable_target(target)
+    if not metric_by_name(target.name) then
+        return nil, "the model forecasts " .. target.name .. ", which is not a metric"
+    end
+    for _, quantile in pairs(SHOWN) do
+        if not (target.quantiles and quantile_index(target, quantile)) then
+            return nil, "the model lacks a quantile that answers show"
+        end
+    end
+    return true
+end
+
+local function predict_by_model(model, batch)
+    local past = math.min(model.past_max, batch.values:dim(2))
+    batch.values = batch.values:slice(2, batch.values:dim(2) - past + 1, batch.values:dim(2))
+    for index, length in ipairs(batch.lengths) do
+        batch.lengths[index] = math.min(length, past)
+    end
+    local inputs, why = features.build(model.config, batch)
+    if not inputs then
+        return nil, why
+    end
+    local outputs, failure = md.model(MODEL):predict(inputs)
+    if not outputs then
+        return nil, failure.detail
+    end
+    local result = trend.forecast(metric_values(batch), model.steps, trend.FORMULAS.beside)
+    local targets = model.config.targets
+    for index, target in ipairs(targets) do
+        local usable, problem = usable_target(target)
+        if not usable then
+            return nil, problem
+        end
+        local output = #targets > 1 and "prediction_" .. index - 1 or "prediction"
+        take_over(result, target, outputs[output])
+        keep_forecast(model, batch, target, outputs[output])
+    end
+    return result
+end
+
+-- ---- the fleet -----------------------------------------------------------------------------
+
+local function finished(result, batch, name)
+    result.model, result.names, result.profiles = name, batch.names, batch.profiles
+    return result
+end
+
+local function add_by_model(fleet, batch)
+    local result, why = predict_by_model(fleet.model, batch)
+    if not result then
+        md.log.warn("forecast by trend: %s", why)
+        fleet.problem, fleet.model = why, nil
+        return false
+    end
+    fleet.groups[#fleet.groups + 1] = finished(result, batch, MODEL)
+    return true
+end
+
+local function add_by_trend(fleet, batch)
+    local result = trend.forecast(metric_values(batch), fleet.steps, trend.FORMULAS.alone)
+    fleet.groups[#fleet.groups + 1] = finished(result, batch, "trend")
+end
+
+local function forecast_batch(fleet, batch)
+    local by_model, by_trend = split(batch, fleet.model)
+    if #by_model > 0 and not add_by_model(fleet, part(batch, by_model)) then
+        for _, index in ipairs(by_model) do
+            by_trend[#by_trend + 1] = index
+        end
+    end
+    if #by_trend > 0 then
+        add_by_trend(fleet, part(batch, by_trend))
+    end
+end
+
+local function batch_of(servers, names, end_ms, past)
+    local values = servers:window { keys = names, steps = past, columns = features.COLUMNS,
+        end_ms = end_ms }
+    local kinds = {}
+    for index, name in ipairs(names) do
+        kinds[index] = profiles.of(name, servers:label(name, "profile"))
+    end
+    return {
+        names = names, profiles = kinds, values = values, end_ms = end_ms,
+        lengths = servers:lengths { keys = names, steps = past, end_ms = end_ms },
+        step_s = md.config.step_s,
+    }
+end
+
+-- Forecasts every server that sends. The result's `groups` hold up to a hundred servers each, all
+-- forecast the same way: { model =, names =, profiles =, current =, trend =, p10 =, p50 =, p90 = }
+-- with current and trend [servers, metrics] and the quantiles [servers, metrics, steps].
+function forecast.fleet()
+    local servers = md.series "servers"
+    local model = forecast.model()
+    local end_ms, now_ms = servers:closed_ms(), md.now_ms()
+    local sending, silent = who_sends(servers, now_ms)
+    local fleet = {
+        model = model, groups = {}, silent = silent, end_ms = end_ms, made_at_ms = now_ms,
+        step_min = md.config.step_s / 60, names = sending,
+        steps = model and model.steps or md.config.horizon_steps,
+    }
+    local past = model and model.past_max or trend.WINDOW_STEPS
+    for first = 1, #sending, SERVERS_AT_A_TIME do
+        local names = {}
+        for index = first, math.min(#sending, first + SERVERS_AT_A_TIME - 1) do
+            names[#names + 1] = sending[index]
+        end
+        forecast_batch(fleet, batch_of(servers, names, end_ms, past))
+    end
+    return fleet
+end
+
+return forecast

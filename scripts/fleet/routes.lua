@@ -1,0 +1,150 @@
+-- The HTTP face of the fleet daemon. To add a route, add a row: method, pattern, options, handler.
+-- A handler returns a table (sent as JSON), or a status and a table.
+
+local md = require "moondial"
+local admin = require "admin"
+local fleet = require "fleet"
+
+local VERSION = "2.4"
+
+local function root()
+    return {
+        service = "TFT Inference Daemon",
+        version = VERSION,
+        status = "running",
+        endpoints = {
+            health = "GET /health", ready = "GET /ready", status = "GET /status",
+            feed = "POST /feed/data", predictions = "GET /predictions/current",
+            alerts = "GET /alerts/active", admin_models = "GET /admin/models",
+            admin_reload = "POST /admin/reload-model", admin_model_info = "GET /admin/model-info",
+            cache_clear = "POST /cache/clear", metrics = "GET /metrics",
+            openapi = "GET /openapi.json",
+        },
+        features = {
+            persistence = "Windows survive a restart",
+            hot_reload = "Models and scripts are replaced without a restart",
+            scripting = "Thresholds, profiles and routes are Lua files",
+        },
+        feed_example = "examples/fleet/run",
+    }
+end
+
+local function warmup_message(warmup)
+    if warmup.servers == 0 then
+        return "Waiting for data..."
+    elseif not warmup.has_model then
+        return "No model loaded - using trend forecasts"
+    elseif warmup.complete then
+        return "Model ready - using TFT predictions"
+    end
+    return ("Warming up: %d/%d servers ready"):format(warmup.ready, warmup.servers)
+end
+
+local function status()
+    local warmup = fleet.warmup()
+    local share = warmup.servers > 0 and warmup.ready / warmup.servers or 0
+    return {
+        running = true,
+        tick_count = fleet.ticks(),
+        window_size = fleet.servers():stats().samples,
+        warmup = {
+            is_warmed_up = warmup.complete,
+            progress_percent = math.floor(share * 100),
+            threshold = warmup.needed,
+            current_size = warmup.mean_steps,
+            required_size = warmup.needed,
+            message = warmup_message(warmup),
+        },
+    }
+end
+
+-- The counts of a feed result, under the names that feeders expect.
+local function feed_counts(result)
+    return { accepted = result.accepted, rejected = result.rejected, ignored = result.ignored,
+        errors = md.json.array(result.errors) }
+end
+
+local function feed(request)
+    local result, why = fleet.servers():feed(request.body)
+    if not result then
+        return md.fail(why)
+    end
+    local answer = feed_counts(result)
+    if result.accepted == 0 and result.rejected == 0 then
+        answer.status, answer.reason = "ignored", "empty batch"
+        return answer
+    end
+    local warmup = fleet.warmup()
+    answer.status = "accepted"
+    answer.tick = fleet.tick()
+    answer.window_size = fleet.servers():stats().samples
+    answer.servers_tracked = warmup.servers
+    answer.servers_ready = warmup.ready
+    answer.warmup_complete = warmup.complete
+    return answer
+end
+
+-- Too little data is an answer of its own, not an error.
+local function too_little()
+    local have, need = fleet.servers():stats().samples, md.config.records_min
+    if have < need then
+        return { error = "insufficient_data", predictions = {},
+            message = ("Need at least %d records, have %d"):format(need, have) }
+    end
+end
+
+local function predictions()
+    local little = too_little()
+    if little then
+        return little
+    end
+    local answer, why = fleet.answer()
+    if not answer then
+        return md.fail(why)
+    end
+    return answer.document
+end
+
+local function active_alerts()
+    if too_little() then
+        return { timestamp = md.time.iso(md.now_ms()), count = 0, alerts = md.json.array {} }
+    end
+    local answer, why = fleet.answer()
+    if not answer then
+        return md.fail(why)
+    end
+    return { timestamp = md.time.iso(md.now_ms()), count = answer.alert_count,
+        alerts = md.json.array(answer.alerts) }
+end
+
+local function clear_cache()
+    fleet.clear()
+    return { status = "cleared" }
+end
+
+local OPEN = { key = false }
+local FEED = { key = true, rate_per_min = md.config.feed_rate_per_min,
+    body_bytes_max = md.config.feed_bytes_max, summary = "Records of one or more servers" }
+
+local function read(summary)
+    return { key = true, rate_per_min = md.config.read_rate_per_min, summary = summary }
+end
+
+local function operate(summary)
+    return { key = true, admin = true, summary = summary }
+end
+
+return {
+    md.get("/", OPEN, root),
+    md.get("/status", OPEN, status),
+    md.post("/feed/data", FEED, feed),
+    md.get("/predictions/current", read "Forecasts, risks and alerts of all servers", predictions),
+    md.get("/alerts/active", read "Alerts of the current forecast", active_alerts),
+    md.get("/admin/models", operate "Models that could be loaded", admin.models),
+    md.get("/admin/model-info", operate "The model in use", admin.model_info),
+    md.post("/admin/reload-model", operate "Load a model: ?model_path=models/NAME",
+        function(request)
+            return admin.reload(request.query.model_path)
+        end),
+    md.post("/cache/clear", operate "Build the next answer anew", clear_cache),
+}
