@@ -136,9 +136,10 @@ local function target_scale_column(batch, target, name)
     return part and repeated(batch.target_scale:slice(2, part, part), batch.servers, batch.steps)
 end
 
--- History of a metric, scaled; what was never sent stands at the scaler's mean.
+-- History of a metric, scaled. One that was never sent is told as its `absent` value, or as the
+-- scaler's mean.
 local function metric_history(batch, real)
-    local values
+    local values, unsent
     if real.scaler.kind == "target" then
         local center = batch.target_scale:slice(2, 1, 1):reshape { batch.servers, 1, 1 }
         local scale = batch.target_scale:slice(2, 2, 2):reshape { batch.servers, 1, 1 }
@@ -146,8 +147,10 @@ local function metric_history(batch, real)
     else
         local column = metric_index[real.name]
         values = scaled(batch.filled:slice(3, column, column), real.scaler)
+        local absent = metrics[column].absent
+        unsent = absent and (absent - real.scaler.mean) / real.scaler.scale
     end
-    return values:isnan():where(0, values)
+    return values:isnan():where(unsent or 0, values)
 end
 
 -- The variable over history and future, [servers, steps, 1] each.
