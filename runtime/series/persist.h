@@ -7,7 +7,8 @@
 #include "series/series.h"
 #include "store/store.h"
 
-/* Fills the table with the stored steps that are still inside its window at `now_ms`. */
+/* Fills the table with the stored steps that are still inside its window at `now_ms`. Call it once,
+ * before md_series_save, also when the store is new. */
 enum md_status md_series_restore(struct md_series *series, struct md_store *store, int64_t now_ms,
                                  struct md_error *err);
 

@@ -38,20 +38,21 @@ int64_t md_store_bytes(struct md_store *store);
 
 /* ---- steps of series tables ---- */
 
-/* One step of one entity. `cells` is opaque to the store. */
+/* One step of one entity. `cells` is opaque to the store; end_ms decides its age. */
 struct md_store_step {
-    const char *key;
+    int entity;   /* number in the list given beside it */
     int64_t step; /* absolute step number */
+    int64_t end_ms;
     const void *cells;
     size_t bytes;
 };
-/* Upserts all in one transaction. labels: entity texts to save, as "label=value" lines, see
- * series/persist.c. */
+/* labels: opaque text, see series/persist.c. */
 struct md_store_entity {
     const char *key;
     const char *labels;
 };
-enum md_status md_store_put_steps(struct md_store *store, const char *table,
+/* Upserts all in one transaction. `owner` is the series table's name. */
+enum md_status md_store_put_steps(struct md_store *store, const char *owner,
                                   const struct md_store_entity *entities, int entity_count,
                                   const struct md_store_step *steps, int step_count,
                                   struct md_error *err);
@@ -64,11 +65,8 @@ struct md_store_reader {
     enum md_status (*step)(void *context, int64_t step, const void *cells, size_t bytes,
                            struct md_error *err);
 };
-enum md_status md_store_read_steps(struct md_store *store, const char *table, int64_t first_step,
+enum md_status md_store_read_steps(struct md_store *store, const char *owner, int64_t first_step,
                                    const struct md_store_reader *reader, struct md_error *err);
-enum md_status md_store_delete_entity(struct md_store *store, const char *table, const char *key,
-                                      struct md_error *err);
-
 /* ---- forecasts ---- */
 
 /* What one tick forecast for one target: values [key_count, steps, quantile_count] float16. */

@@ -1,0 +1,268 @@
+/*
+ * The store's connection: opening, the folder's lock, transactions, trouble, trimming.
+ *
+ * synchronous=NORMAL with a write-ahead log: a killed process loses no committed transaction; a
+ * power failure may lose the last few, which is the interval that the configuration names anyway.
+ */
+#include "store/internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/log.h"
+
+#define RETENTION_MS_DEFAULT (30LL * 86400000)
+#define BYTES_MAX_DEFAULT    (2LL << 30)
+
+/* ---- SQLite helpers -------------------------------------------------------------------------- */
+
+enum md_status md__store_fail(struct md_store *store, const char *doing, struct md_error *err)
+{
+    int code = sqlite3_errcode(store->db);
+    bool first = store->trouble[0] == '\0';
+    snprintf(store->trouble, sizeof store->trouble, "%s: %s", doing, sqlite3_errmsg(store->db));
+    if (first)
+        md_log(MD_LOG_ERROR, "store", "%s", store->trouble);
+    return md_fail(err,
+                   code == SQLITE_CORRUPT || code == SQLITE_NOTADB ? MD_ERR_CORRUPT : MD_ERR_IO,
+                   "%s: %s", store->path, store->trouble);
+}
+
+enum md_status md__store_exec(struct md_store *store, const char *sql, struct md_error *err)
+{
+    if (sqlite3_exec(store->db, sql, NULL, NULL, NULL) == SQLITE_OK)
+        return MD_OK;
+    char doing[48];
+    snprintf(doing, sizeof doing, "%.40s", sql);
+    return md__store_fail(store, doing, err);
+}
+
+enum md_status md__store_prepare(struct md_store *store, const char *sql, sqlite3_stmt **statement,
+                                 struct md_error *err)
+{
+    if (sqlite3_prepare_v2(store->db, sql, -1, statement, NULL) == SQLITE_OK)
+        return MD_OK;
+    return md__store_fail(store, "preparing", err);
+}
+
+enum md_status md__store_step(struct md_store *store, sqlite3_stmt *statement, struct md_error *err)
+{
+    int code = sqlite3_step(statement);
+    sqlite3_reset(statement);
+    return code == SQLITE_DONE || code == SQLITE_ROW ? MD_OK
+                                                     : md__store_fail(store, "writing", err);
+}
+
+enum md_status md__store_begin(struct md_store *store, struct md_error *err)
+{
+    pthread_mutex_lock(&store->lock);
+    enum md_status status = md__store_exec(store, "BEGIN IMMEDIATE", err);
+    if (status != MD_OK)
+        pthread_mutex_unlock(&store->lock);
+    return status;
+}
+
+enum md_status md__store_end(struct md_store *store, enum md_status status, struct md_error *err)
+{
+    if (status == MD_OK)
+        status = md__store_exec(store, "COMMIT", err);
+    if (status == MD_OK)
+        store->trouble[0] = '\0';
+    else if (!sqlite3_get_autocommit(store->db))
+        sqlite3_exec(store->db, "ROLLBACK", NULL, NULL, NULL);
+    pthread_mutex_unlock(&store->lock);
+    return status;
+}
+
+/* ---- opening --------------------------------------------------------------------------------- */
+
+static enum md_status make_folder(const char *folder, struct md_error *err)
+{
+    char path[512];
+    if (snprintf(path, sizeof path, "%s", folder) >= (int)sizeof path)
+        return md_fail(err, MD_ERR_INVALID, "the state folder's name is too long");
+    for (char *p = path + 1; *p; p++) {
+        if (*p != '/')
+            continue;
+        *p = '\0';
+        mkdir(path, 0755);
+        *p = '/';
+    }
+    if (mkdir(path, 0755) != 0 && errno != EEXIST)
+        return md_fail(err, MD_ERR_IO, "cannot make %s: %s", path, strerror(errno));
+    return MD_OK;
+}
+
+/* Holds FOLDER/lock as long as the descriptor is open; the file names the holder for people to
+ * read. */
+static enum md_status lock_folder(struct md_store *store, const char *folder, struct md_error *err)
+{
+    char path[600], holder[32] = "";
+    snprintf(path, sizeof path, "%s/lock", folder);
+    store->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    if (store->lock_fd < 0)
+        return md_fail(err, MD_ERR_IO, "cannot open %s: %s", path, strerror(errno));
+    if (flock(store->lock_fd, LOCK_EX | LOCK_NB) != 0) {
+        ssize_t got = read(store->lock_fd, holder, sizeof holder - 1);
+        holder[got > 0 ? strcspn(holder, "\n") : 0] = '\0';
+        return md_fail(err, MD_ERR_CONFLICT, "%s is in use by another moondial (process %s)",
+                       folder, *holder ? holder : "unknown");
+    }
+    int length = snprintf(holder, sizeof holder, "%d\n", (int)getpid());
+    if (ftruncate(store->lock_fd, 0) != 0 || pwrite(store->lock_fd, holder, (size_t)length, 0) < 0)
+        md_log(MD_LOG_WARN, "store", "cannot write %s: %s", path, strerror(errno));
+    return MD_OK;
+}
+
+static enum md_status open_database(struct md_store *store, struct md_error *err)
+{
+    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
+    if (sqlite3_open_v2(store->path, &store->db, flags, NULL) != SQLITE_OK) {
+        if (!store->db)
+            return md_fail(err, MD_ERR_MEMORY, "no memory for %s", store->path);
+        return md__store_fail(store, "opening", err);
+    }
+    sqlite3_busy_timeout(store->db, 2000);
+    enum md_status status = md__store_exec(store,
+                                           "PRAGMA auto_vacuum = INCREMENTAL;"
+                                           "PRAGMA journal_mode = WAL;"
+                                           "PRAGMA synchronous = NORMAL;"
+                                           "PRAGMA temp_store = MEMORY",
+                                           err);
+    return status == MD_OK ? md__store_migrate(store, err) : status;
+}
+
+enum md_status md_store_open(const char *folder, const struct md_store_options *options,
+                             struct md_store **store, struct md_error *err)
+{
+    *store = NULL;
+    enum md_status status = make_folder(folder, err);
+    if (status != MD_OK)
+        return status;
+    struct md_store *made = calloc(1, sizeof *made);
+    if (!made)
+        return md_fail(err, MD_ERR_MEMORY, "no memory for the store");
+    pthread_mutex_init(&made->lock, NULL);
+    made->lock_fd = -1;
+    made->options = *options;
+    if (!made->options.retention_ms)
+        made->options.retention_ms = RETENTION_MS_DEFAULT;
+    if (!made->options.bytes_max)
+        made->options.bytes_max = BYTES_MAX_DEFAULT;
+    snprintf(made->path, sizeof made->path, "%s/moondial.db", folder);
+    status = lock_folder(made, folder, err);
+    if (status == MD_OK)
+        status = open_database(made, err);
+    if (status != MD_OK) {
+        md_store_close(made);
+        return status;
+    }
+    *store = made;
+    return MD_OK;
+}
+
+void md_store_close(struct md_store *store)
+{
+    if (!store)
+        return;
+    sqlite3_close(store->db);
+    if (store->lock_fd >= 0)
+        close(store->lock_fd);
+    pthread_mutex_destroy(&store->lock);
+    free(store);
+}
+
+/* ---- state of health ------------------------------------------------------------------------- */
+
+bool md_store_trouble(struct md_store *store, char *text, size_t size)
+{
+    pthread_mutex_lock(&store->lock);
+    bool trouble = store->trouble[0] != '\0';
+    if (trouble)
+        snprintf(text, size, "%s", store->trouble);
+    pthread_mutex_unlock(&store->lock);
+    return trouble;
+}
+
+static int64_t pragma_number(struct md_store *store, const char *sql)
+{
+    sqlite3_stmt *statement;
+    int64_t number = 0;
+    if (md__store_prepare(store, sql, &statement, NULL) != MD_OK)
+        return 0;
+    if (sqlite3_step(statement) == SQLITE_ROW)
+        number = sqlite3_column_int64(statement, 0);
+    sqlite3_finalize(statement);
+    return number;
+}
+
+/* Bytes in use: free pages inside the file do not count. */
+static int64_t used_bytes(struct md_store *store)
+{
+    int64_t pages = pragma_number(store, "PRAGMA page_count");
+    return (pages - pragma_number(store, "PRAGMA freelist_count")) *
+           pragma_number(store, "PRAGMA page_size");
+}
+
+int64_t md_store_bytes(struct md_store *store)
+{
+    pthread_mutex_lock(&store->lock);
+    int64_t bytes = used_bytes(store);
+    pthread_mutex_unlock(&store->lock);
+    return bytes;
+}
+
+/* ---- trimming -------------------------------------------------------------------------------- */
+
+static enum md_status delete_before(struct md_store *store, const char *sql, int64_t limit_ms,
+                                    struct md_error *err)
+{
+    sqlite3_stmt *statement;
+    enum md_status status = md__store_prepare(store, sql, &statement, err);
+    if (status != MD_OK)
+        return status;
+    sqlite3_bind_int64(statement, 1, limit_ms);
+    status = md__store_step(store, statement, err);
+    sqlite3_finalize(statement);
+    return status;
+}
+
+/* Drops the oldest forecasts, a tenth of them at a time, until the rest fits. */
+static enum md_status shrink(struct md_store *store, struct md_error *err)
+{
+    enum md_status status = MD_OK;
+    while (status == MD_OK && used_bytes(store) > store->options.bytes_max &&
+           pragma_number(store, "SELECT count(*) FROM forecast") > 0)
+        status =
+            md__store_exec(store,
+                           "DELETE FROM forecast WHERE id IN (SELECT id FROM forecast "
+                           "ORDER BY made_at_ms LIMIT 1 + (SELECT count(*) FROM forecast) / 10)",
+                           err);
+    return status;
+}
+
+enum md_status md_store_trim(struct md_store *store, struct md_error *err)
+{
+    int64_t limit_ms = md_now_ms(store->options.clock) - store->options.retention_ms;
+    enum md_status status = md__store_begin(store, err);
+    if (status != MD_OK)
+        return status;
+    status = delete_before(store, "DELETE FROM forecast WHERE made_at_ms < ?", limit_ms, err);
+    if (status == MD_OK)
+        status = delete_before(store, "DELETE FROM step WHERE end_ms < ?", limit_ms, err);
+    if (status == MD_OK)
+        status = shrink(store, err);
+    status = md__store_end(store, status, err);
+    if (status == MD_OK) {
+        pthread_mutex_lock(&store->lock);
+        status = md__store_exec(store, "PRAGMA incremental_vacuum(1000)", err);
+        pthread_mutex_unlock(&store->lock);
+    }
+    return status;
+}

@@ -1,0 +1,196 @@
+/* Feed bodies: what is refused as a whole, what costs one record, and what is only counted. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "series/series.h"
+#include "unit.h"
+
+static const char *const states[] = {"healthy", "busy"};
+static const struct md_column columns[] = {
+    {.name = "cpu", .kind = MD_COLUMN_MEAN, .min = 0, .max = 100},
+    {.name = "status",
+     .kind = MD_COLUMN_LAST,
+     .min = NAN,
+     .max = NAN,
+     .values = states,
+     .value_count = 2},
+};
+static const char *const label_fields[] = {"profile"};
+static struct md_clock_manual time_now;
+static struct md_series *series;
+static struct md_feed_result result;
+
+static int set_up(void **state)
+{
+    (void)state;
+    md_clock_manual_init(&time_now, 1767225600000LL); /* 2026-01-01T00:00:00Z */
+    struct md_series_options options = {
+        .name = "servers",
+        .key_field = "server_name",
+        .time_field = "timestamp",
+        .label_fields = label_fields,
+        .label_count = 1,
+        .columns = columns,
+        .column_count = 2,
+        .step_ms = 60000,
+        .steps = 60,
+        .entities_max = 10,
+        .future_max_ms = 1000,
+        .late_max_ms = 600000,
+        .evict_after_ms = 86400000,
+        .clock = &time_now.base,
+    };
+    return md_series_new(&options, &series, NULL);
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    md_series_delete(series);
+    return 0;
+}
+
+static enum md_status feed(const char *body, struct md_error *err)
+{
+    return md_series_feed(series, body, strlen(body), &result, err);
+}
+
+#define GOOD "{\"server_name\": \"a\", \"timestamp\": \"2025-12-31T23:59:00Z\", \"cpu\": 5}"
+
+static void whole_bodies_are_refused(void **state)
+{
+    (void)state;
+    struct md_error err;
+    static const char *const not_json[] = {"", "{\"records\": [" GOOD "]",
+                                           "{\"records\": [{\"cpu\": NaN}]}",
+                                           "{\"records\": [{\"cpu\": 1e400}]}", "records"};
+    for (size_t i = 0; i < sizeof not_json / sizeof *not_json; i++) {
+        assert_fails(MD_ERR_INVALID, feed(not_json[i], &err));
+        assert_says("byte");
+    }
+    static const char *const wrong_shape[] = {"[]", "{}", "{\"records\": {}}", "{\"records\": 5}",
+                                              "7"};
+    for (size_t i = 0; i < sizeof wrong_shape / sizeof *wrong_shape; i++)
+        assert_fails(MD_ERR_UNPROCESSABLE, feed(wrong_shape[i], &err));
+    assert_int_equal(md_series_count(series), 0);
+}
+
+static void an_empty_list_is_fine(void **state)
+{
+    (void)state;
+    struct md_error err;
+    assert_ok(feed("{\"records\": []}", &err));
+    assert_int_equal(result.accepted + result.rejected, 0);
+}
+
+static void good_records_survive_bad_neighbours(void **state)
+{
+    (void)state;
+    struct md_error err;
+    static const struct {
+        const char *record, *field, *reason;
+    } bad[] = {
+        {"5", "", "object"},
+        {"{\"timestamp\": \"2025-12-31T23:59:00Z\"}", "server_name", "string"},
+        {"{\"server_name\": 7, \"timestamp\": \"2025-12-31T23:59:00Z\"}", "server_name", "string"},
+        {"{\"server_name\": \"\", \"timestamp\": \"2025-12-31T23:59:00Z\"}", "server_name", "1 to"},
+        {"{\"server_name\": \"a\"}", "timestamp", "missing"},
+        {"{\"server_name\": \"a\", \"timestamp\": \"yesterday\"}", "timestamp", "ISO 8601"},
+        {"{\"server_name\": \"a\", \"timestamp\": \"2026-01-01T01:00:00Z\"}", "timestamp",
+         "future"},
+        {"{\"server_name\": \"a\", \"timestamp\": \"2025-12-31T20:00:00Z\"}", "timestamp", "older"},
+        {"{\"server_name\": \"a\", \"timestamp\": \"2025-12-31T23:59:00Z\", \"cpu\": 101}", "cpu",
+         "outside"},
+        {"{\"server_name\": \"a\", \"timestamp\": \"2025-12-31T23:59:00Z\", \"cpu\": \"5\"}", "cpu",
+         "number"},
+        {"{\"server_name\": \"a\", \"timestamp\": \"2025-12-31T23:59:00Z\", \"cpu\": true}", "cpu",
+         "number"},
+        {"{\"server_name\": \"a\", \"timestamp\": \"2025-12-31T23:59:00Z\", \"status\": \"odd\"}",
+         "status", "odd"},
+        {"{\"server_name\": \"a\", \"timestamp\": \"2025-12-31T23:59:00Z\", \"profile\": 1}",
+         "profile", "string"},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        char body[512];
+        snprintf(body, sizeof body, "{\"records\": [" GOOD ", %s, " GOOD "]}", bad[i].record);
+        assert_ok(feed(body, &err));
+        assert_int_equal(result.accepted, 2);
+        assert_int_equal(result.rejected, 1);
+        assert_int_equal(result.errors[0].index, 1);
+        assert_string_equal(result.errors[0].field, bad[i].field);
+        if (!strstr(result.errors[0].reason, bad[i].reason))
+            fail_msg("'%s' does not say '%s'", result.errors[0].reason, bad[i].reason);
+        snprintf(body, sizeof body, "{\"records\": [%s]}", bad[i].record);
+        assert_fails(MD_ERR_UNPROCESSABLE, feed(body, &err));
+        assert_int_equal(result.error_count, 1);
+    }
+}
+
+static void unknown_fields_are_counted_and_nulls_are_absent(void **state)
+{
+    (void)state;
+    struct md_error err;
+    assert_ok(
+        feed("{\"records\": [{\"server_name\": \"a\", \"timestamp\": 1767225540, \"cpu\": null,"
+             " \"status\": \"busy\", \"profile\": \"web\", \"notes\": \"x\", \"other\": [1]}]}",
+             &err));
+    assert_int_equal(result.unknown_fields, 2);
+    struct md_tensor values, times;
+    assert_ok(md_series_latest(series, (const char *[]){"a"}, 1, (int[]){0, 1}, 2, &values, &times,
+                               &err));
+    assert_true(isnan(((float *)values.data)[0]));
+    assert_true(((float *)values.data)[1] == 1.0f);
+    md_tensor_unref(&values);
+    md_tensor_unref(&times);
+}
+
+static void a_flood_of_servers_stops_at_the_limit(void **state)
+{
+    (void)state;
+    struct md_error err;
+    size_t size = 10000 * 80 + 100, used = 0;
+    char *body = malloc(size);
+    used += (size_t)snprintf(body, size, "{\"records\": [");
+    for (int i = 0; i < 10000; i++)
+        used += (size_t)snprintf(
+            body + used, size - used,
+            "%s{\"server_name\": \"s%d\", \"timestamp\": 1767225540, \"cpu\": 1}", i ? "," : "", i);
+    snprintf(body + used, size - used, "]}");
+    assert_ok(feed(body, &err));
+    assert_int_equal(result.accepted, 10);
+    assert_int_equal(result.rejected, 9990);
+    assert_int_equal(result.error_count, MD_FEED_ERRORS_MAX);
+    assert_string_equal(result.errors[0].field, "server_name");
+    assert_non_null(strstr(result.errors[0].reason, "limit of 10"));
+    free(body);
+}
+
+static void every_truncation_is_refused(void **state)
+{
+    (void)state;
+    const char *body = "{\"records\": [" GOOD "]}";
+    for (size_t length = 0; length < strlen(body); length++) {
+        struct md_error err;
+        char *copy = malloc(length + 1); /* exact size, so that sanitizers see any read beyond */
+        memcpy(copy, body, length);
+        if (md_series_feed(series, copy, length, &result, &err) != MD_ERR_INVALID)
+            fail_msg("accepted %zu bytes", length);
+        free(copy);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(whole_bodies_are_refused, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(an_empty_list_is_fine, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(good_records_survive_bad_neighbours, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(unknown_fields_are_counted_and_nulls_are_absent, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(a_flood_of_servers_stops_at_the_limit, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(every_truncation_is_refused, set_up, tear_down),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
