@@ -45,6 +45,53 @@ void md__walk_next(struct md__walk *walk)
     }
 }
 
+void md__walk_seek(struct md__walk *walk, size_t i)
+{
+    memset(walk->at, 0, sizeof walk->at);
+    for (int axis = walk->rank - 1; axis >= 0; axis--) {
+        walk->index[axis] = (int64_t)(i % (size_t)walk->dim[axis]);
+        i /= (size_t)walk->dim[axis];
+        for (int w = 0; w < 3; w++)
+            walk->at[w] += walk->stride[w][axis] * walk->index[axis];
+    }
+}
+
+/* Whether axis `to` can take over axis `from` right after it. */
+static bool merges(const struct md__walk *walk, int to, int from)
+{
+    for (int w = 0; w < 3; w++)
+        if (walk->stride[w][to] != walk->stride[w][from] * walk->dim[from])
+            return false;
+    return true;
+}
+
+static void copy_axis(struct md__walk *walk, int to, int from)
+{
+    walk->dim[to] = walk->dim[from];
+    for (int w = 0; w < 3; w++)
+        walk->stride[w][to] = walk->stride[w][from];
+}
+
+void md__walk_merge(struct md__walk *walk)
+{
+    int rank = 0;
+    for (int axis = 0; axis < walk->rank; axis++) {
+        if (walk->dim[axis] == 1)
+            continue;
+        if (rank > 0 && merges(walk, rank - 1, axis)) {
+            int64_t before = walk->dim[rank - 1];
+            copy_axis(walk, rank - 1, axis);
+            walk->dim[rank - 1] *= before;
+        } else
+            copy_axis(walk, rank++, axis);
+    }
+    if (rank == 0) {
+        memset(walk->stride, 0, sizeof walk->stride);
+        walk->dim[rank++] = 1;
+    }
+    walk->rank = rank;
+}
+
 bool md__dtype_is_float(enum md_dtype dtype)
 {
     return dtype == MD_F32 || dtype == MD_F64 || dtype == MD_F16 || dtype == MD_BF16;
@@ -171,8 +218,7 @@ void md__parallel(struct md_pool *pool, size_t count, size_t grain, md_pool_body
 
 bool md__recurrent_is_plain(const struct md_node *node, const char *const *activations, int count)
 {
-    if (md_node_attr(node, "clip") || md_node_int(node, "layout", 0) != 0 ||
-        md_node_int(node, "input_forget", 0) != 0)
+    if (md_node_attr(node, "clip") || md_node_int(node, "input_forget", 0) != 0)
         return false;
     const struct md_attr *asked = md_node_attr(node, "activations");
     for (int i = 0; asked && i < asked->count; i++)

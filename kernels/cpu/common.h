@@ -54,6 +54,10 @@ void md__walk_init(struct md__walk *walk, int rank, const int64_t *dim);
 /* Lets slot `which` follow a tensor of `shape`, broadcast to the walk by ONNX's (NumPy's) rule. */
 void md__walk_broadcast(struct md__walk *walk, int which, const struct md_shape *shape);
 void md__walk_next(struct md__walk *walk);
+/* Goes to the position with linear index i. */
+void md__walk_seek(struct md__walk *walk, size_t i);
+/* Merges neighbouring axes over which every slot advances as over one; at least one axis stays. */
+void md__walk_merge(struct md__walk *walk);
 
 /* Element i as a double or an int64, whatever the dtype; floats become integers by truncation,
  * saturated, NaN gives 0. */

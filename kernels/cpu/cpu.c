@@ -4,6 +4,9 @@
  */
 #include "kernels/cpu/cpu.h"
 
+#include <pthread.h>
+
+#include "kernels/cpu/isa/table.h"
 #include "kernels/cpu/ref.h"
 
 static const struct md_backend reference = {
@@ -71,7 +74,37 @@ const struct md_backend *md_cpu_reference(void)
     return &reference;
 }
 
+/* Filled once, by whoever asks first; from then on only read. */
+static struct md_backend fast[MD_ISA_BEST];
+static pthread_once_t fast_once = PTHREAD_ONCE_INIT;
+
+static void fill_one(enum md_cpu_isa isa, const char *name, void (*fill)(struct md_backend *))
+{
+    fast[isa] = reference;
+    fast[isa].name = name;
+    fill(&fast[isa]);
+}
+
+/* A backend without a name is one that this processor cannot run. */
+static void fill_all(void)
+{
+    fill_one(MD_ISA_PORTABLE, "cpu-portable", md__fill_portable);
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+        fill_one(MD_ISA_AVX2, "cpu-avx2", md__fill_avx2);
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
+        fill_one(MD_ISA_AVX512, "cpu-avx512", md__fill_avx512);
+#endif
+}
+
 const struct md_backend *md_cpu_backend(enum md_cpu_isa isa)
 {
-    return isa == MD_ISA_BEST || isa == MD_ISA_PORTABLE ? &reference : NULL;
+    pthread_once(&fast_once, fill_all);
+    if (isa < MD_ISA_BEST)
+        return fast[isa].name ? &fast[isa] : NULL;
+    const struct md_backend *best = NULL;
+    for (int i = 0; i < MD_ISA_BEST; i++)
+        best = fast[i].name ? &fast[i] : best;
+    return best;
 }

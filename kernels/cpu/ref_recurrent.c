@@ -1,5 +1,5 @@
 /*
- * Reference LSTM and GRU (ONNX, layout 0), float32 in and out, double inside.
+ * Reference LSTM and GRU (ONNX), float32 in and out, double inside.
  *
  * Sequences may be ragged: past sequence_lens the outputs Y are zero and Y_h, Y_c hold the state
  * after the last real step. The reverse direction starts at the last real step, not in the padding.
@@ -17,8 +17,9 @@ struct recurrence {
     const float *h0, *c0, *peephole;
     const struct md_tensor *lengths; /* NULL: all full */
     float *y, *y_h, *y_c;            /* NULL: not asked for */
-    bool reset_after;                /* GRU's linear_before_reset */
-    double *gate, *h, *c;            /* scratch of one row: gates * units, units, units */
+    bool batch_first;     /* layout 1: x [batch, steps, ..], states [batch, directions, ..] */
+    bool reset_after;     /* GRU's linear_before_reset */
+    double *gate, *h, *c; /* scratch of one row: gates * units, units, units */
 };
 
 /* What one cell sees: its row of x, and the weights of its direction. */
@@ -109,11 +110,29 @@ static void gru_step(const struct recurrence *rec, const struct cell *cell)
         rec->h[u] = (1 - z[u]) * n[u] + z[u] * rec->h[u];
 }
 
+/* Rows of x, of y and of the states, in either layout. */
+static size_t x_row(const struct recurrence *rec, size_t t, size_t row)
+{
+    return rec->batch_first ? row * rec->steps + t : t * rec->batch + row;
+}
+
+static size_t y_row(const struct recurrence *rec, size_t t, size_t d, size_t row)
+{
+    if (rec->batch_first)
+        return (row * rec->steps + t) * rec->directions + d;
+    return (t * rec->directions + d) * rec->batch + row;
+}
+
+static size_t state_row(const struct recurrence *rec, size_t d, size_t row)
+{
+    return rec->batch_first ? row * rec->directions + d : d * rec->batch + row;
+}
+
 /* One sequence of one direction, from its initial state to its last real step. */
 static void run_sequence(const struct recurrence *rec, size_t d, size_t row, bool reverse,
                          size_t length)
 {
-    size_t units = rec->units, state = (d * rec->batch + row) * units;
+    size_t units = rec->units, state = state_row(rec, d, row) * units;
     size_t weight_rows = rec->gates * units;
     struct cell cell = {.w = rec->w + d * weight_rows * rec->inputs,
                         .r = rec->r + d * weight_rows * units,
@@ -125,9 +144,9 @@ static void run_sequence(const struct recurrence *rec, size_t d, size_t row, boo
     }
     for (size_t step = 0; step < rec->steps; step++) {
         size_t t = reverse && step < length ? length - 1 - step : step;
-        float *y = rec->y ? rec->y + ((t * rec->directions + d) * rec->batch + row) * units : NULL;
+        float *y = rec->y ? rec->y + y_row(rec, t, d, row) * units : NULL;
         if (step < length) {
-            cell.x = rec->x + (t * rec->batch + row) * rec->inputs;
+            cell.x = rec->x + x_row(rec, t, row) * rec->inputs;
             if (rec->gates == 4)
                 lstm_step(rec, &cell);
             else
@@ -148,8 +167,9 @@ static enum md_status run_all(struct recurrence *rec, const struct md_kernel_cal
                               struct md_error *err)
 {
     const struct md_shape *x = &call->in[0].shape, *w = &call->in[1].shape;
-    rec->steps = (size_t)x->dim[0];
-    rec->batch = (size_t)x->dim[1];
+    rec->batch_first = md_node_int(call->node, "layout", 0);
+    rec->steps = (size_t)x->dim[rec->batch_first];
+    rec->batch = (size_t)x->dim[!rec->batch_first];
     rec->inputs = (size_t)x->dim[2];
     rec->directions = (size_t)w->dim[0];
     rec->units = (size_t)w->dim[1] / rec->gates;

@@ -1,0 +1,186 @@
+/*
+ * InterpretableAttention (graph/fused.md): heads share v and are averaged, so the probability rows
+ * of all heads are added up first and v is multiplied once.
+ *
+ * A thread takes a run of (batch element, block of queries) and lays k and v of its batch element
+ * out with keys in lanes: [feature][keys, padded]. A score row is then head_size multiplications of
+ * vectors of keys, and everything from scores to probabilities stays in L1.
+ */
+#include <math.h>
+
+#include "kernels/cpu/isa/kernels.h"
+#include "kernels/cpu/isa/softmax.h"
+
+#define QUERY_BLOCK 16
+#define QUERIES     4 /* score rows computed together: they share the loads of k */
+
+struct attention {
+    const struct md_kernel_call *call;
+    size_t batch, queries, keys, heads, head_size, values;
+    size_t wide;   /* keys, padded */
+    size_t blocks; /* of queries */
+    float scale, mask_bias;
+    const uint8_t *mask;
+    size_t mask_batch, mask_query; /* element strides; 0 where the mask broadcasts */
+};
+
+/* Per thread: k and v turned, then score rows of one head and the summed probabilities. */
+static size_t thread_floats(size_t features, size_t values, size_t wide)
+{
+    return (features + values + 2 * QUERIES) * wide;
+}
+
+/* [keys][features] to [features][wide], zero past the keys. */
+static void turn(const float *from, size_t keys, size_t features, float *to, size_t wide)
+{
+    for (size_t f = 0; f < features; f++) {
+        for (size_t k = 0; k < keys; k++)
+            to[f * wide + k] = from[k * features + f];
+        for (size_t k = keys; k < wide; k++)
+            to[f * wide + k] = 0;
+    }
+}
+
+/* scores[n][keys] = scale * q_n . k for `rows` queries of one head. */
+INLINE void score_rows(const struct attention *a, const float *q, const float *k, float *scores,
+                       const int rows)
+{
+    size_t features = a->heads * a->head_size;
+    for (size_t at = 0; at < a->wide; at += VL) {
+        vf sum[QUERIES] = {0};
+        for (size_t f = 0; f < a->head_size; f++) {
+            vf key = load(k + f * a->wide + at);
+#pragma GCC unroll 4
+            for (int n = 0; n < rows; n++)
+                sum[n] += key * q[(size_t)n * features + f];
+        }
+#pragma GCC unroll 4
+        for (int n = 0; n < rows; n++)
+            store(scores + (size_t)n * a->wide + at, sum[n] * a->scale);
+    }
+}
+
+static void hide(const struct attention *a, size_t batch, size_t query, float *scores)
+{
+    const uint8_t *mask = a->mask + batch * a->mask_batch + query * a->mask_query;
+    for (size_t k = 0; k < a->keys; k++)
+        scores[k] = mask[k] ? a->mask_bias : scores[k];
+}
+
+static void add_probabilities(const struct attention *a, float *scores, float *total)
+{
+    float factor = 1 / (exponentials(scores, scores, a->keys) * (float)a->heads);
+    for (size_t k = 0; k < a->wide; k += VL)
+        store(total + k, load(total + k) + load(scores + k) * factor);
+}
+
+/* y[value] = total . v, with keys in lanes. */
+static void mix_values(const struct attention *a, const float *total, const float *v, float *y)
+{
+    for (size_t value = 0; value < a->values; value++) {
+        vf sum = {0};
+        for (size_t k = 0; k < a->wide; k += VL)
+            sum += load(total + k) * load(v + value * a->wide + k);
+        y[value] = horizontal_sum(sum);
+    }
+}
+
+/* Up to QUERIES queries through all heads. */
+INLINE void attend(const struct attention *a, size_t batch, size_t query, float *memory,
+                   const int rows)
+{
+    size_t features = a->heads * a->head_size;
+    const float *k = memory, *v = memory + features * a->wide;
+    float *scores = memory + (features + a->values) * a->wide;
+    float *total = scores + QUERIES * a->wide;
+    const float *q = (const float *)a->call->in[0].data + (batch * a->queries + query) * features;
+    float *y = (float *)a->call->out[0].data + (batch * a->queries + query) * a->values;
+    memset(total, 0, (size_t)rows * a->wide * sizeof *total);
+    for (size_t head = 0; head < a->heads; head++) {
+        size_t first = head * a->head_size;
+        score_rows(a, q + first, k + first * a->wide, scores, rows);
+        for (int n = 0; n < rows; n++) {
+            float *row = scores + (size_t)n * a->wide;
+            if (a->mask)
+                hide(a, batch, query + (size_t)n, row);
+            add_probabilities(a, row, total + (size_t)n * a->wide);
+        }
+    }
+    for (int n = 0; n < rows; n++)
+        mix_values(a, total + (size_t)n * a->wide, v, y + (size_t)n * a->values);
+}
+
+static void attention_some(void *context, size_t begin, size_t end, int thread)
+{
+    const struct attention *a = context;
+    size_t features = a->heads * a->head_size, turned = SIZE_MAX;
+    float *memory =
+        (float *)a->call->scratch + (size_t)thread * thread_floats(features, a->values, a->wide);
+    for (size_t item = begin; item < end; item++) {
+        size_t batch = item / a->blocks, query = item % a->blocks * QUERY_BLOCK;
+        if (batch != turned) {
+            turn((const float *)a->call->in[1].data + batch * a->keys * features, a->keys, features,
+                 memory, a->wide);
+            turn((const float *)a->call->in[2].data + batch * a->keys * a->values, a->keys,
+                 a->values, memory + features * a->wide, a->wide);
+            turned = batch;
+        }
+        size_t last = query + QUERY_BLOCK < a->queries ? query + QUERY_BLOCK : a->queries;
+        for (; query + QUERIES <= last; query += QUERIES)
+            attend(a, batch, query, memory, QUERIES);
+        for (; query < last; query++)
+            attend(a, batch, query, memory, 1);
+    }
+}
+
+static void take_mask(struct attention *a, const struct md_kernel_call *call)
+{
+    if (!md__has(call->in, call->in_count, 3))
+        return;
+    const struct md_shape *shape = &call->in[3].shape;
+    size_t queries = (size_t)shape->dim[1];
+    a->mask = call->in[3].data;
+    a->mask_query = queries == 1 ? 0 : a->keys;
+    a->mask_batch = shape->dim[0] == 1 ? 0 : queries * a->keys;
+}
+
+static enum md_status attention_run(const struct md_kernel_call *call, struct md_error *err)
+{
+    (void)err;
+    const struct md_shape *q = &call->in[0].shape, *v = &call->in[2].shape;
+    struct attention a = {.call = call,
+                          .batch = (size_t)q->dim[0],
+                          .queries = (size_t)q->dim[1],
+                          .keys = (size_t)v->dim[1],
+                          .values = (size_t)v->dim[2],
+                          .heads = (size_t)md_node_int(call->node, "heads", 1)};
+    a.head_size = (size_t)q->dim[2] / a.heads;
+    a.wide = padded(a.keys);
+    a.blocks = (a.queries + QUERY_BLOCK - 1) / QUERY_BLOCK;
+    a.scale = (float)md_node_float(call->node, "scale", 1 / sqrt((double)a.head_size));
+    a.mask_bias = (float)md_node_float(call->node, "mask_bias", -1e9);
+    take_mask(&a, call);
+    size_t cost = QUERY_BLOCK * a.heads * a.wide / VL * (a.head_size + 16);
+    md__parallel(call->pool, a.batch * a.blocks, md__grain(cost), attention_some, &a);
+    return MD_OK;
+}
+
+static bool attention_supports(const struct md_node *node, const struct md_tensor *in, int in_count)
+{
+    bool has_mask = md__has(in, in_count, 3);
+    return md__all_f32(node, in, 3) && (!has_mask || in[3].dtype == MD_BOOL) &&
+           md_node_int(node, "heads", 0) > 0 && (!has_mask || in[3].shape.rank == 3);
+}
+
+static size_t attention_scratch(const struct md_node *node, const struct md_tensor *in,
+                                int in_count, int threads)
+{
+    (void)node;
+    (void)in_count;
+    size_t wide = padded((size_t)in[2].shape.dim[1]);
+    return thread_floats((size_t)in[0].shape.dim[2], (size_t)in[2].shape.dim[2], wide) *
+           sizeof(float) * (size_t)threads;
+}
+
+const struct md_kernel md__attention = {
+    .supports = attention_supports, .scratch_bytes = attention_scratch, .run = attention_run};

@@ -1,0 +1,233 @@
+/*
+ * Elementwise float32 operators. Other element types go to the reference kernels.
+ *
+ * Broadcasting: neighbouring axes over which both inputs advance alike are merged, so that the last
+ * merged axis is a plain loop in which each input either runs along (step 1) or stands still (step
+ * 0). What is left of the outer axes is walked by an odometer.
+ */
+#include <math.h>
+
+#include "kernels/cpu/isa/kernels.h"
+#include "kernels/cpu/isa/math.h"
+#include "kernels/cpu/ref.h"
+
+/* ---- one input ------------------------------------------------------------------------------- */
+
+struct unary {
+    enum md_op op;
+    const float *x;
+    float *y;
+    float alpha;
+};
+
+INLINE vf vsqrt(vf x)
+{
+    for (int lane = 0; lane < VL; lane++)
+        x[lane] = sqrtf(x[lane]);
+    return x;
+}
+
+INLINE vf apply_unary(enum md_op op, vf x, float alpha)
+{
+    switch (op) {
+    case MD_OP_ABS:
+        return vabs(x);
+    case MD_OP_NEG:
+        return -x;
+    case MD_OP_EXP:
+        return vexp(x);
+    case MD_OP_SQRT:
+        return vsqrt(x);
+    case MD_OP_RECIPROCAL:
+        return 1.0f / x;
+    case MD_OP_SIGMOID:
+        return vsigmoid(x);
+    case MD_OP_TANH:
+        return vtanh(x);
+    case MD_OP_RELU:
+        return vmax(splat(0.0f), x);
+    case MD_OP_ELU:
+        return velu(x, splat(alpha));
+    default:
+        return vsoftplus(x);
+    }
+}
+
+/* One loop an operator: `op` is a constant in each copy. */
+INLINE void unary_loop(const struct unary *unary, enum md_op op, size_t begin, size_t end)
+{
+    size_t i = begin;
+    for (; i + VL <= end; i += VL)
+        store(unary->y + i, apply_unary(op, load(unary->x + i), unary->alpha));
+    if (i < end)
+        store_some(unary->y + i, apply_unary(op, load_some(unary->x + i, end - i), unary->alpha),
+                   end - i);
+}
+
+#define UNARY_OPS(X)                                                                               \
+    X(ABS) X(NEG) X(EXP) X(SQRT) X(RECIPROCAL) X(SIGMOID) X(TANH) X(RELU) X(ELU) X(SOFTPLUS)
+
+static void unary_some(void *context, size_t begin, size_t end, int thread)
+{
+    (void)thread;
+    const struct unary *unary = context;
+    switch (unary->op) {
+#define X(id)                                                                                      \
+    case MD_OP_##id:                                                                               \
+        unary_loop(unary, MD_OP_##id, begin, end);                                                 \
+        break;
+        UNARY_OPS(X)
+#undef X
+    default:
+        break;
+    }
+}
+
+static enum md_status unary_run(const struct md_kernel_call *call, struct md_error *err)
+{
+    if (call->in[0].dtype != MD_F32)
+        return md__ref_unary.run(call, err);
+    struct unary unary = {.op = call->node->op,
+                          .x = call->in[0].data,
+                          .y = call->out[0].data,
+                          .alpha = (float)md_node_float(call->node, "alpha", 1)};
+    md__parallel(call->pool, md__count(&call->out[0]), 16384, unary_some, &unary);
+    return MD_OK;
+}
+
+static bool unary_supports(const struct md_node *node, const struct md_tensor *in, int in_count)
+{
+    return md__ref_unary.supports(node, in, in_count);
+}
+
+const struct md_kernel md__unary = {.supports = unary_supports, .run = unary_run, .in_place = true};
+
+/* ---- two inputs ------------------------------------------------------------------------------ */
+
+struct binary {
+    enum md_op op;
+    const float *a, *b;
+    float *y;
+    size_t inner;       /* length of the plain loop */
+    int a_step, b_step; /* 0 or 1 */
+    struct md__walk outer;
+};
+
+INLINE vf apply_binary(enum md_op op, vf a, vf b)
+{
+    switch (op) {
+    case MD_OP_ADD:
+        return a + b;
+    case MD_OP_SUB:
+        return a - b;
+    case MD_OP_MUL:
+        return a * b;
+    case MD_OP_DIV:
+        return a / b;
+    case MD_OP_MIN: /* vmin and vmax let a NaN in b through */
+        return choose(a != a, a, vmin(a, b));
+    default:
+        return choose(a != a, a, vmax(a, b));
+    }
+}
+
+INLINE vf operand(const float *from, size_t i, size_t left, int step)
+{
+    if (step == 0)
+        return splat(*from);
+    return left >= VL ? load(from + i) : load_some(from + i, left);
+}
+
+INLINE void binary_row(enum md_op op, const float *a, int a_step, const float *b, int b_step,
+                       float *y, size_t count)
+{
+    size_t i = 0;
+    for (; i + VL <= count; i += VL)
+        store(y + i, apply_binary(op, operand(a, i, VL, a_step), operand(b, i, VL, b_step)));
+    size_t left = count - i;
+    if (left)
+        store_some(y + i,
+                   apply_binary(op, operand(a, i, left, a_step), operand(b, i, left, b_step)),
+                   left);
+}
+
+/* Elements [begin, end) of the output, in rows of `inner`; op and steps are constants in each copy.
+ */
+INLINE void binary_loop(const struct binary *binary, enum md_op op, int a_step, int b_step,
+                        size_t begin, size_t end)
+{
+    struct md__walk walk = binary->outer;
+    size_t inner = binary->inner, skip = begin % inner;
+    md__walk_seek(&walk, begin / inner);
+    while (begin < end) {
+        size_t count = inner - skip < end - begin ? inner - skip : end - begin;
+        binary_row(op, binary->a + walk.at[0] + (a_step ? skip : 0), a_step,
+                   binary->b + walk.at[1] + (b_step ? skip : 0), b_step, binary->y + begin, count);
+        begin += count;
+        skip = 0;
+        md__walk_next(&walk);
+    }
+}
+
+INLINE void binary_steps(const struct binary *binary, enum md_op op, size_t begin, size_t end)
+{
+    if (binary->a_step && binary->b_step)
+        binary_loop(binary, op, 1, 1, begin, end);
+    else if (binary->a_step)
+        binary_loop(binary, op, 1, 0, begin, end);
+    else
+        binary_loop(binary, op, 0, binary->b_step ? 1 : 0, begin, end);
+}
+
+#define BINARY_OPS(X) X(ADD) X(SUB) X(MUL) X(DIV) X(MIN) X(MAX)
+
+static void binary_some(void *context, size_t begin, size_t end, int thread)
+{
+    (void)thread;
+    const struct binary *binary = context;
+    switch (binary->op) {
+#define X(id)                                                                                      \
+    case MD_OP_##id:                                                                               \
+        binary_steps(binary, MD_OP_##id, begin, end);                                              \
+        break;
+        BINARY_OPS(X)
+#undef X
+    default:
+        break;
+    }
+}
+
+/* Splits the last merged axis off the walk. */
+static void take_inner(struct binary *binary)
+{
+    struct md__walk *walk = &binary->outer;
+    md__walk_merge(walk);
+    int last = --walk->rank;
+    binary->inner = (size_t)walk->dim[last];
+    binary->a_step = walk->stride[0][last] != 0;
+    binary->b_step = walk->stride[1][last] != 0;
+}
+
+static enum md_status binary_run(const struct md_kernel_call *call, struct md_error *err)
+{
+    const struct md_tensor *in = call->in, *out = &call->out[0];
+    if (in[0].dtype != MD_F32 || call->in_count != 2)
+        return md__ref_binary.run(call, err);
+    size_t count = md__count(out);
+    if (count == 0)
+        return MD_OK;
+    struct binary binary = {.op = call->node->op, .a = in[0].data, .b = in[1].data, .y = out->data};
+    md__walk_init(&binary.outer, out->shape.rank, out->shape.dim);
+    md__walk_broadcast(&binary.outer, 0, &in[0].shape);
+    md__walk_broadcast(&binary.outer, 1, &in[1].shape);
+    take_inner(&binary);
+    md__parallel(call->pool, count, 16384, binary_some, &binary);
+    return MD_OK;
+}
+
+static bool binary_supports(const struct md_node *node, const struct md_tensor *in, int in_count)
+{
+    return md__ref_binary.supports(node, in, in_count);
+}
+
+const struct md_kernel md__binary = {.supports = binary_supports, .run = binary_run};

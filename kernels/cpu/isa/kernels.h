@@ -1,0 +1,55 @@
+/*
+ * The fast kernels of one instruction set: which operator each serves, and its name, which carries
+ * the instruction set. table.c puts them into a backend.
+ */
+#ifndef MD_KERNELS_CPU_ISA_KERNELS_H
+#define MD_KERNELS_CPU_ISA_KERNELS_H
+
+#include "kernels/cpu/isa/vec.h"
+
+#define md__attention    MD_ISA_SYMBOL(md__attention)
+#define md__binary       MD_ISA_SYMBOL(md__binary)
+#define md__gated        MD_ISA_SYMBOL(md__gated)
+#define md__gemm         MD_ISA_SYMBOL(md__gemm)
+#define md__layer_norm   MD_ISA_SYMBOL(md__layer_norm)
+#define md__linear       MD_ISA_SYMBOL(md__linear)
+#define md__lstm         MD_ISA_SYMBOL(md__lstm)
+#define md__matmul       MD_ISA_SYMBOL(md__matmul)
+#define md__softmax      MD_ISA_SYMBOL(md__softmax)
+#define md__unary        MD_ISA_SYMBOL(md__unary)
+#define md__weighted_sum MD_ISA_SYMBOL(md__weighted_sum)
+
+extern const struct md_kernel md__attention, md__binary, md__gated, md__gemm, md__layer_norm,
+    md__linear, md__lstm, md__matmul, md__softmax, md__unary, md__weighted_sum;
+
+#define MD__ISA_KERNELS(X)                                                                         \
+    X(ABS, md__unary)                                                                              \
+    X(NEG, md__unary)                                                                              \
+    X(EXP, md__unary)                                                                              \
+    X(SQRT, md__unary)                                                                             \
+    X(RECIPROCAL, md__unary)                                                                       \
+    X(SIGMOID, md__unary)                                                                          \
+    X(TANH, md__unary)                                                                             \
+    X(RELU, md__unary)                                                                             \
+    X(ELU, md__unary)                                                                              \
+    X(SOFTPLUS, md__unary)                                                                         \
+    X(ADD, md__binary)                                                                             \
+    X(SUB, md__binary)                                                                             \
+    X(MUL, md__binary)                                                                             \
+    X(DIV, md__binary)                                                                             \
+    X(MIN, md__binary)                                                                             \
+    X(MAX, md__binary)                                                                             \
+    X(MATMUL, md__matmul)                                                                          \
+    X(GEMM, md__gemm)                                                                              \
+    X(LSTM, md__lstm)                                                                              \
+    X(SOFTMAX, md__softmax)                                                                        \
+    X(LAYER_NORM, md__layer_norm)                                                                  \
+    X(LINEAR, md__linear)                                                                          \
+    X(GATED_LINEAR_UNIT, md__linear)                                                               \
+    X(RESAMPLE_NORM, md__gated)                                                                    \
+    X(GATE_ADD_NORM, md__gated)                                                                    \
+    X(GATED_RESIDUAL, md__gated)                                                                   \
+    X(WEIGHTED_SUM, md__weighted_sum)                                                              \
+    X(INTERPRETABLE_ATTENTION, md__attention)
+
+#endif

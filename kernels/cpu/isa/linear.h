@@ -1,0 +1,86 @@
+/*
+ * The dense product that every matrix kernel here is made of: rows of x times packed weights, with
+ * what follows the product (bias, a context term, ELU, the gate of a GLU) done while the result is
+ * still in registers.
+ *
+ * Packing. Columns are grouped in vectors of VL, vectors in panels of up to PANEL; a panel stores
+ * for each input k its vectors side by side: [panel][k][vector][VL], zero-padded. A tile of up to
+ * ROWS_MAX rows by one panel accumulates in registers (24 of 32, or 12 of 16).
+ * For a GLU the columns are interleaved by vector, value 0, gate 0, value 1, gate 1, ..., so that a
+ * value and its gate meet in one tile.
+ */
+#ifndef MD_KERNELS_CPU_ISA_LINEAR_H
+#define MD_KERNELS_CPU_ISA_LINEAR_H
+
+#include "kernels/cpu/isa/math.h"
+
+#define PANEL    (VECTOR_REGISTERS / 8)
+#define ROWS_MAX 8
+/* Rows of x that pass through all panels together: small enough to stay in L1. A multiple of 6
+ * and 8. */
+#define ROW_BLOCK 48
+
+struct packed {
+    size_t inputs;
+    size_t columns; /* floats of a result row: half the weights' columns for a GLU */
+    size_t vectors; /* of weights */
+    bool paired;    /* interleaved for a GLU */
+    float *bias;    /* vectors * VL, in packed order */
+    float *weights;
+};
+
+/* Where the weights come from: element (k, column) is at weights[k * k_stride + column *
+ * column_stride]. */
+struct unpacked {
+    const float *weights, *bias; /* bias may be NULL */
+    size_t k_stride, column_stride;
+    float scale; /* multiplies weights, not bias */
+};
+
+enum epilogue { PLAIN, ELU, GLU };
+
+/* y = epilogue(x * packed + bias + addend), row by row. */
+struct product {
+    const float *x;
+    size_t x_stride, rows;
+    const float *addend;  /* NULL, or rows of packed->columns (not for a GLU) */
+    size_t addend_stride; /* 0: the same for all rows */
+    float *y;
+    size_t y_stride;
+    size_t y_columns; /* floats that may be written in a row: columns, or more up to the padding */
+    enum epilogue epilogue;
+};
+
+/* Floats that `weights` needs; bias needs vectors * VL. */
+INLINE size_t packed_floats(size_t inputs, size_t columns, bool paired)
+{
+    size_t vectors = vectors_of(columns) << paired;
+    return (inputs + 1) * vectors * VL;
+}
+
+#define md__pack MD_ISA_SYMBOL(md__pack)
+/* Lays weights out at `memory` (packed_floats floats, aligned to 64) and describes them. */
+struct packed md__pack(const struct unpacked *from, size_t inputs, size_t columns, bool paired,
+                       float *memory);
+
+#define md__multiply MD_ISA_SYMBOL(md__multiply)
+void md__multiply(const struct packed *packed, const struct product *product);
+
+#define md__multiply_parallel MD_ISA_SYMBOL(md__multiply_parallel)
+/* The same with the rows split over the pool. */
+void md__multiply_parallel(struct md_pool *pool, const struct packed *packed,
+                           const struct product *product);
+
+/* The part of a product that starts at row `begin` and has `rows` rows. */
+INLINE struct product product_rows(const struct product *whole, size_t begin, size_t rows)
+{
+    struct product part = *whole;
+    part.x += begin * part.x_stride;
+    part.y += begin * part.y_stride;
+    if (part.addend)
+        part.addend += begin * part.addend_stride;
+    part.rows = rows;
+    return part;
+}
+
+#endif

@@ -1,0 +1,145 @@
+/*
+ * Vectors of floats with GCC's vector extensions: what the kernels in this folder are written in.
+ *
+ * The folder is compiled once per instruction set with MD_ISA naming it; VL is the lanes of a
+ * vector there. Everything here is static, and everything public that a file of this folder defines
+ * goes through MD_ISA_SYMBOL, so that the compilations live side by side in one library.
+ * Only what the extensions cannot say (minimum, masked tails) uses intrinsics.
+ */
+#ifndef MD_KERNELS_CPU_ISA_VEC_H
+#define MD_KERNELS_CPU_ISA_VEC_H
+
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+#include "kernels/cpu/common.h"
+
+#define MD_ISA_JOIN(name, isa)   name##_##isa
+#define MD_ISA_EXPAND(name, isa) MD_ISA_JOIN(name, isa)
+#define MD_ISA_SYMBOL(name)      MD_ISA_EXPAND(name, MD_ISA)
+
+#if defined(MD_ISA_avx512)
+#define VL               16
+#define VECTOR_REGISTERS 32
+#elif defined(MD_ISA_avx2)
+#define VL               8
+#define VECTOR_REGISTERS 16
+#else
+#define VL               4
+#define VECTOR_REGISTERS 16
+#endif
+
+#define INLINE static inline __attribute__((always_inline, unused))
+
+typedef float vf __attribute__((vector_size(4 * VL), may_alias));
+typedef int32_t vi __attribute__((vector_size(4 * VL), may_alias));
+typedef float vf_anywhere __attribute__((vector_size(4 * VL), aligned(4), may_alias));
+
+/* Vectors, and floats after padding, that hold n floats. */
+INLINE size_t vectors_of(size_t n)
+{
+    return (n + VL - 1) / VL;
+}
+
+INLINE size_t padded(size_t n)
+{
+    return vectors_of(n) * VL;
+}
+
+INLINE vf load(const float *p)
+{
+    return *(const vf_anywhere *)p;
+}
+
+INLINE void store(float *p, vf v)
+{
+    *(vf_anywhere *)p = v;
+}
+
+INLINE vf splat(float x)
+{
+    return x - (vf){0};
+}
+
+/* The first n < VL lanes; the others read as 0 and are not written. */
+INLINE vf load_some(const float *p, size_t n)
+{
+#if defined(MD_ISA_avx512)
+    return (vf)_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p);
+#else
+    vf v = {0};
+    memcpy(&v, p, n * sizeof *p);
+    return v;
+#endif
+}
+
+INLINE void store_some(float *p, vf v, size_t n)
+{
+#if defined(MD_ISA_avx512)
+    _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), (__m512)v);
+#else
+    memcpy(p, &v, n * sizeof *p);
+#endif
+}
+
+/* Of min and max, a NaN in the second operand comes through. */
+INLINE vf vmin(vf a, vf b)
+{
+#if defined(MD_ISA_avx512)
+    return (vf)_mm512_min_ps((__m512)a, (__m512)b);
+#elif defined(MD_ISA_avx2)
+    return (vf)_mm256_min_ps((__m256)a, (__m256)b);
+#else
+    vi less = a < b;
+    return (vf)(((vi)a & less) | ((vi)b & ~less));
+#endif
+}
+
+INLINE vf vmax(vf a, vf b)
+{
+#if defined(MD_ISA_avx512)
+    return (vf)_mm512_max_ps((__m512)a, (__m512)b);
+#elif defined(MD_ISA_avx2)
+    return (vf)_mm256_max_ps((__m256)a, (__m256)b);
+#else
+    vi more = a > b;
+    return (vf)(((vi)a & more) | ((vi)b & ~more));
+#endif
+}
+
+/* mask lanes are all ones or all zeros, as comparisons make them. */
+INLINE vf choose(vi mask, vf a, vf b)
+{
+    return (vf)(((vi)a & mask) | ((vi)b & ~mask));
+}
+
+INLINE vf vabs(vf x)
+{
+    return (vf)((vi)x & 0x7fffffff);
+}
+
+INLINE float horizontal_sum(vf v)
+{
+#if defined(MD_ISA_avx512)
+    return _mm512_reduce_add_ps((__m512)v);
+#else
+    float sum = 0;
+    for (int i = 0; i < VL / 2; i++)
+        sum += v[i] + v[i + VL / 2];
+    return sum;
+#endif
+}
+
+INLINE float horizontal_max(vf v)
+{
+    float max = v[0];
+    for (int i = 1; i < VL; i++)
+        max = v[i] > max ? v[i] : max;
+    return max;
+}
+
+#endif

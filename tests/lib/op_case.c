@@ -1,0 +1,228 @@
+/*
+ * Running operator cases: see op_case.h.
+ */
+#include "op_case.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "kernels/cpu/common.h"
+#include "kernels/cpu/cpu.h"
+
+#define GUARD_BYTES 64
+#define GUARD       0xA5
+
+/* ---- memory between guards ------------------------------------------------------------------- */
+
+static void *guarded_new(size_t bytes)
+{
+    size_t whole = (bytes + 2 * GUARD_BYTES + 63) / 64 * 64;
+    void *memory = aligned_alloc(64, whole);
+    assert_non_null(memory);
+    memset(memory, GUARD, whole);
+    return memory;
+}
+
+static void guarded_check(const void *memory, size_t bytes, const char *what)
+{
+    const unsigned char *at = memory;
+    for (size_t i = 0; i < GUARD_BYTES; i++)
+        if (at[i] != GUARD || at[GUARD_BYTES + bytes + i] != GUARD)
+            fail_msg("%s: a kernel wrote outside its buffer", what);
+}
+
+/* ---- contents -------------------------------------------------------------------------------- */
+
+/* Numerical Recipes' 64-bit multiplier is enough: tests need variety, not statistics. */
+static uint64_t next_bits(uint64_t *state)
+{
+    *state = *state * 6364136223846793005u + 1442695040888963407u;
+    return *state >> 33;
+}
+
+static double uniform(uint64_t *state, double low, double high)
+{
+    return low + (high - low) * (double)next_bits(state) / 2147483648.0;
+}
+
+static double wide_value(uint64_t *state)
+{
+    uint64_t pick = next_bits(state) % 16;
+    if (pick == 0)
+        return INFINITY;
+    if (pick == 1)
+        return -INFINITY;
+    if (pick == 2)
+        return NAN;
+    return ldexp(uniform(state, -1, 1), (int)(next_bits(state) % 250) - 125);
+}
+
+static double element(const struct op_input *in, size_t i, uint64_t *state)
+{
+    if (in->fill == OP_VALUES)
+        return in->values[i % (size_t)in->value_count];
+    if (in->dtype == MD_BOOL)
+        return (double)(next_bits(state) % 2);
+    bool is_float = md__dtype_is_float(in->dtype);
+    if (in->fill == OP_WIDE)
+        return wide_value(state);
+    if (in->fill == OP_POSITIVE)
+        return is_float ? uniform(state, 0.1, 3) : (double)(next_bits(state) % 9 + 1);
+    return is_float ? uniform(state, -2, 2) : (double)(next_bits(state) % 19) - 9;
+}
+
+static uint64_t checksum(const struct op_run *run)
+{
+    uint64_t sum = 0;
+    for (int i = 0; i < run->in_count; i++) {
+        size_t bytes = md__count(&run->in[i]) * md_dtype_bytes(run->in[i].dtype);
+        for (size_t k = 0; run->in[i].data && k < bytes; k++)
+            sum = sum * 31 + ((const unsigned char *)run->in[i].data)[k];
+    }
+    return sum;
+}
+
+static size_t bytes_of(const struct md_tensor *tensor)
+{
+    return md__count(tensor) * md_dtype_bytes(tensor->dtype);
+}
+
+static void make_tensor(struct md_tensor *tensor, void **memory, enum md_dtype dtype,
+                        const struct md_shape *shape)
+{
+    *tensor = (struct md_tensor){.dtype = dtype, .shape = *shape};
+    if (dtype == 0)
+        return;
+    *memory = guarded_new(bytes_of(tensor));
+    tensor->data = (char *)*memory + GUARD_BYTES;
+}
+
+void op_run_init(struct op_run *run, const struct op_case *op_case)
+{
+    memset(run, 0, sizeof *run);
+    run->op_case = op_case;
+    for (int i = 0; i < OP_INPUTS_MAX; i++)
+        if (op_case->in[i].dtype)
+            run->in_count = i + 1;
+    while (run->out_count < OP_OUTPUTS_MAX && op_case->out[run->out_count].dtype)
+        run->out_count++;
+    run->node = (struct md_node){.op = op_case->op,
+                                 .name = op_case->name,
+                                 .in_count = run->in_count,
+                                 .out_count = run->out_count,
+                                 .attrs = op_case->attrs,
+                                 .region = MD_NONE};
+    while (run->node.attr_count < OP_ATTRS_MAX && op_case->attrs[run->node.attr_count].name)
+        run->node.attr_count++;
+    uint64_t state = 12345;
+    for (int i = 0; i < run->in_count; i++) {
+        const struct op_input *in = &op_case->in[i];
+        make_tensor(&run->in[i], &run->memory[i], in->dtype, &in->shape);
+        size_t count = run->in[i].data ? md__count(&run->in[i]) : 0;
+        for (size_t k = 0; k < count; k++)
+            md__set_float(&run->in[i], k, element(in, k, &state));
+    }
+    for (int i = 0; i < run->out_count; i++)
+        make_tensor(&run->out[i], &run->memory[OP_INPUTS_MAX + i], op_case->out[i].dtype,
+                    &op_case->out[i].shape);
+    run->input_sum = checksum(run);
+}
+
+void op_run_fini(struct op_run *run)
+{
+    for (int i = 0; i < OP_INPUTS_MAX + OP_OUTPUTS_MAX; i++)
+        free(run->memory[i]);
+    memset(run, 0, sizeof *run);
+}
+
+/* ---- running --------------------------------------------------------------------------------- */
+
+static void check_guards(const struct op_run *run)
+{
+    for (int i = 0; i < run->in_count; i++)
+        if (run->memory[i])
+            guarded_check(run->memory[i], bytes_of(&run->in[i]), run->op_case->name);
+    for (int i = 0; i < run->out_count; i++)
+        guarded_check(run->memory[OP_INPUTS_MAX + i], bytes_of(&run->out[i]), run->op_case->name);
+    if (checksum(run) != run->input_sum)
+        fail_msg("%s: a kernel changed its input", run->op_case->name);
+}
+
+enum op_result op_run_kernel(struct op_run *run, const struct md_kernel *kernel,
+                             struct md_pool *pool, struct md_error *err)
+{
+    struct md_tensor
+        planned[OP_INPUTS_MAX]; /* what is seen before running: only weights have data */
+    memcpy(planned, run->in, sizeof planned);
+    for (int i = 0; i < run->in_count; i++)
+        if (!run->op_case->in[i].constant)
+            planned[i].data = NULL;
+    if (kernel->supports && !kernel->supports(&run->node, planned, run->in_count))
+        return OP_REFUSED;
+
+    void *prepared = NULL, *scratch = NULL;
+    size_t prepared_bytes = 0, scratch_bytes = 0;
+    int threads = pool ? md_pool_threads(pool) : 1;
+    enum md_status status = MD_OK;
+    if (kernel->prepare)
+        status =
+            kernel->prepare(&run->node, planned, run->in_count, &prepared, &prepared_bytes, err);
+    if (kernel->scratch_bytes)
+        scratch_bytes = kernel->scratch_bytes(&run->node, planned, run->in_count, threads);
+    scratch = guarded_new(scratch_bytes);
+    struct md_kernel_call call = {.node = &run->node,
+                                  .in = run->in,
+                                  .out = run->out,
+                                  .in_count = run->in_count,
+                                  .out_count = run->out_count,
+                                  .scratch = (char *)scratch + GUARD_BYTES,
+                                  .prepared = prepared,
+                                  .pool = pool};
+    if (status == MD_OK)
+        status = kernel->run(&call, err);
+    if (prepared)
+        kernel->prepared_free(prepared);
+    guarded_check(scratch, scratch_bytes, run->op_case->name);
+    free(scratch);
+    check_guards(run);
+    return status == MD_OK ? OP_DONE : OP_FAILED;
+}
+
+static bool close_enough(double x, double y, const struct op_case *op_case)
+{
+    if (isnan(x) || isnan(y))
+        return isnan(x) && isnan(y);
+    return x == y || fabs(x - y) <= op_case->absolute + op_case->relative * fabs(y);
+}
+
+bool op_outputs_agree(const struct op_run *run, const struct op_run *expected, const char *who)
+{
+    for (int o = 0; o < run->out_count; o++) {
+        size_t count = md__count(&run->out[o]);
+        for (size_t i = 0; i < count; i++) {
+            double x = md__get_float(&run->out[o], i), y = md__get_float(&expected->out[o], i);
+            if (close_enough(x, y, run->op_case))
+                continue;
+            print_error("%s on %s: output %d element %zu is %.9g, expected %.9g\n",
+                        run->op_case->name, who, o, i, x, y);
+            return false;
+        }
+    }
+    return true;
+}
+
+int op_backends(const struct md_backend **backends)
+{
+    int count = 0;
+    backends[count++] = md_cpu_reference();
+    for (int isa = MD_ISA_PORTABLE; isa < MD_ISA_BEST; isa++)
+        if (md_cpu_backend((enum md_cpu_isa)isa))
+            backends[count++] = md_cpu_backend((enum md_cpu_isa)isa);
+    return count;
+}
