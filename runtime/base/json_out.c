@@ -1,34 +1,8 @@
 /* JSON strings; see json_out.h. Runs of plain bytes are copied in one piece. */
 #include "base/json_out.h"
 
-static bool continues(const char *text, size_t length, size_t i)
-{
-    return i < length && ((unsigned char)text[i] & 0xC0) == 0x80;
-}
-
-/*
- * Length of the valid UTF-8 sequence that starts text (RFC 3629: no overlong forms, no surrogates),
- * or 0.
- */
-static size_t sequence_length(const char *text, size_t length)
-{
-    unsigned char lead = (unsigned char)text[0];
-    unsigned char second = length > 1 ? (unsigned char)text[1] : 0;
-    if (lead < 0x80)
-        return 1;
-    if (!continues(text, length, 1) || lead < 0xC2 || lead > 0xF4)
-        return 0;
-    if (lead < 0xE0)
-        return 2;
-    if ((lead == 0xE0 && second < 0xA0) || (lead == 0xED && second > 0x9F) ||
-        (lead == 0xF0 && second < 0x90) || (lead == 0xF4 && second > 0x8F))
-        return 0;
-    if (!continues(text, length, 2))
-        return 0;
-    if (lead < 0xF0)
-        return 3;
-    return continues(text, length, 3) ? 4 : 0;
-}
+#include "base/f64text.h"
+#include "base/utf8.h"
 
 static void escape(struct md_buffer *out, unsigned char byte)
 {
@@ -60,7 +34,7 @@ void md_json_string(struct md_buffer *out, const char *text, size_t length)
     md_buffer_append(out, "\"", 1);
     while (i < length) {
         unsigned char byte = (unsigned char)text[i];
-        size_t step = sequence_length(text + i, length - i);
+        size_t step = md_utf8_sequence(text + i, length - i);
         if (step > 0 && byte >= 0x20 && byte != '"' && byte != '\\' && byte != 0x7F) {
             i += step;
             continue;
@@ -74,4 +48,22 @@ void md_json_string(struct md_buffer *out, const char *text, size_t length)
     }
     md_buffer_append(out, text + plain, length - plain);
     md_buffer_append(out, "\"", 1);
+}
+
+void md_json_f64(struct md_buffer *out, double value)
+{
+    if (md_buffer_reserve(out, MD_NUMBER_TEXT_MAX))
+        out->length += md_f64_text(value, out->data + out->length);
+}
+
+void md_json_f32(struct md_buffer *out, float value)
+{
+    if (md_buffer_reserve(out, MD_NUMBER_TEXT_MAX))
+        out->length += md_f32_text(value, out->data + out->length);
+}
+
+void md_json_f64_rounded(struct md_buffer *out, double value, int decimals)
+{
+    if (md_buffer_reserve(out, MD_NUMBER_TEXT_MAX))
+        out->length += md_f64_text_rounded(value, decimals, out->data + out->length);
 }

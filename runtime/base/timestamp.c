@@ -1,5 +1,7 @@
-/* Timestamps as text; see the header for the accepted forms. Dates are checked: 2026-02-30 is an
- * error. */
+/*
+ * Timestamps as text; see the header for the accepted forms. Dates are checked: 2026-02-30 is an
+ * error.
+ */
 #include "base/timestamp.h"
 
 #include <ctype.h>

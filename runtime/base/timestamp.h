@@ -18,8 +18,10 @@
 enum md_status md_timestamp_parse(const char *text, const struct md_timezone *zone, int64_t *utc_ms,
                                   struct md_error *err);
 
-/* "2026-01-31T07:05:09Z"; milliseconds only when they are not zero. Years outside 0-9999 are
- * clamped. */
+/*
+ * "2026-01-31T07:05:09Z"; milliseconds only when they are not zero. Years outside 0-9999 are
+ * clamped.
+ */
 void md_timestamp_format(int64_t utc_ms, char text[MD_TIMESTAMP_BYTES]);
 
 #endif

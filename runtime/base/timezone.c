@@ -20,8 +20,10 @@
 #define FILE_BYTES_MAX  (256 * 1024)
 #define HEADER_BYTES    44
 
-/* "The `week`-th `weekday` (0 = Sunday) of `month`, at time_s past midnight"; week 5 means the last
- * one. */
+/*
+ * "The `week`-th `weekday` (0 = Sunday) of `month`, at time_s past midnight"; week 5 means the last
+ * one.
+ */
 struct rule_date {
     int month, week, weekday;
     int time_s;
@@ -119,8 +121,10 @@ static const char *read_date(const char *p, struct rule_date *date)
     return *p == '/' ? read_time(p + 1, &date->time_s) : p;
 }
 
-/* False when the rule is of a form that no current zone uses (Julian days): the last transition's
- * offset then holds. */
+/*
+ * False when the rule is of a form that no current zone uses (Julian days): the last transition's
+ * offset then holds.
+ */
 static bool read_rule(struct md_timezone *zone, const char *p)
 {
     int west_s;
@@ -319,8 +323,10 @@ int md_timezone_offset_s(const struct md_timezone *zone, int64_t utc_ms)
 
 int64_t md_timezone_to_utc_ms(const struct md_timezone *zone, int64_t local_ms)
 {
-    /* The offsets a day before and after bracket any change of clocks; try the earlier moment
-     * first. */
+    /*
+     * The offsets a day before and after bracket any change of clocks; try the earlier moment
+     * first.
+     */
     const int64_t day_ms = 86400000;
     int64_t before_ms = md_timezone_offset_s(zone, local_ms - day_ms) * 1000LL;
     int64_t after_ms = md_timezone_offset_s(zone, local_ms + day_ms) * 1000LL;

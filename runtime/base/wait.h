@@ -12,8 +12,10 @@
 
 /* A condition variable for md_cond_wait_ns; pthread_cond_destroy ends it. */
 void md_cond_init(pthread_cond_t *condition);
-/* Waits at most timeout_ns (negative: without limit). False when the time ran out. Wakes up
- * spuriously like any other. */
+/*
+ * Waits at most timeout_ns (negative: without limit). False when the time ran out. Wakes up
+ * spuriously like any other.
+ */
 bool md_cond_wait_ns(pthread_cond_t *condition, pthread_mutex_t *mutex, int64_t timeout_ns);
 
 #endif

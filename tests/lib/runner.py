@@ -226,6 +226,8 @@ def fuzz(tally, only):
 def coverage(tally):
     if not build("coverage", tally):
         return
+    for counts in glob.glob(os.path.join(ROOT, "build/coverage/**/*.gcda"), recursive=True):
+        os.remove(counts)
     ctest("coverage", tally, None)
     say("== line coverage")
     status, output = execute(["gcovr", "--root", ROOT, "--filter", "runtime/", "--filter",

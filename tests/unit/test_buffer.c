@@ -149,6 +149,21 @@ static void json_strings_are_always_valid(void **state)
     md_buffer_fini(&out);
 }
 
+static void json_numbers_are_appended(void **state)
+{
+    struct md_buffer out;
+    md_buffer_init(&out, 0);
+    md_buffer_text(&out, "[");
+    md_json_f64(&out, 0.5);
+    md_buffer_text(&out, ",");
+    md_json_f32(&out, 0.1f);
+    md_buffer_text(&out, ",");
+    md_json_f64_rounded(&out, 2.6666, 2);
+    md_buffer_text(&out, "]");
+    assert_string_equal(out.data, "[0.5,0.1,2.67]");
+    md_buffer_fini(&out);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -160,6 +175,7 @@ int main(void)
         cmocka_unit_test(a_blob_is_shared),
         cmocka_unit_test(an_empty_blob_is_fine),
         cmocka_unit_test(json_strings_are_always_valid),
+        cmocka_unit_test(json_numbers_are_appended),
     };
     return cmocka_run_group_tests_name("buffer", tests, NULL, NULL);
 }

@@ -1,0 +1,156 @@
+/*
+ * Life of the server: options with their defaults, the rule about open addresses, draining.
+ */
+#include "http/http.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "http/internal.h"
+
+static int or_int(int value, int otherwise)
+{
+    return value != 0 ? value : otherwise;
+}
+
+static void set_defaults(struct md_http_options *options)
+{
+    options->threads = or_int(options->threads, 64);
+    options->threads = options->threads < 2 * MD__RESERVED ? 2 * MD__RESERVED : options->threads;
+    options->requests_max = or_int(options->requests_max, options->threads - MD__RESERVED);
+    options->request_ms_max = or_int(options->request_ms_max, 30000);
+    options->gzip_level = or_int(options->gzip_level, 1);
+    options->body_bytes_max = options->body_bytes_max ? options->body_bytes_max : (size_t)8 << 20;
+    options->bytes_max = options->bytes_max ? options->bytes_max : (size_t)512 << 20;
+}
+
+/* Binding by hand first tells why a port cannot be had; civetweb would only say that it cannot. */
+static enum md_status try_address(const struct md_http_options *options, struct md_error *err)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET,
+                                  .sin_port = htons((uint16_t)options->port)};
+    int yes = 1, problem = 0, fd;
+
+    if (options->port < 0 || options->port > 65535 ||
+        inet_pton(AF_INET, options->address, &address.sin_addr) != 1) {
+        return md_fail(err, MD_ERR_INVALID, "\"%s:%d\" is not an IPv4 address and port",
+                       options->address, options->port);
+    }
+    if ((ntohl(address.sin_addr.s_addr) >> 24) != 127 && options->key_count == 0 &&
+        !options->insecure) {
+        return md_fail(err, MD_ERR_INVALID,
+                       "listening on %s needs an API key, or --insecure to do without",
+                       options->address);
+    }
+    fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0) {
+        return md_fail(err, MD_ERR_IO, "cannot make a socket: %s", strerror(errno));
+    }
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
+    if (bind(fd, (struct sockaddr *)&address, sizeof address) != 0 || listen(fd, 1) != 0) {
+        problem = errno;
+    }
+    close(fd);
+    return problem == 0 ? MD_OK
+                        : md_fail(err, MD_ERR_IO, "cannot listen on %s:%d: %s", options->address,
+                                  options->port, strerror(problem));
+}
+
+static void declare_metrics(struct md_http *http)
+{
+    static const char *const by_code[] = {"route", "method", "code", NULL};
+    static const char *const by_route[] = {"route", NULL};
+    struct md_metrics *metrics = md_metrics_global();
+
+    http->requests = md_family_new(metrics, MD_COUNTER, "moondial_http_requests_total",
+                                   "Requests answered", by_code, NULL, 0);
+    http->seconds = md_family_new(metrics, MD_HISTOGRAM, "moondial_http_request_seconds",
+                                  "From the request's header to the last byte of the answer",
+                                  by_route, NULL, 0);
+    http->in_flight_gauge =
+        md_metric_get(md_family_new(metrics, MD_GAUGE, "moondial_http_requests_in_flight",
+                                    "Requests that a script is answering", NULL, NULL, 0),
+                      NULL);
+    http->bytes_in =
+        md_metric_get(md_family_new(metrics, MD_COUNTER, "moondial_http_received_bytes_total",
+                                    "Request bodies", NULL, NULL, 0),
+                      NULL);
+    http->bytes_out =
+        md_metric_get(md_family_new(metrics, MD_COUNTER, "moondial_http_sent_bytes_total",
+                                    "Answer bodies as sent", NULL, NULL, 0),
+                      NULL);
+}
+
+enum md_status md_http_new(const struct md_http_options *options, struct md_http **made,
+                           struct md_error *err)
+{
+    struct md_http *http = calloc(1, sizeof *http);
+    enum md_status status;
+
+    if (http == NULL) {
+        return md_fail(err, MD_ERR_MEMORY, "out of memory for the HTTP server");
+    }
+    http->options = *options;
+    set_defaults(&http->options);
+    http->options.address = strdup(options->address ? options->address : "127.0.0.1");
+    http->options.cors_origins = strdup(options->cors_origins ? options->cors_origins : "");
+    http->started_ms = md_now_ms(options->clock);
+    http->limits = md__ratelimit_new();
+    http->gzip = md__gzip_new(http->options.gzip_level);
+    http->watch = md__watch_new(options->clock);
+    declare_metrics(http);
+    status = md__auth_init(&http->auth, options->keys, options->key_count, err);
+    if (status == MD_OK && (http->options.address == NULL || http->options.cors_origins == NULL ||
+                            http->limits == NULL || http->gzip == NULL || http->watch == NULL)) {
+        status = md_fail(err, MD_ERR_MEMORY, "out of memory for the HTTP server");
+    }
+    if (status == MD_OK) {
+        status = try_address(&http->options, err);
+    }
+    if (status == MD_OK && !md__server_start(http)) {
+        status = md_fail(err, MD_ERR_IO, "cannot serve on %s:%d", http->options.address,
+                         http->options.port);
+    }
+    if (status != MD_OK) {
+        md_http_delete(http);
+        return status;
+    }
+    *made = http;
+    return MD_OK;
+}
+
+int md_http_port(const struct md_http *http)
+{
+    return http->port;
+}
+
+bool md_http_drain(struct md_http *http, int timeout_ms)
+{
+    const struct timespec pause = {.tv_nsec = 10 * 1000000};
+
+    http->draining = true;
+    for (int waited_ms = 0; http->in_flight > 0 && waited_ms < timeout_ms; waited_ms += 10) {
+        nanosleep(&pause, NULL);
+    }
+    return http->in_flight == 0;
+}
+
+void md_http_delete(struct md_http *http)
+{
+    if (http == NULL) {
+        return;
+    }
+    md__server_stop(http);
+    md__watch_delete(http->watch);
+    md__gzip_delete(http->gzip);
+    md__ratelimit_delete(http->limits);
+    md__auth_fini(&http->auth);
+    free((void *)(uintptr_t)http->options.address);
+    free((void *)(uintptr_t)http->options.cors_origins);
+    free(http);
+}

@@ -1,0 +1,152 @@
+/*
+ * What the files of http/ share. Only server.c knows civetweb; the others see an exchange, which
+ * reads and writes through two functions.
+ */
+#ifndef MD_HTTP_INTERNAL_H
+#define MD_HTTP_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "base/metrics.h"
+#include "http/http.h"
+
+#define MD__HEADERS_MAX    64
+#define MD__HEADER_TEXT    4096 /* lower-case names of one request */
+#define MD__URL_BYTES_MAX  4096
+#define MD__RESERVED       8 /* threads kept for health, metrics and admin routes */
+#define MD__GZIP_BYTES_MIN 1024
+
+/* ---- pieces with state of their own --------------------------------------------------------- */
+
+/* API keys, hashed by nothing: compared in constant time. */
+struct md__auth {
+    struct {
+        char *name, *secret;
+    } keys[MD_HTTP_KEYS_MAX];
+    int count;
+};
+enum md_status md__auth_init(struct md__auth *auth, const struct md_http_key *keys, int count,
+                             struct md_error *err);
+void md__auth_fini(struct md__auth *auth);
+/* The name of the key that the request carries; NULL: none that is known. */
+const char *md__auth_check(const struct md__auth *auth, const struct md_request *request);
+
+/* Token buckets by client and route, in a table of fixed size. */
+struct md__ratelimit;
+struct md__ratelimit *md__ratelimit_new(void);
+void md__ratelimit_delete(struct md__ratelimit *limits);
+/* True when one more request may pass now; otherwise *retry_s is when to come back. */
+bool md__ratelimit_pass(struct md__ratelimit *limits, const char *client, const char *route,
+                        int per_min, int64_t now_ns, int *retry_s);
+
+/* Compressed copies of the blobs that were sent lately. */
+struct md__gzip;
+struct md__gzip *md__gzip_new(int level);
+void md__gzip_delete(struct md__gzip *gzip);
+/* A new reference to the compressed body; NULL: send it as it is (no memory, or no gain). */
+struct md_blob *md__gzip_blob(struct md__gzip *gzip, struct md_blob *blob);
+struct md_blob *md__gzip_bytes(struct md__gzip *gzip, const void *data, size_t length);
+
+/* Cuts connections whose reads or writes do not end in time. */
+struct md__watch;
+struct md__watch_entry {
+    int64_t until_ns;
+    char remote[48];
+    int remote_port, local_port;
+    struct md__watch_entry *next, **previous;
+};
+struct md__watch *md__watch_new(struct md_clock *clock);
+void md__watch_delete(struct md__watch *watch);
+void md__watch_begin(struct md__watch *watch, struct md__watch_entry *entry, int64_t until_ns);
+void md__watch_end(struct md__watch *watch, struct md__watch_entry *entry);
+
+/* ---- the server ----------------------------------------------------------------------------- */
+
+struct md_http {
+    struct md_http_options options; /* strings are our copies */
+    struct md__auth auth;
+    struct md__ratelimit *limits;
+    struct md__gzip *gzip;
+    struct md__watch *watch;
+    void *context; /* civetweb's */
+    int port;
+    int64_t started_ms;
+    _Atomic bool draining;
+    _Atomic int connections;
+    _Atomic int in_flight; /* script requests */
+    atomic_size_t bytes;   /* of bodies in memory */
+    _Atomic uint64_t ids;
+    struct md_family *requests, *seconds;
+    struct md_metric *in_flight_gauge, *bytes_in, *bytes_out;
+};
+
+/* One request and its answer. */
+struct md__exchange {
+    struct md_http *http;
+    void *connection; /* civetweb's, or a test's */
+    struct md_request request;
+    struct md_header headers[MD__HEADERS_MAX];
+    char header_text[MD__HEADER_TEXT];
+    int64_t content_length; /* -1: not given */
+    bool chunked;
+    bool head;       /* the method was HEAD: request.method says GET */
+    bool loopback;   /* the client is on this machine */
+    bool keep_alive; /* the connection may be used again */
+    bool http_1_0;
+    struct md__watch_entry slow;
+    struct md_buffer body;
+    size_t bytes_held; /* our share of http->bytes */
+    int64_t begin_ns;
+    const char *route; /* for metrics: the pattern, or "other" */
+    int status;        /* sent */
+};
+
+/* server.c: starts and stops civetweb; http->port and context are set. */
+bool md__server_start(struct md_http *http);
+void md__server_stop(struct md_http *http);
+/* At most `size` bytes of the body; 0 at its end, < 0 when the client failed. */
+int md__exchange_read(struct md__exchange *exchange, void *data, size_t size);
+bool md__exchange_write(struct md__exchange *exchange, const void *data, size_t length);
+void md__exchange_close(struct md__exchange *exchange); /* no keep-alive after this answer */
+
+/* request.c */
+const char *md__header(const struct md_request *request, const char *name);
+/*
+ * Refuses what must not reach a handler: contradicting lengths, odd encodings, long or broken
+ * URLs.
+ */
+enum md_status md__request_check(struct md__exchange *exchange, struct md_error *err);
+enum md_status md__request_read_body(struct md__exchange *exchange, size_t bytes_max,
+                                     struct md_error *err);
+
+/* pipeline.c: answers one request, always. */
+void md__answer(struct md__exchange *exchange);
+
+/* respond.c */
+void md__respond(struct md__exchange *exchange, struct md_response *response);
+/* status 0: the one that belongs to err's code. header_name NULL: none. */
+void md__respond_error(struct md__exchange *exchange, const struct md_error *err, int status,
+                       const char *header_name, const char *header_value);
+bool md__response_header(struct md_response *response, const char *name, const char *value);
+void md__response_json(struct md_response *response, int status);
+
+/* cors.c: adds what the request's Origin is entitled to. */
+void md__cors_headers(const struct md__exchange *exchange, struct md_response *response);
+void md__cors_preflight(const struct md__exchange *exchange, const char *allow,
+                        struct md_response *response);
+
+/*
+ * builtin.c: answers /health, /ready, /metrics, /openapi.json; false when the path is none of
+ * them.
+ */
+bool md__builtin(struct md__exchange *exchange);
+/* The built-in paths in order, with their summaries; NULL after the last. */
+const char *md__builtin_path(int index, const char **summary);
+/* process.c: brings the process_* metrics up to date. */
+void md__process_metrics(struct md_http *http);
+/* openapi.c */
+enum md_status md__openapi_write(struct md_http *http, struct md_buffer *json,
+                                 struct md_error *err);
+
+#endif

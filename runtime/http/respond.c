@@ -1,0 +1,240 @@
+/*
+ * Sending an answer: status line, headers and a small body leave in one write, because two would
+ * meet Nagle's algorithm and the client's delayed acknowledgement. Large bodies follow their
+ * header in pieces, under a deadline.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "http/internal.h"
+
+#define ONE_WRITE_BYTES 65536
+#define PIECE_BYTES     262144
+
+static const char *reason_phrase(int status)
+{
+    static const struct {
+        int status;
+        const char *phrase;
+    } phrases[] = {{200, "OK"},
+                   {201, "Created"},
+                   {202, "Accepted"},
+                   {204, "No Content"},
+                   {301, "Moved Permanently"},
+                   {302, "Found"},
+                   {304, "Not Modified"},
+                   {400, "Bad Request"},
+                   {401, "Unauthorized"},
+                   {403, "Forbidden"},
+                   {404, "Not Found"},
+                   {405, "Method Not Allowed"},
+                   {408, "Request Timeout"},
+                   {409, "Conflict"},
+                   {413, "Content Too Large"},
+                   {414, "URI Too Long"},
+                   {422, "Unprocessable Content"},
+                   {429, "Too Many Requests"},
+                   {431, "Request Header Fields Too Large"},
+                   {499, "Client Closed Request"},
+                   {500, "Internal Server Error"},
+                   {501, "Not Implemented"},
+                   {503, "Service Unavailable"},
+                   {504, "Gateway Timeout"}};
+
+    for (size_t i = 0; i < sizeof phrases / sizeof phrases[0]; i++) {
+        if (phrases[i].status == status) {
+            return phrases[i].phrase;
+        }
+    }
+    return "Status";
+}
+
+bool md__response_header(struct md_response *response, const char *name, const char *value)
+{
+    struct md_header *header;
+
+    if (response->header_count == MD_RESPONSE_HEADERS_MAX) {
+        return false;
+    }
+    header = &response->headers[response->header_count];
+    header->name = md_arena_strdup(&response->arena, name);
+    header->value = md_arena_strdup(&response->arena, value);
+    if (header->name == NULL || header->value == NULL) {
+        return false;
+    }
+    response->header_count++;
+    return true;
+}
+
+void md__response_json(struct md_response *response, int status)
+{
+    response->status = status;
+    response->content_type = "application/json";
+}
+
+/* ---- compression ---- */
+
+/* Does Accept-Encoding name gzip without q=0? */
+static bool accepts_gzip(const struct md_request *request)
+{
+    const char *accept = md__header(request, "accept-encoding");
+
+    while (accept != NULL && *accept != '\0') {
+        size_t item = strcspn(accept, ",");
+        if (strncasecmp(accept, "gzip", 4) == 0 && strchr("; \t,", accept[4]) != NULL) {
+            char text[64];
+            const char *quality;
+            snprintf(text, sizeof text, "%.*s", (int)item, accept);
+            quality = strstr(text, "q=");
+            return quality == NULL || strtod(quality + 2, NULL) > 0;
+        }
+        accept += item;
+        accept += strspn(accept, ", \t");
+    }
+    return false;
+}
+
+static bool is_text(const char *type)
+{
+    return type != NULL &&
+           (strncmp(type, "text/", 5) == 0 || strncmp(type, "application/json", 16) == 0 ||
+            strncmp(type, "application/javascript", 22) == 0);
+}
+
+/* Replaces the body by a compressed one when the client takes it and it pays. */
+static void compress(const struct md__exchange *exchange, struct md_response *response)
+{
+    struct md__gzip *gzip = exchange->http->gzip;
+    size_t length = response->blob ? response->blob->length : response->body.length;
+    struct md_blob *packed;
+
+    if (length < MD__GZIP_BYTES_MIN || !is_text(response->content_type) ||
+        response->header_count + 2 > MD_RESPONSE_HEADERS_MAX) {
+        return;
+    }
+    md__response_header(response, "Vary", "Accept-Encoding");
+    if (!accepts_gzip(&exchange->request)) {
+        return;
+    }
+    packed = response->blob ? md__gzip_blob(gzip, response->blob)
+                            : md__gzip_bytes(gzip, response->body.data, length);
+    if (packed != NULL && md__response_header(response, "Content-Encoding", "gzip")) {
+        if (response->blob != NULL) {
+            md_blob_unref(response->blob);
+        }
+        response->blob = packed;
+    } else if (packed != NULL) {
+        md_blob_unref(packed);
+    }
+}
+
+/* ---- sending ---- */
+
+/* "Sat, 21 Nov 2026 11:35:01 GMT" (RFC 9110, section 5.6.7) */
+static void format_date(int64_t now_ms, char *text, size_t size)
+{
+    static const char days[][4] = {"Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"};
+    static const char months[][4] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
+                                     "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
+    struct md_civil civil;
+
+    md_civil_from_ms(now_ms, &civil);
+    snprintf(text, size, "%s, %02d %s %04d %02d:%02d:%02d GMT", days[civil.weekday], civil.day,
+             months[civil.month - 1], civil.year, civil.hour, civil.minute, civil.second);
+}
+
+static void build_head(struct md__exchange *exchange, const struct md_response *response,
+                       size_t length, struct md_buffer *head)
+{
+    char date[64];
+    bool bodyless = response->status == 204 || response->status == 304;
+
+    format_date(md_now_ms(exchange->http->options.clock), date, sizeof date);
+    md_buffer_printf(head, "HTTP/1.1 %d %s\r\nDate: %s\r\n", response->status,
+                     reason_phrase(response->status), date);
+    if (!bodyless) {
+        md_buffer_printf(head, "Content-Type: %s\r\nContent-Length: %zu\r\n",
+                         response->content_type ? response->content_type : "application/json",
+                         length);
+    }
+    for (int i = 0; i < response->header_count; i++) {
+        md_buffer_printf(head, "%s: %s\r\n", response->headers[i].name, response->headers[i].value);
+    }
+    md_buffer_printf(head, "X-Request-Id: %016llx\r\nConnection: %s\r\n\r\n",
+                     (unsigned long long)exchange->request.id,
+                     exchange->keep_alive ? "keep-alive" : "close");
+}
+
+static bool write_pieces(struct md__exchange *exchange, const char *data, size_t length)
+{
+    while (length > 0) {
+        size_t piece = length < PIECE_BYTES ? length : PIECE_BYTES;
+        if (!md__exchange_write(exchange, data, piece)) {
+            return false;
+        }
+        data += piece;
+        length -= piece;
+    }
+    return true;
+}
+
+static bool write_answer(struct md__exchange *exchange, struct md_buffer *head, const char *data,
+                         size_t length)
+{
+    if (head->length + length <= ONE_WRITE_BYTES) {
+        md_buffer_append(head, data, length);
+        return md_buffer_check(head, NULL) == MD_OK &&
+               md__exchange_write(exchange, head->data, head->length);
+    }
+    return md_buffer_check(head, NULL) == MD_OK &&
+           md__exchange_write(exchange, head->data, head->length) &&
+           write_pieces(exchange, data, length);
+}
+
+void md__respond(struct md__exchange *exchange, struct md_response *response)
+{
+    struct md_http *http = exchange->http;
+    int64_t now_ns = md_monotonic_ns(http->options.clock);
+    struct md_buffer head;
+    const char *data;
+    size_t length;
+
+    md__cors_headers(exchange, response);
+    compress(exchange, response);
+    data = response->blob ? response->blob->data : response->body.data;
+    length = response->blob ? response->blob->length : response->body.length;
+    exchange->status = response->status;
+    md_buffer_init(&head, 0);
+    build_head(exchange, response, length, &head);
+    if (exchange->head || response->status == 204 || response->status == 304) {
+        length = 0;
+    }
+    md__watch_begin(http->watch, &exchange->slow,
+                    now_ns + (int64_t)http->options.request_ms_max * 1000000);
+    if (write_answer(exchange, &head, data, length)) {
+        md_metric_add(http->bytes_out, (double)length);
+    } else {
+        md__exchange_close(exchange);
+    }
+    md__watch_end(http->watch, &exchange->slow);
+    md_buffer_fini(&head);
+}
+
+void md__respond_error(struct md__exchange *exchange, const struct md_error *err, int status,
+                       const char *header_name, const char *header_value)
+{
+    struct md_response response;
+
+    md_response_init(&response, 4096);
+    md_response_error(&response, err);
+    if (status != 0) {
+        response.status = status;
+    }
+    if (header_name != NULL) {
+        md__response_header(&response, header_name, header_value);
+    }
+    md__respond(exchange, &response);
+    md_response_fini(&response);
+}
