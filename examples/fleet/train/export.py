@@ -8,12 +8,8 @@ The folder holds two files and no pickle:
 
 FORMAT.md beside this file documents every field and the forward pass they describe.
 
-Why the tensors are listed here (`forward_tensors`) and not simply dumped: the library registers
-shared modules under several names (a prescaler appears in up to four places), so a plain dump
-stores most weights twice and leaves the reader guessing which copies are one. The list is computed
-from the hyper-parameters alone, exactly as a reader must compute it, and is then checked against
-the model: a missing name, a wrong shape, or a tensor that nobody reads is an error here, at export,
-where the model is at hand.
+The tensors are those of `tensors.py`, checked against the model: a missing name, a wrong shape, or
+a tensor that nobody reads is an error here, at export, where the model is at hand.
 
 Use:  export.py CHECKPOINT OUT_DIR              a Lightning checkpoint (a pickle: trust its origin)
       export(model, dataset, out_dir)           a model in memory with its TimeSeriesDataSet
@@ -25,6 +21,8 @@ import json
 import math
 import os
 import sys
+
+from tensors import forward_tensors
 
 FORMAT_VERSION = 1
 MODEL_TYPE = "temporal_fusion_transformer"
@@ -41,136 +39,6 @@ class ExportError(ValueError):
 
 
 # ---- tensors ------------------------------------------------------------------------------------
-
-
-def linear(prefix, inputs, outputs, bias=True):
-    tensors = {prefix + ".weight": (outputs, inputs)}
-    if bias:
-        tensors[prefix + ".bias"] = (outputs,)
-    return tensors
-
-
-def layer_norm(prefix, size):
-    return {prefix + ".weight": (size,), prefix + ".bias": (size,)}
-
-
-def resample_norm(prefix, size):
-    return {prefix + ".mask": (size,)} | layer_norm(prefix + ".norm", size)
-
-
-def gate_add_norm(prefix, inputs, outputs):
-    return linear(prefix + ".glu.fc", inputs, 2 * outputs) | layer_norm(
-        prefix + ".add_norm.norm", outputs
-    )
-
-
-def gated_residual(prefix, inputs, hidden, outputs, context=None):
-    tensors = {}
-    if inputs != outputs:
-        tensors |= resample_norm(prefix + ".resample_norm", outputs)
-    tensors |= linear(prefix + ".fc1", inputs, hidden)
-    if context:
-        tensors |= linear(prefix + ".context", context, hidden, bias=False)
-    tensors |= linear(prefix + ".fc2", hidden, hidden)
-    return tensors | gate_add_norm(prefix + ".gate_norm", hidden, outputs)
-
-
-def variable_selection(prefix, categoricals, reals, sizes, config, context, shared):
-    """Selection network; single-variable networks in `shared` are stored under the shared name."""
-    hidden, names = config["hidden_size"], categoricals + reals
-    tensors = {}
-    if len(names) > 1:
-        total, count = sum(sizes[name] for name in names), len(names)
-        tensors |= gated_residual(
-            prefix + ".flattened_grn", total, min(hidden, count), count, context
-        )
-    for name in names:
-        own = f"{prefix}.single_variable_grns.{name}"
-        if shared:
-            own = f"shared_single_variable_grns.{name}"
-        if name in categoricals and not shared:
-            tensors |= resample_norm(own, hidden)
-        else:
-            tensors |= gated_residual(own, sizes[name], min(sizes[name], hidden), hidden)
-    return tensors
-
-
-def selection_tensors(config):
-    sizes = {name: size for name, (_, size) in config["embedding_sizes"].items()}
-    sizes |= config["hidden_continuous_sizes"]
-    hidden, shared = config["hidden_size"], config["share_single_variable_networks"]
-    return (
-        variable_selection(
-            "static_variable_selection",
-            config["static_categoricals"], config["static_reals"], sizes, config, None, False,
-        )
-        | variable_selection(
-            "encoder_variable_selection",
-            config["time_varying_categoricals_encoder"], config["time_varying_reals_encoder"],
-            sizes, config, hidden, shared,
-        )
-        | variable_selection(
-            "decoder_variable_selection",
-            config["time_varying_categoricals_decoder"], config["time_varying_reals_decoder"],
-            sizes, config, hidden, shared,
-        )
-    )
-
-
-def lstm(prefix, hidden, layers):
-    tensors = {}
-    for layer in range(layers):
-        tensors[f"{prefix}.weight_ih_l{layer}"] = (4 * hidden, hidden)
-        tensors[f"{prefix}.weight_hh_l{layer}"] = (4 * hidden, hidden)
-        tensors[f"{prefix}.bias_ih_l{layer}"] = (4 * hidden,)
-        tensors[f"{prefix}.bias_hh_l{layer}"] = (4 * hidden,)
-    return tensors
-
-
-def attention(prefix, hidden, heads):
-    size = hidden // heads
-    tensors = linear(prefix + ".v_layer", hidden, size)
-    for head in range(heads):
-        tensors |= linear(f"{prefix}.q_layers.{head}", hidden, size)
-        tensors |= linear(f"{prefix}.k_layers.{head}", hidden, size)
-    return tensors | linear(prefix + ".w_h", size, hidden, bias=False)
-
-
-def output_layers(hidden, output_size):
-    if isinstance(output_size, int):
-        return linear("output_layer", hidden, output_size)
-    tensors = {}
-    for index, size in enumerate(output_size):
-        tensors |= linear(f"output_layer.{index}", hidden, size)
-    return tensors
-
-
-def forward_tensors(config):
-    """Name -> shape of every tensor the forward pass reads, from config.json alone."""
-    hidden = config["hidden_size"]
-    tensors = {}
-    for name, (rows, size) in config["embedding_sizes"].items():
-        tensors[f"input_embeddings.embeddings.{name}.weight"] = (rows, size)
-    for name, size in config["hidden_continuous_sizes"].items():
-        tensors |= linear(f"prescalers.{name}", 1, size)
-    tensors |= selection_tensors(config)
-    for name in (
-        "static_context_variable_selection",
-        "static_context_initial_hidden_lstm",
-        "static_context_initial_cell_lstm",
-        "static_context_enrichment",
-    ):
-        tensors |= gated_residual(name, hidden, hidden, hidden)
-    tensors |= lstm("lstm_encoder", hidden, config["lstm_layers"])
-    tensors |= lstm("lstm_decoder", hidden, config["lstm_layers"])
-    tensors |= linear("post_lstm_gate_encoder.fc", hidden, 2 * hidden)
-    tensors |= layer_norm("post_lstm_add_norm_encoder.norm", hidden)
-    tensors |= gated_residual("static_enrichment", hidden, hidden, hidden, hidden)
-    tensors |= attention("multihead_attn", hidden, config["attention_head_size"])
-    tensors |= gate_add_norm("post_attn_gate_norm", hidden, hidden)
-    tensors |= gated_residual("pos_wise_ff", hidden, hidden, hidden)
-    tensors |= gate_add_norm("pre_output_gate_norm", hidden, hidden)
-    return tensors | output_layers(hidden, config["output_size"])
 
 
 def used_state(model, config):
@@ -249,6 +117,8 @@ def group_rows(norm, groups, encoders):
 def describe_group_normalizer(normalizer, encoders):
     groups = list(normalizer.groups or [])
     facts = {"groups": groups, "scale_by_group": bool(normalizer.scale_by_group)}
+    if not hasattr(normalizer, "norm_"):
+        return facts  # never fitted: callers bring every target_scale themselves
     if not groups:
         return facts | {key: plain(normalizer.norm_[key]) for key in ("center", "scale")}
     if normalizer.scale_by_group:
@@ -348,7 +218,7 @@ def hyper_parameters(model):
             if isinstance(h.output_size, (list, tuple)) else int(h.output_size)
         ),
         "causal_attention": bool(h.causal_attention),
-        "mask_bias": -1e9 if h.mask_bias in (None, -1e9) else str(h.mask_bias),
+        "mask_bias": float(h.mask_bias) if math.isfinite(h.mask_bias) else str(h.mask_bias),
         "share_single_variable_networks": bool(h.share_single_variable_networks),
         **{key: list(h[key]) for key in lists},
         "categorical_groups": {k: list(v) for k, v in h.categorical_groups.items()},
@@ -363,40 +233,62 @@ def hyper_parameters(model):
     }
 
 
-def describe_dataset(config, parameters):
-    """What turns raw columns into the model's inputs; see FORMAT.md, "Preparing the inputs"."""
+def lagged_names(parameters):
+    """{lagged column: (column it repeats, steps)}; it is scaled as the original is."""
+    return {
+        f"{name}_lagged_by_{lag}": (name, int(lag))
+        for name, lags in (parameters.get("lags") or {}).items() for lag in lags
+    }
+
+
+def describe_reals(config, parameters, role, lagged):
     encoders, scalers = parameters["categorical_encoders"], parameters["scalers"]
     targets = as_list(parameters["target"])
+    reals = []
+    for name in config["x_reals"]:
+        origin, lag = lagged.get(name, (name, 0))
+        scaler = ({"kind": "target", "target": targets.index(origin)} if origin in targets
+                  else describe_scaler(origin, scalers.get(origin), encoders))
+        reals.append({"name": name, "role": role(name)}
+                     | ({"lagged": origin, "steps": lag} if lag else {}) | {"scaler": scaler})
+    return reals
+
+
+def describe_categoricals(config, parameters, role, lagged):
+    encoders = dict(parameters["categorical_encoders"])
+    normalizer = parameters["target_normalizer"]
+    for name, one in zip(as_list(parameters["target"]), getattr(normalizer, "normalizers",
+                                                                [normalizer])):
+        encoders.setdefault(name, one)  # a categorical target's normaliser is its encoder
+    groups = {c: g for g, columns in config["categorical_groups"].items() for c in columns}
+    categoricals = []
+    for name in config["x_categoricals"]:
+        origin, lag = lagged.get(name, (groups.get(name, name), 0))
+        categoricals.append({"name": name, "role": role(groups.get(name, name))}
+                            | ({"lagged": origin, "steps": lag} if lag else {})
+                            | describe_encoder(encoders[origin]))
+    return categoricals
+
+
+def describe_dataset(config, parameters):
+    """What turns raw columns into the model's inputs; see FORMAT.md, "Preparing the inputs"."""
     known = config["time_varying_reals_decoder"] + config["time_varying_categoricals_decoder"]
     static = config["static_reals"] + config["static_categoricals"]
+    lagged = lagged_names(parameters)
 
     def role(name):
         return "static" if name in static else "known" if name in known else "unknown"
 
-    def scaler_of(name):
-        if name in targets:
-            return {"kind": "target", "target": targets.index(name)}
-        return describe_scaler(name, scalers.get(name), encoders)
-
-    groups = {c: g for g, columns in config["categorical_groups"].items() for c in columns}
     return {
         "time_idx": parameters["time_idx"],
         "group_ids": list(parameters["group_ids"]),
-        "targets": targets,
+        "targets": as_list(parameters["target"]),
         "min_encoder_length": int(parameters["min_encoder_length"] or 0),
         "max_encoder_length": int(parameters["max_encoder_length"]),
         "min_prediction_length": int(parameters["min_prediction_length"] or 1),
         "max_prediction_length": int(parameters["max_prediction_length"]),
-        "reals": [
-            {"name": name, "role": role(name), "scaler": scaler_of(name)}
-            for name in config["x_reals"]
-        ],
-        "categoricals": [
-            {"name": name, "role": role(groups.get(name, name))}
-            | describe_encoder(encoders[groups.get(name, name)])
-            for name in config["x_categoricals"]
-            if groups.get(name, name) in encoders
-        ],
+        "reals": describe_reals(config, parameters, role, lagged),
+        "categoricals": describe_categoricals(config, parameters, role, lagged),
     }
 
 

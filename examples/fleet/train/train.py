@@ -26,11 +26,13 @@ import time
 import warnings
 
 os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # a shared machine has better things to do
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
 import card  # noqa: E402
+import fast  # noqa: E402
 import fleet_data as data  # noqa: E402
 from export import build_config, export  # noqa: E402
 
@@ -128,7 +130,8 @@ def grid(history, first, last, stride):
 # ---- model --------------------------------------------------------------------------------------
 
 
-def new_model(dataset, dropout):
+def new_model(dataset):
+    """The digest's model; without dropout, because simulated data does not run out."""
     from pytorch_forecasting import TemporalFusionTransformer
     from pytorch_forecasting.metrics import QuantileLoss
 
@@ -136,45 +139,9 @@ def new_model(dataset, dropout):
         warnings.simplefilter("ignore")
         return TemporalFusionTransformer.from_dataset(
             dataset, hidden_size=32, attention_head_size=8, lstm_layers=1,
-            hidden_continuous_size=16, dropout=dropout, output_size=len(QUANTILES),
+            hidden_continuous_size=16, dropout=0.0, output_size=len(QUANTILES),
             loss=QuantileLoss(QUANTILES),
         )
-
-
-def speed_up(model):
-    """The same function, computed faster: interpolation as a constant product, LSTM unpacked.
-
-    Valid because all windows of a training batch have the same length. Only this object's forward
-    passes change; parameters and their names do not.
-    """
-    from pytorch_forecasting.models.nn.rnn import LSTM
-    from pytorch_forecasting.models.temporal_fusion_transformer.sub_modules import (
-        TimeDistributedInterpolation,
-    )
-
-    def plain_lstm(module):
-        def forward(x, hx, lengths=None, enforce_sorted=False):
-            return torch.nn.LSTM.forward(module, x, tuple(state.contiguous() for state in hx))
-        return forward
-
-    def product(module):
-        maps = {}
-
-        def forward(x):
-            size = x.size(-1)
-            if size not in maps:
-                eye = torch.eye(size).unsqueeze(1)
-                maps[size] = torch.nn.functional.interpolate(
-                    eye, module.output_size, mode="linear", align_corners=True).squeeze(1)
-            return x @ maps[size]
-        return forward
-
-    for module in model.modules():
-        if isinstance(module, LSTM):
-            module.forward = plain_lstm(module)
-        elif isinstance(module, TimeDistributedInterpolation):
-            module.forward = product(module)
-    return model
 
 
 def pinball(prediction, y):
@@ -253,8 +220,8 @@ def total(report, name="tft"):
 class Trainer:
     def __init__(self, model, inputs, history, arguments):
         self.model, self.inputs, self.history = model, inputs, history
-        self.average = speed_up(copy.deepcopy(model))
-        speed_up(model)
+        self.average = fast.speed_up(copy.deepcopy(model))
+        fast.speed_up(model)
         self.rng = np.random.default_rng(arguments.seed)
         self.augment = Augment(np.random.default_rng(arguments.seed + 1))
         self.optimizer = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=1e-3)
@@ -391,21 +358,23 @@ def main():
     history = load(fleets, sum(DAYS))
     unseen = load(UNSEEN[:1] if arguments.quick else UNSEEN, 8, offset=6)
     dataset = data.describe(history, DAYS[0] * data.DAY_STEPS)
-    model = new_model(dataset, dropout=0.15)
+    model = new_model(dataset)
     if arguments.init:
         restore(model, arguments.init)
     extra = fleet_facts()
     inputs = data.Inputs(build_config(model, dataset))
+    few = inputs.batch(history, np.arange(4), np.arange(4))[0]
+    say(f"fast and library forward passes differ by {fast.check(model, few):.1g}")
     say(f"training {model.size():,} parameters for {arguments.minutes:g} minutes")
     first = DAYS[0] * data.DAY_STEPS
     windows = grid(history, first, first + DAYS[1] * data.DAY_STEPS,
                    stride=301 if not arguments.quick else 400)
     trainer = Trainer(model, inputs, history, arguments)
     train(trainer, dataset, windows, extra, arguments)
-    best = new_model(dataset, dropout=0.0)
+    best = new_model(dataset)
     restore(best, arguments.out)
     say("scoring the best weights on held-out days and unseen fleets")
-    report = final_report(speed_up(best), inputs, history, unseen,
+    report = final_report(best, inputs, history, unseen,
                           stride=400 if arguments.quick else 97)
     began = " from an earlier export" if arguments.init else ""
     report["training"] = {
