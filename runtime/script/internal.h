@@ -29,8 +29,10 @@
 
 #include "script/script.h"
 
+struct json_t;
 struct md_series;
 struct md__pool;
+struct md__seat;
 struct md__dicts;
 struct md__scheduler;
 
@@ -79,7 +81,8 @@ struct md__state {
     size_t task_bytes_max; /* cap of one task's growth */
     struct md__task *task; /* running now, or NULL */
     int64_t budget_end_ns; /* the checkpoint raises after this; 0: no limit */
-    char load_error[256];  /* see state.c */
+    struct md__pool *pool; /* NULL: not pooled, one thread owns it */
+    struct md__seat *seat; /* its place in the pool */
 };
 
 static inline struct md__state *md__state(lua_State *L)
@@ -98,16 +101,30 @@ struct md__hold {
 };
 
 struct md__task {
+    /* Set by whoever begins it: */
     struct md__state *state;
+    const char *what;    /* "GET /risk/{server}", "timer poll": for messages */
+    int64_t deadline_ns; /* for everything; 0: none */
+    int64_t budget_ns;   /* of Lua between two waits; 0: none */
+    /* Kept by task.c, beginning as zeroes: */
     lua_State *co;
-    int reference;        /* of co in the registry */
+    int arguments;        /* values on co for the next resume */
     int64_t bytes;        /* growth charged so far; frees count back */
-    int64_t deadline_ns;  /* for everything; 0: none */
-    int64_t budget_ns;    /* Lua time of one slice between waits; 0: none */
     struct md_wait *wait; /* pending */
     struct md__hold *holds;
-    const char *what; /* "GET /risk/{server}", "timer poll": for messages */
+    bool failed_memory;
+    char trace[1024]; /* after a script error: the stack */
 };
+
+/* See task.c. `prepare` runs protected with argument as light userdata 1 and returns the function
+ * to run and its arguments, at most 8 values. */
+enum md_status md__task_begin(struct md__task *task, lua_CFunction prepare, void *argument,
+                              struct md_error *err);
+/* MD_OK: the results are all that is on task->co's stack. */
+enum md_status md__task_run(struct md__task *task, struct md_error *err);
+void md__task_end(struct md__task *task);
+/* Logs and counts a failure of the task, with its stack. */
+void md__task_log(struct md__task *task, const struct md_error *cause);
 
 /* Registers a hold with the running task; unregister when done early. Without a task: raises. */
 void md__hold(lua_State *L, struct md__hold *hold);
@@ -118,6 +135,11 @@ void md__unhold(struct md__hold *hold);
 enum md_status md__state_new(struct md_script *script, enum md__state_kind kind,
                              struct md__state **state, struct md_error *err);
 void md__state_delete(struct md__state *state);
+void md__state_collect(struct md__state *state); /* a full collection, protected */
+/* Gives a pooled state to others while its task waits, and gets it back; nothing for other kinds.
+ */
+void md__state_leave(struct md__state *state);
+void md__state_enter(struct md__state *state);
 
 /*
  * Runs function(L) protected, with argument as light userdata 1, on the state's main thread; turns
@@ -125,6 +147,18 @@ void md__state_delete(struct md__state *state);
  */
 enum md_status md__protect(struct md__state *state, lua_CFunction function, void *argument,
                            struct md_error *err);
+
+/* Opening a state (sandbox.c, modules.c, errors.c, bindings.c). */
+void md__sandbox_open(lua_State *L);
+void md__errors_open(lua_State *L);
+void md__objects_open(lua_State *L);
+void md__bind_all(lua_State *L);
+void md__loaded_set(lua_State *L, const char *name); /* require(name) gives the popped value */
+int md__require_function(lua_State *L);
+extern const char md__environment_key[], md__loaded_key[]; /* in the registry */
+/* Only compiles: syntax errors as MD_ERR_SCRIPT. */
+enum md_status md__compile_check(struct md__state *state, const char *path, const char *relative,
+                                 struct md_error *err);
 
 /* `moondial.models.gru`, `features`: pushes the module's value, loading its file once; raises. The
  * state's require. */
@@ -209,6 +243,9 @@ void *md__object_test(lua_State *L, int index, const struct md__class *class);
 /* The class of the value at index, NULL for what is no object of ours. */
 const struct md__class *md__object_class(lua_State *L, int index);
 
+/* Pushes a buffer that the collector frees, for text that is built where errors may be raised. */
+struct md_buffer *md__scratch(lua_State *L, size_t bytes_max);
+
 extern const struct md__class
     md__blob_class; /* md.json.blob: share, push and release are those of struct md_blob */
 
@@ -221,6 +258,11 @@ enum md_status md__json_write(lua_State *L, int index, int decimals, struct md_b
 /* Parses text (UTF-8, strict) and pushes the value; nothing is pushed on failure. Raises only for
  * memory. */
 enum md_status md__json_read(lua_State *L, const char *text, size_t length, struct md_error *err);
+/* Pushes a parsed value: objects and arrays as tables; may raise. */
+void md__json_push(lua_State *L, struct json_t *value);
+/* A number as the writer writes it. */
+void md__json_write_number(struct md_buffer *out, double number, int decimals);
+extern const char md__json_array_class[]; /* the metatable of marked arrays, in the registry */
 /* Pushes md.json.null, which stands for null in what md__json_read makes. */
 void md__json_push_null(lua_State *L);
 
@@ -247,6 +289,9 @@ extern const struct md__binding *const md__bindings[]; /* NULL-terminated: bindi
 /* Adds functions to the table at the top of the stack under field `name` (a new table when absent):
  * md.NAME.f */
 void md__bind_table(lua_State *L, const char *name, const luaL_Reg *functions);
+
+/* The configuration as one JSON object, borrowed (config.c). */
+struct json_t *md__config_values(const struct md_config *config);
 
 /* ---- arguments (args.c): all raise with the argument's position and what was expected ----------
  */

@@ -1,0 +1,32 @@
+-- `local md = require "moondial"`: everything a script can use, in one read-only table.
+--
+-- What C provides is in moondial.native; the files beside this one add what reads better in Lua.
+
+local native = require "moondial.native"
+local app = require "moondial.app"
+local routes = require "moondial.routes"
+
+local md = {}
+
+for name, value in pairs(native) do
+    if name ~= "freeze" then
+        md[name] = type(value) == "table" and native.freeze(value) or value
+    end
+end
+
+for name, value in pairs(routes) do
+    md[name] = value
+end
+
+md.app = app.describe
+
+-- Turns an error into what a handler returns: `return md.fail(err)`.
+function md.fail(err)
+    if type(err) ~= "table" or not err.detail then
+        err = { detail = tostring(err) }
+    end
+    return err.status or 500, { detail = err.detail, code = err.code or "INTERNAL",
+        field = err.field }
+end
+
+return native.freeze(md)

@@ -1,0 +1,110 @@
+/*
+ * A generation: one loaded version of the scripts folder. Its app description is read once into C
+ * (routes, timers, models, health fields); each of its Lua states has loaded the same files and
+ * keeps the functions under the same positions of its own app table.
+ *
+ * References: the script's `current`, every match, the scheduler. The last one closes the states.
+ * Reloading is making another generation and swapping `current`; nothing else knows how many there
+ * are.
+ */
+#ifndef MD_SCRIPT_GENERATION_H
+#define MD_SCRIPT_GENERATION_H
+
+#include "script/internal.h"
+
+#define MD__ROUTE_SEGMENTS_MAX 16
+
+struct md__segment {
+    const char *text; /* literal, or the name of a parameter */
+    bool is_param;
+};
+
+struct md__route {
+    struct md_route_info info;
+    struct md__segment segments[MD__ROUTE_SEGMENTS_MAX];
+    int segment_count;
+};
+
+enum md__job_kind { MD__JOB_START, MD__JOB_TIMER, MD__JOB_TICK };
+
+/* What the scheduler runs. */
+struct md__job {
+    enum md__job_kind kind;
+    const char *name; /* "timer poll" */
+    int index;        /* among app.timers, 1 .. */
+    int64_t every_ms; /* a tick's step */
+    int64_t grace_ms;
+};
+
+struct md__model_entry {
+    const char *name, *path; /* path: below the scripts folder */
+    bool optional;
+};
+
+struct md_generation {
+    _Atomic int refs;
+    int number;
+    struct md_script *script;
+    struct md_arena arena; /* all text below */
+    const char *name, *version;
+    const char *health;       /* `"service":"x","running":true` or "" */
+    struct md__route *routes; /* most specific first */
+    int route_count;
+    struct md__job *jobs;
+    int job_count;
+    struct md__model_entry *models;
+    int model_count;
+    struct md__pool *pool;
+};
+
+enum md_status md__generation_new(struct md_script *script, int number,
+                                  struct md_generation **generation, struct md_error *err);
+struct md_generation *md__generation_ref(struct md_generation *generation);
+void md__generation_unref(struct md_generation *generation);
+/* The current one, with a reference. */
+struct md_generation *md__generation_current(struct md_script *script);
+
+/* A further state that has loaded the same files: for the scheduler. */
+enum md_status md__generation_state(struct md_generation *generation, enum md__state_kind kind,
+                                    struct md__state **state, struct md_error *err);
+
+/* app.c: loads app.lua in this state and anchors its description; raises. */
+int md__app_load(lua_State *L);
+/* Pushes app[list][index].run, or app[list].run for index 0; raises. */
+void md__app_push_function(lua_State *L, const char *list, int index);
+/* Reads the description into the generation; its argument is the generation. */
+int md__app_read(lua_State *L);
+extern const char md__app_key[]; /* registry */
+
+/* route.c */
+void md__routes_sort(struct md__route *routes, int count);
+/* Splits the pattern; false when it is not one. text is the arena's copy and is cut up. */
+bool md__route_parse(struct md__route *route, char *text);
+enum md_status md__routes_match(const struct md__route *routes, int count, const char *method,
+                                const char *path, struct md_match *match, struct md_error *err);
+/* Decodes %XX (and + when plus) from [text, text+length) into out; -1: malformed, NUL or no room.
+ */
+int md__percent_decode(const char *text, size_t length, bool plus, char *out, size_t size);
+
+/* pool.c */
+enum md_status md__pool_new(struct md__state **states, int count, int tasks_max,
+                            struct md__pool **pool, struct md_error *err);
+void md__pool_delete(struct md__pool *pool); /* and its states */
+/* A state for a new task; MD_ERR_UNAVAILABLE when none is free within the time. */
+enum md_status md__pool_take(struct md__pool *pool, int64_t timeout_ns, struct md__state **state,
+                             struct md_error *err);
+void md__pool_give(struct md__state *state); /* the task has ended */
+int md__pool_size(const struct md__pool *pool);
+
+/* http.c: a request as a Lua table, results as a response. */
+struct md__http_call {
+    const struct md_match *match;
+    const struct md_request *request;
+    struct md_response *response;
+    struct md__task *task;
+};
+void md__http_open(lua_State *L);   /* once per state */
+int md__http_prepare(lua_State *L); /* task prepare; argument: a struct md__http_call */
+int md__http_finish(lua_State *L);  /* protected; the same argument */
+
+#endif

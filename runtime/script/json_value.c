@@ -1,0 +1,319 @@
+/*
+ * JSON and Lua values. Out: a streaming writer of our own, straight into a byte buffer, because a
+ * response of a few megabytes is the daemon's daily bread. In: a strict parse (base/json_in.h),
+ * then one walk.
+ *
+ * A table with elements 1..n is an array and may have no other keys; any other table is an object
+ * whose keys are strings or numbers. An empty table is {}, unless md.json.array has marked it. NaN
+ * and infinities become null. Depth is capped, which also ends cycles.
+ */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/json_in.h"
+#include "base/json_out.h"
+#include "script/internal.h"
+
+enum { DEPTH_MAX = 64, KEY_SHOWN_MAX = 40 };
+
+/* Integers below this are exact in a double and printed without a fraction. */
+static const double integer_max = 9007199254740992.0;
+
+const char md__json_array_class[] = "moondial.array";
+
+struct writer {
+    lua_State *L;
+    struct md_buffer *out;
+    struct md_error *err;
+    int decimals;
+    int depth;
+};
+
+static enum md_status write_value(struct writer *writer, int index);
+
+/* ---- scalars --------------------------------------------------------------------------------- */
+
+static void write_shortest(struct md_buffer *out, double number)
+{
+    char text[40];
+    for (int digits = 15; digits <= 17; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, number);
+        double back;
+        if (sscanf(text, "%lf", &back) == 1 && back == number)
+            break;
+    }
+    md_buffer_text(out, text);
+}
+
+static void write_fixed(struct md_buffer *out, double number, int decimals)
+{
+    char text[400];
+    int length = snprintf(text, sizeof text, "%.*f", decimals, number);
+    if (strchr(text, '.') != NULL) {
+        while (text[length - 1] == '0')
+            length--;
+        length -= text[length - 1] == '.';
+    }
+    bool negative_zero = length == 2 && text[0] == '-' && text[1] == '0';
+    md_buffer_append(out, negative_zero ? text + 1 : text, (size_t)(length - negative_zero));
+}
+
+void md__json_write_number(struct md_buffer *out, double number, int decimals)
+{
+    if (!isfinite(number))
+        md_buffer_text(out, "null");
+    else if (number == floor(number) && fabs(number) < integer_max)
+        md_buffer_printf(out, "%lld", (long long)number);
+    else if (decimals >= 0 && fabs(number) < integer_max)
+        write_fixed(out, number, decimals);
+    else
+        write_shortest(out, number);
+}
+
+/* ---- tables ---------------------------------------------------------------------------------- */
+
+static bool is_marked_array(lua_State *L, int index)
+{
+    if (!lua_getmetatable(L, index))
+        return false;
+    luaL_getmetatable(L, md__json_array_class);
+    bool marked = lua_rawequal(L, -1, -2);
+    lua_pop(L, 2);
+    return marked;
+}
+
+/* Fails on keys beside 1..count. Starts behind the last element: what a sequence has there is rare.
+ */
+static enum md_status check_no_other_keys(struct writer *writer, int index, int count)
+{
+    lua_State *L = writer->L;
+    for (lua_pushinteger(L, count); lua_next(L, index) != 0; lua_pop(L, 1)) {
+        lua_Number key = lua_type(L, -2) == LUA_TNUMBER ? lua_tonumber(L, -2) : 0;
+        if (key >= 1 && key <= count && key == floor(key))
+            continue;
+        bool named = lua_type(L, -2) == LUA_TSTRING;
+        md_fail(writer->err, MD_ERR_INVALID, "a table has both elements and the key %.*s",
+                KEY_SHOWN_MAX, named ? lua_tostring(L, -2) : luaL_typename(L, -2));
+        lua_pop(L, 2);
+        return MD_ERR_INVALID;
+    }
+    return MD_OK;
+}
+
+static enum md_status write_array(struct writer *writer, int index, int count)
+{
+    enum md_status status = MD_OK;
+    md_buffer_append(writer->out, "[", 1);
+    for (int i = 1; i <= count && status == MD_OK; i++) {
+        if (i > 1)
+            md_buffer_append(writer->out, ",", 1);
+        lua_rawgeti(writer->L, index, i);
+        status = write_value(writer, lua_gettop(writer->L));
+        lua_pop(writer->L, 1);
+        if (status != MD_OK)
+            md_error_context(writer->err, "[%d]", i);
+    }
+    md_buffer_append(writer->out, "]", 1);
+    return status == MD_OK && count > 0 ? check_no_other_keys(writer, index, count) : status;
+}
+
+static enum md_status write_key(struct writer *writer, int index)
+{
+    lua_State *L = writer->L;
+    if (lua_type(L, index) == LUA_TSTRING) {
+        size_t length;
+        const char *text = lua_tolstring(L, index, &length);
+        md_json_string(writer->out, text, length);
+        return MD_OK;
+    }
+    if (lua_type(L, index) != LUA_TNUMBER)
+        return md_fail(writer->err, MD_ERR_INVALID, "a %s cannot be a key",
+                       luaL_typename(L, index));
+    char text[40];
+    int length = snprintf(text, sizeof text, "%.14g", lua_tonumber(L, index));
+    md_json_string(writer->out, text, (size_t)length);
+    return MD_OK;
+}
+
+static enum md_status write_member(struct writer *writer, int key)
+{
+    enum md_status status = write_key(writer, key);
+    if (status != MD_OK)
+        return status;
+    md_buffer_append(writer->out, ":", 1);
+    status = write_value(writer, key + 1);
+    if (status != MD_OK && lua_type(writer->L, key) == LUA_TSTRING)
+        md_error_context(writer->err, "%.*s", KEY_SHOWN_MAX, lua_tostring(writer->L, key));
+    return status;
+}
+
+static enum md_status write_object(struct writer *writer, int index)
+{
+    lua_State *L = writer->L;
+    bool first = true;
+    md_buffer_append(writer->out, "{", 1);
+    for (lua_pushnil(L); lua_next(L, index) != 0; lua_pop(L, 1)) {
+        if (!first)
+            md_buffer_append(writer->out, ",", 1);
+        first = false;
+        enum md_status status = write_member(writer, lua_gettop(L) - 1);
+        if (status != MD_OK) {
+            lua_pop(L, 2);
+            return status;
+        }
+    }
+    md_buffer_append(writer->out, "}", 1);
+    return MD_OK;
+}
+
+static enum md_status write_table(struct writer *writer, int index)
+{
+    lua_State *L = writer->L;
+    if (writer->depth == DEPTH_MAX || !lua_checkstack(L, 8))
+        return md_fail(writer->err, MD_ERR_INVALID, "nested deeper than %d (a cycle?)", DEPTH_MAX);
+    int count = (int)lua_objlen(L, index);
+    writer->depth++;
+    enum md_status status = count > 0 || is_marked_array(L, index)
+                                ? write_array(writer, index, count)
+                                : write_object(writer, index);
+    writer->depth--;
+    return status;
+}
+
+/* ---- any value ------------------------------------------------------------------------------- */
+
+static enum md_status write_object_of_ours(struct writer *writer, int index)
+{
+    const struct md__class *class = md__object_class(writer->L, index);
+    if (class == NULL || class->encode == NULL)
+        return md_fail(writer->err, MD_ERR_INVALID, "cannot encode a %s",
+                       class != NULL ? class->name : luaL_typename(writer->L, index));
+    return class->encode(writer->L, index, writer->decimals, writer->out, writer->err);
+}
+
+static enum md_status write_value(struct writer *writer, int index)
+{
+    lua_State *L = writer->L;
+    struct md_buffer *out = writer->out;
+    size_t length;
+    const char *text;
+    switch (lua_type(L, index)) {
+    case LUA_TNIL:
+        md_buffer_text(out, "null");
+        return MD_OK;
+    case LUA_TBOOLEAN:
+        md_buffer_text(out, lua_toboolean(L, index) ? "true" : "false");
+        return MD_OK;
+    case LUA_TNUMBER:
+        md__json_write_number(out, lua_tonumber(L, index), writer->decimals);
+        return MD_OK;
+    case LUA_TSTRING:
+        text = lua_tolstring(L, index, &length);
+        md_json_string(out, text, length);
+        return MD_OK;
+    case LUA_TTABLE:
+        return write_table(writer, index);
+    case LUA_TLIGHTUSERDATA:
+        md_buffer_text(out, "null");
+        return MD_OK;
+    default:
+        return write_object_of_ours(writer, index);
+    }
+}
+
+enum md_status md__json_write(lua_State *L, int index, int decimals, struct md_buffer *out,
+                              struct md_error *err)
+{
+    struct writer writer = {.L = L, .out = out, .err = err, .decimals = decimals};
+    if (index < 0 && index > LUA_REGISTRYINDEX)
+        index = lua_gettop(L) + index + 1;
+    enum md_status status = write_value(&writer, index);
+    return status == MD_OK ? md_buffer_check(out, err) : status;
+}
+
+/* ---- in -------------------------------------------------------------------------------------- */
+
+void md__json_push_null(lua_State *L)
+{
+    lua_pushlightuserdata(L, NULL);
+}
+
+static void push_json(lua_State *L, json_t *value);
+
+static void push_object(lua_State *L, json_t *object)
+{
+    const char *key;
+    json_t *value;
+    lua_createtable(L, 0, (int)json_object_size(object));
+    json_object_foreach(object, key, value)
+    {
+        push_json(L, value);
+        lua_setfield(L, -2, key);
+    }
+}
+
+static void push_array(lua_State *L, json_t *array)
+{
+    size_t count = json_array_size(array);
+    lua_createtable(L, (int)count, 0);
+    luaL_getmetatable(L, md__json_array_class);
+    lua_setmetatable(L, -2);
+    for (size_t i = 0; i < count; i++) {
+        push_json(L, json_array_get(array, i));
+        lua_rawseti(L, -2, (int)i + 1);
+    }
+}
+
+static void push_json(lua_State *L, json_t *value)
+{
+    luaL_checkstack(L, 4, "JSON");
+    switch (json_typeof(value)) {
+    case JSON_OBJECT:
+        push_object(L, value);
+        break;
+    case JSON_ARRAY:
+        push_array(L, value);
+        break;
+    case JSON_STRING:
+        lua_pushlstring(L, json_string_value(value), json_string_length(value));
+        break;
+    case JSON_INTEGER:
+    case JSON_REAL:
+        lua_pushnumber(L, json_number_value(value));
+        break;
+    case JSON_TRUE:
+    case JSON_FALSE:
+        lua_pushboolean(L, json_is_true(value));
+        break;
+    case JSON_NULL:
+        md__json_push_null(L);
+    }
+}
+
+static int push_root(lua_State *L)
+{
+    push_json(L, lua_touserdata(L, 1));
+    return 1;
+}
+
+void md__json_push(lua_State *L, json_t *value)
+{
+    push_json(L, value);
+}
+
+enum md_status md__json_read(lua_State *L, const char *text, size_t length, struct md_error *err)
+{
+    json_t *root;
+    enum md_status status = md_json_parse(text, length, &root, err);
+    if (status != MD_OK)
+        return status;
+    /* Protected: the parsed tree must be freed when memory runs out on the way. */
+    lua_pushcfunction(L, push_root);
+    lua_pushlightuserdata(L, root);
+    int lua_status = lua_pcall(L, 1, 1, 0);
+    json_decref(root);
+    if (lua_status != 0)
+        lua_error(L);
+    return MD_OK;
+}

@@ -1,0 +1,215 @@
+/* The engine's life and its way from a request to a response; see script.h. */
+#include "script/script.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json_out.h"
+#include "script/generation.h"
+
+static const size_t header_text_max = (size_t)64 << 10;
+
+/* ---- life ------------------------------------------------------------------------------------ */
+
+static enum md_status start_bindings(struct md_script *script, struct md_error *err)
+{
+    for (int i = 0; md__bindings[i] != NULL; i++) {
+        enum md_status status = MD_OK;
+        if (md__bindings[i]->start != NULL)
+            status = md__bindings[i]->start(script, err);
+        if (status != MD_OK)
+            return status;
+    }
+    return MD_OK;
+}
+
+enum md_status md_script_new(const struct md_script_options *options, struct md_script **result,
+                             struct md_error *err)
+{
+    struct md_script *script = calloc(1, sizeof *script);
+    if (script == NULL)
+        return md_fail(err, MD_ERR_MEMORY, "no memory for the script engine");
+    script->clock = options->clock;
+    script->config = md_config_ref(options->config);
+    script->serve = options->serve;
+    script->store = options->store;
+    script->started_ms = md_now_ms(options->clock);
+    script->dir = strdup(options->dir);
+    script->lib_dir = strdup(options->lib_dir);
+    pthread_mutex_init(&script->lock, NULL);
+    enum md_status status = MD_OK;
+    if (script->dir == NULL || script->lib_dir == NULL)
+        status = md_fail(err, MD_ERR_MEMORY, "no memory for the script engine");
+    if (status == MD_OK)
+        status = start_bindings(script, err);
+    if (status == MD_OK)
+        status = md__generation_new(script, 1, &script->current, err);
+    if (status != MD_OK) {
+        md_script_delete(script);
+        return status;
+    }
+    *result = script;
+    return MD_OK;
+}
+
+void md_script_delete(struct md_script *script)
+{
+    if (script == NULL)
+        return;
+    md_script_stop(script);
+    md__generation_unref(script->current);
+    for (int i = 0; md__bindings[i] != NULL; i++) {
+        if (md__bindings[i]->fini != NULL)
+            md__bindings[i]->fini(script);
+    }
+    md_config_unref(script->config);
+    pthread_mutex_destroy(&script->lock);
+    free(script->dir);
+    free(script->lib_dir);
+    free(script);
+}
+
+/* ---- responses ------------------------------------------------------------------------------- */
+
+void md_response_init(struct md_response *response, size_t body_bytes_max)
+{
+    memset(response, 0, sizeof *response);
+    md_buffer_init(&response->body, body_bytes_max);
+    md_arena_init(&response->arena, header_text_max);
+}
+
+void md_response_fini(struct md_response *response)
+{
+    md_buffer_fini(&response->body);
+    md_blob_unref(response->blob);
+    md_arena_fini(&response->arena);
+}
+
+void md_response_error(struct md_response *response, const struct md_error *err)
+{
+    md_blob_unref(response->blob);
+    response->blob = NULL;
+    response->header_count = 0;
+    response->status = md_status_http(err->code);
+    response->content_type = "application/json";
+    md_buffer_clear(&response->body);
+    md_buffer_text(&response->body, "{\"detail\":");
+    md_json_string(&response->body, err->text, strlen(err->text));
+    md_buffer_text(&response->body, ",\"code\":");
+    const char *code = md_status_name(err->code);
+    md_json_string(&response->body, code, strlen(code));
+    md_buffer_text(&response->body, "}");
+}
+
+/* ---- requests -------------------------------------------------------------------------------- */
+
+enum md_status md_script_match(struct md_script *script, const char *method, const char *path,
+                               struct md_match *match, struct md_error *err)
+{
+    match->param_count = 0;
+    match->generation = md__generation_current(script);
+    enum md_status status = md__routes_match(
+        match->generation->routes, match->generation->route_count, method, path, match, err);
+    if (status != MD_OK)
+        md_match_fini(match);
+    return status;
+}
+
+void md_match_fini(struct md_match *match)
+{
+    md__generation_unref(match->generation);
+    match->generation = NULL;
+}
+
+/* What the client learns of a failed handler: errors that the script meant for it as they are, a
+ * mistake in the script only by its route. */
+static void respond_failure(struct md__task *task, const struct md_error *cause,
+                            struct md_response *response)
+{
+    struct md_error shown = *cause;
+    if (cause->code == MD_ERR_SCRIPT)
+        md_fail(&shown, MD_ERR_SCRIPT, "script error in %s", task->what);
+    if (cause->code == MD_ERR_SCRIPT || cause->code == MD_ERR_MEMORY)
+        md__task_log(task, cause);
+    md_response_error(response, &shown);
+    if (cause->code == MD_ERR_MEMORY)
+        response->status = md_status_http(MD_ERR_SCRIPT);
+}
+
+static void handle(struct md__task *task, struct md__http_call *call)
+{
+    struct md_error cause;
+    enum md_status status = md__task_begin(task, md__http_prepare, call, &cause);
+    if (status == MD_OK)
+        status = md__task_run(task, &cause);
+    if (status == MD_OK)
+        status = md__protect(task->state, md__http_finish, call, &cause);
+    if (status != MD_OK)
+        respond_failure(task, &cause, call->response);
+    md__task_end(task);
+}
+
+/* How long a request may wait for a state: its own limit, or the configured one. */
+static int64_t patience_ns(const struct md_script *script, const struct md_request *request)
+{
+    int64_t limit = md_config_int(script->config, "state_wait_ms") * 1000000;
+    if (request->deadline_ns == 0)
+        return limit;
+    int64_t left = request->deadline_ns - md_monotonic_ns(script->clock);
+    if (left < 0)
+        left = 0;
+    return left < limit ? left : limit;
+}
+
+enum md_status md_script_call(struct md_script *script, const struct md_match *match,
+                              const struct md_request *request, struct md_response *response,
+                              struct md_error *err)
+{
+    char what[128];
+    struct md__task task = {.what = what, .deadline_ns = request->deadline_ns};
+    struct md__http_call call = {match, request, response, &task};
+    struct md_error failure;
+    enum md_status status =
+        md__pool_take(match->generation->pool, patience_ns(script, request), &task.state, &failure);
+    if (status != MD_OK) {
+        md_response_error(response, &failure);
+        return md_fail(err, status, "%s", failure.text);
+    }
+    snprintf(what, sizeof what, "%s %s", match->route->method, match->route->pattern);
+    task.budget_ns = md_config_int(script->config, "handler_budget_ms") * 1000000;
+    handle(&task, &call);
+    md__pool_give(task.state);
+    return MD_OK;
+}
+
+/* ---- about the app --------------------------------------------------------------------------- */
+
+bool md_script_ready(const struct md_script *script)
+{
+    return atomic_load(&script->ready);
+}
+
+void md_script_health(struct md_script *script, struct md_buffer *json)
+{
+    struct md_generation *generation = md__generation_current(script);
+    md_buffer_text(json, generation->health);
+    md__generation_unref(generation);
+}
+
+void md_script_visit_routes(struct md_script *script,
+                            void (*visit)(void *context, const struct md_route_info *route),
+                            void *context)
+{
+    struct md_generation *generation = md__generation_current(script);
+    for (int i = 0; i < generation->route_count; i++)
+        visit(context, &generation->routes[i].info);
+    md__generation_unref(generation);
+}
+
+/* Models that are declared but not there; more reasons come with what can fail. */
+void md_script_degraded(struct md_script *script, struct md_buffer *json)
+{
+    (void)script;
+    (void)json;
+}

@@ -1,0 +1,245 @@
+/*
+ * Tasks: one coroutine run from its first instruction to its end, with waits in between.
+ *
+ *     md__task_begin    makes the coroutine; `prepare` pushes the function and its arguments
+ *     md__task_run      resumes until it ends, giving the state away during every wait
+ *     md__task_end      undoes what the task still holds, whatever happened
+ *
+ * Only md__task_run lets the state go; between begin and end the caller owns it. Everything that
+ * can raise runs protected on the state's main thread: results of a wait are pushed there and moved
+ * over, because an error on a coroutine that is not running has nobody to catch it.
+ */
+#include <string.h>
+
+#include "base/log.h"
+#include "script/internal.h"
+
+/* Values that a wait may push: what a yielded C function's frame is sure to have room for. */
+enum { RESULTS_MAX = 8 };
+
+/* ---- holds ----------------------------------------------------------------------------------- */
+
+void md__hold(lua_State *L, struct md__hold *hold)
+{
+    struct md__task *task = md__state(L)->task;
+    if (task == NULL)
+        luaL_error(L, "only possible in a request, a timer or a tick");
+    hold->next = task->holds;
+    hold->previous = &task->holds;
+    if (hold->next != NULL)
+        hold->next->previous = &hold->next;
+    task->holds = hold;
+}
+
+void md__unhold(struct md__hold *hold)
+{
+    if (hold->previous == NULL)
+        return;
+    *hold->previous = hold->next;
+    if (hold->next != NULL)
+        hold->next->previous = hold->previous;
+    hold->previous = NULL;
+    hold->next = NULL;
+}
+
+static void drop_wait(struct md__task *task)
+{
+    struct md_wait *wait = task->wait;
+    task->wait = NULL;
+    if (wait != NULL && wait->drop != NULL)
+        wait->drop(wait);
+}
+
+/* ---- begin and end --------------------------------------------------------------------------- */
+
+struct beginning {
+    struct md__task *task;
+    lua_CFunction prepare;
+    void *argument;
+    int count;
+};
+
+/* The coroutine is anchored in the registry under the task's address. */
+static int begin(lua_State *L)
+{
+    struct beginning *beginning = lua_touserdata(L, 1);
+    struct md__task *task = beginning->task;
+    lua_pushlightuserdata(L, task);
+    lua_State *co = lua_newthread(L);
+    lua_rawset(L, LUA_REGISTRYINDEX);
+    task->co = co;
+    lua_pushcfunction(L, beginning->prepare);
+    lua_pushlightuserdata(L, beginning->argument);
+    int top = lua_gettop(L) - 2;
+    lua_call(L, 1, LUA_MULTRET);
+    beginning->count = lua_gettop(L) - top;
+    if (beginning->count > RESULTS_MAX)
+        return luaL_error(L, "a task takes at most %d values", RESULTS_MAX);
+    lua_xmove(L, co, beginning->count);
+    return 0;
+}
+
+/* Runs a protected function with the task's memory cap in force. */
+static enum md_status protect(struct md__task *task, lua_CFunction function, void *argument,
+                              struct md_error *err)
+{
+    task->state->task = task;
+    enum md_status status = md__protect(task->state, function, argument, err);
+    task->state->task = NULL;
+    return status;
+}
+
+enum md_status md__task_begin(struct md__task *task, lua_CFunction prepare, void *argument,
+                              struct md_error *err)
+{
+    struct beginning beginning = {.task = task, .prepare = prepare, .argument = argument};
+    enum md_status status = protect(task, begin, &beginning, err);
+    task->arguments = beginning.count - 1; /* the function itself is not one */
+    return status;
+}
+
+static int forget(lua_State *L)
+{
+    lua_pushnil(L);
+    lua_rawset(L, LUA_REGISTRYINDEX);
+    return 0;
+}
+
+void md__task_end(struct md__task *task)
+{
+    drop_wait(task);
+    while (task->holds != NULL) {
+        struct md__hold *hold = task->holds;
+        md__unhold(hold);
+        hold->release(hold);
+    }
+    md__protect(task->state, forget, task, NULL);
+    if (task->failed_memory)
+        md__state_collect(task->state);
+}
+
+/* ---- waiting --------------------------------------------------------------------------------- */
+
+static const char *why_not_wait(lua_State *L, const struct md__state *state)
+{
+    if (state->loading)
+        return "cannot wait while loading";
+    if (state->task == NULL)
+        return "can wait only in a request, a timer or a tick";
+    if (state->task->co != L)
+        return "cannot wait inside a coroutine of the script's own";
+    return NULL;
+}
+
+int md__yield(lua_State *L, struct md_wait *wait)
+{
+    struct md__state *state = md__state(L);
+    const char *why = why_not_wait(L, state);
+    if (why != NULL) {
+        if (wait->drop != NULL)
+            wait->drop(wait);
+        return luaL_error(L, "%s", why);
+    }
+    /* One left over from a yield that LuaJIT refused (a C callback in between) and a pcall hid. */
+    drop_wait(state->task);
+    state->task->wait = wait;
+    return lua_yield(L, 0);
+}
+
+struct finishing {
+    struct md__task *task;
+    struct md_error *failure; /* NULL: the wait succeeded */
+};
+
+static int finish(lua_State *L)
+{
+    struct finishing *finishing = lua_touserdata(L, 1);
+    struct md__task *task = finishing->task;
+    int count;
+    if (finishing->failure != NULL)
+        count = md__return_error(L, finishing->failure);
+    else
+        count = task->wait->finish(L, task->wait);
+    if (count > RESULTS_MAX)
+        return luaL_error(L, "a wait gives at most %d values", RESULTS_MAX);
+    lua_xmove(L, task->co, count);
+    task->arguments = count;
+    return 0;
+}
+
+/* Leaves the state, waits, comes back, and puts the results on the coroutine. */
+static enum md_status wait_outside(struct md__task *task, struct md_error *err)
+{
+    struct md__state *state = task->state;
+    struct md_wait *wait = task->wait;
+    struct md_error failure;
+    md__state_leave(state);
+    enum md_status status = wait->block(wait, state->script, task->deadline_ns, &failure);
+    md__state_enter(state);
+    struct finishing finishing = {task, status == MD_OK ? NULL : &failure};
+    status = protect(task, finish, &finishing, err);
+    drop_wait(task);
+    return status;
+}
+
+/* ---- running --------------------------------------------------------------------------------- */
+
+static int trace(lua_State *L)
+{
+    struct md__task *task = lua_touserdata(L, 1);
+    luaL_traceback(L, task->co, NULL, 0);
+    const char *text = lua_tostring(L, -1);
+    strncpy(task->trace, text, sizeof task->trace - 1);
+    return 0;
+}
+
+static enum md_status take_failure(struct md__task *task, int lua_status, struct md_error *err)
+{
+    enum md_status status = md__take_error(task->co, lua_status, err);
+    task->failed_memory = status == MD_ERR_MEMORY;
+    if (!task->failed_memory)
+        md__protect(task->state, trace, task, NULL);
+    return status;
+}
+
+static int resume(struct md__task *task)
+{
+    struct md__state *state = task->state;
+    struct md_clock *clock = state->script->clock;
+    state->task = task;
+    state->budget_end_ns = task->budget_ns > 0 ? md_monotonic_ns(clock) + task->budget_ns : 0;
+    int status = lua_resume(task->co, task->arguments);
+    state->budget_end_ns = 0;
+    state->task = NULL;
+    return status;
+}
+
+enum md_status md__task_run(struct md__task *task, struct md_error *err)
+{
+    for (;;) {
+        int lua_status = resume(task);
+        if (lua_status == 0)
+            return MD_OK;
+        if (lua_status != LUA_YIELD)
+            return take_failure(task, lua_status, err);
+        if (task->wait == NULL)
+            return md_fail(err, MD_ERR_SCRIPT, "%s: coroutine.yield outside of a coroutine",
+                           task->what);
+        enum md_status status = wait_outside(task, err);
+        if (status != MD_OK) {
+            task->failed_memory = status == MD_ERR_MEMORY;
+            return status;
+        }
+    }
+}
+
+/* One line: the stack's lines follow the message, innermost first. */
+void md__task_log(struct md__task *task, const struct md_error *cause)
+{
+    for (char *at = task->trace; *at != '\0'; at++) {
+        if (*at == '\n' || *at == '\t')
+            *at = ' ';
+    }
+    md_log(MD_LOG_ERROR, "script", "%s: %s%s%s", task->what, cause->text,
+           task->trace[0] != '\0' ? " | " : "", task->trace);
+}
