@@ -68,15 +68,16 @@ static enum md_status make_outputs(const struct md_node *node, const struct md_t
 
 static enum md_status run_kernel(const struct md_kernel *kernel, struct md_pool *pool,
                                  const struct md_node *node, const struct md_tensor *in,
-                                 struct md_tensor *out, struct md_error *err)
+                                 const struct md_tensor *shown, struct md_tensor *out,
+                                 struct md_error *err)
 {
     void *prepared = NULL, *scratch = NULL;
     size_t prepared_bytes = 0, scratch_bytes = 0;
     enum md_status status = MD_OK;
     if (kernel->prepare)
-        status = kernel->prepare(node, in, node->in_count, &prepared, &prepared_bytes, err);
+        status = kernel->prepare(node, shown, node->in_count, &prepared, &prepared_bytes, err);
     if (!status && kernel->scratch_bytes)
-        scratch_bytes = kernel->scratch_bytes(node, in, node->in_count, md_pool_threads(pool));
+        scratch_bytes = kernel->scratch_bytes(node, shown, node->in_count, md_pool_threads(pool));
     if (!status && posix_memalign(&scratch, 64, scratch_bytes + 64))
         status = md_fail(err, MD_ERR_MEMORY, "out of memory");
     if (!status) {
@@ -92,18 +93,19 @@ static enum md_status run_kernel(const struct md_kernel *kernel, struct md_pool 
 
 enum md_status md__evaluate_node(const struct md_backend *backend, struct md_pool *pool,
                                  const struct md_node *node, const struct md_tensor *in,
-                                 struct md_tensor *out, size_t bytes_max, struct md_error *err)
+                                 const struct md_tensor *shown, struct md_tensor *out,
+                                 size_t bytes_max, struct md_error *err)
 {
     struct md_error own = {0};
     struct md_error *cause = err ? err : &own;
     memset(out, 0, (size_t)node->out_count * sizeof *out);
-    const struct md_kernel *kernel = md__kernel_find(backend, node, in);
+    const struct md_kernel *kernel = md__kernel_find(backend, node, shown);
     if (!kernel)
         return md_fail(cause, MD_ERR_UNSUPPORTED, "%s is not supported by %s",
                        md_op_info(node->op)->name, backend ? backend->name : "no backend");
     enum md_status status = make_outputs(node, in, out, bytes_max, cause);
     if (!status)
-        status = run_kernel(kernel, pool, node, in, out, cause);
+        status = run_kernel(kernel, pool, node, in, shown, out, cause);
     if (status)
         for (int i = 0; i < node->out_count; i++)
             md_tensor_unref(&out[i]);
@@ -126,8 +128,9 @@ enum md_status md__node_room_init(struct md_node_room *room, const struct md_gra
     room->in_info = calloc(in, sizeof *room->in_info);
     room->out_info = calloc(out, sizeof *room->out_info);
     room->in = calloc(in, sizeof *room->in);
+    room->shown = calloc(in, sizeof *room->shown);
     room->out = calloc(out, sizeof *room->out);
-    if (room->in_info && room->out_info && room->in && room->out)
+    if (room->in_info && room->out_info && room->in && room->shown && room->out)
         return MD_OK;
     md__node_room_fini(room);
     return md_fail(err, MD_ERR_MEMORY, "out of memory");
@@ -138,6 +141,7 @@ void md__node_room_fini(struct md_node_room *room)
     free(room->in_info);
     free(room->out_info);
     free(room->in);
+    free(room->shown);
     free(room->out);
     *room = (struct md_node_room){0};
 }

@@ -23,16 +23,18 @@ const struct md_kernel *md__kernel_find(const struct md_backend *backend,
 /*
  * Infers, prepares and runs one node. out[] receives out_count new heap tensors whose bytes
  * together stay under bytes_max, else MD_ERR_TOO_LARGE before anything is allocated. `in` holds
- * data for every present input.
+ * data for every present input; `shown` is what the kernel would see of them while planning (data
+ * of constants only), so that it takes the path it will take then.
  */
 enum md_status md__evaluate_node(const struct md_backend *backend, struct md_pool *pool,
                                  const struct md_node *node, const struct md_tensor *in,
-                                 struct md_tensor *out, size_t bytes_max, struct md_error *err);
+                                 const struct md_tensor *shown, struct md_tensor *out,
+                                 size_t bytes_max, struct md_error *err);
 
 /* Room for the inputs and outputs of any node of a graph, so that walks over it allocate once. */
 struct md_node_room {
     struct md_value_info *in_info, *out_info;
-    struct md_tensor *in, *out;
+    struct md_tensor *in, *shown, *out;
 };
 enum md_status md__node_room_init(struct md_node_room *room, const struct md_graph *graph,
                                   struct md_error *err);

@@ -55,11 +55,14 @@ struct md_plan_report {
     double bytes; /* inputs, outputs and weights of every step, once */
     double transcendentals; /* exp, tanh, sigmoid, ... evaluations */
     int steps, fused_steps;
+    /* Fused operators: in use; outermost ones left as primitives; kernels refused for wrong
+     * numbers. */
+    int regions_lowered, regions_kept, regions_disagreed;
 };
 enum md_status md_executable_report(struct md_executable *executable, struct md_plan_report *report,
                                     struct md_error *err);
 
-/* Per-step times of the last run while profiling is on. */
+/* Per-step times since profiling was switched on, of the last planned shapes. */
 void md_executable_set_profiling(struct md_executable *executable, bool on);
 struct md_step_time {
     enum md_op op;

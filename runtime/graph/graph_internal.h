@@ -17,11 +17,7 @@
 enum md_status md__attr_copy(struct md_arena *arena, const struct md_attr *from, struct md_attr *to,
                              struct md_error *err);
 
-/* Drops the nodes with keep[i] false; renumbers producers and regions. Regions left empty become
- * MD_NONE parents of nothing: their range is empty. */
-void md__graph_compact(struct md_graph *graph, const bool *keep);
-
-/* "node 12 (Add \"encoder\")" for messages. Returns text. */
+/* "Add \"encoder\"" for messages. Returns text. */
 const char *md__node_text(const struct md_node *node, char *text, size_t size);
 
 #endif

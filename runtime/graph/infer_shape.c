@@ -22,25 +22,27 @@ MD_INFER_RULE(md_infer_reshape)
     if (status)
         return status;
     wanted = to;
+    /* Copied dimensions cancel, so that -1 has an answer beside a copied dimension of 0. */
+    struct md_shape rest = *from, others = {.rank = to.rank};
     for (int i = 0; i < to.rank; i++) {
+        others.dim[i] = to.dim[i];
         if (to.dim[i] == 0 && !zero_is_zero) {
             if (i >= from->rank)
                 return md_fail(err, MD_ERR_INVALID, "shape copies dimension %d of %s", i,
                                MD_SHAPE(in[0]));
             to.dim[i] = from->dim[i];
+            rest.dim[i] = others.dim[i] = 1;
         } else if (to.dim[i] == -1 && unknown < 0) {
-            to.dim[unknown = i] = 1;
+            others.dim[unknown = i] = 1;
         } else if (to.dim[i] < 0) {
-            return md_fail(err, MD_ERR_INVALID, "shape %s asks for dimension %lld", MD_SHAPE(in[1]),
+            return md_fail(err, MD_ERR_INVALID, "shape asks for dimension %lld",
                            (long long)to.dim[i]);
         }
     }
-    int64_t count = count_elements(from), others = count_elements(&to);
-    if (unknown >= 0 && others > 0 && count % others == 0)
-        to.dim[unknown] = count / others;
-    else if (unknown >= 0 && others == 0 && count == 0)
-        to.dim[unknown] = 0; /* any size would do: NumPy and ONNX leave it open */
-    if (count < 0 || count_elements(&to) != count)
+    int64_t have = count_elements(&rest), divisor = count_elements(&others);
+    if (unknown >= 0) /* 0 / 0: any size would do */
+        to.dim[unknown] = divisor > 0 && have % divisor == 0 ? have / divisor : 0;
+    if (have < 0 || count_elements(&to) != count_elements(from))
         return md_fail(err, MD_ERR_INVALID, "cannot reshape %s to %s", MD_SHAPE(in[0]),
                        md__shape_text(&wanted).text);
     out[0].dtype = in[0].dtype;

@@ -127,8 +127,8 @@ static enum md_status compute(struct md_trace *trace, const struct md_graph *gra
     /* A reference without this kernel leaves the node to be scheduled. */
     if (!md__kernel_find(reference, node, room->in))
         return MD_OK;
-    enum md_status status =
-        md__evaluate_node(reference, pool, node, room->in, room->out, MD_KNOWN_TOTAL_BYTES, err);
+    enum md_status status = md__evaluate_node(reference, pool, node, room->in, room->in, room->out,
+                                              MD_KNOWN_TOTAL_BYTES, err);
     if (status)
         return status;
     for (int i = 0; i < node->out_count; i++) {

@@ -1,0 +1,124 @@
+/*
+ * What a node costs, counted from shapes: multiply and add apart (FLOP = 2 MAC) of products and
+ * recurrences, bytes touched once, and evaluations of exp, tanh and the like. Elementwise
+ * arithmetic is left out of the FLOP: it is memory traffic, which the bytes already count.
+ */
+#include "graph/evaluate.h"
+
+static double elements(const struct md_tensor *tensor)
+{
+    double count = 1;
+    for (int i = 0; i < tensor->shape.rank; i++)
+        count *= (double)tensor->shape.dim[i];
+    return tensor->dtype ? count : 0;
+}
+
+static double last_dim(const struct md_tensor *tensor)
+{
+    return tensor->shape.rank ? (double)tensor->shape.dim[tensor->shape.rank - 1] : 1;
+}
+
+static double rows(const struct md_tensor *tensor)
+{
+    double features = last_dim(tensor);
+    return features > 0 ? elements(tensor) / features : 0;
+}
+
+static double bytes_of(const struct md_tensor *tensor)
+{
+    return elements(tensor) * (double)md_dtype_bytes(tensor->dtype);
+}
+
+/* gates: 4 of an LSTM, 3 of a GRU; activations per unit and step likewise. */
+static void recurrent_cost(const struct md_tensor *in, double gates, double activations,
+                           struct md_plan_report *report)
+{
+    double row_steps = rows(&in[0]), directions = (double)in[2].shape.dim[0];
+    double hidden = last_dim(&in[2]), features = last_dim(&in[0]);
+    report->flops += 2 * row_steps * directions * gates * hidden * (features + hidden);
+    report->transcendentals += row_steps * directions * hidden * activations;
+}
+
+static void gated_residual_cost(const struct md_node *node, const struct md_tensor *in,
+                                const struct md_tensor *out, struct md_plan_report *report)
+{
+    double count = rows(&in[0]), hidden = (double)in[1].shape.dim[0];
+    double weights = elements(&in[1]) + elements(&in[3]) + elements(&in[5]);
+    report->flops += 2 * count * weights;
+    if (node->in_count > 10 && in[9].dtype)
+        report->flops += 2 * rows(&in[9]) * elements(&in[10]);
+    report->transcendentals += count * hidden + elements(out);
+}
+
+static void attention_cost(const struct md_node *node, const struct md_tensor *in,
+                           const struct md_tensor *out, struct md_plan_report *report)
+{
+    double keys = (double)in[1].shape.dim[1], heads = (double)md_node_int(node, "heads", 1);
+    report->flops += 2 * elements(&in[0]) * keys + 2 * elements(out) * keys;
+    report->transcendentals += rows(&in[0]) * keys * heads;
+}
+
+static void operator_cost(const struct md_node *node, const struct md_tensor *in,
+                          const struct md_tensor *out, struct md_plan_report *report)
+{
+    switch (node->op) {
+    case MD_OP_MATMUL:
+        report->flops += 2 * elements(out) * last_dim(&in[0]);
+        break;
+    case MD_OP_GEMM:
+        report->flops +=
+            2 * elements(out) * (double)in[0].shape.dim[md_node_int(node, "transA", 0) ? 0 : 1];
+        break;
+    case MD_OP_LINEAR:
+        report->flops += 2 * rows(&in[0]) * elements(&in[1]);
+        break;
+    case MD_OP_GATED_LINEAR_UNIT:
+        report->flops += 2 * rows(&in[0]) * elements(&in[1]);
+        report->transcendentals += elements(out);
+        break;
+    case MD_OP_GATE_ADD_NORM:
+        report->flops += 2 * rows(&in[0]) * elements(&in[2]);
+        report->transcendentals += elements(out);
+        break;
+    case MD_OP_GATED_RESIDUAL:
+        gated_residual_cost(node, in, out, report);
+        break;
+    case MD_OP_WEIGHTED_SUM:
+        report->flops += 2 * elements(out) * last_dim(&in[0]);
+        break;
+    case MD_OP_INTERPRETABLE_ATTENTION:
+        attention_cost(node, in, out, report);
+        break;
+    case MD_OP_LSTM:
+        recurrent_cost(in, 4, 5, report);
+        break;
+    case MD_OP_GRU:
+        recurrent_cost(in, 3, 3, report);
+        break;
+    case MD_OP_EXP:
+    case MD_OP_LOG:
+    case MD_OP_SIGMOID:
+    case MD_OP_TANH:
+    case MD_OP_ELU:
+    case MD_OP_ERF:
+    case MD_OP_POW:
+    case MD_OP_SOFTMAX:
+        report->transcendentals += elements(out);
+        break;
+    case MD_OP_SOFTPLUS:
+        report->transcendentals += 2 * elements(out);
+        break;
+    default:
+        break;
+    }
+}
+
+void md__node_cost(const struct md_node *node, const struct md_tensor *in,
+                   const struct md_tensor *out, struct md_plan_report *report)
+{
+    operator_cost(node, in, out, report);
+    for (int i = 0; i < node->in_count; i++)
+        report->bytes += bytes_of(&in[i]);
+    for (int i = 0; i < node->out_count; i++)
+        report->bytes += bytes_of(&out[i]);
+}

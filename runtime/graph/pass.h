@@ -1,0 +1,33 @@
+/*
+ * Passes rewrite a graph before it is planned. Each has a name that
+ * md_executable_options.passes_off can switch off, and leaves a graph that computes the same
+ * outputs.
+ */
+#ifndef MD_GRAPH_PASS_H
+#define MD_GRAPH_PASS_H
+
+#include "graph/executable.h"
+
+/* What the passes did: counted into every plan's report. */
+struct md_pass_report {
+    int nodes_folded, nodes_dead;
+    int regions_lowered;   /* replaced by their fused operator */
+    int regions_kept;      /* outermost regions that no kernel took */
+    int regions_disagreed; /* kernels that gave other numbers than the body */
+};
+
+enum md_status md__pass_fold(struct md_graph *graph, const struct md_executable_options *options,
+                             struct md_pass_report *report, struct md_error *err);
+enum md_status md__pass_lower(struct md_graph *graph, const struct md_executable_options *options,
+                              struct md_pass_report *report, struct md_error *err);
+enum md_status md__pass_dead(struct md_graph *graph, const struct md_executable_options *options,
+                             struct md_pass_report *report, struct md_error *err);
+
+/* Runs the table of passes in order. An unknown name in passes_off is MD_ERR_INVALID. */
+enum md_status md__passes_run(struct md_graph *graph, const struct md_executable_options *options,
+                              struct md_pass_report *report, struct md_error *err);
+
+/* Drops the nodes whose keep[i] is false; renumbers producers and the nodes' ranges of regions. */
+enum md_status md__graph_compact(struct md_graph *graph, const bool *keep, struct md_error *err);
+
+#endif

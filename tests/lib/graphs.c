@@ -1,0 +1,115 @@
+/* Helpers for tests of graphs, executables and operators. */
+#include <stdlib.h>
+
+#include "graph/evaluate.h"
+#include "graphs.h"
+#include "unit.h"
+
+int graphs_input(struct md_graph *graph, const char *name, enum md_dtype dtype, int rank,
+                 const int64_t *dim)
+{
+    struct md_error err;
+    int value = MD_NONE;
+    struct md_shape shape = md_shape_of(rank, dim);
+    assert_ok(md_graph_input(graph, name, dtype, &shape, &value, &err));
+    return value;
+}
+
+static int constant(struct md_graph *graph, enum md_dtype dtype, int rank, const int64_t *dim,
+                    const void *data)
+{
+    struct md_error err;
+    int value = MD_NONE;
+    struct md_tensor tensor = {dtype, md_shape_of(rank, dim), (void *)(uintptr_t)data, NULL};
+    assert_ok(md_graph_constant(graph, "", &tensor, &value, &err));
+    return value;
+}
+
+int graphs_floats(struct md_graph *graph, int rank, const int64_t *dim, const float *data)
+{
+    return constant(graph, MD_F32, rank, dim, data);
+}
+
+int graphs_ints(struct md_graph *graph, int count, const int64_t *data)
+{
+    return constant(graph, MD_I64, 1, &(int64_t){count}, data);
+}
+
+int64_t graphs_symbol(struct md_graph *graph, const char *name, int64_t sample)
+{
+    struct md_error err;
+    int64_t dim = 0;
+    assert_ok(md_graph_symbol(graph, name, sample, &dim, &err));
+    return dim;
+}
+
+void graphs_output(struct md_graph *graph, const char *name, int value)
+{
+    struct md_error err;
+    assert_ok(md_graph_output(graph, name, value, &err));
+}
+
+int graphs_node_with(struct md_graph *graph, const char *op, const int *in, int in_count,
+                     const struct md_attr *attrs, int attr_count)
+{
+    struct md_error err;
+    int out = MD_NONE;
+    assert_ok(md_graph_node(graph, op, "", in, in_count, attrs, attr_count, &out, 1, &err));
+    return out;
+}
+
+struct md_attr graphs_attr_int(const char *name, int64_t value)
+{
+    return (struct md_attr){.name = name, .type = MD_ATTR_INT, .i = value};
+}
+
+struct md_attr graphs_attr_ints(const char *name, int count, const int64_t *values)
+{
+    return (struct md_attr){.name = name, .type = MD_ATTR_INTS, .ints = values, .count = count};
+}
+
+uint64_t graphs_next(uint64_t *state)
+{
+    *state = *state * 6364136223846793005u + 1442695040888963407u;
+    return *state >> 33;
+}
+
+struct md_tensor graphs_random(uint64_t *state, int rank, const int64_t *dim)
+{
+    struct md_error err;
+    struct md_tensor tensor;
+    struct md_shape shape = md_shape_of(rank, dim);
+    assert_ok(md_tensor_new(MD_F32, &shape, &tensor, &err));
+    for (size_t i = 0; i < md_tensor_count(&tensor); i++)
+        ((float *)tensor.data)[i] = (float)((double)graphs_next(state) / 1073741824.0 - 1.0);
+    return tensor;
+}
+
+enum md_status graphs_run_slowly(const struct md_graph *graph, const struct md_backend *backend,
+                                 struct md_pool *pool, const struct md_tensor *inputs,
+                                 struct md_tensor *outputs, struct md_error *err)
+{
+    struct md_node_room room;
+    struct md_tensor *values = calloc((size_t)graph->value_count + 1, sizeof *values);
+    enum md_status status = md__node_room_init(&room, graph, err);
+    for (int v = 0; !status && v < graph->value_count; v++)
+        if (graph->values[v].constant.data)
+            values[v] = md_tensor_ref(&graph->values[v].constant);
+    for (int i = 0; !status && i < graph->input_count; i++)
+        values[graph->inputs[i].value] = md_tensor_ref(&inputs[i]);
+    for (int n = 0; !status && n < graph->node_count; n++) {
+        const struct md_node *node = &graph->nodes[n];
+        for (int i = 0; i < node->in_count; i++)
+            room.in[i] = node->in[i] == MD_NONE ? (struct md_tensor){0} : values[node->in[i]];
+        status = md__evaluate_node(backend, pool, node, room.in, room.in, room.out, SIZE_MAX, err);
+        for (int i = 0; !status && i < node->out_count; i++)
+            values[node->out[i]] = room.out[i];
+    }
+    for (int i = 0; !status && i < graph->output_count; i++)
+        outputs[i] = md_tensor_ref(&values[graph->outputs[i].value]);
+    for (int v = 0; v < graph->value_count; v++)
+        md_tensor_unref(&values[v]);
+    free(values);
+    md__node_room_fini(&room);
+    return status;
+}
