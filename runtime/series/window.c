@@ -141,9 +141,11 @@ static void raw_drop_before(const struct md_series *series, struct md__entity *e
     size_t columns = (size_t)series->options.column_count;
     int drop = raw_position(entity, step * series->options.step_ms);
     int keep = entity->raw_count - drop;
-    memmove(entity->raw_ms, entity->raw_ms + drop, (size_t)keep * sizeof *entity->raw_ms);
-    memmove(entity->raw, entity->raw + (size_t)drop * columns,
-            (size_t)keep * columns * sizeof *entity->raw);
+    if (keep > 0) { /* before the first sample there is no memory to move */
+        memmove(entity->raw_ms, entity->raw_ms + drop, (size_t)keep * sizeof *entity->raw_ms);
+        memmove(entity->raw, entity->raw + (size_t)drop * columns,
+                (size_t)keep * columns * sizeof *entity->raw);
+    }
     entity->raw_count = keep;
     entity->raw_from_step = step;
 }
