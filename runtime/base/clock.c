@@ -63,6 +63,24 @@ void md_clock_manual_set(struct md_clock_manual *clock, int64_t now_ms)
     atomic_store(&clock->now_ms, now_ms);
 }
 
+static int64_t paced_wall_ms(struct md_clock *clock)
+{
+    const struct md_clock_paced *paced = (const struct md_clock_paced *)clock;
+    int64_t passed_ms = md_now_ms(paced->real) - paced->origin_ms;
+    return paced->origin_ms + (int64_t)((double)passed_ms * paced->speed);
+}
+
+static int64_t paced_monotonic_ns(struct md_clock *clock)
+{
+    return md_monotonic_ns(((struct md_clock_paced *)clock)->real);
+}
+
+void md_clock_paced_init(struct md_clock_paced *clock, struct md_clock *real, int64_t origin_ms,
+                         double speed)
+{
+    *clock = (struct md_clock_paced){{paced_wall_ms, paced_monotonic_ns}, real, origin_ms, speed};
+}
+
 static int64_t floor_div(int64_t a, int64_t b)
 {
     return a / b - (a % b < 0);

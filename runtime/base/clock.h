@@ -30,6 +30,20 @@ struct md_clock_manual {
 void md_clock_manual_init(struct md_clock_manual *clock, int64_t now_ms);
 void md_clock_manual_set(struct md_clock_manual *clock, int64_t now_ms);
 
+/*
+ * A clock whose wall time runs `speed` times as fast as another's, from the moment when that one
+ * shows origin_ms: for simulated fleets (speed 60, processes with the same origin agree) and for
+ * repeatable runs (speed 0 stands at origin_ms). Durations stay real. Constant after init.
+ */
+struct md_clock_paced {
+    struct md_clock base;
+    struct md_clock *real;
+    int64_t origin_ms;
+    double speed;
+};
+void md_clock_paced_init(struct md_clock_paced *clock, struct md_clock *real, int64_t origin_ms,
+                         double speed);
+
 static inline int64_t md_now_ms(struct md_clock *clock)
 {
     return clock->wall_ms(clock);

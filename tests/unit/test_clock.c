@@ -17,6 +17,20 @@ static void a_manual_clock_stands_still_until_told(void **state)
     assert_int_equal(md_monotonic_ns(&clock.base), INT64_C(2500000000));
 }
 
+static void a_paced_clock_runs_faster_or_stands(void **state)
+{
+    struct md_clock_manual real;
+    struct md_clock_paced fast, still;
+    md_clock_manual_init(&real, 1000000);
+    md_clock_paced_init(&fast, &real.base, 1000000, 60.0);
+    md_clock_paced_init(&still, &real.base, 42, 0.0);
+    assert_int_equal(md_now_ms(&fast.base), 1000000);
+    md_clock_manual_set(&real, 1000500);
+    assert_int_equal(md_now_ms(&fast.base), 1030000);
+    assert_int_equal(md_monotonic_ns(&fast.base), md_monotonic_ns(&real.base));
+    assert_int_equal(md_now_ms(&still.base), 42);
+}
+
 static void the_system_clock_moves_forward(void **state)
 {
     struct md_clock *clock = md_clock_system();
@@ -71,6 +85,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_manual_clock_stands_still_until_told),
+        cmocka_unit_test(a_paced_clock_runs_faster_or_stands),
         cmocka_unit_test(the_system_clock_moves_forward),
         cmocka_unit_test(known_dates_convert_both_ways),
         cmocka_unit_test(every_day_follows_the_one_before),
