@@ -12,7 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "kernels/cpu/cpu.h"
@@ -433,69 +432,6 @@ static void test_ending_refuses_what_waits(void **state)
     fixture_fini(&fixture);
 }
 
-/* ---- reading model folders ---- */
-
-static enum md_status build_affine(void *context, const char *folder, const char *model_type,
-                                   const char *config_json, struct md_graph *graph,
-                                   struct md_error *err)
-{
-    snprintf(context, 64, "%s", model_type);
-    return md_fail(err, MD_ERR_CORRUPT, "tensor \"w\" is missing");
-}
-
-static void write_file(const char *folder, const char *name, const char *text)
-{
-    char path[256];
-    snprintf(path, sizeof path, "%s/%s", folder, name);
-    FILE *file = fopen(path, "w");
-
-    assert_non_null(file);
-    fputs(text, file);
-    fclose(file);
-}
-
-static void expect_unreadable(const struct md_model_builder *builder, const char *folder,
-                              const char *name, enum md_status status, const char *text)
-{
-    char path[256], *config = NULL;
-    struct md_graph *graph = NULL;
-    struct md_error err = {0};
-
-    snprintf(path, sizeof path, "%s%s", folder, name);
-    assert_int_equal(md_serve_read(builder, path, &graph, &config, &err), status);
-    if (strstr(err.text, text) == NULL) {
-        fail_msg("\"%s\" does not contain \"%s\"", err.text, text);
-    }
-}
-
-static void test_unreadable_models_say_why(void **state)
-{
-    char folder[] = "/tmp/moondial-serve-XXXXXX", seen[64] = "", command[128];
-    struct md_model_builder builder = {build_affine, seen};
-
-    assert_non_null(mkdtemp(folder));
-    write_file(folder, "m.onnx", "");
-    write_file(folder, "m.txt", "");
-    expect_unreadable(&builder, folder, "/none", MD_ERR_NOT_FOUND, "does not exist");
-    expect_unreadable(&builder, folder, "/m.onnx", MD_ERR_UNSUPPORTED, "ONNX");
-    expect_unreadable(&builder, folder, "/m.txt", MD_ERR_INVALID, "neither");
-    expect_unreadable(&builder, folder, "", MD_ERR_NOT_FOUND, "config.json");
-    write_file(folder, "config.json", "{\"model_type\": ");
-    expect_unreadable(&builder, folder, "", MD_ERR_CORRUPT, "JSON");
-    write_file(folder, "config.json", "[1]");
-    expect_unreadable(&builder, folder, "", MD_ERR_CORRUPT, "object");
-    write_file(folder, "config.json", "{\"model_type\": \"../x\"}");
-    expect_unreadable(&builder, folder, "", MD_ERR_CORRUPT, "model_type");
-    write_file(folder, "config.json", "{\"model_type\": 3}");
-    expect_unreadable(&builder, folder, "", MD_ERR_CORRUPT, "model_type");
-    write_file(folder, "config.json", "{\"model_type\": \"affine_2\"}");
-    expect_unreadable(&builder, folder, "", MD_ERR_CORRUPT, "tensor \"w\" is missing");
-    assert_string_equal(seen, "affine_2");
-    expect_unreadable(NULL, folder, "", MD_ERR_UNSUPPORTED, "builder");
-    snprintf(command, sizeof command, "rm -r %s", folder);
-    assert_int_equal(system(command), 0);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -510,7 +446,6 @@ int main(void)
         cmocka_unit_test(test_old_version_lives_until_its_calls_end),
         cmocka_unit_test(test_models_are_listed_by_name),
         cmocka_unit_test(test_ending_refuses_what_waits),
-        cmocka_unit_test(test_unreadable_models_say_why),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
