@@ -1,9 +1,14 @@
 /* The bindings of `moondial.native`, in the order in which they are made. One row a file. */
 #include "script/internal.h"
 
-extern const struct md__binding md__binding_json;
+extern const struct md__binding md__binding_json, md__binding_tensor, md__binding_graph;
 
-const struct md__binding *const md__bindings[] = {&md__binding_json, NULL};
+const struct md__binding *const md__bindings[] = {
+    &md__binding_json,
+    &md__binding_tensor,
+    &md__binding_graph,
+    NULL,
+};
 
 void md__bind_all(lua_State *L)
 {

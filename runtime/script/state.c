@@ -95,13 +95,18 @@ static int open_state(lua_State *L)
     return 0;
 }
 
+/* A model family runs without a service, hence without its configuration. */
+#define BUILDER_BYTES_MAX (256u << 20)
+
 static void set_limits(struct md__state *state)
 {
     const struct md_config *config = state->script->config;
+    if (state->kind == MD__STATE_BUILDER) {
+        state->bytes_max = state->task_bytes_max = BUILDER_BYTES_MAX;
+        return;
+    }
     state->bytes_max = (size_t)md_config_int(config, "state_bytes_max");
     state->task_bytes_max = (size_t)md_config_int(config, "request_bytes_max");
-    if (state->kind == MD__STATE_BUILDER)
-        state->task_bytes_max = state->bytes_max;
 }
 
 enum md_status md__state_new(struct md_script *script, enum md__state_kind kind,

@@ -1,0 +1,242 @@
+/*
+ * Tensor objects: their memory, their elements, how they are shared between states and written as
+ * JSON.
+ */
+#include "script/tensor_object.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json_out.h"
+
+/* ---- objects --------------------------------------------------------------------------------- */
+
+struct md__tensor_object *md__tensor_object_new(lua_State *L)
+{
+    return md__object_new(L, &md__tensor_class, sizeof(struct md__tensor_object));
+}
+
+struct md_tensor *md__tensor_check(lua_State *L, int index)
+{
+    struct md__tensor_object *object = md__object_check(L, index, &md__tensor_class);
+    return &object->tensor;
+}
+
+struct md_tensor *md__tensor_test(lua_State *L, int index)
+{
+    struct md__tensor_object *object = md__object_test(L, index, &md__tensor_class);
+    return object ? &object->tensor : NULL;
+}
+
+void md__tensor_check_status(lua_State *L, enum md_status status, const struct md_error *err)
+{
+    if (status != MD_OK)
+        luaL_error(L, "%s", err->text);
+}
+
+struct md_tensor *md__tensor_make(lua_State *L, enum md_dtype dtype, const struct md_shape *shape)
+{
+    struct md_error err;
+    size_t count;
+    md__tensor_check_status(L, md_shape_count(shape, md_dtype_bytes(dtype), &count, &err), &err);
+    struct md__tensor_object *object = md__tensor_object_new(L);
+    size_t bytes = count * md_dtype_bytes(dtype);
+    md__charge(L, bytes); /* first: a cap that is hit costs no memory */
+    object->charged = bytes;
+    md__tensor_check_status(L, md_tensor_new(dtype, shape, &object->tensor, &err), &err);
+    object->writable = true;
+    return &object->tensor;
+}
+
+int md__tensor_gc(lua_State *L)
+{
+    struct md__tensor_object *object = md__object_check(L, 1, &md__tensor_class);
+    if (object->charged)
+        md__uncharge(L, object->charged);
+    object->charged = 0;
+    md_tensor_unref(&object->tensor);
+    return 0;
+}
+
+/* ---- elements -------------------------------------------------------------------------------- */
+
+double md__element_get(const struct md_tensor *tensor, size_t at)
+{
+    double value = 0;
+    switch (tensor->dtype) {
+    case MD_F32:
+        value = (double)((const float *)tensor->data)[at];
+        break;
+    case MD_F64:
+        value = ((const double *)tensor->data)[at];
+        break;
+    case MD_F16:
+        value = (double)md_f16_to_f32(((const uint16_t *)tensor->data)[at]);
+        break;
+    case MD_BF16:
+        value = (double)md_bf16_to_f32(((const uint16_t *)tensor->data)[at]);
+        break;
+    case MD_I8:
+        value = ((const int8_t *)tensor->data)[at];
+        break;
+    case MD_U8:
+    case MD_BOOL:
+        value = ((const uint8_t *)tensor->data)[at];
+        break;
+    case MD_I16:
+        value = ((const int16_t *)tensor->data)[at];
+        break;
+    case MD_U16:
+        value = ((const uint16_t *)tensor->data)[at];
+        break;
+    case MD_I32:
+        value = ((const int32_t *)tensor->data)[at];
+        break;
+    case MD_U32:
+        value = ((const uint32_t *)tensor->data)[at];
+        break;
+    case MD_I64:
+        value = (double)((const int64_t *)tensor->data)[at];
+        break;
+    case MD_U64:
+        value = (double)((const uint64_t *)tensor->data)[at];
+        break;
+    }
+    return isnan(value) ? (double)NAN : value; /* one payload only */
+}
+
+/* Integers saturate; NaN becomes 0 in them. */
+static int64_t to_integer(double value, int64_t min, int64_t max)
+{
+    if (isnan(value))
+        return 0;
+    if (value <= (double)min)
+        return min;
+    return value >= (double)max ? max : (int64_t)value;
+}
+
+void md__element_set(struct md_tensor *tensor, size_t at, double value)
+{
+    switch (tensor->dtype) {
+    case MD_F32:
+        ((float *)tensor->data)[at] = (float)value;
+        break;
+    case MD_F64:
+        ((double *)tensor->data)[at] = value;
+        break;
+    case MD_F16:
+        ((uint16_t *)tensor->data)[at] = md_f32_to_f16((float)value);
+        break;
+    case MD_BF16:
+        ((uint16_t *)tensor->data)[at] = md_f32_to_bf16((float)value);
+        break;
+    case MD_I8:
+        ((int8_t *)tensor->data)[at] = (int8_t)to_integer(value, INT8_MIN, INT8_MAX);
+        break;
+    case MD_U8:
+        ((uint8_t *)tensor->data)[at] = (uint8_t)to_integer(value, 0, UINT8_MAX);
+        break;
+    case MD_BOOL:
+        ((uint8_t *)tensor->data)[at] = value != 0;
+        break;
+    case MD_I16:
+        ((int16_t *)tensor->data)[at] = (int16_t)to_integer(value, INT16_MIN, INT16_MAX);
+        break;
+    case MD_U16:
+        ((uint16_t *)tensor->data)[at] = (uint16_t)to_integer(value, 0, UINT16_MAX);
+        break;
+    case MD_I32:
+        ((int32_t *)tensor->data)[at] = (int32_t)to_integer(value, INT32_MIN, INT32_MAX);
+        break;
+    case MD_U32:
+        ((uint32_t *)tensor->data)[at] = (uint32_t)to_integer(value, 0, UINT32_MAX);
+        break;
+    case MD_I64:
+        ((int64_t *)tensor->data)[at] = to_integer(value, INT64_MIN, INT64_MAX);
+        break;
+    case MD_U64:
+        ((uint64_t *)tensor->data)[at] = (uint64_t)to_integer(value, 0, INT64_MAX);
+        break;
+    }
+}
+
+/* ---- sharing --------------------------------------------------------------------------------- */
+
+static void *share_tensor(lua_State *L, int index)
+{
+    struct md__tensor_object *object = md__object_check(L, index, &md__tensor_class);
+    struct md_tensor *shared = malloc(sizeof *shared);
+    if (!shared)
+        luaL_error(L, "not enough memory");
+    *shared = md_tensor_ref(&object->tensor);
+    object->writable = false; /* others may read it from now on */
+    return shared;
+}
+
+static void push_shared(lua_State *L, void *shared)
+{
+    struct md__tensor_object *object = md__tensor_object_new(L);
+    object->tensor = md_tensor_ref(shared);
+}
+
+static void release_shared(void *shared)
+{
+    md_tensor_unref(shared);
+    free(shared);
+}
+
+static size_t shared_bytes(const void *shared)
+{
+    return sizeof(struct md_tensor) + md_tensor_bytes(shared);
+}
+
+/* ---- JSON ------------------------------------------------------------------------------------ */
+
+static void encode_element(const struct md_tensor *tensor, size_t at, int decimals,
+                           struct md_buffer *out)
+{
+    if (decimals >= 0)
+        md_json_f64_rounded(out, md__element_get(tensor, at), decimals);
+    else if (tensor->dtype == MD_F32)
+        md_json_f32(out, ((const float *)tensor->data)[at]);
+    else
+        md_json_f64(out, md__element_get(tensor, at));
+}
+
+static void encode_axis(const struct md_tensor *tensor, int axis, int decimals, size_t *at,
+                        struct md_buffer *out)
+{
+    if (axis == tensor->shape.rank) {
+        encode_element(tensor, (*at)++, decimals, out);
+        return;
+    }
+    md_buffer_append(out, "[", 1);
+    for (int64_t i = 0; i < tensor->shape.dim[axis] && !out->failed; i++) {
+        if (i)
+            md_buffer_append(out, ",", 1);
+        encode_axis(tensor, axis + 1, decimals, at, out);
+    }
+    md_buffer_append(out, "]", 1);
+}
+
+static enum md_status encode_tensor(lua_State *L, int index, int decimals, struct md_buffer *out,
+                                    struct md_error *err)
+{
+    size_t at = 0;
+    (void)err;
+    encode_axis(md__tensor_test(L, index), 0, decimals, &at, out);
+    return MD_OK; /* the writer checks the buffer */
+}
+
+/* ---- the class ------------------------------------------------------------------------------- */
+
+const struct md__class md__tensor_class = {
+    .name = "tensor",
+    .methods = md__tensor_methods,
+    .share = share_tensor,
+    .push = push_shared,
+    .release = release_shared,
+    .bytes = shared_bytes,
+    .encode = encode_tensor,
+};

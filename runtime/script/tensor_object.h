@@ -1,0 +1,44 @@
+/*
+ * Tensors as Lua objects, for the bindings that make and take them.
+ *
+ * A tensor object holds a reference to C memory; scripts never see a pointer. Elements go through
+ * bounds-checked accessors that canonicalise NaN, because LuaJIT would read other NaN payloads as
+ * forged values. Tensors are immutable to scripts unless `writable`: those that the same script
+ * made and did not share.
+ */
+#ifndef MD_SCRIPT_TENSOR_OBJECT_H
+#define MD_SCRIPT_TENSOR_OBJECT_H
+
+#include "script/internal.h"
+#include "tensor/tensor.h"
+
+struct md__tensor_object {
+    struct md_tensor tensor;
+    size_t charged; /* bytes this object answers for; views charge nothing */
+    bool writable;
+};
+
+extern const struct md__class md__tensor_class;
+extern const luaL_Reg md__tensor_methods[]; /* bind_tensor.c */
+int md__tensor_gc(lua_State *L);
+
+/* Pushes an object without a tensor yet: fill its `tensor` with a reference of its own at once.
+ * Made first, so that nothing is lost when it raises. */
+struct md__tensor_object *md__tensor_object_new(lua_State *L);
+/* Raises err's text when status is a failure: misuse, in bindings. */
+void md__tensor_check_status(lua_State *L, enum md_status status, const struct md_error *err);
+/* The tensor at index, borrowed; raises when it is something else. */
+struct md_tensor *md__tensor_check(lua_State *L, int index);
+/* Likewise, NULL when it is something else. */
+struct md_tensor *md__tensor_test(lua_State *L, int index);
+/* A new zeroed tensor, pushed and writable; raises. */
+struct md_tensor *md__tensor_make(lua_State *L, enum md_dtype dtype, const struct md_shape *shape);
+/* A shape from an array of integers at index; raises. */
+struct md_shape md__shape_check(lua_State *L, int index);
+/* The dtype named at index ("float32" when none); raises. */
+enum md_dtype md__dtype_check(lua_State *L, int index);
+/* One element as a number, NaN canonical; float types, integers and bool. */
+double md__element_get(const struct md_tensor *tensor, size_t at);
+void md__element_set(struct md_tensor *tensor, size_t at, double value);
+
+#endif
