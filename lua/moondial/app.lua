@@ -54,6 +54,7 @@ local COLUMN = {
     max = { "number" },
     values = { "list" },
     required = { "boolean", default = false },
+    integer = { "boolean", default = false },
 }
 
 local KINDS = { mean = true, max = true, last = true }

@@ -5,6 +5,7 @@
 local native = require "moondial.native"
 local app = require "moondial.app"
 local routes = require "moondial.routes"
+require "moondial.dict"
 
 local md = {}
 

@@ -2,6 +2,7 @@
  * md.json: encode, decode, null, array, blob. A blob is JSON text built once and sent many times:
  * it can be kept in md.dict and returned as a response's body by any state.
  */
+#include "base/f64text.h"
 #include "script/internal.h"
 
 static const size_t text_bytes_max = (size_t)64 << 20;
@@ -95,7 +96,7 @@ static int check_decimals(lua_State *L, int index)
     if (lua_isnoneornil(L, index))
         return -1;
     luaL_checktype(L, index, LUA_TTABLE);
-    return (int)md__field_int(L, index, "decimals", -1, -1, 15);
+    return (int)md__field_int(L, index, "decimals", -1, -1, MD_DECIMALS_MAX);
 }
 
 /* Pushes a scratch buffer with the text of value 1. */

@@ -1,12 +1,23 @@
-/* The bindings of `moondial.native`, in the order in which they are made. One row a file. */
+/* The bindings of `moondial.native`, in the order in which they are made. */
 #include "script/internal.h"
 
-extern const struct md__binding md__binding_json, md__binding_tensor, md__binding_graph;
+/* One row a file: bind_<name>.c, which defines md__binding_<name>. */
+#define MD__BINDINGS(X)                                                                            \
+    X(core)                                                                                        \
+    X(dict)                                                                                        \
+    X(json)                                                                                        \
+    X(system)                                                                                      \
+    X(tensor)                                                                                      \
+    X(graph)
+
+#define X(name) extern const struct md__binding md__binding_##name;
+MD__BINDINGS(X)
+#undef X
 
 const struct md__binding *const md__bindings[] = {
-    &md__binding_json,
-    &md__binding_tensor,
-    &md__binding_graph,
+#define X(name) &md__binding_##name,
+    MD__BINDINGS(X)
+#undef X
     NULL,
 };
 

@@ -21,7 +21,9 @@ enum { KEYS_MAX = 500 };
 
 /* Columns: name, default as JSON, a change needs a restart, secret, help. */
 #define MD_CONFIG_KEYS(X)                                                                          \
-    X(listen, "\"127.0.0.1:8000\"", true, false, "address and port to listen on")                  \
+    X(host, "\"127.0.0.1\"", true, false, "address to listen on")                                  \
+    X(port, "8000", true, false, "port to listen on; 0: any free one")                             \
+    X(listen, "\"\"", true, false, "ADDR:PORT, instead of host and port")                          \
     X(insecure, "false", true, false, "allow another address than loopback without an API key")    \
     X(http_threads, "64", true, false, "connections served at the same time")                      \
     X(body_bytes_max, "8388608", true, false, "largest request body, unless a route says more")    \

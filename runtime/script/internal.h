@@ -40,17 +40,30 @@ struct md__scheduler;
 
 /* ---- the engine, its states and tasks -------------------------------------------------------- */
 
+#define MD__DEGRADED_MAX 32
+
+struct md__degraded {
+    char subject[64]; /* "": free */
+    char reason[320];
+};
+
 struct md_script {
     char *dir, *lib_dir;
     struct md_clock *clock;
     struct md_config *config;
     struct md_serve *serve;
     struct md_store *store;
+    struct md_timezone *zone; /* config.timezone */
     int64_t started_ms;
-    pthread_mutex_t lock; /* guards current, degraded */
+    pthread_mutex_t lock; /* guards current, stopping */
+    pthread_cond_t stopped;
+    bool stopping;
     struct md_generation *current;
     struct md__dicts *dicts;
     struct md__scheduler *scheduler;
+    pthread_t housekeeper;
+    bool housekeeping;
+    struct md__degraded degraded[MD__DEGRADED_MAX]; /* under lock */
     _Atomic bool ready;
     /* Filled by the series binding's declare, which runs before the second state exists; constant
      * afterwards. */
@@ -129,6 +142,12 @@ void md__task_log(struct md__task *task, const struct md_error *cause);
 /* Registers a hold with the running task; unregister when done early. Without a task: raises. */
 void md__hold(lua_State *L, struct md__hold *hold);
 void md__unhold(struct md__hold *hold);
+
+/* Sleeps real time; false when the engine is being stopped. */
+bool md__script_sleep(struct md_script *script, int64_t ns);
+
+/* Says why a subject ("model tft") impairs the service, or with NULL that it no longer does. */
+void md__degraded_set(struct md_script *script, const char *subject, const char *reason);
 
 /* A fresh state with the sandboxed environment and every binding, no script loaded.
  * Thread-compatible. */
@@ -234,6 +253,8 @@ struct md__class {
 
 /* Makes the metatable of a class in this state: from a binding's bind. */
 void md__class_new(lua_State *L, const struct md__class *class);
+/* Pushes its methods, for a library file in Lua to add to. */
+void md__class_push_methods(lua_State *L, const struct md__class *class);
 /* A new userdata of size bytes, zeroed, on top of the stack, with the class's metatable. */
 void *md__object_new(lua_State *L, const struct md__class *class, size_t size);
 /* The userdata at index when it is of this class; raises a type error naming the class. */
@@ -281,6 +302,8 @@ struct md__binding {
     void (*declare)(lua_State *L, struct md_script *script);
     /* Once, when the engine starts (before models load) and ends. May be NULL. */
     enum md_status (*start)(struct md_script *script, struct md_error *err);
+    /* About once a second while the engine runs, on a thread of its own. May be NULL. */
+    void (*housekeep)(struct md_script *script, int64_t now_ms);
     void (*fini)(struct md_script *script);
 };
 

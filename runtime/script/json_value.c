@@ -11,14 +11,12 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/f64text.h"
 #include "base/json_in.h"
 #include "base/json_out.h"
 #include "script/internal.h"
 
 enum { DEPTH_MAX = 64, KEY_SHOWN_MAX = 40 };
-
-/* Integers below this are exact in a double and printed without a fraction. */
-static const double integer_max = 9007199254740992.0;
 
 const char md__json_array_class[] = "moondial.array";
 
@@ -34,41 +32,12 @@ static enum md_status write_value(struct writer *writer, int index);
 
 /* ---- scalars --------------------------------------------------------------------------------- */
 
-static void write_shortest(struct md_buffer *out, double number)
-{
-    char text[40];
-    for (int digits = 15; digits <= 17; digits++) {
-        snprintf(text, sizeof text, "%.*g", digits, number);
-        double back;
-        if (sscanf(text, "%lf", &back) == 1 && back == number)
-            break;
-    }
-    md_buffer_text(out, text);
-}
-
-static void write_fixed(struct md_buffer *out, double number, int decimals)
-{
-    char text[400];
-    int length = snprintf(text, sizeof text, "%.*f", decimals, number);
-    if (strchr(text, '.') != NULL) {
-        while (text[length - 1] == '0')
-            length--;
-        length -= text[length - 1] == '.';
-    }
-    bool negative_zero = length == 2 && text[0] == '-' && text[1] == '0';
-    md_buffer_append(out, negative_zero ? text + 1 : text, (size_t)(length - negative_zero));
-}
-
 void md__json_write_number(struct md_buffer *out, double number, int decimals)
 {
-    if (!isfinite(number))
-        md_buffer_text(out, "null");
-    else if (number == floor(number) && fabs(number) < integer_max)
-        md_buffer_printf(out, "%lld", (long long)number);
-    else if (decimals >= 0 && fabs(number) < integer_max)
-        write_fixed(out, number, decimals);
-    else
-        write_shortest(out, number);
+    char text[MD_NUMBER_TEXT_MAX];
+    size_t length =
+        decimals < 0 ? md_f64_text(number, text) : md_f64_text_rounded(number, decimals, text);
+    md_buffer_append(out, text, length);
 }
 
 /* ---- tables ---------------------------------------------------------------------------------- */

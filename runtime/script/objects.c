@@ -37,6 +37,14 @@ void md__class_new(lua_State *L, const struct md__class *class)
     lua_rawset(L, LUA_REGISTRYINDEX);
 }
 
+void md__class_push_methods(lua_State *L, const struct md__class *class)
+{
+    lua_pushlightuserdata(L, (void *)class);
+    lua_rawget(L, LUA_REGISTRYINDEX);
+    lua_getfield(L, -1, "__index");
+    lua_remove(L, -2);
+}
+
 void *md__object_new(lua_State *L, const struct md__class *class, size_t size)
 {
     void *object = lua_newuserdata(L, size);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/json_out.h"
+#include "base/wait.h"
 #include "script/generation.h"
 
 static const size_t header_text_max = (size_t)64 << 10;
@@ -38,6 +39,7 @@ enum md_status md_script_new(const struct md_script_options *options, struct md_
     script->dir = strdup(options->dir);
     script->lib_dir = strdup(options->lib_dir);
     pthread_mutex_init(&script->lock, NULL);
+    md_cond_init(&script->stopped);
     enum md_status status = MD_OK;
     if (script->dir == NULL || script->lib_dir == NULL)
         status = md_fail(err, MD_ERR_MEMORY, "no memory for the script engine");
@@ -64,10 +66,22 @@ void md_script_delete(struct md_script *script)
             md__bindings[i]->fini(script);
     }
     md_config_unref(script->config);
+    pthread_cond_destroy(&script->stopped);
     pthread_mutex_destroy(&script->lock);
     free(script->dir);
     free(script->lib_dir);
     free(script);
+}
+
+bool md__script_sleep(struct md_script *script, int64_t ns)
+{
+    bool in_time = true;
+    pthread_mutex_lock(&script->lock);
+    while (!script->stopping && in_time)
+        in_time = md_cond_wait_ns(&script->stopped, &script->lock, ns);
+    bool stopping = script->stopping;
+    pthread_mutex_unlock(&script->lock);
+    return !stopping;
 }
 
 /* ---- responses ------------------------------------------------------------------------------- */
@@ -205,11 +219,4 @@ void md_script_visit_routes(struct md_script *script,
     for (int i = 0; i < generation->route_count; i++)
         visit(context, &generation->routes[i].info);
     md__generation_unref(generation);
-}
-
-/* Models that are declared but not there; more reasons come with what can fail. */
-void md_script_degraded(struct md_script *script, struct md_buffer *json)
-{
-    (void)script;
-    (void)json;
 }

@@ -1,0 +1,205 @@
+/* md.now_ms, md.config, md.log, md.sleep, md.time: what every script needs. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/timestamp.h"
+#include "script/internal.h"
+
+enum { SLEEP_S_MAX = 86400 };
+
+/* ---- time ------------------------------------------------------------------------------------ */
+
+static int now_ms(lua_State *L)
+{
+    lua_pushnumber(L, (double)md_now_ms(md__state(L)->script->clock));
+    return 1;
+}
+
+static int64_t check_ms(lua_State *L, int index)
+{
+    lua_Number ms = luaL_checknumber(L, index);
+    luaL_argcheck(L, fabs(ms) < 1e15, index, "not a time in milliseconds");
+    return (int64_t)floor(ms);
+}
+
+static int time_iso(lua_State *L)
+{
+    char text[MD_TIMESTAMP_BYTES];
+    md_timestamp_format(check_ms(L, 1), text);
+    lua_pushstring(L, text);
+    return 1;
+}
+
+/* Without an offset in the text the time is local to config.timezone. */
+static int time_parse(lua_State *L)
+{
+    int64_t ms;
+    struct md_error err;
+    const char *text = luaL_checkstring(L, 1);
+    if (md_timestamp_parse(text, md__state(L)->script->zone, &ms, &err) != MD_OK)
+        return md__return_error(L, &err);
+    lua_pushnumber(L, (double)ms);
+    return 1;
+}
+
+static void set_integer(lua_State *L, const char *name, int value)
+{
+    lua_pushinteger(L, value);
+    lua_setfield(L, -2, name);
+}
+
+/* Local civil time; day_of_week counts from Monday = 0. */
+static int time_civil(lua_State *L)
+{
+    struct md_civil civil;
+    int64_t ms = check_ms(L, 1);
+    int offset_s = md_timezone_offset_s(md__state(L)->script->zone, ms);
+    md_civil_from_ms(ms + (int64_t)offset_s * 1000, &civil);
+    lua_createtable(L, 0, 9);
+    set_integer(L, "year", civil.year);
+    set_integer(L, "month", civil.month);
+    set_integer(L, "day", civil.day);
+    set_integer(L, "hour", civil.hour);
+    set_integer(L, "minute", civil.minute);
+    set_integer(L, "second", civil.second);
+    set_integer(L, "millisecond", civil.millisecond);
+    set_integer(L, "day_of_week", civil.weekday);
+    set_integer(L, "offset_s", offset_s);
+    return 1;
+}
+
+static const luaL_Reg time_functions[] = {
+    {"iso", time_iso}, {"parse", time_parse}, {"civil", time_civil}, {NULL, NULL}};
+
+/* ---- log ------------------------------------------------------------------------------------- */
+
+/* Upvalues: the level, string.format. With one argument the text is taken as it is. */
+static int log_line(lua_State *L)
+{
+    enum md_log_level level = (enum md_log_level)lua_tointeger(L, lua_upvalueindex(1));
+    luaL_checkstring(L, 1);
+    if (level < md_log_get_level())
+        return 0;
+    int count = lua_gettop(L);
+    if (count > 1) {
+        lua_pushvalue(L, lua_upvalueindex(2));
+        lua_insert(L, 1);
+        lua_call(L, count, 1);
+    }
+    md_log(level, "script", "%s", lua_tostring(L, 1));
+    return 0;
+}
+
+static void bind_log(lua_State *L)
+{
+    static const struct {
+        const char *name;
+        enum md_log_level level;
+    } levels[] = {{"debug", MD_LOG_DEBUG},
+                  {"info", MD_LOG_INFO},
+                  {"warn", MD_LOG_WARN},
+                  {"error", MD_LOG_ERROR}};
+    lua_newtable(L);
+    for (size_t i = 0; i < sizeof levels / sizeof *levels; i++) {
+        lua_pushinteger(L, levels[i].level);
+        lua_getglobal(L, "string");
+        lua_getfield(L, -1, "format");
+        lua_remove(L, -2);
+        lua_pushcclosure(L, log_line, 2);
+        lua_setfield(L, -2, levels[i].name);
+    }
+    lua_setfield(L, -2, "log");
+}
+
+/* ---- config ---------------------------------------------------------------------------------- */
+
+static int no_such_key(lua_State *L)
+{
+    return luaL_error(L, "md.config has no '%s' (declare it in config.lua)",
+                      lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : luaL_typename(L, 2));
+}
+
+/* The table behind md.config; init.lua freezes it like all the others. */
+static void bind_config(lua_State *L, const struct md_script *script)
+{
+    md__json_push(L, md__config_values(script->config));
+    lua_createtable(L, 0, 1);
+    lua_pushcfunction(L, no_such_key);
+    lua_setfield(L, -2, "__index");
+    lua_setmetatable(L, -2);
+    lua_setfield(L, -2, "config");
+}
+
+/* ---- sleep ----------------------------------------------------------------------------------- */
+
+struct sleeping {
+    struct md_wait wait;
+    int64_t ns;
+};
+
+static enum md_status sleep_block(struct md_wait *wait, struct md_script *script,
+                                  int64_t deadline_ns, struct md_error *err)
+{
+    int64_t ns = ((struct sleeping *)wait)->ns;
+    bool late = false;
+    if (deadline_ns != 0) {
+        int64_t left = deadline_ns - md_monotonic_ns(script->clock);
+        late = left < ns;
+        ns = late ? left : ns;
+    }
+    if (!md__script_sleep(script, ns > 0 ? ns : 0))
+        return md_fail(err, MD_ERR_CANCELLED, "the daemon ends");
+    return late ? md_fail(err, MD_ERR_TIMEOUT, "slept until the deadline") : MD_OK;
+}
+
+static int sleep_finish(lua_State *L, struct md_wait *wait)
+{
+    (void)wait;
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+static void sleep_drop(struct md_wait *wait)
+{
+    free(wait);
+}
+
+/* Returns true, or nil and an error when the deadline or the end of the process came first. */
+static int md_sleep(lua_State *L)
+{
+    lua_Number seconds = luaL_checknumber(L, 1);
+    luaL_argcheck(L, seconds >= 0 && seconds <= SLEEP_S_MAX, 1, "0 to 86400 seconds");
+    md__check_acting(L, "md.sleep");
+    struct sleeping *sleeping = malloc(sizeof *sleeping);
+    if (sleeping == NULL)
+        return luaL_error(L, "not enough memory");
+    *sleeping =
+        (struct sleeping){{sleep_block, sleep_finish, sleep_drop}, (int64_t)(seconds * 1e9)};
+    return md__yield(L, &sleeping->wait);
+}
+
+/* ---- the binding ----------------------------------------------------------------------------- */
+
+static void bind(lua_State *L, struct md_script *script)
+{
+    static const luaL_Reg functions[] = {{"now_ms", now_ms}, {"sleep", md_sleep}, {NULL, NULL}};
+    luaL_register(L, NULL, functions);
+    md__bind_table(L, "time", time_functions);
+    bind_log(L);
+    bind_config(L, script);
+}
+
+static enum md_status start(struct md_script *script, struct md_error *err)
+{
+    return md_timezone_new(md_config_string(script->config, "timezone"), &script->zone, err);
+}
+
+static void fini(struct md_script *script)
+{
+    md_timezone_delete(script->zone);
+}
+
+const struct md__binding md__binding_core = {
+    .name = "core", .bind = bind, .start = start, .fini = fini};

@@ -1,0 +1,351 @@
+/*
+ * md.dict: values that all states share. Methods are on a handle that is only a name, so that it
+ * can be made at the top of a file. fetch is in lua/moondial/dict.lua, on top of the flight here:
+ * only Lua can call a function that waits.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "script/dict.h"
+
+enum { SPACE_MAX = 64 };
+
+struct dict {
+    char space[SPACE_MAX];
+};
+
+static const struct md__class dict_class;
+
+/* ---- arguments ------------------------------------------------------------------------------- */
+
+/* The key in argument 2: a string or a number. */
+static struct md__dicts *check_key(lua_State *L, const char *method, struct md__key_text *key)
+{
+    size_t length;
+    const struct dict *dict = md__object_check(L, 1, &dict_class);
+    const char *name = luaL_checklstring(L, 2, &length);
+    if (!md__dict_key(key, dict->space, name, length))
+        luaL_argerror(L, 2, "a key is at most 190 bytes, without NUL");
+    md__check_acting(L, method);
+    return md__state(L)->script->dicts;
+}
+
+/* A shareable copy of the value at index; misuse raises. The caller's to drop at once after use. */
+static struct md__value *check_value(lua_State *L, int index)
+{
+    struct md_error err;
+    struct md__value *value;
+    luaL_checkany(L, index);
+    if (lua_isnil(L, index))
+        luaL_argerror(L, index, "nil cannot be stored (use delete)");
+    if (md__value_new(L, index, &value, &err) != MD_OK)
+        luaL_argerror(L, index, lua_pushfstring(L, "%s", err.text));
+    return value;
+}
+
+static int return_status(lua_State *L, enum md_status status, const struct md_error *err)
+{
+    if (status != MD_OK)
+        return md__return_error(L, err);
+    lua_pushboolean(L, 1);
+    return 1;
+}
+
+static int push_protected(lua_State *L)
+{
+    md__value_push(L, lua_touserdata(L, 1));
+    return 1;
+}
+
+/* Pushes value and drops it, also when pushing raises. */
+static int push_and_drop(lua_State *L, struct md__value *value)
+{
+    lua_pushcfunction(L, push_protected);
+    lua_pushlightuserdata(L, value);
+    int status = lua_pcall(L, 1, 1, 0);
+    md__value_unref(value);
+    return status == 0 ? 1 : lua_error(L);
+}
+
+/* ---- methods --------------------------------------------------------------------------------- */
+
+static int dict_get(lua_State *L)
+{
+    struct md__key_text key;
+    struct md__dicts *dicts = check_key(L, "md.dict.get", &key);
+    struct md__value *value = md__dict_get(dicts, &key, NULL);
+    return value != NULL ? push_and_drop(L, value) : 0;
+}
+
+static int dict_set(lua_State *L)
+{
+    struct md__key_text key;
+    struct md_error err;
+    struct md__dicts *dicts = check_key(L, "md.dict.set", &key);
+    lua_Number ttl_s = luaL_optnumber(L, 4, 0);
+    luaL_argcheck(L, ttl_s >= 0 && ttl_s < 1e9, 4, "seconds to live");
+    struct md__value *value = check_value(L, 3);
+    enum md_status status = md__dict_set(dicts, &key, value, NULL, (int64_t)(ttl_s * 1000), &err);
+    md__value_unref(value);
+    return return_status(L, status, &err);
+}
+
+/* True when the key was absent. */
+static int dict_add(lua_State *L)
+{
+    bool added;
+    struct md__key_text key;
+    struct md_error err;
+    struct md__dicts *dicts = check_key(L, "md.dict.add", &key);
+    struct md__value *value = check_value(L, 3);
+    enum md_status status = md__dict_add(dicts, &key, value, &added, &err);
+    md__value_unref(value);
+    if (status != MD_OK)
+        return md__return_error(L, &err);
+    lua_pushboolean(L, added);
+    return 1;
+}
+
+static int dict_incr(lua_State *L)
+{
+    double result;
+    struct md__key_text key;
+    struct md_error err;
+    struct md__dicts *dicts = check_key(L, "md.dict.incr", &key);
+    if (md__dict_incr(dicts, &key, luaL_optnumber(L, 3, 1), &result, &err) != MD_OK)
+        return md__return_error(L, &err);
+    lua_pushnumber(L, result);
+    return 1;
+}
+
+static int dict_delete(lua_State *L)
+{
+    struct md__key_text key;
+    struct md__dicts *dicts = check_key(L, "md.dict.delete", &key);
+    lua_pushboolean(L, md__dict_delete(dicts, &key));
+    return 1;
+}
+
+static void collect_key(void *context, const char *name, size_t length)
+{
+    md_buffer_append(context, name, length);
+    md_buffer_append(context, "", 1);
+}
+
+/* All keys, as strings, in no order. */
+static int dict_keys(lua_State *L)
+{
+    struct md_error err;
+    const struct dict *dict = md__object_check(L, 1, &dict_class);
+    md__check_acting(L, "md.dict.keys");
+    struct md_buffer *names = md__scratch(L, (size_t)64 << 20);
+    md__dict_visit(md__state(L)->script->dicts, dict->space, collect_key, names);
+    if (md_buffer_check(names, &err) != MD_OK)
+        return md__return_error(L, &err);
+    lua_newtable(L);
+    const char *end = names->data + names->length;
+    int count = 0;
+    for (const char *name = names->data; name != NULL && name < end; name += strlen(name) + 1) {
+        lua_pushstring(L, name);
+        lua_rawseti(L, -2, ++count);
+    }
+    return 1;
+}
+
+/* ---- flights --------------------------------------------------------------------------------- */
+
+/* The right and duty to compute a value; ends as abandoned with its task, or when collected. */
+struct flight {
+    struct md__hold hold;
+    struct md__flight *flight;
+};
+
+static const struct md__class flight_class;
+
+static void end_flight(struct flight *object, struct md__value *value, const struct md_error *why)
+{
+    if (object->flight == NULL)
+        return;
+    md__flight_end(object->flight, value, why);
+    md__flight_unref(object->flight);
+    object->flight = NULL;
+}
+
+static void abandon(struct md__hold *hold)
+{
+    end_flight((struct flight *)hold, NULL, NULL);
+}
+
+static int collect_flight(lua_State *L)
+{
+    struct flight *object = lua_touserdata(L, 1);
+    md__unhold(&object->hold);
+    end_flight(object, NULL, NULL);
+    return 0;
+}
+
+/* (flight, dict, key, version, value): stores the value and hands it to those who wait. */
+static int flight_finish(lua_State *L)
+{
+    struct md__key_text key;
+    struct md_error err;
+    struct flight *object = md__object_check(L, 1, &flight_class);
+    lua_remove(L, 1);
+    struct md__dicts *dicts = check_key(L, "md.dict.fetch", &key);
+    const char *version = luaL_checkstring(L, 3);
+    struct md__value *value;
+    enum md_status status = md__value_new(L, 4, &value, &err);
+    if (status == MD_OK) {
+        status = md__dict_set(dicts, &key, value, version, 0, &err);
+        end_flight(object, value, NULL);
+        md__value_unref(value);
+    } else {
+        end_flight(object, NULL, &err);
+    }
+    md__unhold(&object->hold);
+    return return_status(L, status, &err);
+}
+
+/* (flight, err): whoever waits gets the error too. */
+static int flight_fail(lua_State *L)
+{
+    struct md_error err;
+    struct flight *object = md__object_check(L, 1, &flight_class);
+    lua_settop(L, 2);
+    md__take_error(L, LUA_ERRRUN, &err);
+    end_flight(object, NULL, &err);
+    md__unhold(&object->hold);
+    return 0;
+}
+
+struct joining {
+    struct md_wait wait;
+    struct md__flight *flight;
+    struct md__value *value;
+};
+
+static enum md_status join_block(struct md_wait *wait, struct md_script *script,
+                                 int64_t deadline_ns, struct md_error *err)
+{
+    struct joining *joining = (struct joining *)wait;
+    int64_t timeout_ns = -1;
+    if (deadline_ns != 0) {
+        timeout_ns = deadline_ns - md_monotonic_ns(script->clock);
+        timeout_ns = timeout_ns > 0 ? timeout_ns : 0;
+    }
+    return md__flight_wait(joining->flight, timeout_ns, &joining->value, err);
+}
+
+static int join_finish(lua_State *L, struct md_wait *wait)
+{
+    struct joining *joining = (struct joining *)wait;
+    if (joining->value == NULL) {
+        lua_pushliteral(L, "again");
+        return 1;
+    }
+    lua_pushliteral(L, "value");
+    md__value_push(L, joining->value);
+    return 2;
+}
+
+static void join_drop(struct md_wait *wait)
+{
+    struct joining *joining = (struct joining *)wait;
+    md__value_unref(joining->value);
+    md__flight_unref(joining->flight);
+    free(joining);
+}
+
+static int wait_for(lua_State *L, struct md__flight *flight)
+{
+    struct joining *joining = calloc(1, sizeof *joining);
+    if (joining == NULL) {
+        md__flight_unref(flight);
+        return luaL_error(L, "not enough memory");
+    }
+    joining->wait = (struct md_wait){join_block, join_finish, join_drop};
+    joining->flight = flight;
+    return md__yield(L, &joining->wait);
+}
+
+/* (dict, key, version) -> "value", value | "run", flight | "again" | nil, err */
+static int fetch_begin(lua_State *L)
+{
+    bool runs;
+    struct md__key_text key;
+    struct md__dicts *dicts = check_key(L, "md.dict.fetch", &key);
+    size_t length;
+    const char *version = luaL_checklstring(L, 3, &length);
+    luaL_argcheck(L, length < MD__VERSION_MAX, 3, "a version is at most 63 bytes");
+    lua_settop(L, 3);
+    lua_pushliteral(L, "value");
+    struct md__value *value = md__dict_get(dicts, &key, version);
+    if (value != NULL)
+        return 1 + push_and_drop(L, value);
+    lua_pop(L, 1);
+    lua_pushliteral(L, "run");
+    struct flight *object = md__object_new(L, &flight_class, sizeof *object);
+    md__hold(L, &object->hold);
+    object->hold.release = abandon;
+    struct md__flight *flight = md__flight_join(dicts, &key, version, &runs);
+    if (flight == NULL || !runs)
+        md__unhold(&object->hold);
+    if (flight == NULL)
+        return luaL_error(L, "not enough memory");
+    if (!runs)
+        return wait_for(L, flight);
+    object->flight = flight;
+    return 2;
+}
+
+/* ---- the binding ----------------------------------------------------------------------------- */
+
+static const luaL_Reg dict_methods[] = {
+    {"get", dict_get},       {"set", dict_set},   {"add", dict_add}, {"incr", dict_incr},
+    {"delete", dict_delete}, {"keys", dict_keys}, {NULL, NULL}};
+static const luaL_Reg flight_methods[] = {
+    {"__gc", collect_flight}, {"finish", flight_finish}, {"fail", flight_fail}, {NULL, NULL}};
+
+static const struct md__class dict_class = {.name = "dict", .methods = dict_methods};
+static const struct md__class flight_class = {.name = "flight", .methods = flight_methods};
+
+static int dict_new(lua_State *L)
+{
+    size_t length;
+    const char *space = luaL_checklstring(L, 1, &length);
+    luaL_argcheck(L, length > 0 && length < SPACE_MAX && strlen(space) == length, 1,
+                  "a name of 1 to 63 bytes");
+    struct dict *dict = md__object_new(L, &dict_class, sizeof *dict);
+    snprintf(dict->space, sizeof dict->space, "%s", space);
+    return 1;
+}
+
+static void bind(lua_State *L, struct md_script *script)
+{
+    static const luaL_Reg functions[] = {{"dict", dict_new}, {NULL, NULL}};
+    static const luaL_Reg internals[] = {{"fetch_begin", fetch_begin}, {NULL, NULL}};
+    (void)script;
+    md__class_new(L, &dict_class);
+    md__class_new(L, &flight_class);
+    luaL_register(L, NULL, functions);
+    lua_newtable(L);
+    luaL_register(L, NULL, internals);
+    md__class_push_methods(L, &dict_class);
+    lua_setfield(L, -2, "methods");
+    md__loaded_set(L, "moondial.native_dict");
+}
+
+static enum md_status start(struct md_script *script, struct md_error *err)
+{
+    size_t bytes_max = (size_t)md_config_int(script->config, "dict_bytes_max");
+    return md__dicts_new(bytes_max, script->clock, &script->dicts, err);
+}
+
+static void fini(struct md_script *script)
+{
+    md__dicts_delete(script->dicts);
+}
+
+const struct md__binding md__binding_dict = {
+    .name = "dict", .bind = bind, .start = start, .fini = fini};

@@ -1,0 +1,43 @@
+/* Why service is impaired: one reason per subject, for /health. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/json_out.h"
+#include "script/internal.h"
+
+void md__degraded_set(struct md_script *script, const char *subject, const char *reason)
+{
+    struct md__degraded *free_slot = NULL, *slot = NULL;
+    pthread_mutex_lock(&script->lock);
+    for (int i = 0; i < MD__DEGRADED_MAX; i++) {
+        struct md__degraded *candidate = &script->degraded[i];
+        if (candidate->subject[0] == '\0')
+            free_slot = free_slot != NULL ? free_slot : candidate;
+        else if (strcmp(candidate->subject, subject) == 0)
+            slot = candidate;
+    }
+    if (slot != NULL && reason == NULL)
+        slot->subject[0] = '\0';
+    slot = slot != NULL ? slot : free_slot;
+    if (slot != NULL && reason != NULL) {
+        snprintf(slot->subject, sizeof slot->subject, "%s", subject);
+        snprintf(slot->reason, sizeof slot->reason, "%s", reason);
+    }
+    pthread_mutex_unlock(&script->lock);
+}
+
+void md_script_degraded(struct md_script *script, struct md_buffer *json)
+{
+    bool first = true;
+    pthread_mutex_lock(&script->lock);
+    for (int i = 0; i < MD__DEGRADED_MAX; i++) {
+        const struct md__degraded *slot = &script->degraded[i];
+        if (slot->subject[0] == '\0')
+            continue;
+        if (!first)
+            md_buffer_text(json, ",");
+        md_json_string(json, slot->reason, strlen(slot->reason));
+        first = false;
+    }
+    pthread_mutex_unlock(&script->lock);
+}
