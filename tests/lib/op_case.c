@@ -154,44 +154,59 @@ static void check_guards(const struct op_run *run)
         fail_msg("%s: a kernel changed its input", run->op_case->name);
 }
 
-enum op_result op_run_kernel(struct op_run *run, const struct md_kernel *kernel,
-                             struct md_pool *pool, struct md_error *err)
+enum op_result op_ready_init(struct op_ready *ready, struct op_run *run,
+                             const struct md_kernel *kernel, struct md_pool *pool,
+                             struct md_error *err)
 {
-    struct md_tensor
-        planned[OP_INPUTS_MAX]; /* what is seen before running: only weights have data */
+    struct md_tensor planned[OP_INPUTS_MAX]; /* as seen while planning: only weights have data */
     memcpy(planned, run->in, sizeof planned);
     for (int i = 0; i < run->in_count; i++)
         if (!run->op_case->in[i].constant)
             planned[i].data = NULL;
+    *ready = (struct op_ready){.kernel = kernel};
     if (kernel->supports && !kernel->supports(&run->node, planned, run->in_count))
         return OP_REFUSED;
 
-    void *prepared = NULL, *scratch = NULL;
-    size_t prepared_bytes = 0, scratch_bytes = 0;
-    int threads = pool ? md_pool_threads(pool) : 1;
+    void *prepared = NULL;
+    size_t prepared_bytes = 0;
     enum md_status status = MD_OK;
     if (kernel->prepare)
         status =
             kernel->prepare(&run->node, planned, run->in_count, &prepared, &prepared_bytes, err);
     if (kernel->scratch_bytes)
-        scratch_bytes = kernel->scratch_bytes(&run->node, planned, run->in_count, threads);
-    scratch = guarded_new(scratch_bytes);
-    struct md_kernel_call call = {.node = &run->node,
-                                  .in = run->in,
-                                  .out = run->out,
-                                  .in_count = run->in_count,
-                                  .out_count = run->out_count,
-                                  .scratch = (char *)scratch + GUARD_BYTES,
-                                  .prepared = prepared,
-                                  .pool = pool};
-    if (status == MD_OK)
-        status = kernel->run(&call, err);
-    if (prepared)
-        kernel->prepared_free(prepared);
-    guarded_check(scratch, scratch_bytes, run->op_case->name);
-    free(scratch);
-    check_guards(run);
+        ready->scratch_bytes = kernel->scratch_bytes(&run->node, planned, run->in_count,
+                                                     pool ? md_pool_threads(pool) : 1);
+    ready->scratch = guarded_new(ready->scratch_bytes);
+    ready->call = (struct md_kernel_call){.node = &run->node,
+                                          .in = run->in,
+                                          .out = run->out,
+                                          .in_count = run->in_count,
+                                          .out_count = run->out_count,
+                                          .scratch = (char *)ready->scratch + GUARD_BYTES,
+                                          .prepared = prepared,
+                                          .pool = pool};
     return status == MD_OK ? OP_DONE : OP_FAILED;
+}
+
+void op_ready_fini(struct op_ready *ready)
+{
+    if (ready->call.prepared)
+        ready->kernel->prepared_free((void *)ready->call.prepared);
+    free(ready->scratch);
+}
+
+enum op_result op_run_kernel(struct op_run *run, const struct md_kernel *kernel,
+                             struct md_pool *pool, struct md_error *err)
+{
+    struct op_ready ready;
+    enum op_result result = op_ready_init(&ready, run, kernel, pool, err);
+    if (result == OP_DONE && kernel->run(&ready.call, err) != MD_OK)
+        result = OP_FAILED;
+    if (result != OP_REFUSED)
+        guarded_check(ready.scratch, ready.scratch_bytes, run->op_case->name);
+    op_ready_fini(&ready);
+    check_guards(run);
+    return result;
 }
 
 static bool close_enough(double x, double y, const struct op_case *op_case)

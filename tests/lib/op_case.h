@@ -116,6 +116,19 @@ void op_run_fini(struct op_run *run);
 
 enum op_result { OP_REFUSED, OP_FAILED, OP_DONE };
 
+/* A kernel made ready for a case: weights packed, scratch allocated; kernel->run(&call) may follow.
+ */
+struct op_ready {
+    const struct md_kernel *kernel;
+    struct md_kernel_call call;
+    void *scratch; /* with guards */
+    size_t scratch_bytes;
+};
+enum op_result op_ready_init(struct op_ready *ready, struct op_run *run,
+                             const struct md_kernel *kernel, struct md_pool *pool,
+                             struct md_error *err);
+void op_ready_fini(struct op_ready *ready);
+
 /*
  * Prepares and runs `kernel`, then checks every guard and the inputs. OP_REFUSED: supports() said
  * no; OP_FAILED: err says why. Broken guards fail the running test.
