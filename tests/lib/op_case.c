@@ -134,6 +134,11 @@ void op_run_init(struct op_run *run, const struct op_case *op_case)
     run->input_sum = checksum(run);
 }
 
+void op_run_refresh(struct op_run *run)
+{
+    run->input_sum = checksum(run);
+}
+
 void op_run_fini(struct op_run *run)
 {
     for (int i = 0; i < OP_INPUTS_MAX + OP_OUTPUTS_MAX; i++)

@@ -113,6 +113,8 @@ struct op_run {
 
 void op_run_init(struct op_run *run, const struct op_case *op_case);
 void op_run_fini(struct op_run *run);
+/* After a test wrote inputs of its own. */
+void op_run_refresh(struct op_run *run);
 
 enum op_result { OP_REFUSED, OP_FAILED, OP_DONE };
 
