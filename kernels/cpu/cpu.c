@@ -7,6 +7,7 @@
 #include <pthread.h>
 
 #include "kernels/cpu/isa/table.h"
+#include "kernels/cpu/move.h"
 #include "kernels/cpu/ref.h"
 
 static const struct md_backend reference = {
@@ -78,10 +79,20 @@ const struct md_backend *md_cpu_reference(void)
 static struct md_backend fast[MD_ISA_BEST];
 static pthread_once_t fast_once = PTHREAD_ONCE_INIT;
 
+/* Movement is the same machine code everywhere; the rest comes per instruction set. */
 static void fill_one(enum md_cpu_isa isa, const char *name, void (*fill)(struct md_backend *))
 {
+    const struct md_kernel **kernels = fast[isa].kernels;
     fast[isa] = reference;
     fast[isa].name = name;
+    kernels[MD_OP_IDENTITY] = kernels[MD_OP_RESHAPE] = &md__copy;
+    kernels[MD_OP_SQUEEZE] = kernels[MD_OP_UNSQUEEZE] = &md__copy;
+    kernels[MD_OP_TRANSPOSE] = &md__transpose;
+    kernels[MD_OP_CONCAT] = &md__concat;
+    kernels[MD_OP_SPLIT] = &md__split;
+    kernels[MD_OP_SLICE] = &md__slice;
+    kernels[MD_OP_GATHER] = &md__gather;
+    kernels[MD_OP_EXPAND] = &md__expand;
     fill(&fast[isa]);
 }
 

@@ -35,6 +35,9 @@ extern const struct md_kernel md__ref_transpose;
 extern const struct md_kernel md__ref_concat;
 extern const struct md_kernel md__ref_split;
 extern const struct md_kernel md__ref_slice;
+/* Where a Slice's first element lies, and its element strides; `base` starts as 0. */
+enum md_status md__slice_strides(const struct md_kernel_call *call, int64_t *base, int64_t *stride,
+                                 struct md_error *err);
 extern const struct md_kernel md__ref_gather;
 /* ref_shape.c */
 extern const struct md_kernel md__ref_shape;

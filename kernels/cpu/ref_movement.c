@@ -98,32 +98,37 @@ static int64_t slice_start(int64_t start, int64_t step, int64_t dim)
 }
 
 /* Slice(data, starts, ends, axes?, steps?): ends only decided the output's shape. */
-static enum md_status slice_run(const struct md_kernel_call *call, struct md_error *err)
+enum md_status md__slice_strides(const struct md_kernel_call *call, int64_t *base, int64_t *stride,
+                                 struct md_error *err)
 {
-    const struct md_tensor *in = call->in, *out = &call->out[0];
-    if (md__count(out) == 0)
-        return MD_OK;
+    const struct md_tensor *in = call->in;
     int rank = in[0].shape.rank;
-    int64_t stride[MD_RANK_MAX];
-    md__strides(&in[0].shape, stride);
-    struct md__walk walk;
-    md__walk_init(&walk, rank, out->shape.dim);
-    for (int i = 0; i < rank; i++)
-        walk.stride[0][i] = stride[i];
-    int64_t base = 0;
+    bool has_axes = md__has(in, call->in_count, 3), has_steps = md__has(in, call->in_count, 4);
+    int64_t whole[MD_RANK_MAX];
+    md__strides(&in[0].shape, whole);
+    memcpy(stride, whole, sizeof whole);
     size_t count = md__count(&in[1]);
     for (size_t k = 0; k < count; k++) {
-        bool has_axes = md__has(in, call->in_count, 3), has_steps = md__has(in, call->in_count, 4);
         int axis = md__axis(has_axes ? md__get_int(&in[3], k) : (int64_t)k, rank);
         int64_t step = has_steps ? md__get_int(&in[4], k) : 1;
         if (axis == MD_NONE || step == 0)
             return md_fail(err, MD_ERR_INVALID, "Slice %s: bad axis or step", call->node->name);
-        int64_t start = slice_start(md__get_int(&in[1], k), step, in[0].shape.dim[axis]);
-        base += start * stride[axis];
-        walk.stride[0][axis] = step * stride[axis];
+        *base += slice_start(md__get_int(&in[1], k), step, in[0].shape.dim[axis]) * whole[axis];
+        stride[axis] = step * whole[axis];
     }
-    gather_walk(out, (const char *)in[0].data + base * (int64_t)md_dtype_bytes(in[0].dtype), &walk);
     return MD_OK;
+}
+
+static enum md_status slice_run(const struct md_kernel_call *call, struct md_error *err)
+{
+    const struct md_tensor *in = &call->in[0], *out = &call->out[0];
+    struct md__walk walk;
+    md__walk_init(&walk, out->shape.rank, out->shape.dim);
+    int64_t base = 0;
+    enum md_status status = md__slice_strides(call, &base, walk.stride[0], err);
+    if (status == MD_OK && md__count(out) > 0)
+        gather_walk(out, (const char *)in->data + base * (int64_t)md_dtype_bytes(in->dtype), &walk);
+    return status;
 }
 
 static enum md_status gather_run(const struct md_kernel_call *call, struct md_error *err)

@@ -1,28 +1,78 @@
 /*
  * The moondial binary: picks a subcommand and hands over to it.
  *
- * Exit status: 0 success, 2 bad usage. Every failure is one line on stderr.
+ * Exit status: 0 success, 2 bad usage or bad input, 3 the model needs something unsupported, 1
+ * anything else. Every failure is one line on stderr.
  */
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
-static const char usage_text[] = "usage: moondial COMMAND [ARGUMENT ...]\n"
-                                 "       moondial --version\n";
+#include "cli/cli.h"
+
+struct command {
+    const char *name, *arguments, *summary;
+    int (*run)(int argc, char **argv);
+};
+
+static const struct command commands[] = {
+    {"serve", "SCRIPTS_DIR [--listen ADDR:PORT] [--state DIR] [--config FILE] [--device DEVICE]",
+     "serve a folder of scripts over HTTP", md__cli_serve},
+    {"show-config", "SCRIPTS_DIR [--json] [--KEY VALUE ...]",
+     "each setting, its value and where it comes from", md__cli_show_config},
+};
+
+static const char *const later[] = {"load",   "tune",     "test", "rehearse",
+                                    "reload", "rollback", "repl"};
+
+#define COUNT(array) ((int)(sizeof(array) / sizeof(array)[0]))
+
+static void print_usage(FILE *out)
+{
+    fputs("usage: moondial COMMAND [ARGUMENT ...]\n       moondial --version\n\n", out);
+    for (int i = 0; i < COUNT(commands); i++) {
+        fprintf(out, "  %s %s\n      %s\n", commands[i].name, commands[i].arguments,
+                commands[i].summary);
+    }
+}
+
+static int refuse(const char *name)
+{
+    for (int i = 0; i < COUNT(later); i++) {
+        if (strcmp(name, later[i]) == 0) {
+            fprintf(stderr, "moondial: \"%s\" is not available in this version\n", name);
+            return 2;
+        }
+    }
+    fprintf(stderr, "moondial: unknown command \"%s\" (try moondial --help)\n", name);
+    return 2;
+}
 
 int main(int argc, char **argv)
 {
-    if (argc == 2 && strcmp(argv[1], "--version") == 0) {
+    signal(SIGPIPE, SIG_IGN);
+    if (argc < 2) {
+        fputs("moondial: no command (try moondial --help)\n", stderr);
+        return 2;
+    }
+    if (strcmp(argv[1], "--version") == 0) {
         puts("moondial " MD_VERSION);
         return 0;
     }
-    if (argc == 2 && strcmp(argv[1], "--help") == 0) {
-        fputs(usage_text, stdout);
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0) {
+        print_usage(stdout);
         return 0;
     }
-    if (argc < 2) {
-        fputs(usage_text, stderr);
-    } else {
-        fprintf(stderr, "moondial: unknown command \"%s\" (try moondial --help)\n", argv[1]);
+    for (int i = 0; i < COUNT(commands); i++) {
+        const struct command *command = &commands[i];
+        if (strcmp(argv[1], command->name) == 0) {
+            if (argc == 3 && strcmp(argv[2], "--help") == 0) {
+                printf("usage: moondial %s %s\n%s\n", command->name, command->arguments,
+                       command->summary);
+                return 0;
+            }
+            return command->run(argc - 2, argv + 2);
+        }
     }
-    return 2;
+    return refuse(argv[1]);
 }

@@ -26,6 +26,8 @@ static void set_defaults(struct md_http_options *options)
     options->request_ms_max = or_int(options->request_ms_max, 30000);
     options->gzip_level = or_int(options->gzip_level, 1);
     options->body_bytes_max = options->body_bytes_max ? options->body_bytes_max : (size_t)8 << 20;
+    options->response_bytes_max =
+        options->response_bytes_max ? options->response_bytes_max : (size_t)64 << 20;
     options->bytes_max = options->bytes_max ? options->bytes_max : (size_t)512 << 20;
 }
 

@@ -41,14 +41,15 @@ struct md_http_options {
     bool insecure;            /* lets an address other than loopback do without an API key */
     struct md_http_key keys[MD_HTTP_KEYS_MAX];
     int key_count;
-    int threads;              /* connections served at a time (64) */
-    int requests_max;         /* script requests in flight (threads - 8) */
-    size_t body_bytes_max;    /* of a request, where the route says nothing (8 MiB) */
-    size_t bytes_max;         /* request and response bytes in memory, all requests (512 MiB) */
-    int request_ms_max;       /* handler deadline, and time to read or write one body (30,000) */
-    const char *cors_origins; /* comma list, or "*"; (none) */
-    bool rate_limit_loopback; /* limit clients on this machine as well */
-    int gzip_level;           /* 1 .. 9 (1); negative: never compress */
+    int threads;               /* connections served at a time (64) */
+    int requests_max;          /* script requests in flight (threads - 8) */
+    size_t body_bytes_max;     /* of a request, where the route says nothing (8 MiB) */
+    size_t response_bytes_max; /* of an answer that a script builds (64 MiB) */
+    size_t bytes_max;          /* request and response bytes in memory, all requests (512 MiB) */
+    int request_ms_max;        /* handler deadline, and time to read or write one body (30,000) */
+    const char *cors_origins;  /* comma list, or "*"; (none) */
+    bool rate_limit_loopback;  /* limit clients on this machine as well */
+    int gzip_level;            /* 1 .. 9 (1); negative: never compress */
 };
 
 /* Binds and answers at once; /ready says 503 until the script is ready. */

@@ -128,7 +128,7 @@ static void run_handler(struct md__exchange *exchange, const struct md_match *ma
 
     exchange->request.deadline_ns =
         exchange->begin_ns + (int64_t)http->options.request_ms_max * 1000000;
-    md_response_init(&response, http->options.bytes_max / 4);
+    md_response_init(&response, http->options.response_bytes_max);
     if (md_script_call(http->options.script, match, &exchange->request, &response, &err) != MD_OK) {
         md_log(MD_LOG_WARN, "http", "%s %s: %s", exchange->request.method, exchange->request.path,
                err.text);

@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 
 #include "base/log.h"
-#include "model/folder.h"
+#include "model/config.h"
 #include "serve/internal.h"
 
 /* Steps of one plan follow each other closely: workers stay awake between them. */
@@ -101,8 +101,7 @@ void md_serve_set_builder(struct md_serve *serve, const struct md_model_builder 
 enum md_status md_serve_read(const struct md_model_builder *builder, const char *path,
                              struct md_graph **graph, char **config_json, struct md_error *err)
 {
-    struct md_buffer config;
-    char model_type[MD_MODEL_TYPE_MAX];
+    struct md_model_config config;
     struct stat info;
     enum md_status status;
 
@@ -119,23 +118,25 @@ enum md_status md_serve_read(const struct md_model_builder *builder, const char 
     if (builder == NULL || builder->build == NULL) {
         return md_fail(err, MD_ERR_UNSUPPORTED, "%s: no builder for model families", path);
     }
-    md_buffer_init(&config, MD_MODEL_CONFIG_BYTES_MAX);
-    *graph = NULL;
-    status = md_folder_config(path, &config, model_type, err);
-    if (status == MD_OK) {
-        status = md_graph_new(path, graph, err);
-    }
-    if (status == MD_OK) {
-        status = builder->build(builder->context, path, model_type, config.data, *graph, err);
-    }
+    status = md_model_config_read(path, &config, err);
     if (status != MD_OK) {
-        md_graph_delete(*graph);
-        *graph = NULL;
-        md_buffer_fini(&config);
-        return md_error_context(err, "%s", path);
+        return status;
     }
-    *config_json = config.data; /* the buffer's memory changes hands */
-    return MD_OK;
+    status = md_graph_new(path, graph, err);
+    if (status == MD_OK) {
+        status = builder->build(builder->context, path, config.model_type, config.json.data, *graph,
+                                err);
+        if (status != MD_OK) {
+            md_graph_delete(*graph);
+            md_error_context(err, "%s", path);
+        }
+    }
+    if (status == MD_OK) {
+        *config_json = config.json.data; /* the buffer's memory changes hands */
+        md_buffer_init(&config.json, 0);
+    }
+    md_model_config_fini(&config);
+    return status;
 }
 
 static int64_t count_parameters(const struct md_graph *graph)

@@ -30,7 +30,7 @@ class Daemon:
     def __init__(self, folder, *flags, now_ms=None):
         self.folder, self.flags = folder, flags
         if now_ms is not None:
-            self.flags += ("--clock-origin", str(now_ms), "--clock-speed", "0")
+            self.flags += ("--clock-origin-ms", str(now_ms), "--clock-speed", "0")
         self.state = tempfile.mkdtemp(prefix="moondial-test.")
         self.log_path = os.path.join(self.state, "daemon.log")
         self.process = None

@@ -1,0 +1,266 @@
+/*
+ * Fast kernels that only move elements, for every instruction set alike.
+ *
+ * Each operator only says which strides it means; one engine merges neighbouring axes and copies:
+ * with memcpy where both sides run along, element by element in a typed loop otherwise.
+ */
+#include "kernels/cpu/move.h"
+
+#include <string.h>
+
+#include "kernels/cpu/ref.h"
+
+#define MOVE_GRAIN_BYTES 65536
+
+/* ---- the engine ------------------------------------------------------------------------------ */
+
+/* A loop over one axis: strides in elements. */
+struct axis {
+    size_t count;
+    int64_t from, to;
+};
+
+#define STRIDED(type)                                                                              \
+    do {                                                                                           \
+        const type *source = (const type *)from;                                                   \
+        type *target = (type *)to;                                                                 \
+        for (size_t i = 0; i < axis->count; i++)                                                   \
+            target[(int64_t)i * axis->to] = source[(int64_t)i * axis->from];                       \
+    } while (0)
+
+static void copy_axis(const struct axis *axis, const char *from, char *to, size_t bytes)
+{
+    if (axis->from == 1 && axis->to == 1) {
+        memcpy(to, from, axis->count * bytes);
+        return;
+    }
+    switch (bytes) {
+    case 1:
+        STRIDED(uint8_t);
+        break;
+    case 2:
+        STRIDED(uint16_t);
+        break;
+    case 4:
+        STRIDED(uint32_t);
+        break;
+    default:
+        STRIDED(uint64_t);
+    }
+}
+
+struct job {
+    const struct md__move *move;
+    struct axis inner;
+};
+
+/* Positions [begin, end) of the outer walk. */
+static void move_some(void *context, size_t begin, size_t end, int thread)
+{
+    (void)thread;
+    const struct job *job = context;
+    struct md__walk walk = job->move->walk;
+    int64_t bytes = (int64_t)job->move->bytes;
+    md__walk_seek(&walk, begin);
+    for (size_t i = begin; i < end; i++, md__walk_next(&walk))
+        copy_axis(&job->inner, job->move->from + walk.at[0] * bytes,
+                  job->move->to + walk.at[1] * bytes, job->move->bytes);
+}
+
+/* The axis for the inner loop, moved to the end: the last, or a much longer one than a short last.
+ */
+static void choose_inner(struct md__walk *walk)
+{
+    int last = walk->rank - 1, best = last;
+    for (int axis = 0; axis < last; axis++)
+        if (walk->dim[last] < 8 && walk->dim[axis] > walk->dim[best])
+            best = axis;
+    int64_t dim = walk->dim[best];
+    walk->dim[best] = walk->dim[last];
+    walk->dim[last] = dim;
+    for (int w = 0; w < 2; w++) {
+        int64_t stride = walk->stride[w][best];
+        walk->stride[w][best] = walk->stride[w][last];
+        walk->stride[w][last] = stride;
+    }
+}
+
+void md__move_run(struct md__move *move, struct md_pool *pool)
+{
+    struct md__walk *walk = &move->walk;
+    for (int axis = 0; axis < walk->rank; axis++)
+        if (walk->dim[axis] == 0)
+            return;
+    md__walk_merge(walk);
+    if (walk->rank == 1 && walk->stride[0][0] == 1 && walk->stride[1][0] == 1) {
+        memcpy(move->to, move->from, (size_t)walk->dim[0] * move->bytes);
+        return;
+    }
+    choose_inner(walk);
+    int last = --walk->rank;
+    struct job job = {.move = move,
+                      .inner = {.count = (size_t)walk->dim[last],
+                                .from = walk->stride[0][last],
+                                .to = walk->stride[1][last]}};
+    size_t outer = 1, run = job.inner.count * move->bytes;
+    for (int axis = 0; axis < last; axis++)
+        outer *= (size_t)walk->dim[axis];
+    md__parallel(pool, outer, MOVE_GRAIN_BYTES / run + 1, move_some, &job);
+}
+
+/* A move whose walk is over the output in order; the input's strides are still 0. */
+static struct md__move into(const struct md_tensor *out, const struct md_tensor *in)
+{
+    struct md__move move = {.from = in->data, .to = out->data, .bytes = md_dtype_bytes(out->dtype)};
+    md__walk_init(&move.walk, out->shape.rank, out->shape.dim);
+    md__strides(&out->shape, move.walk.stride[1]);
+    return move;
+}
+
+/* ---- Transpose, Expand, Slice ---------------------------------------------------------------- */
+
+static enum md_status transpose_run(const struct md_kernel_call *call, struct md_error *err)
+{
+    const struct md_shape *shape = &call->in[0].shape;
+    const struct md_attr *perm = md_node_attr(call->node, "perm");
+    int64_t stride[MD_RANK_MAX];
+    md__strides(shape, stride);
+    struct md__move move = into(&call->out[0], &call->in[0]);
+    for (int i = 0; i < shape->rank; i++) {
+        int64_t asked = perm && i < perm->count ? perm->ints[i] : shape->rank - 1 - i;
+        int axis = md__axis(asked, shape->rank);
+        if (axis == MD_NONE)
+            return md_fail(err, MD_ERR_INVALID, "Transpose %s: bad perm", call->node->name);
+        move.walk.stride[0][i] = stride[axis];
+    }
+    md__move_run(&move, call->pool);
+    return MD_OK;
+}
+
+static enum md_status expand_run(const struct md_kernel_call *call, struct md_error *err)
+{
+    (void)err;
+    struct md__move move = into(&call->out[0], &call->in[0]);
+    md__walk_broadcast(&move.walk, 0, &call->in[0].shape);
+    md__move_run(&move, call->pool);
+    return MD_OK;
+}
+
+static enum md_status slice_run(const struct md_kernel_call *call, struct md_error *err)
+{
+    struct md__move move = into(&call->out[0], &call->in[0]);
+    int64_t base = 0;
+    enum md_status status = md__slice_strides(call, &base, move.walk.stride[0], err);
+    if (status != MD_OK)
+        return status;
+    move.from += base * (int64_t)move.bytes;
+    md__move_run(&move, call->pool);
+    return MD_OK;
+}
+
+/* ---- Concat, Split --------------------------------------------------------------------------- */
+
+/*
+ * Seen along an axis, tensors are `outer` runs of elements. Copies the whole of `part` to or from
+ * the place where it lies in the runs of `whole`, `at` elements from their start.
+ */
+static void move_part(const struct md_kernel_call *call, const struct md_tensor *whole,
+                      const struct md_tensor *part, int axis, size_t at, bool joining)
+{
+    int64_t run = (int64_t)md__span(&part->shape, axis, part->shape.rank);
+    int64_t whole_run = (int64_t)md__span(&whole->shape, axis, whole->shape.rank);
+    int64_t dim[] = {(int64_t)md__span(&whole->shape, 0, axis), run};
+    struct md__move move = {.bytes = md_dtype_bytes(whole->dtype)};
+    char *place = (char *)whole->data + at * move.bytes;
+    move.from = joining ? part->data : place;
+    move.to = joining ? place : part->data;
+    md__walk_init(&move.walk, 2, dim);
+    for (int w = 0; w < 2; w++) {
+        move.walk.stride[w][0] = (w == 1) == joining ? whole_run : run;
+        move.walk.stride[w][1] = 1;
+    }
+    md__move_run(&move, call->pool);
+}
+
+static enum md_status join_or_split(const struct md_kernel_call *call,
+                                    const struct md_tensor *whole, const struct md_tensor *parts,
+                                    int count, bool joining, struct md_error *err)
+{
+    int axis = md__axis(md_node_int(call->node, "axis", 0), whole->shape.rank);
+    if (axis == MD_NONE)
+        return md_fail(err, MD_ERR_INVALID, "%s: axis outside rank %d", call->node->name,
+                       whole->shape.rank);
+    size_t at = 0;
+    for (int i = 0; i < count; i++) {
+        move_part(call, whole, &parts[i], axis, at, joining);
+        at += md__span(&parts[i].shape, axis, parts[i].shape.rank);
+    }
+    return MD_OK;
+}
+
+static enum md_status concat_run(const struct md_kernel_call *call, struct md_error *err)
+{
+    return join_or_split(call, &call->out[0], call->in, call->in_count, true, err);
+}
+
+static enum md_status split_run(const struct md_kernel_call *call, struct md_error *err)
+{
+    return join_or_split(call, &call->in[0], call->out, call->out_count, false, err);
+}
+
+/* ---- Gather ---------------------------------------------------------------------------------- */
+
+/* One index is a strided copy; more are left to the reference, whose runs are memcpy already. */
+static enum md_status gather_run(const struct md_kernel_call *call, struct md_error *err)
+{
+    const struct md_tensor *in = &call->in[0];
+    int axis = md__axis(md_node_int(call->node, "axis", 0), in->shape.rank);
+    int64_t index = md__count(&call->in[1]) == 1 ? md__get_int(&call->in[1], 0) : INT64_MAX;
+    if (axis == MD_NONE || index < -in->shape.dim[axis] || index >= in->shape.dim[axis])
+        return md__ref_gather.run(call, err);
+    if (index < 0)
+        index += in->shape.dim[axis];
+    int64_t inner = (int64_t)md__span(&in->shape, axis + 1, in->shape.rank);
+    int64_t dim[] = {(int64_t)md__span(&in->shape, 0, axis), inner};
+    struct md__move move = {
+        .from = in->data, .to = call->out[0].data, .bytes = md_dtype_bytes(in->dtype)};
+    move.from += index * inner * (int64_t)move.bytes;
+    md__walk_init(&move.walk, 2, dim);
+    move.walk.stride[0][0] = inner * in->shape.dim[axis];
+    move.walk.stride[1][0] = inner;
+    move.walk.stride[0][1] = move.walk.stride[1][1] = 1;
+    md__move_run(&move, call->pool);
+    return MD_OK;
+}
+
+/* ---- copies ---------------------------------------------------------------------------------- */
+
+struct copy {
+    const char *from;
+    char *to;
+};
+
+static void copy_some(void *context, size_t begin, size_t end, int thread)
+{
+    (void)thread;
+    const struct copy *copy = context;
+    memcpy(copy->to + begin, copy->from + begin, end - begin);
+}
+
+static enum md_status copy_run(const struct md_kernel_call *call, struct md_error *err)
+{
+    (void)err;
+    struct copy copy = {.from = call->in[0].data, .to = call->out[0].data};
+    size_t bytes = md__count(&call->out[0]) * md_dtype_bytes(call->out[0].dtype);
+    if (copy.from != copy.to)
+        md__parallel(call->pool, bytes, (size_t)4 * MOVE_GRAIN_BYTES, copy_some, &copy);
+    return MD_OK;
+}
+
+const struct md_kernel md__copy = {.run = copy_run, .in_place = true};
+const struct md_kernel md__transpose = {.run = transpose_run};
+const struct md_kernel md__expand = {.run = expand_run};
+const struct md_kernel md__slice = {.run = slice_run};
+const struct md_kernel md__concat = {.run = concat_run};
+const struct md_kernel md__split = {.run = split_run};
+const struct md_kernel md__gather = {.run = gather_run};

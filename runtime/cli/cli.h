@@ -1,0 +1,87 @@
+/*
+ * What the subcommands share: their table, flags, failing with one line, and opening a model.
+ *
+ * A subcommand is one file with one function, `int md__cli_<name>(int argc, char **argv)`, which
+ * gets what follows its name and returns the exit status: 0 success, 2 bad usage or bad input, 3
+ * the model needs something unsupported, 1 anything else.
+ */
+#ifndef MD_CLI_CLI_H
+#define MD_CLI_CLI_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "graph/executable.h"
+#include "serve/serve.h"
+
+int md__cli_serve(int argc, char **argv);
+int md__cli_run(int argc, char **argv);
+int md__cli_bench(int argc, char **argv);
+int md__cli_inspect(int argc, char **argv);
+int md__cli_check(int argc, char **argv);
+int md__cli_show_config(int argc, char **argv);
+
+/* Prints "moondial: text" on stderr; returns the exit status of err's code. */
+int md__cli_fail(const struct md_error *err);
+
+/* ---- flags (args.c) ---- */
+
+enum md__flag_type { MD__FLAG_TEXT, MD__FLAG_INT, MD__FLAG_BOOL, MD__FLAG_LIST };
+
+#define MD__FLAG_LIST_MAX 64
+
+struct md__flag_list {
+    const char *items[MD__FLAG_LIST_MAX];
+    int count;
+};
+
+struct md__flag {
+    const char *name; /* "--threads" */
+    enum md__flag_type type;
+    void *value; /* const char *, int, bool, struct md__flag_list */
+};
+
+/*
+ * Reads flags ("--name value", "--name=value"; booleans alone) and exactly one other argument,
+ * the command's subject. usage is named in errors.
+ */
+enum md_status md__args_parse(int argc, char **argv, const struct md__flag *flags, int flag_count,
+                              const char *usage, const char **subject, struct md_error *err);
+
+/* Reads "1,20,100": positive numbers. Returns how many, -1 when it is not such a list. */
+int md__args_ints(const char *text, int64_t *numbers, int max);
+
+/* ---- places and devices (places.c) ---- */
+
+/* The folder that holds moondial/init.lua: beside an installed binary, else in the source tree. */
+const char *md__cli_lib_dir(void);
+/* Threads for 0: as many as this process may use processors. */
+int md__cli_threads(int wanted);
+/* The backend of --device and --isa. */
+enum md_status md__cli_backend(const char *device, const char *isa,
+                               const struct md_backend **backend, struct md_error *err);
+
+/* ---- models (open.c) ---- */
+
+struct md__open_options {
+    const char *path, *device, *isa, *passes_off;
+    int threads;
+};
+
+/* A model made executable outside the registry: run, bench, inspect. */
+struct md__opened {
+    struct md_model_builder builder;
+    struct md_pool *pool;
+    struct md_executable *executable;
+    const struct md_backend *backend;
+    char *config;
+    int threads;
+    int64_t parameters;       /* of the graph as it was built */
+    int nodes_built;          /* primitives, before passes */
+    int regions[MD_OP_COUNT]; /* asked for, by fused operator */
+};
+enum md_status md__open(const struct md__open_options *options, struct md__opened *model,
+                        struct md_error *err);
+void md__opened_close(struct md__opened *model); /* a zeroed struct is fine */
+
+#endif

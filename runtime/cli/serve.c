@@ -1,0 +1,212 @@
+/*
+ * moondial serve: puts the parts together, waits for a signal, and takes them apart in the
+ * reverse order.
+ *
+ * SIGTERM and SIGINT drain: new requests are refused, those in progress finish, the scheduler
+ * ends after its job, series and store are saved, exit 0. A second signal ends the process at
+ * once.
+ */
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "cli/cli.h"
+#include "cli/settings.h"
+#include "kernels/cpu/cpu.h"
+#include "store/store.h"
+
+#define USAGE                                                                                      \
+    "serve SCRIPTS_DIR [--listen ADDR:PORT] [--state DIR] [--config FILE] [--KEY VALUE ...]"
+
+struct daemon {
+    struct md__settings settings;
+    struct md_store *store;
+    struct md_serve *serve;
+    struct md_script *script;
+    struct md_http *http;
+    char secret[512], address[64];
+};
+
+/* ---- starting ---- */
+
+static enum md_status start_log(const struct md_config *config, struct md_error *err)
+{
+    const char *format = md_config_string(config, "log_format");
+    enum md_log_level level;
+    enum md_status status = md_log_level_parse(md_config_string(config, "log_level"), &level, err);
+
+    if (status != MD_OK) {
+        return status;
+    }
+    if (strcmp(format, "text") != 0 && strcmp(format, "json") != 0) {
+        return md_fail(err, MD_ERR_INVALID, "log_format is text or json, not \"%.32s\"", format);
+    }
+    md_log_setup(level, strcmp(format, "json") == 0, md_clock_system());
+    return MD_OK;
+}
+
+static enum md_status open_store(struct daemon *daemon, struct md_error *err)
+{
+    const struct md_config *config = daemon->settings.config;
+    const char *folder = md_config_string(config, "state");
+    struct md_store_options options = {
+        .clock = md_clock_system(),
+        .retention_ms = (int64_t)(md_config_number(config, "retention_days") * 86400e3),
+        .bytes_max = md_config_int(config, "history_bytes_max"),
+    };
+
+    return folder[0] == '\0' ? MD_OK : md_store_open(folder, &options, &daemon->store, err);
+}
+
+static enum md_status start_executor(struct daemon *daemon, struct md_error *err)
+{
+    const struct md_config *config = daemon->settings.config;
+    struct md_serve_options options = {
+        .clock = md_clock_system(),
+        .reference = md_cpu_reference(),
+        .threads = md__cli_threads((int)md_config_int(config, "threads")),
+        .queue_max = (int)md_config_int(config, "queue_max"),
+        .batch_max = (int)md_config_int(config, "batch_max"),
+    };
+    enum md_status status = md__cli_backend(md_config_string(config, "device"),
+                                            md_config_string(config, "isa"), &options.backend, err);
+
+    if (status == MD_OK) {
+        status = md_serve_new(&options, &daemon->serve, err);
+    }
+    return status;
+}
+
+static enum md_status load_script(struct daemon *daemon, struct md_error *err)
+{
+    struct md_script_options options = {
+        .dir = daemon->settings.dir,
+        .lib_dir = md__cli_lib_dir(),
+        .clock = md_clock_system(),
+        .config = daemon->settings.config,
+        .serve = daemon->serve,
+        .store = daemon->store,
+    };
+
+    return md_script_new(&options, &daemon->script, err);
+}
+
+static enum md_status start_http(struct daemon *daemon, struct md_error *err)
+{
+    const struct md_config *config = daemon->settings.config;
+    struct md_http_options options = {
+        .clock = md_clock_system(),
+        .script = daemon->script,
+        .store = daemon->store,
+        .address = daemon->address,
+        .insecure = md_config_bool(config, "insecure"),
+        .threads = (int)md_config_int(config, "http_threads"),
+        .body_bytes_max = (size_t)md_config_int(config, "body_bytes_max"),
+        .response_bytes_max = (size_t)md_config_int(config, "response_bytes_max"),
+        .request_ms_max = (int)md_config_int(config, "request_timeout_ms"),
+        .cors_origins = md_config_string(config, "cors_origins"),
+        .rate_limit_loopback = md_config_bool(config, "rate_limit_loopback"),
+    };
+    enum md_status status = md__settings_listen(md_config_string(config, "listen"), daemon->address,
+                                                sizeof daemon->address, &options.port, err);
+
+    if (status == MD_OK) {
+        status = md__settings_key(&daemon->settings, daemon->secret, sizeof daemon->secret,
+                                  &options, err);
+    }
+    return status == MD_OK ? md_http_new(&options, &daemon->http, err) : status;
+}
+
+static enum md_status start(struct daemon *daemon, struct md_error *err)
+{
+    enum md_status status = start_log(daemon->settings.config, err);
+
+    if (status == MD_OK) {
+        status = open_store(daemon, err);
+    }
+    if (status == MD_OK) {
+        status = start_executor(daemon, err);
+    }
+    if (status == MD_OK) {
+        status = load_script(daemon, err);
+    }
+    if (status == MD_OK) {
+        status = start_http(daemon, err);
+    }
+    if (status == MD_OK) {
+        status = md_script_start(daemon->script, err);
+    }
+    return status;
+}
+
+/* ---- ending ---- */
+
+static void stop(struct daemon *daemon)
+{
+    if (daemon->http != NULL) {
+        int drain_ms = (int)md_config_int(daemon->settings.config, "drain_ms_max");
+        if (!md_http_drain(daemon->http, drain_ms)) {
+            md_log(MD_LOG_WARN, "serve", "requests were still running after %d ms", drain_ms);
+        }
+    }
+    if (daemon->script != NULL) {
+        md_script_stop(daemon->script);
+    }
+    md_http_delete(daemon->http);
+    if (daemon->script != NULL) {
+        md_script_delete(daemon->script);
+    }
+    md_serve_delete(daemon->serve);
+    if (daemon->store != NULL) {
+        md_store_close(daemon->store);
+    }
+    md_config_unref(daemon->settings.config);
+}
+
+static void *end_at_once(void *signals)
+{
+    int number;
+
+    sigwait(signals, &number);
+    _exit(128 + number);
+}
+
+static void wait_for_signal(sigset_t *signals)
+{
+    pthread_t impatient;
+    int number;
+
+    sigwait(signals, &number);
+    md_log(MD_LOG_INFO, "serve", "%s: draining", strsignal(number));
+    if (pthread_create(&impatient, NULL, end_at_once, signals) == 0) {
+        pthread_detach(impatient);
+    }
+}
+
+int md__cli_serve(int argc, char **argv)
+{
+    static sigset_t signals; /* outlives main's frame: a thread may wait on it while we exit */
+    struct daemon daemon = {0};
+    struct md_error err = {0};
+    enum md_status status = md__settings_load(argc, argv, USAGE, &daemon.settings, &err);
+
+    if (status != MD_OK) {
+        return md__cli_fail(&err);
+    }
+    /* Blocked before any thread starts, so that only sigwait takes them. */
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &signals, NULL);
+    status = start(&daemon, &err);
+    if (status == MD_OK) {
+        md_log(MD_LOG_INFO, "serve", "%s: http://%s:%d", daemon.settings.dir, daemon.address,
+               md_http_port(daemon.http));
+        wait_for_signal(&signals);
+    }
+    stop(&daemon);
+    return status == MD_OK ? 0 : md__cli_fail(&err);
+}

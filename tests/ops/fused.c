@@ -1,0 +1,279 @@
+/*
+ * Every fused operator on every instruction set against its body: the primitives that specify it,
+ * run on the reference kernels. Odd sizes, with and without each optional input.
+ */
+#include <string.h>
+
+#include "unit.h"
+
+#include "graph/evaluate.h"
+#include "kernels/cpu/cpu.h"
+#include "op_case.h"
+
+/* Inputs 1 to 8 of a GatedResidualNetwork I -> H -> O. */
+#define GRN_WEIGHTS(I, H, O)                                                                       \
+    WEIGHT(H, I), WEIGHT(H), WEIGHT(H, H), WEIGHT(H), WEIGHT(2 * (O), H), WEIGHT(2 * (O)),         \
+        WEIGHT(O), WEIGHT(O)
+#define NO_CONTEXT ABSENT, ABSENT
+#define GRN(name_, y_, ...)                                                                        \
+    {                                                                                              \
+        .name = name_, .op = MD_OP_GATED_RESIDUAL, .in = {__VA_ARGS__}, .out = {y_},               \
+        .absolute = 1e-4, .relative = 1e-5                                                         \
+    }
+
+static const struct op_case cases[] = {
+    {.name = "linear",
+     .op = MD_OP_LINEAR,
+     .in = {F32(3, 7, 13), WEIGHT(37, 13), WEIGHT(37)},
+     .out = {F32(3, 7, 37)},
+     .absolute = 1e-5},
+    {.name = "linear from one feature, no bias",
+     .op = MD_OP_LINEAR,
+     .in = {F32(105, 1), WEIGHT(16, 1)},
+     .out = {F32(105, 16)},
+     .absolute = 1e-5},
+    {.name = "linear of one row",
+     .op = MD_OP_LINEAR,
+     .in = {F32(50), WEIGHT(3, 50), WEIGHT(3)},
+     .out = {F32(3)},
+     .absolute = 2e-5},
+    {.name = "linear of no rows",
+     .op = MD_OP_LINEAR,
+     .in = {F32(0, 5), WEIGHT(3, 5), WEIGHT(3)},
+     .out = {F32(0, 3)}},
+    {.name = "linear, many rows and columns",
+     .op = MD_OP_LINEAR,
+     .in = {F32(1000, 33), WEIGHT(131, 33), WEIGHT(131)},
+     .out = {F32(1000, 131)},
+     .absolute = 2e-5},
+    {.name = "glu",
+     .op = MD_OP_GATED_LINEAR_UNIT,
+     .in = {F32(3, 7, 13), WEIGHT(38, 13), WEIGHT(38)},
+     .out = {F32(3, 7, 19)},
+     .absolute = 2e-5},
+    {.name = "glu, no bias, wide",
+     .op = MD_OP_GATED_LINEAR_UNIT,
+     .in = {F32(55, 13), WEIGHT(164, 13)},
+     .out = {F32(55, 82)},
+     .absolute = 2e-5},
+    {.name = "resample norm, up",
+     .op = MD_OP_RESAMPLE_NORM,
+     .in = {F32(3, 7, 13), WEIGHT(37), WEIGHT(37), WEIGHT(37)},
+     .out = {F32(3, 7, 37)},
+     .attrs = {INT("input_size", 13)},
+     .absolute = 2e-5,
+     .relative = 1e-5},
+    {.name = "resample norm, down, no gate",
+     .op = MD_OP_RESAMPLE_NORM,
+     .in = {F32(61, 37), WEIGHT(13), WEIGHT(13)},
+     .out = {F32(61, 13)},
+     .attrs = {INT("input_size", 37), FLOAT("epsilon", 0.01)},
+     .absolute = 2e-5},
+    {.name = "resample norm, same size",
+     .op = MD_OP_RESAMPLE_NORM,
+     .in = {F32(61, 16), WEIGHT(16), WEIGHT(16), WEIGHT(16)},
+     .out = {F32(61, 16)},
+     .absolute = 2e-5,
+     .relative = 1e-5},
+    {.name = "resample norm to one feature",
+     .op = MD_OP_RESAMPLE_NORM,
+     .in = {F32(6, 5), WEIGHT(1), WEIGHT(1)},
+     .out = {F32(6, 1)},
+     .attrs = {INT("input_size", 5)},
+     .absolute = 2e-5},
+    {.name = "gate, add, norm",
+     .op = MD_OP_GATE_ADD_NORM,
+     .in = {F32(3, 20, 13), F32(3, 20, 32), WEIGHT(64, 13), WEIGHT(64), WEIGHT(32), WEIGHT(32)},
+     .out = {F32(3, 20, 32)},
+     .absolute = 2e-5,
+     .relative = 1e-5},
+    {.name = "gate, add, norm with a skip gate",
+     .op = MD_OP_GATE_ADD_NORM,
+     .in = {F32(59, 13), F32(59, 19), WEIGHT(38, 13), WEIGHT(38), WEIGHT(19), WEIGHT(19),
+            WEIGHT(19)},
+     .out = {F32(59, 19)},
+     .absolute = 2e-5,
+     .relative = 1e-5},
+    GRN("grn", F32(3, 50, 32), F32(3, 50, 32), GRN_WEIGHTS(32, 32, 32)),
+    GRN("grn, odd hidden", F32(11, 19), F32(11, 19), GRN_WEIGHTS(19, 23, 19)),
+    GRN("grn, resampled", F32(3, 50, 32), F32(3, 50, 16), GRN_WEIGHTS(16, 32, 32), NO_CONTEXT,
+        WEIGHT(32), WEIGHT(32), WEIGHT(32)),
+    GRN("grn, resampled down, no gate", F32(3, 5, 19), F32(3, 5, 304), GRN_WEIGHTS(304, 19, 19),
+        NO_CONTEXT, WEIGHT(19), WEIGHT(19)),
+    GRN("grn, context per batch element", F32(3, 50, 32), F32(3, 50, 32), GRN_WEIGHTS(32, 32, 32),
+        F32(3, 1, 7), WEIGHT(32, 7)),
+    GRN("grn, context per row, resampled", F32(2, 60, 19), F32(2, 60, 5), GRN_WEIGHTS(5, 8, 19),
+        F32(2, 60, 7), WEIGHT(8, 7), WEIGHT(19), WEIGHT(19), WEIGHT(19)),
+    GRN("grn, one context for all", F32(2, 60, 8), F32(2, 60, 8), GRN_WEIGHTS(8, 8, 8),
+        F32(1, 1, 7), WEIGHT(8, 7)),
+    GRN("grn, contexts repeat over the batch", F32(4, 60, 8), F32(4, 60, 8), GRN_WEIGHTS(8, 8, 8),
+        F32(1, 60, 7), WEIGHT(8, 7)),
+    GRN("grn, context of single steps", F32(9, 1, 8), F32(9, 1, 8), GRN_WEIGHTS(8, 8, 8),
+        F32(9, 1, 7), WEIGHT(8, 7)),
+    GRN("grn of no rows", F32(0, 4, 8), F32(0, 4, 8), GRN_WEIGHTS(8, 8, 8)),
+    {.name = "weighted sum",
+     .op = MD_OP_WEIGHTED_SUM,
+     .in = {F32(4, 9, 3), F32(4, 9, 37), F32(4, 9, 37), F32(4, 9, 37)},
+     .out = {F32(4, 9, 37)},
+     .absolute = 5e-6},
+    {.name = "weighted sum of one, wide",
+     .op = MD_OP_WEIGHTED_SUM,
+     .in = {F32(700, 1), F32(700, 100)},
+     .out = {F32(700, 100)},
+     .absolute = 5e-6},
+    {.name = "attention",
+     .op = MD_OP_INTERPRETABLE_ATTENTION,
+     .in = {F32(3, 21, 12), F32(3, 45, 12), F32(3, 45, 5)},
+     .out = {F32(3, 21, 5)},
+     .attrs = {INT("heads", 4), INT("head_size", 3)},
+     .absolute = 5e-6},
+    {.name = "attention, mask of each element",
+     .op = MD_OP_INTERPRETABLE_ATTENTION,
+     .in = {F32(3, 5, 8), F32(3, 16, 8), F32(3, 16, 8), TENSOR(MD_BOOL, 3, 5, 16)},
+     .out = {F32(3, 5, 8)},
+     .attrs = {INT("heads", 1), INT("head_size", 8), FLOAT("scale", 0.7)},
+     .absolute = 5e-6},
+    {.name = "attention, mask of queries",
+     .op = MD_OP_INTERPRETABLE_ATTENTION,
+     .in = {F32(3, 5, 8), F32(3, 17, 8), F32(3, 17, 3), TENSOR(MD_BOOL, 1, 5, 17)},
+     .out = {F32(3, 5, 3)},
+     .attrs = {INT("heads", 2), INT("head_size", 4)},
+     .absolute = 5e-6},
+    {.name = "attention, mask of batch, all hidden",
+     .op = MD_OP_INTERPRETABLE_ATTENTION,
+     .in = {F32(2, 5, 8),
+            F32(2, 3, 8),
+            F32(2, 3, 3),
+            {.dtype = MD_BOOL,
+             .shape = S(2, 1, 3),
+             .fill = OP_VALUES,
+             .values = (const double[]){1, 1, 1, 0, 1, 0},
+             .value_count = 6}},
+     .out = {F32(2, 5, 3)},
+     .attrs = {INT("heads", 2), INT("head_size", 4)},
+     .absolute = 5e-6},
+};
+
+static struct md_pool *pools[2];
+
+static int setup(void **state)
+{
+    struct md_error err;
+    return md_pool_new(1, 0, &pools[0], &err) || md_pool_new(3, 0, &pools[1], &err);
+}
+
+static int teardown(void **state)
+{
+    md_pool_delete(pools[0]);
+    md_pool_delete(pools[1]);
+    return 0;
+}
+
+/* ---- the body ------------------------------------------------------------------------------- */
+
+/* The fused operator in a graph of its own, whose values hold the case's inputs as constants. */
+static struct md_graph *graph_of(const struct op_run *run, int *output)
+{
+    struct md_error err;
+    struct md_graph *graph = NULL;
+    int inputs[OP_INPUTS_MAX];
+    assert_ok(md_graph_new("body", &graph, &err));
+    for (int i = 0; i < run->in_count; i++) {
+        inputs[i] = MD_NONE;
+        if (run->in[i].dtype)
+            assert_ok(md_graph_constant(graph, "", &run->in[i], &inputs[i], &err));
+    }
+    assert_ok(md_graph_node(graph, md_op_info(run->node.op)->name, run->node.name, inputs,
+                            run->in_count, run->node.attrs, run->node.attr_count, output, 1, &err));
+    return graph;
+}
+
+/* Runs the nodes in order on the reference kernels; values[] gets a tensor for every value. */
+static void run_graph(const struct md_graph *graph, struct md_tensor *values)
+{
+    struct md_error err;
+    struct md_tensor in[OP_INPUTS_MAX], out[8];
+    for (int v = 0; v < graph->value_count; v++)
+        if (graph->values[v].constant.data)
+            values[v] = md_tensor_ref(&graph->values[v].constant);
+    for (int n = 0; n < graph->node_count; n++) {
+        const struct md_node *node = &graph->nodes[n];
+        memset(in, 0, sizeof in);
+        for (int i = 0; i < node->in_count; i++)
+            if (node->in[i] != MD_NONE)
+                in[i] = values[node->in[i]];
+        assert_ok(md__evaluate_node(md_cpu_reference(), pools[0], node, in, in, out,
+                                    (size_t)1 << 28, &err));
+        for (int o = 0; o < node->out_count; o++)
+            values[node->out[o]] = out[o];
+    }
+}
+
+static void run_body(struct op_run *run)
+{
+    int output = MD_NONE;
+    struct md_graph *graph = graph_of(run, &output);
+    struct md_tensor values[256] = {{0}};
+    assert_in_range(graph->value_count, 1, 256);
+    run_graph(graph, values);
+    assert_true(md_shape_equal(&values[output].shape, &run->out[0].shape));
+    memcpy(run->out[0].data, values[output].data, md_tensor_bytes(&run->out[0]));
+    for (int v = 0; v < graph->value_count; v++)
+        md_tensor_unref(&values[v]);
+    md_graph_delete(graph);
+}
+
+/* ---- the comparison -------------------------------------------------------------------------- */
+
+static bool case_agrees(const struct op_case *op_case, const struct op_run *expected,
+                        const struct md_backend *backend, struct md_pool *pool)
+{
+    struct md_error err = {.text = "refused"};
+    struct op_run run;
+    op_run_init(&run, op_case);
+    enum op_result result = op_run_kernel(&run, backend->kernels[op_case->op], pool, &err);
+    bool agrees = result == OP_DONE && op_outputs_agree(&run, expected, backend->name);
+    if (result != OP_DONE)
+        print_error("%s on %s: %s\n", op_case->name, backend->name, err.text);
+    op_run_fini(&run);
+    return agrees;
+}
+
+static void test_kernels_agree_with_bodies(void **state)
+{
+    const struct md_backend *backends[8];
+    int count = op_backends(backends), wrong = 0;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct op_run expected;
+        op_run_init(&expected, &cases[i]);
+        run_body(&expected);
+        for (int b = 1; b < count; b++)
+            for (int p = 0; p < 2; p++)
+                wrong += !case_agrees(&cases[i], &expected, backends[b], pools[p]);
+        op_run_fini(&expected);
+    }
+    assert_int_equal(wrong, 0);
+}
+
+static void test_computed_weights_are_refused(void **state)
+{
+    const struct op_case computed = {.name = "linear, computed weight",
+                                     .op = MD_OP_LINEAR,
+                                     .in = {F32(3, 4), F32(5, 4)},
+                                     .out = {F32(3, 5)}};
+    struct md_error err;
+    struct op_run run;
+    op_run_init(&run, &computed);
+    const struct md_backend *best = md_cpu_backend(MD_ISA_BEST);
+    assert_int_equal(op_run_kernel(&run, best->kernels[MD_OP_LINEAR], NULL, &err), OP_REFUSED);
+    op_run_fini(&run);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_kernels_agree_with_bodies),
+        cmocka_unit_test(test_computed_weights_are_refused),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
