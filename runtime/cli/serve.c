@@ -23,6 +23,8 @@
 
 struct daemon {
     struct md__settings settings;
+    struct md_clock *clock;
+    struct md_clock_paced paced;
     struct md_store *store;
     struct md_serve *serve;
     struct md_script *script;
@@ -32,8 +34,27 @@ struct daemon {
 
 /* ---- starting ---- */
 
-static enum md_status start_log(const struct md_config *config, struct md_error *err)
+/* Simulated fleets run in accelerated time, and tests stop it; see md_clock_paced. */
+static enum md_status choose_clock(struct daemon *daemon, struct md_error *err)
 {
+    const struct md_config *config = daemon->settings.config;
+    double speed = md_config_number(config, "clock_speed");
+    int64_t origin_ms = md_config_int(config, "clock_origin_ms");
+
+    if (!(speed >= 0)) {
+        return md_fail(err, MD_ERR_INVALID, "clock_speed: %g is less than 0", speed);
+    }
+    daemon->clock = md_clock_system();
+    if (speed != 1) {
+        md_clock_paced_init(&daemon->paced, daemon->clock, origin_ms, speed);
+        daemon->clock = &daemon->paced.base;
+    }
+    return MD_OK;
+}
+
+static enum md_status start_log(struct daemon *daemon, struct md_error *err)
+{
+    const struct md_config *config = daemon->settings.config;
     const char *format = md_config_string(config, "log_format");
     enum md_log_level level;
     enum md_status status = md_log_level_parse(md_config_string(config, "log_level"), &level, err);
@@ -44,7 +65,7 @@ static enum md_status start_log(const struct md_config *config, struct md_error 
     if (strcmp(format, "text") != 0 && strcmp(format, "json") != 0) {
         return md_fail(err, MD_ERR_INVALID, "log_format is text or json, not \"%.32s\"", format);
     }
-    md_log_setup(level, strcmp(format, "json") == 0, md_clock_system());
+    md_log_setup(level, strcmp(format, "json") == 0, daemon->clock);
     return MD_OK;
 }
 
@@ -53,7 +74,7 @@ static enum md_status open_store(struct daemon *daemon, struct md_error *err)
     const struct md_config *config = daemon->settings.config;
     const char *folder = md_config_string(config, "state");
     struct md_store_options options = {
-        .clock = md_clock_system(),
+        .clock = daemon->clock,
         .retention_ms = (int64_t)(md_config_number(config, "retention_days") * 86400e3),
         .bytes_max = md_config_int(config, "history_bytes_max"),
     };
@@ -65,7 +86,7 @@ static enum md_status start_executor(struct daemon *daemon, struct md_error *err
 {
     const struct md_config *config = daemon->settings.config;
     struct md_serve_options options = {
-        .clock = md_clock_system(),
+        .clock = daemon->clock,
         .reference = md_cpu_reference(),
         .threads = md__cli_threads((int)md_config_int(config, "threads")),
         .queue_max = (int)md_config_int(config, "queue_max"),
@@ -85,7 +106,7 @@ static enum md_status load_script(struct daemon *daemon, struct md_error *err)
     struct md_script_options options = {
         .dir = daemon->settings.dir,
         .lib_dir = md__cli_lib_dir(),
-        .clock = md_clock_system(),
+        .clock = daemon->clock,
         .config = daemon->settings.config,
         .serve = daemon->serve,
         .store = daemon->store,
@@ -98,7 +119,7 @@ static enum md_status start_http(struct daemon *daemon, struct md_error *err)
 {
     const struct md_config *config = daemon->settings.config;
     struct md_http_options options = {
-        .clock = md_clock_system(),
+        .clock = daemon->clock,
         .script = daemon->script,
         .store = daemon->store,
         .address = daemon->address,
@@ -110,8 +131,8 @@ static enum md_status start_http(struct daemon *daemon, struct md_error *err)
         .cors_origins = md_config_string(config, "cors_origins"),
         .rate_limit_loopback = md_config_bool(config, "rate_limit_loopback"),
     };
-    enum md_status status = md__settings_listen(md_config_string(config, "listen"), daemon->address,
-                                                sizeof daemon->address, &options.port, err);
+    enum md_status status =
+        md__settings_listen(config, daemon->address, sizeof daemon->address, &options.port, err);
 
     if (status == MD_OK) {
         status = md__settings_key(&daemon->settings, daemon->secret, sizeof daemon->secret,
@@ -122,7 +143,11 @@ static enum md_status start_http(struct daemon *daemon, struct md_error *err)
 
 static enum md_status start(struct daemon *daemon, struct md_error *err)
 {
-    enum md_status status = start_log(daemon->settings.config, err);
+    enum md_status status = choose_clock(daemon, err);
+
+    if (status == MD_OK) {
+        status = start_log(daemon, err);
+    }
 
     if (status == MD_OK) {
         status = open_store(daemon, err);

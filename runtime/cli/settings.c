@@ -44,19 +44,37 @@ enum md_status md__settings_load(int argc, char **argv, const char *usage,
     return md_config_load(&options, &settings->config, err);
 }
 
-enum md_status md__settings_listen(const char *text, char *address, size_t size, int *port,
-                                   struct md_error *err)
+/* "127.0.0.1:8000", ":8000" or "8000" to its parts. */
+static enum md_status split_listen(const char *text, char *address, size_t size, int64_t *port)
 {
     const char *colon = strrchr(text, ':');
     const char *digits = colon != NULL ? colon + 1 : text;
     size_t length = colon != NULL ? (size_t)(colon - text) : 0;
     char *end;
-    long number = strtol(digits, &end, 10);
 
-    if (end == digits || *end != '\0' || number < 0 || number > 65535 || length >= size) {
-        return md_fail(err, MD_ERR_INVALID, "listen: \"%.100s\" is not ADDRESS:PORT", text);
+    *port = strtol(digits, &end, 10);
+    if (end == digits || *end != '\0' || length >= size) {
+        return MD_ERR_INVALID;
     }
     snprintf(address, size, "%.*s", length > 0 ? (int)length : 9, length > 0 ? text : "127.0.0.1");
+    return MD_OK;
+}
+
+enum md_status md__settings_listen(const struct md_config *config, char *address, size_t size,
+                                   int *port, struct md_error *err)
+{
+    const char *listen = md_config_string(config, "listen");
+    int64_t number = md_config_int(config, "port");
+
+    if (listen[0] == '\0') {
+        snprintf(address, size, "%s", md_config_string(config, "host"));
+    } else if (split_listen(listen, address, size, &number) != MD_OK) {
+        return md_fail(err, MD_ERR_INVALID, "listen: \"%.100s\" is not ADDRESS:PORT", listen);
+    }
+    if (number < 0 || number > 65535) {
+        return md_fail(err, MD_ERR_INVALID, "port: %lld is not between 0 and 65535",
+                       (long long)number);
+    }
     *port = (int)number;
     return MD_OK;
 }

@@ -17,9 +17,10 @@ struct md__settings {
 enum md_status md__settings_load(int argc, char **argv, const char *usage,
                                  struct md__settings *settings, struct md_error *err);
 
-/* "127.0.0.1:8000", ":8000" or "8000" to its parts. */
-enum md_status md__settings_listen(const char *text, char *address, size_t size, int *port,
-                                   struct md_error *err);
+/* Where to listen: `listen` ("127.0.0.1:8000", ":8000" or "8000"), or when that is empty `host` and
+ * `port`. */
+enum md_status md__settings_listen(const struct md_config *config, char *address, size_t size,
+                                   int *port, struct md_error *err);
 
 /*
  * The API key, in the order of the design documents: NORDIQ_API_KEY, .nordiq_key in the scripts

@@ -56,6 +56,8 @@ enum { KEYS_MAX = 500 };
     X(job_budget_ms, "60000", true, false, "Lua time of a timer or tick between two waits")        \
     X(dict_bytes_max, "67108864", true, false, "largest size of all md.dict values")               \
     X(read_paths, "[]", true, false, "folders and files that md.file.read may read")               \
+    X(clock_speed, "1", true, false, "wall time runs this many times as fast; 0: it stands")       \
+    X(clock_origin_ms, "0", true, false, "the moment from which clock_speed counts")               \
     X(timezone, "\"UTC\"", true, false, "of times without an offset, and of calendar features")    \
     X(log_level, "\"info\"", false, false, "debug, info, warn, error, off")                        \
     X(log_format, "\"text\"", true, false, "text or json")
