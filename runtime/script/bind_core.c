@@ -124,7 +124,10 @@ static int no_such_key(lua_State *L)
 /* The table behind md.config; init.lua freezes it like all the others. */
 static void bind_config(lua_State *L, const struct md_script *script)
 {
-    md__json_push(L, md__config_values(script->config));
+    if (script->config != NULL)
+        md__json_push(L, md__config_values(script->config));
+    else
+        lua_newtable(L); /* a model is built without a service */
     lua_createtable(L, 0, 1);
     lua_pushcfunction(L, no_such_key);
     lua_setfield(L, -2, "__index");

@@ -6,6 +6,7 @@
     X(core)                                                                                        \
     X(dict)                                                                                        \
     X(json)                                                                                        \
+    X(metrics)                                                                                     \
     X(system)                                                                                      \
     X(tensor)                                                                                      \
     X(graph)

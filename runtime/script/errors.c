@@ -50,8 +50,11 @@ int md__return_error(lua_State *L, const struct md_error *err)
 
 void md__check_acting(lua_State *L, const char *name)
 {
-    if (md__state(L)->loading)
+    const struct md__state *state = md__state(L);
+    if (state->loading)
         luaL_error(L, "%s: not while loading", name);
+    if (state->kind == MD__STATE_BUILDER || state->kind == MD__STATE_CHECK)
+        luaL_error(L, "%s: not while a model is built or a folder checked", name);
 }
 
 static enum md_status code_by_name(const char *name)
