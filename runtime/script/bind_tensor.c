@@ -42,6 +42,13 @@ enum md_dtype md__dtype_check(lua_State *L, int index)
     return 0;
 }
 
+int md__axis_check(lua_State *L, const struct md_tensor *tensor, int index)
+{
+    int axis = luaL_checkint(L, index);
+    luaL_argcheck(L, axis >= 1 && axis <= tensor->shape.rank, index, "no such dimension");
+    return axis - 1;
+}
+
 /* The flat position of the indices at stack positions first ... first + rank - 1; raises out of
  * bounds. */
 static size_t position_check(lua_State *L, const struct md_tensor *tensor, int first)
@@ -291,7 +298,11 @@ static void bind(lua_State *L, struct md_script *script)
 {
     (void)script;
     md__class_new(L, &md__tensor_class);
+    md__class_extend(L, &md__tensor_class, md__tensor_math_methods);
+    md__class_extend(L, &md__tensor_class, md__tensor_reduce_methods);
+    md__class_extend(L, &md__tensor_class, md__tensor_move_methods);
     md__bind_table(L, "tensor", functions);
+    md__bind_table(L, "tensor", md__tensor_move_functions);
 }
 
 const struct md__binding md__binding_tensor = {.name = "tensor", .bind = bind};

@@ -9,7 +9,10 @@
     X(metrics)                                                                                     \
     X(system)                                                                                      \
     X(tensor)                                                                                      \
-    X(graph)
+    X(graph)                                                                                       \
+    X(series)                                                                                      \
+    X(calendar)                                                                                    \
+    X(forecasts)
 
 #define X(name) extern const struct md__binding md__binding_##name;
 MD__BINDINGS(X)

@@ -30,7 +30,9 @@
 #include "script/script.h"
 
 struct json_t;
+struct md_saver;
 struct md_series;
+struct md_timezone;
 struct md__pool;
 struct md__seat;
 struct md__dicts;
@@ -72,6 +74,8 @@ struct md_script {
         struct md_series *series;
     } series[MD_SCRIPT_SERIES_MAX];
     int series_count;
+    struct md_timezone *timezone; /* of config.timezone; made with the series */
+    struct md_saver *saver;       /* writes the series to the store; NULL without one */
 };
 
 enum md__state_kind {
@@ -255,6 +259,8 @@ struct md__class {
 void md__class_new(lua_State *L, const struct md__class *class);
 /* Pushes its methods, for a library file in Lua to add to. */
 void md__class_push_methods(lua_State *L, const struct md__class *class);
+/* Adds more methods to a class made before in this state. */
+void md__class_extend(lua_State *L, const struct md__class *class, const luaL_Reg *methods);
 /* A new userdata of size bytes, zeroed, on top of the stack, with the class's metatable. */
 void *md__object_new(lua_State *L, const struct md__class *class, size_t size);
 /* The userdata at index when it is of this class; raises a type error naming the class. */

@@ -45,6 +45,13 @@ void md__class_push_methods(lua_State *L, const struct md__class *class)
     lua_remove(L, -2);
 }
 
+void md__class_extend(lua_State *L, const struct md__class *class, const luaL_Reg *methods)
+{
+    md__class_push_methods(L, class);
+    luaL_register(L, NULL, methods);
+    lua_pop(L, 1);
+}
+
 void *md__object_new(lua_State *L, const struct md__class *class, size_t size)
 {
     void *object = lua_newuserdata(L, size);

@@ -19,7 +19,9 @@ struct md__tensor_object {
 };
 
 extern const struct md__class md__tensor_class;
-extern const luaL_Reg md__tensor_methods[]; /* bind_tensor.c */
+extern const luaL_Reg md__tensor_methods[]; /* bind_tensor.c, which adds the others: */
+extern const luaL_Reg md__tensor_math_methods[], md__tensor_reduce_methods[];
+extern const luaL_Reg md__tensor_move_methods[], md__tensor_move_functions[];
 int md__tensor_gc(lua_State *L);
 
 /* Pushes an object without a tensor yet: fill its `tensor` with a reference of its own at once.
@@ -37,6 +39,8 @@ struct md_tensor *md__tensor_make(lua_State *L, enum md_dtype dtype, const struc
 struct md_shape md__shape_check(lua_State *L, int index);
 /* The dtype named at index ("float32" when none); raises. */
 enum md_dtype md__dtype_check(lua_State *L, int index);
+/* The 1-based axis at index, as a 0-based one; raises. */
+int md__axis_check(lua_State *L, const struct md_tensor *tensor, int index);
 /* One element as a number, NaN canonical; float types, integers and bool. */
 double md__element_get(const struct md_tensor *tensor, size_t at);
 void md__element_set(struct md_tensor *tensor, size_t at, double value);

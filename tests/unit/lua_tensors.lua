@@ -1,0 +1,174 @@
+-- What tensors do in Lua. Expected values are worked out by hand.
+
+local native = require "moondial.native"
+local tensor = native.tensor
+local NAN = 0 / 0
+
+local function same(a, b)
+    if type(a) ~= "table" or type(b) ~= "table" then
+        return a == b or (a ~= a and b ~= b)
+            or type(a) == "number" and type(b) == "number" and math.abs(a - b) < 1e-5
+    end
+    if #a ~= #b then
+        return false
+    end
+    for i = 1, #a do
+        if not same(a[i], b[i]) then
+            return false
+        end
+    end
+    return true
+end
+
+local function text(value)
+    if type(value) ~= "table" then
+        return tostring(value)
+    end
+    local parts = {}
+    for i, element in ipairs(value) do
+        parts[i] = text(element)
+    end
+    return "{" .. table.concat(parts, ", ") .. "}"
+end
+
+local function check(actual, expected)
+    if type(actual) == "userdata" then
+        actual = actual:totable()
+    end
+    if not same(actual, expected) then
+        error(text(actual) .. " is not " .. text(expected), 2)
+    end
+end
+
+local function fails(pattern, f, ...)
+    local ok, message = pcall(f, ...)
+    if ok or not tostring(message):find(pattern) then
+        error("expected an error with '" .. pattern .. "', got " .. tostring(message), 2)
+    end
+end
+
+-- making and looking
+local m = tensor.from { { 1, 2, 3 }, { 4, 5, 6 } }
+check(m:shape(), { 2, 3 })
+check(m:get(2, 3), 6)
+check({ m:rank(), #m, m:dim(2), m:dtype() }, { 2, 2, 3, "float32" })
+check(tostring(m), "tensor float32 [2, 3]")
+check(tensor.full({ 2 }, 7, "int64"), { 7, 7 })
+check(tensor.zeros { 0, 3 }, {})
+check(tensor.from({ 1.9, -1.9, NAN, 1e30 }, "int32"), { 1, -1, 0, 2147483647 })
+check(tensor.range(-1, 2), { -1, 0, 1, 2 })
+check(tensor.range(1, 0), {})
+check(tensor.full({}, 5):totable(), 5)
+fails("equal length", tensor.from, { { 1 }, { 1, 2 } })
+fails("equal length", tensor.from, { 1, "x" })
+fails("not a tensor type", tensor.zeros, { 1 }, "float128")
+fails("at most 8", tensor.zeros, { 1, 1, 1, 1, 1, 1, 1, 1, 1 })
+fails("whole numbers", tensor.zeros, { -1 })
+fails("not enough memory", tensor.zeros, { 1e6, 1e6 })
+fails("address space", tensor.zeros, { 1e15, 1e15 })
+
+-- bounds: nothing outside is ever read or written
+fails("outside", m.get, m, 3, 1)
+fails("outside", m.get, m, 0, 1)
+fails("outside", m.get, m, 1.5, 1)
+fails("outside", m.get, m, NAN, 1)
+fails("number expected", m.get, m, 1)
+fails("outside", m.set, m, 1, 4, 0)
+fails("tensor expected", m.get, {}, 1)
+
+-- NaN comes back as the one NaN, whatever its bits
+check(tensor.from({ NAN }):get(1), NAN)
+check(tensor.from({ 0 }):div(0):get(1), NAN)
+
+-- writing one's own; views share
+local w = tensor.zeros { 2, 2 }
+w:row(2):set(1, 9)
+check(w:set(1, 2, 5), { { 0, 5 }, { 9, 0 } })
+check(m:row(1), { 1, 2, 3 })
+check(m:rows(2, 2), { { 4, 5, 6 } })
+check(m:rows(2, 1), {})
+check(m:reshape { 3, 2 }, { { 1, 2 }, { 3, 4 }, { 5, 6 } })
+fails("rows outside", m.rows, m, 1, 3)
+fails("no such row", m.row, m, 3)
+fails("cannot reshape", m.reshape, m, { 4, 2 })
+
+-- arithmetic broadcasts like NumPy
+check(m:add(1), { { 2, 3, 4 }, { 5, 6, 7 } })
+check(m:sub(tensor.from { 1, 2, 3 }), { { 0, 0, 0 }, { 3, 3, 3 } })
+check(m:mul(tensor.from { { 2 }, { 10 } }), { { 2, 4, 6 }, { 40, 50, 60 } })
+check(tensor.from({ 1, 2 }):reshape({ 2, 1 }):add(tensor.from { 10, 20, 30 }),
+    { { 11, 21, 31 }, { 12, 22, 32 } })
+check(tensor.zeros({ 0, 3 }):add(tensor.from { 1, 2, 3 }), {})
+check(tensor.from({ 4 }, "int64"):div(8), { 0.5 })
+check(tensor.from({ -1, 4 }):max(0), { 0, 4 })
+check(tensor.from({ 9, NAN, 4 }):min(5), { 5, NAN, 4 })
+check(tensor.from({ -1, NAN, 7 }):clip(0, 5), { 0, NAN, 5 })
+check(m:ge(3), { { 0, 0, 1 }, { 1, 1, 1 } })
+check(tensor.from({ NAN, 1 }):eq(1), { 0, 1 })
+check(tensor.from({ 1, 0, NAN }):where(10, 20), { 10, 20, 20 })
+check(tensor.from({ 4, 2.25 }):sqrt():neg():abs():exp():log(), { 2, 1.5 })
+check(tensor.from({ 2.5, -2.5, 1.005 }):round(), { 3, -3, 1 })
+check(tensor.from({ 1.23456 }):round(3), { 1.235 })
+check(tensor.from({ -1.5 }):floor(), { -2 })
+check(tensor.from({ 3 }):pow(2), { 9 })
+check(tensor.from({ NAN, 1 }):isnan(), { 1, 0 })
+fails("shapes do not fit", m.add, m, tensor.from { 1, 2 })
+fails("tensor expected", m.add, m, "x")
+
+-- reductions take their axis away
+local g = tensor.from { { 1, NAN, 3 }, { 4, 5, 9 } }
+check(m:sum(1), { 5, 7, 9 })
+check(m:mean(2), { 2, 5 })
+check(m:mean(), 3.5)
+check(m:amax(1), { 4, 5, 6 })
+check(m:amin(2), { 1, 4 })
+check(m:std(2), { math.sqrt(2 / 3), math.sqrt(2 / 3) })
+check(m:std(2, 1), { 1, 1 })
+check(g:mean(2), { NAN, 6 })
+check(g:nanmean(2), { 2, 6 })
+check(g:nansum(1), { 5, 5, 12 })
+check(g:nanmax(2), { 3, 9 })
+check(g:nanmin(2), { 1, 4 })
+check(g:amax(2), { NAN, 9 })
+check(g:nanstd(2, 1), { math.sqrt(2), math.sqrt(7) })
+check(g:count_finite(2), { 2, 3 })
+check(g:slope(2), { 1, 2.5 })
+check(tensor.from({ { 7, NAN } }):slope(2), { NAN })
+check(m:first_at_least(2, 2), { 2, 1 })
+check(m:first_at_least(9, 2), { 0, 0 })
+check(tensor.zeros({ 2, 0 }):mean(2), { NAN, NAN })
+check(g:fill_forward(2), { { 1, 1, 3 }, { 4, 5, 9 } })
+check(tensor.from({ NAN, 2, NAN }):fill_forward(1), { 2, 2, 2 })
+check(tensor.from({ NAN, 2, NAN }):fill_forward(1, NAN), { NAN, 2, 2 })
+check(tensor.from({ NAN, NAN }):fill_forward(1), { NAN, NAN })
+fails("no such dimension", m.sum, m, 3)
+
+-- moving
+check(m:slice(2, 2, 3), { { 2, 3 }, { 5, 6 } })
+check(m:slice(1, 2, 2), { { 4, 5, 6 } })
+check(m:slice(2, 3, 2), { {}, {} })
+check(m:select(2, { 3, 1, 3 }), { { 3, 1, 3 }, { 6, 4, 6 } })
+check(m:transpose { 2, 1 }, { { 1, 4 }, { 2, 5 }, { 3, 6 } })
+check(tensor.from({ { 1 }, { 2 } }):expand { 2, 2, 2 },
+    { { { 1, 1 }, { 2, 2 } }, { { 1, 1 }, { 2, 2 } } })
+check(tensor.concat({ m, tensor.from { { 7 }, { 8 } } }, 2), { { 1, 2, 3, 7 }, { 4, 5, 6, 8 } })
+check(tensor.concat({ m, m }, 1):shape(), { 4, 3 })
+check(tensor.stack { tensor.from { 1, 2 }, tensor.from { 3, 4 } }, { { 1, 2 }, { 3, 4 } })
+check(tensor.from({ 1.5, -0.5 }):astype("bool"), { 1, 1 })
+fails("outside", m.slice, m, 1, 1, 3)
+fails("outside", m.select, m, 1, { 3 })
+fails("every dimension once", m.transpose, m, { 1, 1 })
+fails("only dimensions of 1", m.expand, m, { 2, 4 })
+fails("does not fit", tensor.concat, { m, tensor.from { 1 } }, 1)
+fails("does not fit", tensor.stack, { m, tensor.from { 1 } })
+
+-- calendars: 2026-03-28 was a Saturday; Prague's clocks went forward on the 29th
+local days = native.calendar {
+    start_ms = 1774656000000, step_s = 86400, count = 3,
+    fields = { "day_of_week", "is_weekend", "day", "month", "hour" }, timezone = "Europe/Prague",
+}
+check(days, { { 5, 1, 28, 3, 1 }, { 6, 1, 29, 3, 1 }, { 0, 0, 30, 3, 2 } })
+fails("unknown calendar field", native.calendar,
+    { start_ms = 0, step_s = 1, count = 1, fields = { "fortnight" } })
+fails("time zone", native.calendar,
+    { start_ms = 0, step_s = 1, count = 1, fields = { "hour" }, timezone = "Mars" })
