@@ -4,12 +4,13 @@
  *
  * A thread takes a run of (batch element, block of queries) and lays k and v of its batch element
  * out with keys in lanes: [feature][keys, padded]. A score row is then head_size multiplications of
- * vectors of keys, and everything from scores to probabilities stays in L1.
+ * vectors of keys, and everything from scores to probabilities stays in L1. Padding lanes score
+ * -infinity, so that no loop but the first knows of them.
  */
 #include <math.h>
 
 #include "kernels/cpu/isa/kernels.h"
-#include "kernels/cpu/isa/softmax.h"
+#include "kernels/cpu/isa/math.h"
 
 #define QUERY_BLOCK 16
 #define QUERIES     4 /* score rows computed together: they share the loads of k */
@@ -24,10 +25,10 @@ struct attention {
     size_t mask_batch, mask_query; /* element strides; 0 where the mask broadcasts */
 };
 
-/* Per thread: k and v turned, then score rows of one head and the summed probabilities. */
+/* Per thread: k and v turned; then rows of scores, of summed probabilities and of the mask. */
 static size_t thread_floats(size_t features, size_t values, size_t wide)
 {
-    return (features + values + 2 * QUERIES) * wide;
+    return (features + values + 3 * QUERIES) * wide;
 }
 
 /* [keys][features] to [features][wide], zero past the keys. */
@@ -41,9 +42,19 @@ static void turn(const float *from, size_t keys, size_t features, float *to, siz
     }
 }
 
-/* scores[n][keys] = scale * q_n . k for `rows` queries of one head. */
-INLINE void score_rows(const struct attention *a, const float *q, const float *k, float *scores,
-                       const int rows)
+/* Widens the mask of one query: all ones where a key is hidden. */
+static void widen_mask(const struct attention *a, size_t batch, size_t query, int32_t *hidden)
+{
+    const uint8_t *mask = a->mask + batch * a->mask_batch + query * a->mask_query;
+    for (size_t k = 0; k < a->keys; k++)
+        hidden[k] = -(mask[k] != 0);
+    memset(hidden + a->keys, 0, (a->wide - a->keys) * sizeof *hidden);
+}
+
+/* scores[n][keys] = scale * q_n . k for `rows` queries of one head, masked; max[n] is their
+ * maximum. */
+INLINE void score_rows(const struct attention *a, const float *q, const float *k,
+                       const int32_t *hidden, float *scores, vf *max, const int rows)
 {
     size_t features = a->heads * a->head_size;
     for (size_t at = 0; at < a->wide; at += VL) {
@@ -55,21 +66,29 @@ INLINE void score_rows(const struct attention *a, const float *q, const float *k
                 sum[n] += key * q[(size_t)n * features + f];
         }
 #pragma GCC unroll 4
-        for (int n = 0; n < rows; n++)
-            store(scores + (size_t)n * a->wide + at, sum[n] * a->scale);
+        for (int n = 0; n < rows; n++) {
+            vf score = sum[n] * a->scale;
+            if (a->mask)
+                score = choose(*(const vi *)(hidden + (size_t)n * a->wide + at),
+                               splat(a->mask_bias), score);
+            if (at + VL > a->keys)
+                score = choose(lanes_below(a->keys - at), score, splat(-INFINITY));
+            max[n] = vmax(max[n], score);
+            store(scores + (size_t)n * a->wide + at, score);
+        }
     }
 }
 
-static void hide(const struct attention *a, size_t batch, size_t query, float *scores)
+/* total += softmax(scores) / heads */
+INLINE void add_probabilities(const struct attention *a, float *scores, float max, float *total)
 {
-    const uint8_t *mask = a->mask + batch * a->mask_batch + query * a->mask_query;
-    for (size_t k = 0; k < a->keys; k++)
-        scores[k] = mask[k] ? a->mask_bias : scores[k];
-}
-
-static void add_probabilities(const struct attention *a, float *scores, float *total)
-{
-    float factor = 1 / (exponentials(scores, scores, a->keys) * (float)a->heads);
+    vf sum = {0};
+    for (size_t k = 0; k < a->wide; k += VL) {
+        vf e = exp_negative(load(scores + k) - max);
+        store(scores + k, e);
+        sum += e;
+    }
+    float factor = 1 / (horizontal_sum(sum) * (float)a->heads);
     for (size_t k = 0; k < a->wide; k += VL)
         store(total + k, load(total + k) + load(scores + k) * factor);
 }
@@ -95,16 +114,19 @@ INLINE void attend(const struct attention *a, size_t batch, size_t query, float 
     float *total = scores + QUERIES * a->wide;
     const float *q = (const float *)a->call->in[0].data + (batch * a->queries + query) * features;
     float *y = (float *)a->call->out[0].data + (batch * a->queries + query) * a->values;
+    int32_t *hidden = (int32_t *)(total + QUERIES * a->wide);
     memset(total, 0, (size_t)rows * a->wide * sizeof *total);
+    for (int n = 0; a->mask && n < rows; n++)
+        widen_mask(a, batch, query + (size_t)n, hidden + (size_t)n * a->wide);
     for (size_t head = 0; head < a->heads; head++) {
+        vf max[QUERIES];
+        for (int n = 0; n < rows; n++)
+            max[n] = splat(-INFINITY);
         size_t first = head * a->head_size;
-        score_rows(a, q + first, k + first * a->wide, scores, rows);
-        for (int n = 0; n < rows; n++) {
-            float *row = scores + (size_t)n * a->wide;
-            if (a->mask)
-                hide(a, batch, query + (size_t)n, row);
-            add_probabilities(a, row, total + (size_t)n * a->wide);
-        }
+        score_rows(a, q + first, k + first * a->wide, hidden, scores, max, rows);
+        for (int n = 0; n < rows; n++)
+            add_probabilities(a, scores + (size_t)n * a->wide, horizontal_max(max[n]),
+                              total + (size_t)n * a->wide);
     }
     for (int n = 0; n < rows; n++)
         mix_values(a, total + (size_t)n * a->wide, v, y + (size_t)n * a->values);

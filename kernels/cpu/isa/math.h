@@ -50,6 +50,12 @@ INLINE vf exp_bounded(vf x)
     return e.expm1 * scale + scale;
 }
 
+/* e^x for x <= 0, and 0 below -80: keeps a softmax clear of subnormals, which are slow to make. */
+INLINE vf exp_negative(vf x)
+{
+    return choose(x < -80.0f, (vf){0}, exp_bounded(vmax(splat(-80.0f), x)));
+}
+
 INLINE vf expm1_bounded(vf x)
 {
     struct reduced e = reduce_exponent(x);

@@ -8,15 +8,6 @@
 
 #include <math.h>
 
-/* Ones in lanes below n, zeros elsewhere, as a mask. */
-INLINE vi lanes_below(size_t n)
-{
-    vi index;
-    for (int lane = 0; lane < VL; lane++)
-        index[lane] = lane;
-    return index < (int32_t)n;
-}
-
 INLINE vf load_row(const float *row, size_t at, size_t count)
 {
     return at + VL <= count ? load(row + at) : load_some(row + at, count - at);

@@ -27,13 +27,13 @@ INLINE float exponentials(const float *x, float *y, size_t count)
     size_t whole = count / VL * VL, rest = count - whole;
     vf sum = {0};
     for (size_t i = 0; i < whole; i += VL) {
-        vf e = vexp(load(x + i) - max);
+        vf e = exp_negative(load(x + i) - max);
         store(y + i, e);
         sum += e;
     }
     float total = horizontal_sum(sum);
     if (rest) {
-        vf e = vexp(load_some(x + whole, rest) - max);
+        vf e = exp_negative(load_some(x + whole, rest) - max);
         store_some(y + whole, e, rest);
         for (size_t i = 0; i < rest; i++)
             total += e[i];

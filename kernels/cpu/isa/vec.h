@@ -117,6 +117,15 @@ INLINE vf choose(vi mask, vf a, vf b)
     return (vf)(((vi)a & mask) | ((vi)b & ~mask));
 }
 
+/* Ones in lanes below n, zeros elsewhere, as a mask. */
+INLINE vi lanes_below(size_t n)
+{
+    vi index;
+    for (int lane = 0; lane < VL; lane++)
+        index[lane] = lane;
+    return index < (int32_t)n;
+}
+
 INLINE vf vabs(vf x)
 {
     return (vf)((vi)x & 0x7fffffff);
@@ -136,10 +145,14 @@ INLINE float horizontal_sum(vf v)
 
 INLINE float horizontal_max(vf v)
 {
+#if defined(MD_ISA_avx512)
+    return _mm512_reduce_max_ps((__m512)v);
+#else
     float max = v[0];
     for (int i = 1; i < VL; i++)
         max = v[i] > max ? v[i] : max;
     return max;
+#endif
 }
 
 #endif
