@@ -6,6 +6,7 @@ local native = require "moondial.native"
 local app = require "moondial.app"
 local routes = require "moondial.routes"
 require "moondial.dict"
+require "moondial.fetch"
 
 local md = {}
 

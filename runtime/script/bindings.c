@@ -5,8 +5,10 @@
 #define MD__BINDINGS(X)                                                                            \
     X(core)                                                                                        \
     X(dict)                                                                                        \
+    X(fetch)                                                                                       \
     X(json)                                                                                        \
     X(metrics)                                                                                     \
+    X(model)                                                                                       \
     X(system)                                                                                      \
     X(tensor)                                                                                      \
     X(graph)                                                                                       \
@@ -22,7 +24,7 @@ const struct md__binding *const md__bindings[] = {
 #define X(name) &md__binding_##name,
     MD__BINDINGS(X)
 #undef X
-    NULL,
+        NULL,
 };
 
 void md__bind_all(lua_State *L)

@@ -59,7 +59,7 @@ struct md_script {
     int64_t started_ms;
     pthread_mutex_t lock; /* guards current, stopping */
     pthread_cond_t stopped;
-    bool stopping;
+    _Atomic bool stopping;
     struct md_generation *current;
     struct md__dicts *dicts;
     struct md__scheduler *scheduler;

@@ -1,0 +1,483 @@
+/*
+ * md.model(name): predict, info, loaded. md.models: list, load, scan. A handle is only a name, so
+ * that it can be made at the top of a file and always means the current version.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "model/config.h"
+#include "script/tensor_object.h"
+#include "serve/serve.h"
+
+enum { PORTS_MAX = 32, SCAN_MAX = 1000 };
+
+static const char infos_key[] = "moondial.models"; /* registry: name to { version, info } */
+static const char models_folder[] = "models";
+
+struct model {
+    char name[MD_SERVE_NAME_MAX];
+};
+
+static const struct md__class model_class;
+
+/* ---- finding --------------------------------------------------------------------------------- */
+
+static enum md_status find_model(lua_State *L, const char *name, struct md_model **model,
+                                 struct md_error *err)
+{
+    struct md_serve *serve = md__state(L)->script->serve;
+    if (serve == NULL)
+        return md_fail(err, MD_ERR_UNAVAILABLE, "this process serves no models");
+    return md_serve_model(serve, name, model, err);
+}
+
+static int model_loaded(lua_State *L)
+{
+    struct md_model *found = NULL;
+    const struct model *model = md__object_check(L, 1, &model_class);
+    md__check_acting(L, "md.model");
+    lua_pushboolean(L, find_model(L, model->name, &found, NULL) == MD_OK);
+    md_model_unref(found);
+    return 1;
+}
+
+/* ---- info ------------------------------------------------------------------------------------ */
+
+static void set_number(lua_State *L, const char *name, double value)
+{
+    lua_pushnumber(L, value);
+    lua_setfield(L, -2, name);
+}
+
+static void set_text(lua_State *L, const char *name, const char *text)
+{
+    lua_pushstring(L, text);
+    lua_setfield(L, -2, name);
+}
+
+/* { name, dtype, shape = { "batch", 288, 20 } } */
+static void push_port(lua_State *L, const struct md_model *model, const struct md_model_port *port)
+{
+    lua_createtable(L, 0, 3);
+    set_text(L, "name", port->name);
+    set_text(L, "dtype", md_dtype_name(port->dtype));
+    lua_createtable(L, port->shape.rank, 0);
+    for (int i = 0; i < port->shape.rank; i++) {
+        if (port->shape.dim[i] < 0)
+            lua_pushstring(L, md_model_symbol(model, port->shape.dim[i]));
+        else
+            lua_pushnumber(L, (double)port->shape.dim[i]);
+        lua_rawseti(L, -2, i + 1);
+    }
+    lua_setfield(L, -2, "shape");
+}
+
+static void set_ports(lua_State *L, const char *field, const struct md_model *model, int count,
+                      const struct md_model_port *(*port)(const struct md_model *model, int index))
+{
+    lua_createtable(L, count, 0);
+    for (int i = 0; i < count; i++) {
+        push_port(L, model, port(model, i));
+        lua_rawseti(L, -2, i + 1);
+    }
+    lua_setfield(L, -2, field);
+}
+
+static void set_config(lua_State *L, const char *text)
+{
+    struct md_error err;
+    if (md__json_read(L, text, strlen(text), &err) != MD_OK)
+        luaL_error(L, "config.json: %s", err.text);
+    lua_setfield(L, -2, "config");
+}
+
+static void push_info(lua_State *L, const struct md_model *model)
+{
+    lua_createtable(L, 0, 12);
+    set_text(L, "name", md_model_name(model));
+    set_text(L, "path", md_model_path(model));
+    set_text(L, "backend", md_model_backend(model));
+    lua_pushboolean(L, 1);
+    lua_setfield(L, -2, "loaded");
+    set_number(L, "version", (double)md_model_generation(model));
+    set_number(L, "loaded_at_ms", (double)md_model_loaded_at_ms(model));
+    set_number(L, "parameters", (double)md_model_parameters(model));
+    set_config(L, md_model_config(model));
+    set_ports(L, "inputs", model, md_model_input_count(model), md_model_input);
+    set_ports(L, "outputs", model, md_model_output_count(model), md_model_output);
+}
+
+/* Pushes what is remembered under name in this state when it is of this version, else nil. */
+static void push_remembered(lua_State *L, const struct md_model *model)
+{
+    luaL_getmetatable(L, infos_key);
+    lua_getfield(L, -1, md_model_name(model));
+    if (lua_istable(L, -1)) {
+        lua_getfield(L, -1, "version");
+        bool current = lua_tonumber(L, -1) == (double)md_model_generation(model);
+        lua_pop(L, 1);
+        if (!current) {
+            lua_pop(L, 1);
+            lua_pushnil(L);
+        }
+    }
+    lua_remove(L, -2);
+}
+
+/* The light userdata in argument 1 is the model. A config of a megabyte is decoded once a state. */
+static int push_info_once(lua_State *L)
+{
+    const struct md_model *model = lua_touserdata(L, 1);
+    push_remembered(L, model);
+    if (!lua_isnil(L, -1))
+        return 1;
+    push_info(L, model);
+    luaL_getmetatable(L, infos_key);
+    lua_pushvalue(L, -2);
+    lua_setfield(L, -2, md_model_name(model));
+    lua_pop(L, 1);
+    return 1;
+}
+
+/* Pushes the info of a model and drops the reference, also when it raises. */
+static void push_info_and_drop(lua_State *L, struct md_model *model)
+{
+    lua_pushcfunction(L, push_info_once);
+    lua_pushlightuserdata(L, model);
+    int status = lua_pcall(L, 1, 1, 0);
+    md_model_unref(model);
+    if (status != 0)
+        lua_error(L);
+}
+
+/* Treat the table as read-only: it is kept until the next version. */
+static int model_info(lua_State *L)
+{
+    struct md_error err;
+    struct md_model *found;
+    const struct model *model = md__object_check(L, 1, &model_class);
+    md__check_acting(L, "md.model");
+    if (find_model(L, model->name, &found, &err) != MD_OK)
+        return md__return_error(L, &err);
+    push_info_and_drop(L, found);
+    return 1;
+}
+
+/* ---- predict --------------------------------------------------------------------------------- */
+
+struct predicting {
+    struct md_wait wait;
+    struct md_model *model;
+    struct md_call *call;
+};
+
+static enum md_status predict_block(struct md_wait *wait, struct md_script *script,
+                                    int64_t deadline_ns, struct md_error *err)
+{
+    const struct predicting *predicting = (struct predicting *)wait;
+    int64_t timeout_ns = -1;
+    if (deadline_ns != 0) {
+        timeout_ns = deadline_ns - md_monotonic_ns(script->clock);
+        timeout_ns = timeout_ns > 0 ? timeout_ns : 0;
+    }
+    return md_call_wait(predicting->call, timeout_ns, err);
+}
+
+/* { output name = tensor } */
+static int predict_finish(lua_State *L, struct md_wait *wait)
+{
+    const struct predicting *predicting = (struct predicting *)wait;
+    int count = md_model_output_count(predicting->model);
+    lua_createtable(L, 0, count);
+    for (int i = 0; i < count; i++) {
+        const struct md_tensor *output = md_call_output(predicting->call, i);
+        struct md__tensor_object *object = md__tensor_object_new(L);
+        size_t bytes = md_tensor_bytes(output);
+        md__charge(L, bytes);
+        object->charged = bytes;
+        object->tensor = md_tensor_ref(output);
+        lua_setfield(L, -2, md_model_output(predicting->model, i)->name);
+    }
+    return 1;
+}
+
+static void predict_drop(struct md_wait *wait)
+{
+    struct predicting *predicting = (struct predicting *)wait;
+    if (predicting->call != NULL)
+        md_call_unref(predicting->call);
+    md_model_unref(predicting->model);
+    free(predicting);
+}
+
+/* The table in argument 2 as ports; its strings and tensors stay where they are. Raises. */
+static int check_inputs(lua_State *L, struct md_port_tensor *ports)
+{
+    int count = 0;
+    luaL_checktype(L, 2, LUA_TTABLE);
+    for (lua_pushnil(L); lua_next(L, 2) != 0; lua_pop(L, 1), count++) {
+        struct md_tensor *tensor = md__tensor_test(L, -1);
+        if (lua_type(L, -2) != LUA_TSTRING || tensor == NULL)
+            luaL_error(L, "predict: inputs are { name = tensor }");
+        if (count == PORTS_MAX)
+            luaL_error(L, "predict: more than %d inputs", PORTS_MAX);
+        struct md__tensor_object *object = lua_touserdata(L, -1);
+        object->writable = false; /* the executor reads it while the script goes on */
+        ports[count] = (struct md_port_tensor){lua_tostring(L, -2), *tensor};
+    }
+    return count;
+}
+
+static int model_predict(lua_State *L)
+{
+    struct md_error err;
+    struct md_port_tensor ports[PORTS_MAX];
+    const struct model *model = md__object_check(L, 1, &model_class);
+    md__check_acting(L, "md.model.predict");
+    int count = check_inputs(L, ports);
+    struct md__state *state = md__state(L);
+    int64_t deadline_ns = state->task != NULL ? state->task->deadline_ns : 0;
+    struct predicting *predicting = calloc(1, sizeof *predicting);
+    if (predicting == NULL)
+        return luaL_error(L, "not enough memory");
+    predicting->wait = (struct md_wait){predict_block, predict_finish, predict_drop};
+    enum md_status status = find_model(L, model->name, &predicting->model, &err);
+    if (status == MD_OK)
+        status = md_serve_submit(state->script->serve, predicting->model, ports, count, deadline_ns,
+                                 &predicting->call, &err);
+    if (status == MD_OK)
+        return md__yield(L, &predicting->wait);
+    predict_drop(&predicting->wait);
+    return md__return_error(L, &err);
+}
+
+/* ---- md.models ------------------------------------------------------------------------------- */
+
+static int models_list(lua_State *L)
+{
+    struct md_model *models[MD_SERVE_MODELS_MAX];
+    struct md_serve *serve = md__state(L)->script->serve;
+    md__check_acting(L, "md.models.list");
+    lua_newtable(L);
+    luaL_checkstack(L, 4, "md.models");
+    int count = serve != NULL ? md_serve_models(serve, models, MD_SERVE_MODELS_MAX) : 0;
+    if (count > MD_SERVE_MODELS_MAX)
+        count = MD_SERVE_MODELS_MAX;
+    int failed = 0;
+    for (int i = 0; i < count; i++) {
+        lua_pushcfunction(L, push_info_once);
+        lua_pushlightuserdata(L, models[i]);
+        failed = failed != 0 ? failed : lua_pcall(L, 1, 1, 0);
+        md_model_unref(models[i]);
+        if (failed == 0)
+            lua_rawseti(L, -2, i + 1);
+    }
+    return failed == 0 ? 1 : lua_error(L);
+}
+
+/* The real path of what a script calls `path`, which must lie below the folder's models/. */
+static enum md_status resolve(const struct md_script *script, const char *path,
+                              char resolved[PATH_MAX], struct md_error *err)
+{
+    char folder[PATH_MAX], joined[PATH_MAX], root[PATH_MAX];
+    snprintf(folder, sizeof folder, "%s/%s", script->dir, models_folder);
+    size_t length = strlen(script->dir);
+    bool joined_already = strncmp(path, script->dir, length) == 0 && path[length] == '/';
+    int size = snprintf(joined, sizeof joined, "%s%s%s", joined_already ? "" : script->dir,
+                        joined_already ? "" : "/", path);
+    if (size >= (int)sizeof joined)
+        return md_fail(err, MD_ERR_INVALID, "the path is too long");
+    if (realpath(folder, root) == NULL || realpath(joined, resolved) == NULL)
+        return md_fail(err, MD_ERR_NOT_FOUND, "%.150s: %s", path, strerror(errno));
+    length = strlen(root);
+    if (strncmp(resolved, root, length) != 0 ||
+        (resolved[length] != '/' && resolved[length] != '\0'))
+        return md_fail(err, MD_ERR_INVALID, "%.150s is not below %s/", path, models_folder);
+    return MD_OK;
+}
+
+struct loading {
+    struct md_wait wait;
+    char name[MD_SERVE_NAME_MAX];
+    char path[PATH_MAX];
+    struct md_model *model;
+};
+
+static enum md_status load_block(struct md_wait *wait, struct md_script *script,
+                                 int64_t deadline_ns, struct md_error *err)
+{
+    struct loading *loading = (struct loading *)wait;
+    (void)deadline_ns; /* a model that is being built is built to its end */
+    enum md_status status = md_serve_load(script->serve, loading->name, loading->path, err);
+    if (status != MD_OK)
+        return status;
+    char subject[sizeof loading->name + 8];
+    snprintf(subject, sizeof subject, "model %s", loading->name);
+    md__degraded_set(script, subject, NULL);
+    return md_serve_model(script->serve, loading->name, &loading->model, err);
+}
+
+static int load_finish(lua_State *L, struct md_wait *wait)
+{
+    push_info_and_drop(L, md_model_ref(((struct loading *)wait)->model));
+    return 1;
+}
+
+static void load_drop(struct md_wait *wait)
+{
+    md_model_unref(((struct loading *)wait)->model);
+    free(wait);
+}
+
+/* (name, path) -> info | nil, err */
+static int models_load(lua_State *L)
+{
+    struct md_error err;
+    const char *name = luaL_checkstring(L, 1), *path = luaL_checkstring(L, 2);
+    struct md_script *script = md__state(L)->script;
+    md__check_acting(L, "md.models.load");
+    luaL_argcheck(L, strlen(name) < MD_SERVE_NAME_MAX, 1, "a name of at most 63 bytes");
+    struct loading *loading = calloc(1, sizeof *loading);
+    if (loading == NULL)
+        return luaL_error(L, "not enough memory");
+    loading->wait = (struct md_wait){load_block, load_finish, load_drop};
+    snprintf(loading->name, sizeof loading->name, "%s", name);
+    enum md_status status = script->serve != NULL
+                                ? resolve(script, path, loading->path, &err)
+                                : md_fail(&err, MD_ERR_UNAVAILABLE, "models are not served");
+    if (status == MD_OK)
+        return md__yield(L, &loading->wait);
+    load_drop(&loading->wait);
+    return md__return_error(L, &err);
+}
+
+/* ---- scan ------------------------------------------------------------------------------------ */
+
+static double folder_bytes(const char *folder)
+{
+    double bytes = 0;
+    DIR *directory = opendir(folder);
+    struct dirent *entry;
+    while (directory != NULL && (entry = readdir(directory)) != NULL) {
+        struct stat status;
+        if (fstatat(dirfd(directory), entry->d_name, &status, AT_SYMLINK_NOFOLLOW) == 0 &&
+            S_ISREG(status.st_mode))
+            bytes += (double)status.st_size;
+    }
+    if (directory != NULL)
+        closedir(directory);
+    return bytes;
+}
+
+/* What a folder says about itself; false (nothing pushed) when it is no model. */
+static bool push_scanned(lua_State *L, const char *relative, const char *name, const char *path)
+{
+    struct md_model_config config;
+    struct md_error err;
+    struct stat status;
+    if (stat(path, &status) != 0 || md_model_config_read(path, &config, &err) != MD_OK)
+        return false;
+    lua_createtable(L, 0, 6);
+    lua_pushfstring(L, "%s/%s", relative, name);
+    lua_setfield(L, -2, "path");
+    set_text(L, "name", name);
+    set_number(L, "modified_ms", (double)status.st_mtime * 1000);
+    set_number(L, "size_bytes", folder_bytes(path));
+    bool decoded = md__json_read(L, config.json.data, config.json.length, &err) == MD_OK;
+    md_model_config_fini(&config);
+    if (decoded)
+        lua_setfield(L, -2, "config");
+    return true;
+}
+
+static int compare_names(const void *left, const void *right)
+{
+    return strcmp(*(char *const *)left, *(char *const *)right);
+}
+
+/* The entries' names in order, in a scratch buffer of pointers into another. */
+static char **list_names(lua_State *L, const char *folder, int *count)
+{
+    struct md_buffer *names = md__scratch(L, 1 << 20);
+    struct md_buffer *pointers = md__scratch(L, SCAN_MAX * sizeof(char *));
+    DIR *directory = opendir(folder);
+    struct dirent *entry;
+    *count = 0;
+    while (directory != NULL && *count < SCAN_MAX && (entry = readdir(directory)) != NULL) {
+        if (entry->d_name[0] == '.')
+            continue;
+        md_buffer_append(names, entry->d_name, strlen(entry->d_name) + 1);
+        ++*count;
+    }
+    if (directory != NULL)
+        closedir(directory);
+    char *name = names->data;
+    for (int i = 0; i < *count; i++, name += strlen(name) + 1)
+        md_buffer_append(pointers, &name, sizeof name);
+    if (md_buffer_check(names, NULL) != MD_OK || md_buffer_check(pointers, NULL) != MD_OK)
+        luaL_error(L, "md.models.scan: not enough memory");
+    char **list = (char **)(void *)pointers->data;
+    if (*count > 0)
+        qsort(list, (size_t)*count, sizeof *list, compare_names);
+    return list;
+}
+
+/* (folder) -> array of { path, name, modified_ms, size_bytes, config } */
+static int models_scan(lua_State *L)
+{
+    struct md_error err;
+    char folder[PATH_MAX], path[PATH_MAX + NAME_MAX + 2];
+    const char *relative = luaL_optstring(L, 1, models_folder);
+    int count, found = 0;
+    md__check_acting(L, "md.models.scan");
+    if (resolve(md__state(L)->script, relative, folder, &err) != MD_OK)
+        return md__return_error(L, &err);
+    lua_newtable(L);
+    int list = lua_gettop(L);
+    char **names = list_names(L, folder, &count);
+    for (int i = 0; i < count; i++) {
+        snprintf(path, sizeof path, "%s/%s", folder, names[i]);
+        if (push_scanned(L, relative, names[i], path))
+            lua_rawseti(L, list, ++found);
+    }
+    lua_settop(L, list);
+    return 1;
+}
+
+/* ---- the binding ----------------------------------------------------------------------------- */
+
+static const luaL_Reg model_methods[] = {
+    {"predict", model_predict}, {"info", model_info}, {"loaded", model_loaded}, {NULL, NULL}};
+
+static const struct md__class model_class = {.name = "model", .methods = model_methods};
+
+static int model_new(lua_State *L)
+{
+    size_t length;
+    const char *name = luaL_checklstring(L, 1, &length);
+    luaL_argcheck(L, length > 0 && length < MD_SERVE_NAME_MAX, 1, "a name of 1 to 63 bytes");
+    struct model *model = md__object_new(L, &model_class, sizeof *model);
+    snprintf(model->name, sizeof model->name, "%s", name);
+    return 1;
+}
+
+static void bind(lua_State *L, struct md_script *script)
+{
+    static const luaL_Reg functions[] = {{"model", model_new}, {NULL, NULL}};
+    static const luaL_Reg models[] = {
+        {"list", models_list}, {"load", models_load}, {"scan", models_scan}, {NULL, NULL}};
+    (void)script;
+    md__class_new(L, &model_class);
+    luaL_newmetatable(L, infos_key);
+    lua_pop(L, 1);
+    luaL_register(L, NULL, functions);
+    md__bind_table(L, "models", models);
+}
+
+const struct md__binding md__binding_model = {.name = "model", .bind = bind};
