@@ -38,7 +38,8 @@ static enum md_status constant_of_shape_run(const struct md_kernel_call *call, s
     return MD_OK;
 }
 
-/* start + i * delta: one rounding an element, where adding up delta would drift. */
+/* start + i * delta: one rounding an element, where adding up delta would drift. Unsigned, because
+ * i * delta may pass int64 where the sum does not. */
 static enum md_status range_run(const struct md_kernel_call *call, struct md_error *err)
 {
     (void)err;
@@ -48,7 +49,8 @@ static enum md_status range_run(const struct md_kernel_call *call, struct md_err
         if (md__dtype_is_float(out->dtype))
             md__set_float(out, i, md__get_float(&in[0], 0) + (double)i * md__get_float(&in[2], 0));
         else
-            md__set_int(out, i, md__get_int(&in[0], 0) + (int64_t)i * md__get_int(&in[2], 0));
+            md__set_int(out, i, (int64_t)((uint64_t)md__get_int(&in[0], 0) +
+                                          i * (uint64_t)md__get_int(&in[2], 0)));
     }
     return MD_OK;
 }

@@ -21,11 +21,11 @@ enum md_status md__infer_node(const struct md_node *node, const struct md_value_
     enum md_status status =
         md_op_info(node->op)->infer(node, in, node->in_count, out, node->out_count, cause);
     for (int i = 0; !status && i < node->out_count; i++) {
-        size_t element = md_dtype_bytes(out[i].dtype), count;
-        if (!element)
+        size_t bytes;
+        if (!md_dtype_bytes(out[i].dtype))
             status = md_fail(cause, MD_ERR_INTERNAL, "rule gives output %d no dtype", i);
         else
-            status = md_shape_count(&out[i].shape, element, &count, cause);
+            status = md__shape_bytes(&out[i].shape, out[i].dtype, &bytes, cause);
     }
     return status ? in_node(node, cause) : MD_OK;
 }
@@ -104,7 +104,10 @@ enum md_status md__evaluate_node(const struct md_backend *backend, struct md_poo
         return md_fail(cause, MD_ERR_UNSUPPORTED, "%s is not supported by %s",
                        md_op_info(node->op)->name, backend ? backend->name : "no backend");
     enum md_status status = make_outputs(node, in, out, bytes_max, cause);
-    if (!status)
+    bool empty = true;
+    for (int i = 0; i < node->out_count; i++)
+        empty = empty && md_tensor_count(&out[i]) == 0;
+    if (!status && !empty)
         status = run_kernel(kernel, pool, node, in, shown, out, cause);
     if (status)
         for (int i = 0; i < node->out_count; i++)

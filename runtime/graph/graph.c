@@ -14,9 +14,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PORTS_MAX  4096    /* inputs or outputs of one node or of the graph */
-#define ATTRS_MAX  256     /* of one node */
-#define VALUES_MAX 1000000 /* of one graph */
+#define PORTS_MAX      4096    /* inputs or outputs of one node or of the graph */
+#define ATTRS_MAX      256     /* of one node */
+#define VALUES_MAX     1000000 /* of one graph */
+#define EMPTY_ROWS_MAX ((size_t)1 << 31)
 
 static enum md_status out_of_memory(struct md_error *err)
 {
@@ -177,11 +178,11 @@ enum md_status md_graph_constant(struct md_graph *graph, const char *name,
                                  const struct md_tensor *tensor, int *value, struct md_error *err)
 {
     struct md_tensor kept = {0};
-    size_t element = md_dtype_bytes(tensor->dtype), count = 0;
-    if (!element || !tensor->data)
+    size_t bytes = 0;
+    if (!md_dtype_bytes(tensor->dtype) || !tensor->data)
         return md_fail(err, MD_ERR_INVALID, "constant \"%.80s\" has no known dtype or no data",
                        name ? name : "");
-    enum md_status status = md_shape_count(&tensor->shape, element, &count, err);
+    enum md_status status = md__shape_bytes(&tensor->shape, tensor->dtype, &bytes, err);
     if (status)
         return status;
     if (tensor->owner) {
@@ -189,8 +190,8 @@ enum md_status md_graph_constant(struct md_graph *graph, const char *name,
     } else {
         if ((status = md_tensor_new(tensor->dtype, &tensor->shape, &kept, err)))
             return status;
-        if (count)
-            memcpy(kept.data, tensor->data, count * element);
+        if (bytes)
+            memcpy(kept.data, tensor->data, bytes);
     }
     if ((status = add_value(graph, name, value, err))) {
         md_tensor_unref(&kept);
@@ -378,6 +379,22 @@ enum md_status md_graph_output(struct md_graph *graph, const char *name, int val
         return out_of_memory(err);
     graph->outputs[graph->output_count++] = (struct md_port){copy, value};
     return MD_OK;
+}
+
+enum md_status md__shape_bytes(const struct md_shape *shape, enum md_dtype dtype, size_t *bytes,
+                               struct md_error *err)
+{
+    struct md_shape filled = *shape;
+    size_t count = 0, others = 0;
+    for (int i = 0; i < shape->rank && i < MD_RANK_MAX; i++)
+        filled.dim[i] += shape->dim[i] == 0;
+    enum md_status status = md_shape_count(&filled, md_dtype_bytes(dtype), &others, err);
+    if (!status)
+        status = md_shape_count(shape, md_dtype_bytes(dtype), &count, err);
+    if (!status && count == 0 && others > EMPTY_ROWS_MAX)
+        status = md_fail(err, MD_ERR_TOO_LARGE, "an empty tensor has %zu empty rows", others);
+    *bytes = count * md_dtype_bytes(dtype);
+    return status;
 }
 
 const char *md__node_text(const struct md_node *node, char *text, size_t size)

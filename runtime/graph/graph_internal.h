@@ -17,6 +17,13 @@
 enum md_status md__attr_copy(struct md_arena *arena, const struct md_attr *from, struct md_attr *to,
                              struct md_error *err);
 
+/*
+ * Like md_shape_count in bytes, but a dimension of 0 does not excuse the others: kernels multiply
+ * dimensions and walk over rows, so [2^60, 0] is refused although it has no elements.
+ */
+enum md_status md__shape_bytes(const struct md_shape *shape, enum md_dtype dtype, size_t *bytes,
+                               struct md_error *err);
+
 /* "Add \"encoder\"" for messages. Returns text. */
 const char *md__node_text(const struct md_node *node, char *text, size_t size);
 

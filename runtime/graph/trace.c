@@ -181,10 +181,9 @@ enum md_status md__trace_init(struct md_trace *trace, const struct md_graph *gra
         trace->values[graph->inputs[i].value] =
             (struct md_value_info){graph->values[graph->inputs[i].value].dtype, shapes[i], NULL};
     for (int i = 0; !status && i < graph->input_count; i++) {
-        size_t elements;
+        size_t bytes;
         status =
-            md_shape_count(&shapes[i], md_dtype_bytes(trace->values[graph->inputs[i].value].dtype),
-                           &elements, err);
+            md__shape_bytes(&shapes[i], trace->values[graph->inputs[i].value].dtype, &bytes, err);
         if (status)
             md_error_context(err, "input \"%.60s\"", graph->inputs[i].name);
     }
