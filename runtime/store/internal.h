@@ -16,6 +16,8 @@ struct md_store {
     char path[512];
 };
 
+/* ---- sqlite.c ---- */
+
 /* A failed SQLite call as a status; remembers it as the store's trouble. */
 enum md_status md__store_fail(struct md_store *store, const char *doing, struct md_error *err);
 enum md_status md__store_exec(struct md_store *store, const char *sql, struct md_error *err);
@@ -30,7 +32,9 @@ enum md_status md__store_step(struct md_store *store, sqlite3_stmt *statement,
 enum md_status md__store_begin(struct md_store *store, struct md_error *err);
 enum md_status md__store_end(struct md_store *store, enum md_status status, struct md_error *err);
 
-/* schema.c: creates or migrates; refuses a schema from the future. */
+/* ---- schema.c ---- */
+
+/* Creates or migrates; refuses a schema from the future. */
 enum md_status md__store_migrate(struct md_store *store, struct md_error *err);
 
 #endif
