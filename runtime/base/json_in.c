@@ -39,6 +39,9 @@ enum md_status md_json_parse(const char *text, size_t length, json_t **root, str
                        MD_JSON_DEPTH_MAX, deep);
     json_error_t error;
     *root = json_loadb(text, length, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
+    /* Every complaint about the text has words; when memory runs out jansson has none. */
+    if (!*root && error.text[0] == '\0')
+        return md_fail(err, MD_ERR_MEMORY, "out of memory for JSON of %zu bytes", length);
     if (!*root)
         return md_fail(err, MD_ERR_INVALID, "not valid JSON: %s at byte %d (line %d, column %d)",
                        error.text, error.position, error.line, error.column);

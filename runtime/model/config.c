@@ -58,9 +58,10 @@ static enum md_status parse(struct md_model_config *config, struct md_error *err
 {
     struct md_error cause = {0};
     json_t *root = NULL;
-    if (md_json_parse(config->json.data, config->json.length, &root, &cause))
-        return md_fail(err, MD_ERR_CORRUPT, "%s", cause.text);
-    enum md_status status = take_model_type(root, config, err);
+    enum md_status status = md_json_parse(config->json.data, config->json.length, &root, &cause);
+    if (status)
+        return md_fail(err, status == MD_ERR_MEMORY ? status : MD_ERR_CORRUPT, "%s", cause.text);
+    status = take_model_type(root, config, err);
     json_decref(root);
     return status;
 }

@@ -223,9 +223,11 @@ static enum md_status parse_header(const char *text, size_t length, json_t **hea
                                    struct md_error *err)
 {
     struct md_error cause = {0};
-    if (md_json_parse(text, length, header, &cause))
-        return md_fail(err, MD_ERR_CORRUPT, "safetensors header: %s", cause.text);
-    return MD_OK;
+    enum md_status status = md_json_parse(text, length, header, &cause);
+    if (status)
+        status = md_fail(err, status == MD_ERR_MEMORY ? status : MD_ERR_CORRUPT,
+                         "safetensors header: %s", cause.text);
+    return status;
 }
 
 enum md_status md_safetensors_parse(const void *bytes, size_t length,
