@@ -20,6 +20,17 @@ struct axis {
     int64_t from, to;
 };
 
+/* Short runs, as of a Concat of features, are not worth a call. */
+static inline void copy_bytes(const char *from, char *to, size_t bytes)
+{
+    if (bytes == 64)
+        memcpy(to, from, 64);
+    else if (bytes == 128)
+        memcpy(to, from, 128);
+    else
+        memcpy(to, from, bytes);
+}
+
 #define STRIDED(type)                                                                              \
     do {                                                                                           \
         const type *source = (const type *)from;                                                   \
@@ -31,7 +42,7 @@ struct axis {
 static void copy_axis(const struct axis *axis, const char *from, char *to, size_t bytes)
 {
     if (axis->from == 1 && axis->to == 1) {
-        memcpy(to, from, axis->count * bytes);
+        copy_bytes(from, to, axis->count * bytes);
         return;
     }
     switch (bytes) {
@@ -51,24 +62,39 @@ static void copy_axis(const struct axis *axis, const char *from, char *to, size_
 
 struct job {
     const struct md__move *move;
-    struct axis inner;
+    struct axis rows, inner; /* the two innermost axes; the walk has the others */
 };
 
-/* Positions [begin, end) of the outer walk. */
+/* Rows [begin, end) of one plane. */
+static void move_rows(const struct job *job, const char *from, char *to, size_t begin, size_t end)
+{
+    int64_t bytes = (int64_t)job->move->bytes;
+    from += (int64_t)begin * job->rows.from * bytes;
+    to += (int64_t)begin * job->rows.to * bytes;
+    for (size_t row = begin; row < end; row++) {
+        copy_axis(&job->inner, from, to, job->move->bytes);
+        from += job->rows.from * bytes;
+        to += job->rows.to * bytes;
+    }
+}
+
+/* Rows [begin, end) of all planes, counted through. */
 static void move_some(void *context, size_t begin, size_t end, int thread)
 {
     (void)thread;
     const struct job *job = context;
     struct md__walk walk = job->move->walk;
     int64_t bytes = (int64_t)job->move->bytes;
-    md__walk_seek(&walk, begin);
-    for (size_t i = begin; i < end; i++, md__walk_next(&walk))
-        copy_axis(&job->inner, job->move->from + walk.at[0] * bytes,
-                  job->move->to + walk.at[1] * bytes, job->move->bytes);
+    size_t skip = begin % job->rows.count;
+    md__walk_seek(&walk, begin / job->rows.count);
+    for (size_t count; begin < end; begin += count, skip = 0, md__walk_next(&walk)) {
+        count = job->rows.count - skip < end - begin ? job->rows.count - skip : end - begin;
+        move_rows(job, job->move->from + walk.at[0] * bytes, job->move->to + walk.at[1] * bytes,
+                  skip, skip + count);
+    }
 }
 
-/* The axis for the inner loop, moved to the end: the last, or a much longer one than a short last.
- */
+/* The axis for the inner loop goes last: the last one, or a longer one when that is very short. */
 static void choose_inner(struct md__walk *walk)
 {
     int last = walk->rank - 1, best = last;
@@ -85,6 +111,17 @@ static void choose_inner(struct md__walk *walk)
     }
 }
 
+/* Takes the last axis out of the walk; a walk without axes has one position. */
+static struct axis take_last(struct md__walk *walk)
+{
+    if (walk->rank == 0)
+        return (struct axis){.count = 1};
+    int last = --walk->rank;
+    return (struct axis){.count = (size_t)walk->dim[last],
+                         .from = walk->stride[0][last],
+                         .to = walk->stride[1][last]};
+}
+
 void md__move_run(struct md__move *move, struct md_pool *pool)
 {
     struct md__walk *walk = &move->walk;
@@ -92,20 +129,14 @@ void md__move_run(struct md__move *move, struct md_pool *pool)
         if (walk->dim[axis] == 0)
             return;
     md__walk_merge(walk);
-    if (walk->rank == 1 && walk->stride[0][0] == 1 && walk->stride[1][0] == 1) {
-        memcpy(move->to, move->from, (size_t)walk->dim[0] * move->bytes);
-        return;
-    }
     choose_inner(walk);
-    int last = --walk->rank;
-    struct job job = {.move = move,
-                      .inner = {.count = (size_t)walk->dim[last],
-                                .from = walk->stride[0][last],
-                                .to = walk->stride[1][last]}};
-    size_t outer = 1, run = job.inner.count * move->bytes;
-    for (int axis = 0; axis < last; axis++)
-        outer *= (size_t)walk->dim[axis];
-    md__parallel(pool, outer, MOVE_GRAIN_BYTES / run + 1, move_some, &job);
+    struct job job = {.move = move, .inner = take_last(walk)};
+    job.rows = take_last(walk);
+    size_t rows = job.rows.count;
+    for (int axis = 0; axis < walk->rank; axis++)
+        rows *= (size_t)walk->dim[axis];
+    md__parallel(pool, rows, MOVE_GRAIN_BYTES / (job.inner.count * move->bytes) + 1, move_some,
+                 &job);
 }
 
 /* A move whose walk is over the output in order; the input's strides are still 0. */
