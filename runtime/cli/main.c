@@ -18,6 +18,8 @@ struct command {
 static const struct command commands[] = {
     {"serve", "SCRIPTS_DIR [--listen ADDR:PORT] [--state DIR] [--config FILE] [--device DEVICE]",
      "serve a folder of scripts over HTTP", md__cli_serve},
+    {"run", "MODEL --in NAME=FILE.npy ... --out DIR [--device DEVICE] [--threads N]",
+     "one inference, .npy files in and out", md__cli_run},
     {"show-config", "SCRIPTS_DIR [--json] [--KEY VALUE ...]",
      "each setting, its value and where it comes from", md__cli_show_config},
 };

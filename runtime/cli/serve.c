@@ -16,6 +16,7 @@
 #include "cli/cli.h"
 #include "cli/settings.h"
 #include "kernels/cpu/cpu.h"
+#include "script/builder.h"
 #include "store/store.h"
 
 #define USAGE                                                                                      \
@@ -26,6 +27,7 @@ struct daemon {
     struct md_clock *clock;
     struct md_clock_paced paced;
     struct md_store *store;
+    struct md_model_builder builder;
     struct md_serve *serve;
     struct md_script *script;
     struct md_http *http;
@@ -97,6 +99,12 @@ static enum md_status start_executor(struct daemon *daemon, struct md_error *err
 
     if (status == MD_OK) {
         status = md_serve_new(&options, &daemon->serve, err);
+    }
+    if (status == MD_OK) {
+        status = md_script_builder_new(md__cli_lib_dir(), md_clock_system(), &daemon->builder, err);
+    }
+    if (status == MD_OK) {
+        md_serve_set_builder(daemon->serve, &daemon->builder);
     }
     return status;
 }
@@ -185,6 +193,7 @@ static void stop(struct daemon *daemon)
         md_script_delete(daemon->script);
     }
     md_serve_delete(daemon->serve);
+    md_script_builder_delete(&daemon->builder);
     if (daemon->store != NULL) {
         md_store_close(daemon->store);
     }

@@ -60,6 +60,8 @@ struct md__watch *md__watch_new(struct md_clock *clock);
 void md__watch_delete(struct md__watch *watch);
 void md__watch_begin(struct md__watch *watch, struct md__watch_entry *entry, int64_t until_ns);
 void md__watch_end(struct md__watch *watch, struct md__watch_entry *entry);
+/* Shuts down whatever listens or is connected on this port, so that nobody sleeps in poll(). */
+void md__watch_shut_port(int port);
 
 /* ---- the server ----------------------------------------------------------------------------- */
 

@@ -158,11 +158,9 @@ static int http_error(struct mg_connection *connection, int status, const char *
         detail = "this method is not known";
         code = "METHOD_NOT_ALLOWED";
         phrase = "Method Not Allowed";
-    } else if (status == 413) {
-        status = 431;
-        detail = "the request's header is larger than " HEADER_BYTES_MAX " bytes";
-        code = "TOO_LARGE";
-        phrase = "Request Header Fields Too Large";
+    } else if (strcmp(message, "Malformed message") == 0) {
+        detail = "the request's header is malformed, cut, too slow or larger than " HEADER_BYTES_MAX
+                 " bytes";
     }
     snprintf(body, sizeof body, "{\"detail\":\"%.120s\",\"code\":\"%s\"}",
              strpbrk(detail, "\"\\") == NULL ? detail : "malformed request", code);
@@ -255,6 +253,7 @@ bool md__server_start(struct md_http *http)
 void md__server_stop(struct md_http *http)
 {
     if (http->context != NULL) {
+        md__watch_shut_port(http->port); /* civetweb's threads sleep up to 2 s otherwise */
         mg_stop(http->context);
         mg_exit_library();
         http->context = NULL;

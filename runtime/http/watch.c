@@ -27,8 +27,9 @@ struct md__watch {
     struct md__watch_entry *entries;
 };
 
-static bool is_connection(int fd, const struct md__watch_entry *entry)
+static bool is_connection(int fd, const void *context)
 {
+    const struct md__watch_entry *entry = context;
     struct sockaddr_in peer, local;
     socklen_t peer_size = sizeof peer, local_size = sizeof local;
     char text[INET_ADDRSTRLEN];
@@ -41,22 +42,35 @@ static bool is_connection(int fd, const struct md__watch_entry *entry)
            strcmp(text, entry->remote) == 0;
 }
 
-static void cut(const struct md__watch_entry *entry)
+/* Shuts down every socket of this process that `chosen` picks. */
+static void shut_sockets(bool (*chosen)(int fd, const void *context), const void *context)
 {
     DIR *folder = opendir("/proc/self/fd");
     struct dirent *item;
 
     while (folder != NULL && (item = readdir(folder)) != NULL) {
         int fd = atoi(item->d_name);
-        if (item->d_name[0] != '.' && is_connection(fd, entry)) {
+        if (item->d_name[0] != '.' && chosen(fd, context)) {
             shutdown(fd, SHUT_RDWR);
-            md_log(MD_LOG_DEBUG, "http", "%s:%d is too slow: connection cut", entry->remote,
-                   entry->remote_port);
         }
     }
     if (folder != NULL) {
         closedir(folder);
     }
+}
+
+static bool is_on_port(int fd, const void *port)
+{
+    struct sockaddr_in local;
+    socklen_t size = sizeof local;
+
+    return getsockname(fd, (struct sockaddr *)&local, &size) == 0 && local.sin_family == AF_INET &&
+           ntohs(local.sin_port) == *(const int *)port;
+}
+
+void md__watch_shut_port(int port)
+{
+    shut_sockets(is_on_port, &port);
 }
 
 /* Cuts what is past its time; returns how long until the next one is, at most a second. */
@@ -67,7 +81,9 @@ static int64_t cut_expired(struct md__watch *watch)
     for (struct md__watch_entry *entry = watch->entries; entry != NULL; entry = entry->next) {
         int64_t left_ns = entry->until_ns - now_ns;
         if (left_ns <= 0) {
-            cut(entry);
+            shut_sockets(is_connection, entry);
+            md_log(MD_LOG_DEBUG, "http", "%s:%d is too slow: connection cut", entry->remote,
+                   entry->remote_port);
             entry->until_ns = INT64_MAX; /* once */
         } else if (left_ns < wait_ns) {
             wait_ns = left_ns;

@@ -1,0 +1,195 @@
+/*
+ * moondial run: one inference, .npy files in and out, as the parity tests use it. Nothing is
+ * cast: the files must have the model's dtypes and ranks. All names are checked before any file
+ * is written.
+ */
+#include <ctype.h>
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "cli/cli.h"
+#include "tensor/npy.h"
+
+#define USAGE "run MODEL --in NAME=FILE.npy ... --out DIR [--device DEVICE] [--threads N]"
+
+static int find_input(const struct md_graph *graph, const char *name, size_t length)
+{
+    for (int i = 0; i < graph->input_count; i++) {
+        if (strlen(graph->inputs[i].name) == length &&
+            strncmp(graph->inputs[i].name, name, length) == 0) {
+            return i;
+        }
+    }
+    return -1;
+}
+
+static enum md_status check_input(const struct md_graph *graph, int index,
+                                  const struct md_tensor *tensor, struct md_error *err)
+{
+    const struct md_value *value = &graph->values[graph->inputs[index].value];
+
+    if (tensor->dtype != value->dtype) {
+        return md_fail(err, MD_ERR_INVALID, "input \"%s\" is %s, the model takes %s",
+                       graph->inputs[index].name, md_dtype_name(tensor->dtype),
+                       md_dtype_name(value->dtype));
+    }
+    if (tensor->shape.rank != value->shape.rank) {
+        return md_fail(err, MD_ERR_INVALID, "input \"%s\" has %d dimensions, the model takes %d",
+                       graph->inputs[index].name, tensor->shape.rank, value->shape.rank);
+    }
+    return MD_OK;
+}
+
+/* NAME=FILE, split at the last '=' because names may hold one. */
+static enum md_status read_input(const struct md_graph *graph, const char *text,
+                                 struct md_tensor *inputs, struct md_error *err)
+{
+    const char *split = strrchr(text, '=');
+    enum md_status status;
+    int index;
+
+    if (split == NULL || split == text || split[1] == '\0') {
+        return md_fail(err, MD_ERR_INVALID, "--in takes NAME=FILE.npy, not \"%.100s\"", text);
+    }
+    index = find_input(graph, text, (size_t)(split - text));
+    if (index < 0) {
+        return md_fail(err, MD_ERR_INVALID, "the model has no input \"%.*s\"",
+                       (int)(split - text > 100 ? 100 : split - text), text);
+    }
+    if (inputs[index].data != NULL) {
+        return md_fail(err, MD_ERR_INVALID, "input \"%s\" is given twice",
+                       graph->inputs[index].name);
+    }
+    status = md_npy_read(split + 1, &inputs[index], err);
+    return status == MD_OK ? check_input(graph, index, &inputs[index], err) : status;
+}
+
+static enum md_status read_inputs(const struct md_graph *graph, const struct md__flag_list *given,
+                                  struct md_tensor *inputs, struct md_error *err)
+{
+    for (int i = 0; i < given->count; i++) {
+        enum md_status status = read_input(graph, given->items[i], inputs, err);
+        if (status != MD_OK) {
+            return status;
+        }
+    }
+    for (int i = 0; i < graph->input_count; i++) {
+        if (inputs[i].data == NULL) {
+            return md_fail(err, MD_ERR_INVALID, "input \"%s\" is missing: --in %s=FILE.npy",
+                           graph->inputs[i].name, graph->inputs[i].name);
+        }
+    }
+    return MD_OK;
+}
+
+/* DIR/NAME.npy, with characters that could mean something in a path replaced. */
+static enum md_status output_path(const char *folder, const char *name, char path[PATH_MAX],
+                                  struct md_error *err)
+{
+    size_t used = (size_t)snprintf(path, PATH_MAX, "%s/", folder);
+
+    if (used + strlen(name) + sizeof ".npy" > PATH_MAX) {
+        return md_fail(err, MD_ERR_INVALID, "the path of output \"%.64s\" is too long", name);
+    }
+    for (; *name != '\0'; name++) {
+        bool legal = isalnum((unsigned char)*name) || strchr("._-", *name) != NULL;
+        path[used++] = (unsigned char)*name < 128 && legal ? *name : '_';
+    }
+    memcpy(path + used, ".npy", sizeof ".npy");
+    return MD_OK;
+}
+
+static enum md_status make_paths(const struct md_graph *graph, const char *folder,
+                                 char (*paths)[PATH_MAX], struct md_error *err)
+{
+    for (int i = 0; i < graph->output_count; i++) {
+        enum md_status status = output_path(folder, graph->outputs[i].name, paths[i], err);
+        if (status != MD_OK) {
+            return status;
+        }
+        for (int k = 0; k < i; k++) {
+            if (strcmp(paths[i], paths[k]) == 0) {
+                return md_fail(err, MD_ERR_INVALID,
+                               "outputs \"%.64s\" and \"%.64s\" would both be written to %.100s",
+                               graph->outputs[k].name, graph->outputs[i].name, paths[i]);
+            }
+        }
+    }
+    if (mkdir(folder, 0777) != 0 && errno != EEXIST) {
+        return md_fail(err, MD_ERR_IO, "cannot make the folder %s: %s", folder, strerror(errno));
+    }
+    return MD_OK;
+}
+
+static enum md_status infer(const struct md__opened *model, const struct md__flag_list *given,
+                            const char *folder, struct md_error *err)
+{
+    const struct md_graph *graph = md_executable_graph(model->executable);
+    struct md_tensor *inputs = calloc((size_t)graph->input_count + 1, sizeof *inputs);
+    struct md_tensor *outputs = calloc((size_t)graph->output_count + 1, sizeof *outputs);
+    char(*paths)[PATH_MAX] = calloc((size_t)graph->output_count + 1, sizeof *paths);
+    enum md_status status;
+
+    if (inputs == NULL || outputs == NULL || paths == NULL) {
+        status = md_fail(err, MD_ERR_MEMORY, "out of memory");
+        goto out;
+    }
+    status = read_inputs(graph, given, inputs, err);
+    if (status == MD_OK) {
+        status = make_paths(graph, folder, paths, err);
+    }
+    if (status == MD_OK) {
+        status = md_executable_run(model->executable, inputs, graph->input_count, outputs,
+                                   graph->output_count, err);
+    }
+    for (int i = 0; i < graph->output_count && status == MD_OK; i++) {
+        status = md_npy_write(paths[i], &outputs[i], err);
+    }
+    for (int i = 0; i < graph->input_count; i++) {
+        md_tensor_unref(&inputs[i]);
+    }
+    for (int i = 0; i < graph->output_count; i++) {
+        md_tensor_unref(&outputs[i]);
+    }
+out:
+    free(inputs);
+    free(outputs);
+    free(paths);
+    return status;
+}
+
+int md__cli_run(int argc, char **argv)
+{
+    struct md__open_options options = {0};
+    struct md__flag_list given = {0};
+    const char *folder = NULL;
+    const struct md__flag flags[] = {
+        {"--in", MD__FLAG_LIST, &given},
+        {"--out", MD__FLAG_TEXT, &folder},
+        {"--device", MD__FLAG_TEXT, &options.device},
+        {"--isa", MD__FLAG_TEXT, &options.isa},
+        {"--threads", MD__FLAG_INT, &options.threads},
+        {"--passes-off", MD__FLAG_TEXT, &options.passes_off},
+    };
+    struct md__opened model = {0};
+    struct md_error err = {0};
+    enum md_status status;
+
+    status = md__args_parse(argc, argv, flags, (int)(sizeof flags / sizeof flags[0]), USAGE,
+                            &options.path, &err);
+    if (status == MD_OK && folder == NULL) {
+        status = md_fail(&err, MD_ERR_INVALID, "--out is missing (usage: moondial " USAGE ")");
+    }
+    if (status == MD_OK) {
+        status = md__open(&options, &model, &err);
+    }
+    if (status == MD_OK) {
+        status = infer(&model, &given, folder, &err);
+        md__opened_close(&model);
+    }
+    return status == MD_OK ? 0 : md__cli_fail(&err);
+}
