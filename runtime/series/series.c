@@ -303,8 +303,8 @@ enum md_status md__series_add(struct md_series *series, const char *key, int64_t
     for (int i = 0; newest && labels && i < series->options.label_count; i++)
         if (labels[i] && !md__entity_set_label(entity, i, labels[i]))
             return md_fail(err, MD_ERR_MEMORY, "no memory for a label");
-    int64_t step_end_ms = (changed_step + 1) * series->options.step_ms;
-    if (changed_step != MD__NO_STEP && step_end_ms + series->options.grace_ms <= now_ms)
+    int64_t step_ms = series->options.step_ms, grace_ms = series->options.grace_ms;
+    if (changed_step != MD__NO_STEP && (changed_step + 1) * step_ms + grace_ms <= now_ms)
         series->version++;
     return MD_OK;
 }
