@@ -412,7 +412,7 @@ static void declare(lua_State *L, struct md_script *script)
     lua_settop(L, app);
 }
 
-static enum md_status start(struct md_script *script, struct md_error *err)
+static enum md_status declared(struct md_script *script, struct md_error *err)
 {
     struct md_series *tables[MD_SCRIPT_SERIES_MAX];
     if (!script->store || !script->series_count)
@@ -449,4 +449,4 @@ static void bind(lua_State *L, struct md_script *script)
 }
 
 const struct md__binding md__binding_series = {
-    .name = "series", .bind = bind, .declare = declare, .start = start, .fini = fini};
+    .name = "series", .bind = bind, .declare = declare, .declared = declared, .fini = fini};

@@ -306,8 +306,10 @@ struct md__binding {
      * `moondial check`.
      */
     void (*declare)(lua_State *L, struct md_script *script);
-    /* Once, when the engine starts (before models load) and ends. May be NULL. */
+    /* Once: before the first file is loaded; after the first generation's declare and before
+     * models load; at the end. May be NULL. */
     enum md_status (*start)(struct md_script *script, struct md_error *err);
+    enum md_status (*declared)(struct md_script *script, struct md_error *err);
     /* About once a second while the engine runs, on a thread of its own. May be NULL. */
     void (*housekeep)(struct md_script *script, int64_t now_ms);
     void (*fini)(struct md_script *script);

@@ -15,14 +15,22 @@ static const size_t header_text_max = (size_t)64 << 10;
 
 static enum md_status start_bindings(struct md_script *script, struct md_error *err)
 {
-    for (int i = 0; md__bindings[i] != NULL; i++) {
-        enum md_status status = MD_OK;
+    enum md_status status = MD_OK;
+    for (int i = 0; md__bindings[i] != NULL && status == MD_OK; i++) {
         if (md__bindings[i]->start != NULL)
             status = md__bindings[i]->start(script, err);
-        if (status != MD_OK)
-            return status;
     }
-    return MD_OK;
+    return status;
+}
+
+static enum md_status tell_declared(struct md_script *script, struct md_error *err)
+{
+    enum md_status status = MD_OK;
+    for (int i = 0; md__bindings[i] != NULL && status == MD_OK; i++) {
+        if (md__bindings[i]->declared != NULL)
+            status = md__bindings[i]->declared(script, err);
+    }
+    return status;
 }
 
 enum md_status md_script_new(const struct md_script_options *options, struct md_script **result,
@@ -47,6 +55,8 @@ enum md_status md_script_new(const struct md_script_options *options, struct md_
         status = start_bindings(script, err);
     if (status == MD_OK)
         status = md__generation_new(script, 1, &script->current, err);
+    if (status == MD_OK)
+        status = tell_declared(script, err);
     if (status != MD_OK) {
         md_script_delete(script);
         return status;
