@@ -58,16 +58,27 @@ local function status()
     }
 end
 
--- The counts of a feed result, under the names that feeders expect.
+-- What became of the records: counts, and why which were rejected.
 local function feed_counts(result)
     return { accepted = result.accepted, rejected = result.rejected, ignored = result.ignored,
         errors = md.json.array(result.errors) }
 end
 
+-- Not a feed at all, or no record in it was good; then the reasons come along.
+local function feed_refused(why)
+    local code, answer = md.fail(why)
+    if why.rejected then
+        for name, value in pairs(feed_counts(why)) do
+            answer[name] = value
+        end
+    end
+    return code, answer
+end
+
 local function feed(request)
     local result, why = fleet.servers():feed(request.body)
     if not result then
-        return md.fail(why)
+        return feed_refused(why)
     end
     local answer = feed_counts(result)
     if result.accepted == 0 and result.rejected == 0 then
