@@ -5,32 +5,32 @@
  */
 #include "graph/evaluate.h"
 
-static double elements(const struct md_tensor *tensor)
+static double elements(const struct md_value_info *info)
 {
     double count = 1;
-    for (int i = 0; i < tensor->shape.rank; i++)
-        count *= (double)tensor->shape.dim[i];
-    return tensor->dtype ? count : 0;
+    for (int i = 0; i < info->shape.rank; i++)
+        count *= (double)info->shape.dim[i];
+    return info->dtype ? count : 0;
 }
 
-static double last_dim(const struct md_tensor *tensor)
+static double last_dim(const struct md_value_info *info)
 {
-    return tensor->shape.rank ? (double)tensor->shape.dim[tensor->shape.rank - 1] : 1;
+    return info->shape.rank ? (double)info->shape.dim[info->shape.rank - 1] : 1;
 }
 
-static double rows(const struct md_tensor *tensor)
+static double rows(const struct md_value_info *info)
 {
-    double features = last_dim(tensor);
-    return features > 0 ? elements(tensor) / features : 0;
+    double features = last_dim(info);
+    return features > 0 ? elements(info) / features : 0;
 }
 
-static double bytes_of(const struct md_tensor *tensor)
+static double bytes_of(const struct md_value_info *info)
 {
-    return elements(tensor) * (double)md_dtype_bytes(tensor->dtype);
+    return elements(info) * (double)md_dtype_bytes(info->dtype);
 }
 
 /* gates: 4 of an LSTM, 3 of a GRU; activations per unit and step likewise. */
-static void recurrent_cost(const struct md_tensor *in, double gates, double activations,
+static void recurrent_cost(const struct md_value_info *in, double gates, double activations,
                            struct md_plan_report *report)
 {
     double row_steps = rows(&in[0]), directions = (double)in[2].shape.dim[0];
@@ -39,8 +39,8 @@ static void recurrent_cost(const struct md_tensor *in, double gates, double acti
     report->transcendentals += row_steps * directions * hidden * activations;
 }
 
-static void gated_residual_cost(const struct md_node *node, const struct md_tensor *in,
-                                const struct md_tensor *out, struct md_plan_report *report)
+static void gated_residual_cost(const struct md_node *node, const struct md_value_info *in,
+                                const struct md_value_info *out, struct md_plan_report *report)
 {
     double count = rows(&in[0]), hidden = (double)in[1].shape.dim[0];
     double weights = elements(&in[1]) + elements(&in[3]) + elements(&in[5]);
@@ -50,16 +50,16 @@ static void gated_residual_cost(const struct md_node *node, const struct md_tens
     report->transcendentals += count * hidden + elements(out);
 }
 
-static void attention_cost(const struct md_node *node, const struct md_tensor *in,
-                           const struct md_tensor *out, struct md_plan_report *report)
+static void attention_cost(const struct md_node *node, const struct md_value_info *in,
+                           const struct md_value_info *out, struct md_plan_report *report)
 {
     double keys = (double)in[1].shape.dim[1], heads = (double)md_node_int(node, "heads", 1);
     report->flops += 2 * elements(&in[0]) * keys + 2 * elements(out) * keys;
     report->transcendentals += rows(&in[0]) * keys * heads;
 }
 
-static void operator_cost(const struct md_node *node, const struct md_tensor *in,
-                          const struct md_tensor *out, struct md_plan_report *report)
+static void operator_cost(const struct md_node *node, const struct md_value_info *in,
+                          const struct md_value_info *out, struct md_plan_report *report)
 {
     switch (node->op) {
     case MD_OP_MATMUL:
@@ -113,8 +113,8 @@ static void operator_cost(const struct md_node *node, const struct md_tensor *in
     }
 }
 
-void md__node_cost(const struct md_node *node, const struct md_tensor *in,
-                   const struct md_tensor *out, struct md_plan_report *report)
+void md__node_cost(const struct md_node *node, const struct md_value_info *in,
+                   const struct md_value_info *out, struct md_plan_report *report)
 {
     operator_cost(node, in, out, report);
     for (int i = 0; i < node->in_count; i++)

@@ -41,7 +41,7 @@ enum md_status md__node_room_init(struct md_node_room *room, const struct md_gra
 void md__node_room_fini(struct md_node_room *room);
 
 /* What a node costs: see struct md_plan_report. Adds to the three counters. */
-void md__node_cost(const struct md_node *node, const struct md_tensor *in,
-                   const struct md_tensor *out, struct md_plan_report *report);
+void md__node_cost(const struct md_node *node, const struct md_value_info *in,
+                   const struct md_value_info *out, struct md_plan_report *report);
 
 #endif

@@ -14,6 +14,15 @@
 
 #define FOLD_VALUE_BYTES ((size_t)64 << 20)
 #define FOLD_TOTAL_BYTES ((size_t)1 << 30)
+#define FOLD_FLOPS       1e9 /* of the whole graph: a second or two of reference kernels */
+
+struct folding {
+    struct md_graph *graph;
+    const struct md_executable_options *options;
+    struct md_node_room room;
+    struct md_plan_report spent;
+    size_t bytes;
+};
 
 static bool all_constant(const struct md_graph *graph, const struct md_node *node)
 {
@@ -23,16 +32,35 @@ static bool all_constant(const struct md_graph *graph, const struct md_node *nod
     return true;
 }
 
-/* Computes the node; true when its outputs are constants now. */
-static bool fold_node(struct md_graph *graph, const struct md_node *node,
-                      const struct md_executable_options *options, struct md_node_room *room,
-                      size_t *bytes)
+/* Shows the node's inputs to the room and says whether computing it stays within the limits. */
+static bool affordable(struct folding *folding, const struct md_node *node)
 {
-    size_t most = FOLD_TOTAL_BYTES - *bytes;
-    for (int i = 0; i < node->in_count; i++)
-        room->in[i] =
-            node->in[i] == MD_NONE ? (struct md_tensor){0} : graph->values[node->in[i]].constant;
-    if (md__evaluate_node(options->reference, options->pool, node, room->in, room->in, room->out,
+    struct md_node_room *room = &folding->room;
+    struct md_plan_report cost = folding->spent;
+    for (int i = 0; i < node->in_count; i++) {
+        int v = node->in[i];
+        room->in[i] = v == MD_NONE ? (struct md_tensor){0} : folding->graph->values[v].constant;
+        room->in_info[i] =
+            (struct md_value_info){room->in[i].dtype, room->in[i].shape, room->in[i].data};
+    }
+    if (md__infer_node(node, room->in_info, room->out_info, NULL))
+        return false;
+    md__node_cost(node, room->in_info, room->out_info, &cost);
+    if (cost.flops > FOLD_FLOPS)
+        return false;
+    folding->spent = cost;
+    return true;
+}
+
+/* Computes the node; true when its outputs are constants now. */
+static bool fold_node(struct folding *folding, const struct md_node *node)
+{
+    const struct md_executable_options *options = folding->options;
+    struct md_graph *graph = folding->graph;
+    struct md_node_room *room = &folding->room;
+    size_t most = FOLD_TOTAL_BYTES - folding->bytes;
+    if (!affordable(folding, node) ||
+        md__evaluate_node(options->reference, options->pool, node, room->in, room->in, room->out,
                           most < FOLD_VALUE_BYTES ? most : FOLD_VALUE_BYTES, NULL))
         return false;
     for (int i = 0; i < node->out_count; i++) {
@@ -41,7 +69,7 @@ static bool fold_node(struct md_graph *graph, const struct md_node *node,
         value->dtype = room->out[i].dtype;
         value->shape = room->out[i].shape;
         value->producer = MD_NONE;
-        *bytes += md_tensor_bytes(&room->out[i]);
+        folding->bytes += md_tensor_bytes(&room->out[i]);
     }
     return true;
 }
@@ -49,21 +77,20 @@ static bool fold_node(struct md_graph *graph, const struct md_node *node,
 enum md_status md__pass_fold(struct md_graph *graph, const struct md_executable_options *options,
                              struct md_pass_report *report, struct md_error *err)
 {
-    struct md_node_room room = {0};
-    size_t bytes = 0;
+    struct folding folding = {.graph = graph, .options = options};
     bool *keep = calloc((size_t)graph->node_count + 1, sizeof *keep);
-    enum md_status status =
-        keep ? md__node_room_init(&room, graph, err) : md_fail(err, MD_ERR_MEMORY, "out of memory");
+    enum md_status status = keep ? md__node_room_init(&folding.room, graph, err)
+                                 : md_fail(err, MD_ERR_MEMORY, "out of memory");
     if (status)
         goto out;
     for (int n = 0; n < graph->node_count; n++) {
         const struct md_node *node = &graph->nodes[n];
-        keep[n] = !all_constant(graph, node) || !fold_node(graph, node, options, &room, &bytes);
+        keep[n] = !all_constant(graph, node) || !fold_node(&folding, node);
         report->nodes_folded += !keep[n];
     }
     status = md__graph_compact(graph, keep, err);
 out:
-    md__node_room_fini(&room);
+    md__node_room_fini(&folding.room);
     free(keep);
     return status;
 }

@@ -21,6 +21,12 @@
 /* One chance draw near a division by a tiny variance is no disagreement. */
 #define CHECK_SEEDS 2
 
+/*
+ * The second check, at larger sizes, is left out once the checks have cost this much: a model with
+ * that much weight would take minutes to load.
+ */
+#define CHECK_LARGER_FLOPS 2e9
+
 enum verdict { AGREES, DISAGREES, UNSUITABLE };
 
 struct lowering {
@@ -28,6 +34,7 @@ struct lowering {
     const struct md_executable_options *options;
     struct md_trace traces[2]; /* at the sample sizes, and at larger ones */
     int trace_count;
+    struct md_plan_report spent;
     struct md_tensor *values; /* of the region being checked, by value id */
     int *last_reader;
     struct md_node_room room;
@@ -183,6 +190,9 @@ static enum verdict compare(struct lowering *lowering, const struct md_region *r
         md_tensor_unref(&out[i]);
     }
     drop_values(lowering, region);
+    md__trace_infos(trace, fused->in, fused->in_count, lowering->room.in_info);
+    md__trace_infos(trace, fused->out, fused->out_count, lowering->room.out_info);
+    md__node_cost(fused, lowering->room.in_info, lowering->room.out_info, &lowering->spent);
     if (!status)
         return verdict;
     md_log(MD_LOG_DEBUG, "graph", "%s \"%s\" stays primitive: %s", md_op_info(fused->op)->name,
@@ -207,6 +217,8 @@ static enum verdict judge(struct lowering *lowering, const struct md_region *reg
         return UNSUITABLE;
     enum verdict verdict = AGREES;
     for (int t = 0; t < lowering->trace_count && verdict == AGREES; t++) {
+        if (t > 0 && lowering->spent.flops > CHECK_LARGER_FLOPS)
+            break;
         verdict = DISAGREES;
         for (uint64_t seed = 0; seed < CHECK_SEEDS && verdict == DISAGREES; seed++)
             verdict = compare(lowering, region, &lowering->traces[t], seed);

@@ -224,8 +224,9 @@ static enum md_status add_step(struct planner *planner, int n)
         add_tensor(planner, node->in[i]);
     for (int i = 0; i < node->out_count; i++)
         add_tensor(planner, node->out[i]);
-    md__node_cost(node, &plan->tensors[step->first], &plan->tensors[step->first + node->in_count],
-                  &plan->report);
+    md__trace_infos(&plan->trace, node->in, node->in_count, planner->room.in_info);
+    md__trace_infos(&plan->trace, node->out, node->out_count, planner->room.out_info);
+    md__node_cost(node, planner->room.in_info, planner->room.out_info, &plan->report);
     plan->report.steps++;
     plan->report.fused_steps += md_op_info(node->op)->body != NULL;
     return MD_OK;

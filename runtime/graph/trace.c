@@ -89,6 +89,13 @@ void md__trace_inputs(const struct md_trace *trace, const struct md_graph *graph
     }
 }
 
+void md__trace_infos(const struct md_trace *trace, const int *values, int count,
+                     struct md_value_info *infos)
+{
+    for (int i = 0; i < count; i++)
+        infos[i] = values[i] == MD_NONE ? (struct md_value_info){0} : trace->values[values[i]];
+}
+
 bool md__trace_knows(const struct md_trace *trace, const struct md_node *node)
 {
     for (int i = 0; i < node->out_count; i++)
@@ -98,21 +105,29 @@ bool md__trace_knows(const struct md_trace *trace, const struct md_node *node)
 }
 
 /* Shape reads no contents, so its input may be unknown; its kernel only looks at the shape. */
-static bool computable(const struct md_trace *trace, const struct md_node *node,
-                       const struct md_value_info *out)
+static bool inputs_known(const struct md_trace *trace, const struct md_node *node)
+{
+    for (int i = 0; i < node->in_count && node->op != MD_OP_SHAPE; i++)
+        if (node->in[i] != MD_NONE && !trace->values[node->in[i]].known)
+            return false;
+    return true;
+}
+
+/* Contents are computed while planning only as long as they are small and cheap. */
+static bool within_limits(const struct md_trace *trace, const struct md_node *node,
+                          const struct md_node_room *room)
 {
     size_t bytes = trace->known_bytes;
-    for (int i = 0; i < node->in_count; i++)
-        if (node->op != MD_OP_SHAPE && node->in[i] != MD_NONE && !trace->values[node->in[i]].known)
-            return false;
+    struct md_plan_report cost = trace->spent;
     for (int i = 0; i < node->out_count; i++) {
-        size_t element = md_dtype_bytes(out[i].dtype), count = 0;
-        if (md_shape_count(&out[i].shape, element, &count, NULL) ||
-            count * element > MD_KNOWN_VALUE_BYTES)
+        size_t own = 0;
+        if (md__shape_bytes(&room->out_info[i].shape, room->out_info[i].dtype, &own, NULL) ||
+            own > MD_KNOWN_VALUE_BYTES)
             return false;
-        bytes += count * element;
+        bytes += own;
     }
-    return bytes <= MD_KNOWN_TOTAL_BYTES;
+    md__node_cost(node, room->in_info, room->out_info, &cost);
+    return bytes <= MD_KNOWN_TOTAL_BYTES && cost.flops <= MD_KNOWN_FLOPS;
 }
 
 static enum md_status compute(struct md_trace *trace, const struct md_graph *graph,
@@ -144,9 +159,7 @@ static enum md_status trace_node(struct md_trace *trace, const struct md_graph *
                                  const struct md_backend *reference, struct md_pool *pool,
                                  struct md_error *err)
 {
-    for (int i = 0; i < node->in_count; i++)
-        room->in_info[i] =
-            node->in[i] == MD_NONE ? (struct md_value_info){0} : trace->values[node->in[i]];
+    md__trace_infos(trace, node->in, node->in_count, room->in_info);
     enum md_status status = md__infer_node(node, room->in_info, room->out_info, err);
     if (status)
         return status;
@@ -154,8 +167,9 @@ static enum md_status trace_node(struct md_trace *trace, const struct md_graph *
         trace->values[node->out[i]] = room->out_info[i];
         trace->values[node->out[i]].known = NULL;
     }
-    if (!computable(trace, node, room->out_info))
+    if (!inputs_known(trace, node) || !within_limits(trace, node, room))
         return MD_OK;
+    md__node_cost(node, room->in_info, room->out_info, &trace->spent);
     return compute(trace, graph, node, room, reference, pool, err);
 }
 

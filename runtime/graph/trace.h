@@ -11,11 +11,13 @@
 
 #define MD_KNOWN_VALUE_BYTES ((size_t)256 << 10) /* of one value made while planning */
 #define MD_KNOWN_TOTAL_BYTES ((size_t)8 << 20)   /* of one plan */
+#define MD_KNOWN_FLOPS       1e8                 /* spent on one plan */
 
 struct md_trace {
     struct md_value_info *values; /* one per graph value; `known` set also for constants */
     struct md_tensor *known;      /* owned results; data NULL where there is none */
     size_t known_bytes;
+    struct md_plan_report spent; /* on contents */
     int value_count;
 };
 
@@ -38,6 +40,10 @@ void md__trace_fini(struct md_trace *trace);
  */
 void md__trace_inputs(const struct md_trace *trace, const struct md_graph *graph,
                       const struct md_node *node, bool contents, struct md_tensor *in);
+
+/* What the trace knows of a node's inputs and outputs, into arrays as long as the node's. */
+void md__trace_infos(const struct md_trace *trace, const int *values, int count,
+                     struct md_value_info *infos);
 
 /* Every output's contents are in the trace: the node need not run. */
 bool md__trace_knows(const struct md_trace *trace, const struct md_node *node);
