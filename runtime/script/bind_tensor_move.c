@@ -1,7 +1,6 @@
 /*
  * Moving elements: slices, selections, transposes, joins, conversions; any element type. Results
- * are new tensors (`:rows`, `:row` and
- * `:reshape` in bind_tensor.c are the views).
+ * are new tensors (`:rows`, `:row` and `:reshape` in bind_tensor.c are the views).
  */
 #include <math.h>
 #include <string.h>

@@ -182,8 +182,7 @@ static void set_json(lua_State *L, struct md_response *response, int index)
     response->content_type = "application/json";
     if (md__json_write(L, index, -1, &response->body, &err) == MD_OK)
         return;
-    md__push_error(L, &err);
-    lua_error(L);
+    luaL_error(L, "the response cannot be encoded: %s", err.text); /* the script's mistake */
 }
 
 static void set_body(lua_State *L, struct md_response *response, int index)

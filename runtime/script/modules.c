@@ -32,8 +32,12 @@ static int compile_file(lua_State *L, const char *path, const char *chunk_name)
         return LUA_ERRFILE;
     }
     const char *text = source.data != NULL ? source.data : "";
-    int status = luaL_loadbufferx(L, text, source.length, chunk_name, "t");
+    bool bytecode = text[0] == LUA_SIGNATURE[0];
+    int status =
+        bytecode ? LUA_ERRSYNTAX : luaL_loadbufferx(L, text, source.length, chunk_name, "t");
     md_buffer_fini(&source);
+    if (bytecode)
+        lua_pushfstring(L, "%s: this is bytecode; only text is loaded", chunk_name + 1);
     return status;
 }
 

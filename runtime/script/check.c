@@ -1,0 +1,137 @@
+/*
+ * `moondial check`: every Lua file of a folder is compiled, then app.lua is loaded in a scratch
+ * state where acting calls raise. All mistakes that can be found are reported, not only the first.
+ */
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "script/generation.h"
+
+enum { RELATIVE_BYTES = 1024, PATH_BYTES = 4096 + RELATIVE_BYTES, FOLDERS_MAX = 8 };
+
+struct checking {
+    struct md_script *script;
+    struct md__state *state;
+    void (*report)(void *context, const char *line);
+    void *context;
+    enum md_status first; /* the code of the first mistake */
+    int mistakes;
+};
+
+static void report(struct checking *checking, enum md_status code, const char *text)
+{
+    char line[1024];
+    if (checking->mistakes++ == 0)
+        checking->first = code;
+    while (*text != '\0') {
+        size_t length = strcspn(text, "\n");
+        snprintf(line, sizeof line, "%.*s", (int)length, text);
+        checking->report(checking->context, line);
+        text += length + (text[length] == '\n');
+    }
+}
+
+/* ---- syntax ---------------------------------------------------------------------------------- */
+
+static void check_folder(struct checking *checking, const char *relative, int depth);
+
+static void check_entry(struct checking *checking, const char *relative, int depth)
+{
+    char path[PATH_BYTES];
+    struct stat status;
+    struct md_error err;
+    size_t length = strlen(relative);
+    snprintf(path, sizeof path, "%s/%s", checking->script->dir, relative);
+    if (stat(path, &status) != 0)
+        return;
+    if (S_ISDIR(status.st_mode))
+        check_folder(checking, relative, depth + 1);
+    else if (length > 4 && strcmp(relative + length - 4, ".lua") == 0 &&
+             md__compile_check(checking->state, path, relative, &err) != MD_OK)
+        report(checking, err.code, err.text);
+}
+
+static void check_folder(struct checking *checking, const char *relative, int depth)
+{
+    char path[PATH_BYTES], entry_path[RELATIVE_BYTES];
+    struct dirent **entries;
+    snprintf(path, sizeof path, "%s/%s", checking->script->dir, relative);
+    int count = depth < FOLDERS_MAX ? scandir(path, &entries, NULL, alphasort) : -1;
+    for (int i = 0; i < count; i++) {
+        int length = snprintf(entry_path, sizeof entry_path, "%s%s%s", relative,
+                              *relative != '\0' ? "/" : "", entries[i]->d_name);
+        if (entries[i]->d_name[0] != '.' && length < (int)sizeof entry_path)
+            check_entry(checking, entry_path, depth);
+        free(entries[i]);
+    }
+    if (count >= 0)
+        free(entries);
+}
+
+/* ---- meaning --------------------------------------------------------------------------------- */
+
+/* Runs function as md__protect does, but reports the message whole: it may have many lines. */
+static bool run(struct checking *checking, lua_CFunction function, void *argument)
+{
+    lua_State *L = checking->state->L;
+    struct md_error err;
+    int status = lua_cpcall(L, function, argument);
+    if (status == 0)
+        return true;
+    if (lua_type(L, -1) == LUA_TSTRING) {
+        report(checking, MD_ERR_SCRIPT, lua_tostring(L, -1));
+        lua_pop(L, 1);
+    } else {
+        md__take_error(L, status, &err);
+        report(checking, err.code, err.text);
+    }
+    return false;
+}
+
+static void check_models(struct checking *checking, const struct md_generation *generation)
+{
+    char path[PATH_BYTES], line[PATH_BYTES];
+    struct stat status;
+    for (int i = 0; i < generation->model_count; i++) {
+        const struct md__model_entry *model = &generation->models[i];
+        snprintf(path, sizeof path, "%s/%s", checking->script->dir, model->path);
+        snprintf(line, sizeof line, "app.lua: models.%.64s: there is no %.1000s", model->name,
+                 model->path);
+        if (!model->optional && stat(path, &status) != 0)
+            report(checking, MD_ERR_NOT_FOUND, line);
+    }
+}
+
+static void check_app(struct checking *checking)
+{
+    struct md_generation generation = {.script = checking->script};
+    md_arena_init(&generation.arena, (size_t)16 << 20);
+    if (run(checking, md__app_load, NULL) && run(checking, md__app_read, &generation))
+        check_models(checking, &generation);
+    md_arena_fini(&generation.arena);
+}
+
+enum md_status md_script_check(const struct md_script_options *options,
+                               void (*report_line)(void *context, const char *line), void *context,
+                               struct md_error *err)
+{
+    struct md_script script = {.clock = options->clock,
+                               .config = options->config,
+                               .dir = (char *)options->dir,
+                               .lib_dir = (char *)options->lib_dir};
+    struct checking checking = {.script = &script, .report = report_line, .context = context};
+    enum md_status status = md__state_new(&script, MD__STATE_CHECK, &checking.state, err);
+    if (status != MD_OK)
+        return status;
+    check_folder(&checking, "", 0);
+    if (checking.mistakes == 0)
+        check_app(&checking);
+    md__state_delete(checking.state);
+    if (checking.mistakes == 0)
+        return MD_OK;
+    return md_fail(err, checking.first, "%d mistake%s in %.150s", checking.mistakes,
+                   checking.mistakes > 1 ? "s" : "", options->dir);
+}
