@@ -26,7 +26,15 @@
 
 static struct md_error err;
 
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#if defined(__has_feature) /* clang */
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define HAS_SANITIZER
+#endif
+#elif defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) /* GCC */
+#define HAS_SANITIZER
+#endif
+
+#ifndef HAS_SANITIZER
 
 /* ---- the allocator ---- */
 
