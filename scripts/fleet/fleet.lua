@@ -1,8 +1,8 @@
 -- The state that all requests share: the current answer, built once per closed step.
 --
 -- Whoever asks first after something changed builds the answer; the others wait for that one. What
--- counts as a change: a step has closed, a late row has altered a closed step, another model has
--- been loaded, or the cache has been cleared.
+-- counts as a change: a step has closed, a late row has altered a closed step, a server is new,
+-- another model has been loaded, or the cache has been cleared.
 
 local md = require "moondial"
 local document = require "document"
@@ -22,7 +22,7 @@ end
 local function answer_version()
     local servers, model = fleet.servers(), md.model "tft"
     local loaded = model:loaded() and model:info().loaded_at_ms or 0
-    return table.concat({ servers:version(), servers:closed_ms(), loaded,
+    return table.concat({ servers:version(), servers:closed_ms(), servers:count(), loaded,
         shared():get "clears" or 0 }, ":")
 end
 

@@ -214,6 +214,25 @@ local function forecast_batch(fleet, batch)
     end
 end
 
+-- A server whose first step has not closed yet is known by the last it sent: that stands in for a
+-- closed step, so that new servers are listed at once.
+local function with_newcomers(servers, batch)
+    local is_new, any = {}, false
+    for index, length in ipairs(batch.lengths) do
+        is_new[index] = length == 0 and 1 or 0
+        any = any or length == 0
+    end
+    if not any then
+        return batch
+    end
+    local count, past = #batch.names, batch.values:dim(2)
+    local newest = servers:latest { keys = batch.names, columns = features.COLUMNS }
+    local last = md.tensor.from(is_new):reshape { count, 1, 1 }:where(
+        newest:reshape { count, 1, #features.COLUMNS }, batch.values:slice(2, past, past))
+    batch.values = md.tensor.concat({ batch.values:slice(2, 1, past - 1), last }, 2)
+    return batch
+end
+
 local function batch_of(servers, names, end_ms, past)
     local values = servers:window { keys = names, steps = past, columns = features.COLUMNS,
         end_ms = end_ms }
@@ -221,11 +240,11 @@ local function batch_of(servers, names, end_ms, past)
     for index, name in ipairs(names) do
         kinds[index] = profiles.of(name, servers:label(name, "profile"))
     end
-    return {
+    return with_newcomers(servers, {
         names = names, profiles = kinds, values = values, end_ms = end_ms,
         lengths = servers:lengths { keys = names, steps = past, end_ms = end_ms },
         step_s = md.config.step_s,
-    }
+    })
 end
 
 -- Forecasts every server that sends. The result's `groups` hold up to a hundred servers each, all
