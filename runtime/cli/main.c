@@ -20,6 +20,10 @@ static const struct command commands[] = {
      "serve a folder of scripts over HTTP", md__cli_serve},
     {"run", "MODEL --in NAME=FILE.npy ... --out DIR [--device DEVICE] [--threads N]",
      "one inference, .npy files in and out", md__cli_run},
+    {"bench",
+     "MODEL [--batch 1,20,100] [--threads N] [--symbol NAME=SIZE,...] [--profile] [--json]",
+     "time a model and compare with what this machine could do", md__cli_bench},
+    {"inspect", "MODEL [--json]", "inputs, outputs, operators, memory plan", md__cli_inspect},
     {"show-config", "SCRIPTS_DIR [--json] [--KEY VALUE ...]",
      "each setting, its value and where it comes from", md__cli_show_config},
 };

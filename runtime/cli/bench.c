@@ -1,0 +1,299 @@
+/*
+ * moondial bench: times one model at several batch sizes, each iteration on new random rows that
+ * are made outside the timed part, and compares with the machine's floor (floor.h). All outputs
+ * are computed, nothing is cached between calls.
+ */
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/cli.h"
+#include "cli/floor.h"
+#include "cli/sample.h"
+
+#define USAGE                                                                                      \
+    "bench MODEL [--batch 1,20,100] [--threads N] [--symbol NAME=SIZE,...] [--iterations N] "      \
+    "[--profile] [--json]"
+#define BATCHES_MAX    32
+#define WARM_UP        3
+#define ITERATIONS_MIN 10
+#define ITERATIONS_MAX 1000
+#define BATCH_NS       3000000000 /* time spent on one batch size */
+#define STEPS_MAX      4096
+
+struct bench {
+    struct md__open_options options;
+    const char *batches, *symbols;
+    int iterations; /* 0: by time */
+    bool profile, as_json;
+    struct md__opened model;
+    struct md__sample sample;
+    struct md__floor floor;
+    size_t port_bytes; /* inputs and outputs of the last run */
+};
+
+struct result {
+    int64_t batch;
+    int iterations;
+    double median_s, p95_s, min_s, floor_s;
+    struct md_plan_report report;
+};
+
+static enum md_status run_once(struct bench *bench, int64_t *ns, struct md_error *err)
+{
+    struct md_tensor outputs[MD__SAMPLE_PORTS_MAX] = {0};
+    const struct md_graph *graph = bench->sample.graph;
+    struct md_clock *clock = md_clock_system();
+    enum md_status status;
+    int64_t begin;
+
+    md__sample_fill(&bench->sample);
+    bench->port_bytes = 0;
+    begin = md_monotonic_ns(clock);
+    status = md_executable_run(bench->model.executable, bench->sample.inputs, graph->input_count,
+                               outputs, graph->output_count, err);
+    *ns = md_monotonic_ns(clock) - begin;
+    for (int i = 0; i < graph->input_count; i++) {
+        bench->port_bytes += md_tensor_bytes(&bench->sample.inputs[i]);
+    }
+    for (int i = 0; i < graph->output_count; i++) {
+        bench->port_bytes += outputs[i].data != NULL ? md_tensor_bytes(&outputs[i]) : 0;
+        md_tensor_unref(&outputs[i]);
+    }
+    return status;
+}
+
+static int by_value(const void *a, const void *b)
+{
+    int64_t left = *(const int64_t *)a, right = *(const int64_t *)b;
+
+    return left < right ? -1 : left > right;
+}
+
+static bool enough(const struct bench *bench, int done, int64_t spent_ns)
+{
+    if (bench->iterations > 0) {
+        return done >= bench->iterations;
+    }
+    return done >= ITERATIONS_MAX || (done >= ITERATIONS_MIN && spent_ns > BATCH_NS);
+}
+
+static enum md_status time_batch(struct bench *bench, int64_t batch, struct result *result,
+                                 struct md_error *err)
+{
+    static int64_t times[ITERATIONS_MAX];
+    int64_t spent_ns = 0;
+    int done = 0;
+    enum md_status status = md__sample_resize(&bench->sample, batch, err);
+
+    for (int i = 0; i < WARM_UP && status == MD_OK; i++) {
+        status = run_once(bench, &times[0], err);
+    }
+    while (status == MD_OK && !enough(bench, done, spent_ns)) {
+        status = run_once(bench, &times[done], err);
+        spent_ns += times[done++];
+    }
+    if (status != MD_OK) {
+        return status;
+    }
+    qsort(times, (size_t)done, sizeof times[0], by_value);
+    *result = (struct result){
+        .batch = batch,
+        .iterations = done,
+        .median_s = (double)times[done / 2] / 1e9,
+        .p95_s = (double)times[(done * 95 - 1) / 100] / 1e9,
+        .min_s = (double)times[0] / 1e9,
+    };
+    status = md_executable_report(bench->model.executable, &result->report, err);
+    result->floor_s = md__floor_seconds(&bench->floor, &result->report, bench->port_bytes);
+    return status;
+}
+
+/* ---- reports ---- */
+
+static json_t *result_json(const struct bench *bench, const struct result *result)
+{
+    return json_pack("{s:I, s:i, s:s, s:i, s:f, s:f, s:f, s:f, s:f, s:f}", "batch",
+                     (json_int_t)result->batch, "threads", bench->model.threads, "mode", "full",
+                     "iterations", result->iterations, "median_ms", result->median_s * 1e3,
+                     "p95_ms", result->p95_s * 1e3, "min_ms", result->min_s * 1e3, "gflops",
+                     result->report.flops / result->median_s / 1e9, "floor_ms",
+                     result->floor_s * 1e3, "floor_share", result->floor_s / result->median_s);
+}
+
+static void print_header(const struct bench *bench)
+{
+    printf("%s on %s, %d threads; this machine: %.1f GFLOP/s, %.1f GB/s, %.2f ns a "
+           "transcendental\n%8s %10s %10s %10s %9s %10s %7s\n",
+           bench->options.path, bench->model.backend->name, bench->model.threads,
+           bench->floor.flops_per_s / 1e9, bench->floor.bytes_per_s / 1e9,
+           bench->floor.transcendental_s * 1e9, "batch", "median ms", "p95 ms", "min ms", "GFLOP/s",
+           "floor ms", "share");
+}
+
+static void print_result(const struct result *result)
+{
+    printf("%8lld %10.3f %10.3f %10.3f %9.1f %10.3f %6.1f%%\n", (long long)result->batch,
+           result->median_s * 1e3, result->p95_s * 1e3, result->min_s * 1e3,
+           result->report.flops / result->median_s / 1e9, result->floor_s * 1e3,
+           100 * result->floor_s / result->median_s);
+    fflush(stdout);
+}
+
+static int by_time(const void *a, const void *b)
+{
+    int64_t left = ((const struct md_step_time *)a)->total_ns;
+    int64_t right = ((const struct md_step_time *)b)->total_ns;
+
+    return left < right ? 1 : left > right ? -1 : 0;
+}
+
+/* Where the time of the last batch size went, longest first. */
+static json_t *profile(const struct bench *bench)
+{
+    struct md_step_time *rows = calloc(STEPS_MAX, sizeof *rows);
+    int count = rows == NULL ? 0 : md_executable_profile(bench->model.executable, rows, STEPS_MAX);
+    json_t *list = json_array();
+    double total = 0;
+
+    count = count < STEPS_MAX ? count : STEPS_MAX;
+    for (int i = 0; i < count; i++) {
+        total += (double)rows[i].total_ns;
+    }
+    if (count > 0) {
+        qsort(rows, (size_t)count, sizeof *rows, by_time);
+    }
+    for (int i = 0; i < count && i < 40; i++) {
+        double mean_ns = (double)rows[i].total_ns / (double)(rows[i].runs > 0 ? rows[i].runs : 1);
+        json_array_append_new(list,
+                              json_pack("{s:s, s:s, s:f, s:f}", "op", md_op_info(rows[i].op)->name,
+                                        "name", rows[i].name, "mean_ms", mean_ns / 1e6, "share",
+                                        (double)rows[i].total_ns / (total > 0 ? total : 1)));
+    }
+    free(rows);
+    return list;
+}
+
+static void print_profile(const json_t *rows)
+{
+    size_t index;
+    json_t *row;
+
+    printf("\n%10s %7s  %s\n", "mean ms", "share", "operator");
+    json_array_foreach(rows, index, row)
+    {
+        printf("%10.4f %6.1f%%  %s %s\n", json_real_value(json_object_get(row, "mean_ms")),
+               100 * json_real_value(json_object_get(row, "share")),
+               json_string_value(json_object_get(row, "op")),
+               json_string_value(json_object_get(row, "name")));
+    }
+}
+
+static void print_json(const struct bench *bench, json_t *results, json_t *profile_rows)
+{
+    json_t *report =
+        json_pack("{s:s, s:s, s:i, s:{s:f, s:f, s:f}, s:o, s:o*}", "model", bench->options.path,
+                  "backend", bench->model.backend->name, "threads", bench->model.threads, "machine",
+                  "fma_gflops", bench->floor.flops_per_s / 1e9, "read_gb_per_s",
+                  bench->floor.bytes_per_s / 1e9, "transcendental_ns",
+                  bench->floor.transcendental_s * 1e9, "results", results, "profile", profile_rows);
+
+    json_dumpf(report, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
+    putchar('\n');
+    json_decref(report);
+}
+
+/* ---- the command ---- */
+
+static enum md_status time_all(struct bench *bench, const int64_t *batches, int count,
+                               json_t *results, struct md_error *err)
+{
+    for (int i = 0; i < count; i++) {
+        struct result result;
+        enum md_status status = time_batch(bench, batches[i], &result, err);
+        if (status != MD_OK) {
+            return status;
+        }
+        if (bench->as_json) {
+            json_array_append_new(results, result_json(bench, &result));
+        } else {
+            print_result(&result);
+        }
+    }
+    return MD_OK;
+}
+
+static enum md_status measure(struct bench *bench, struct md_error *err)
+{
+    int64_t batches[BATCHES_MAX];
+    int count = md__args_ints(bench->batches, batches, BATCHES_MAX);
+    json_t *results = json_array(), *profile_rows = NULL;
+    enum md_status status;
+
+    if (count < 1) {
+        json_decref(results);
+        return md_fail(err, MD_ERR_INVALID, "--batch takes sizes like 1,20,100, not \"%.64s\"",
+                       bench->batches);
+    }
+    status = md__sample_init(&bench->sample, md_executable_graph(bench->model.executable),
+                             bench->model.config, bench->symbols, err);
+    if (status == MD_OK) {
+        status = md__floor_measure(bench->model.backend, bench->model.pool, md_clock_system(),
+                                   &bench->floor, err);
+    }
+    if (status == MD_OK) {
+        if (!bench->as_json) {
+            print_header(bench);
+        }
+        md_executable_set_profiling(bench->model.executable, bench->profile);
+        status = time_all(bench, batches, count, results, err);
+    }
+    if (status != MD_OK) {
+        json_decref(results);
+        return status;
+    }
+    profile_rows = bench->profile ? profile(bench) : NULL;
+    if (bench->as_json) {
+        print_json(bench, results, profile_rows); /* takes both over */
+    } else {
+        if (profile_rows != NULL) {
+            print_profile(profile_rows);
+        }
+        json_decref(profile_rows);
+        json_decref(results);
+    }
+    return MD_OK;
+}
+
+int md__cli_bench(int argc, char **argv)
+{
+    struct bench bench = {.batches = "1,20,100"};
+    const struct md__flag flags[] = {
+        {"--batch", MD__FLAG_TEXT, &bench.batches},
+        {"--threads", MD__FLAG_INT, &bench.options.threads},
+        {"--symbol", MD__FLAG_TEXT, &bench.symbols},
+        {"--iterations", MD__FLAG_INT, &bench.iterations},
+        {"--device", MD__FLAG_TEXT, &bench.options.device},
+        {"--isa", MD__FLAG_TEXT, &bench.options.isa},
+        {"--passes-off", MD__FLAG_TEXT, &bench.options.passes_off},
+        {"--profile", MD__FLAG_BOOL, &bench.profile},
+        {"--json", MD__FLAG_BOOL, &bench.as_json},
+    };
+    struct md_error err = {0};
+    enum md_status status = md__args_parse(argc, argv, flags, (int)(sizeof flags / sizeof flags[0]),
+                                           USAGE, &bench.options.path, &err);
+
+    if (status == MD_OK && bench.iterations > ITERATIONS_MAX) {
+        status = md_fail(&err, MD_ERR_INVALID, "--iterations is at most %d", ITERATIONS_MAX);
+    }
+    if (status == MD_OK) {
+        status = md__open(&bench.options, &bench.model, &err);
+    }
+    if (status == MD_OK) {
+        status = measure(&bench, &err);
+        md__sample_fini(&bench.sample);
+        md__opened_close(&bench.model);
+    }
+    return status == MD_OK ? 0 : md__cli_fail(&err);
+}

@@ -1,0 +1,224 @@
+/*
+ * moondial inspect: what a model takes and gives, what it is made of, and what one run at batch
+ * 1 costs. Everything is first gathered as JSON; the text is a view of it.
+ */
+#include <jansson.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/cli.h"
+#include "cli/sample.h"
+
+/* ---- gathering ---- */
+
+static json_t *shape_json(const struct md_graph *graph, const struct md_shape *shape)
+{
+    json_t *list = json_array();
+
+    for (int axis = 0; axis < shape->rank; axis++) {
+        int64_t dim = shape->dim[axis];
+        json_array_append_new(list, dim < 0 ? json_string(graph->symbols[-dim - 2])
+                                            : json_integer((json_int_t)dim));
+    }
+    return list;
+}
+
+static json_t *inputs_json(const struct md_graph *graph)
+{
+    json_t *list = json_array();
+
+    for (int i = 0; i < graph->input_count; i++) {
+        const struct md_value *value = &graph->values[graph->inputs[i].value];
+        json_array_append_new(list, json_pack("{s:s, s:s, s:o}", "name", graph->inputs[i].name,
+                                              "dtype", md_dtype_name(value->dtype), "shape",
+                                              shape_json(graph, &value->shape)));
+    }
+    return list;
+}
+
+static json_t *outputs_json(const struct md_graph *graph, const struct md_tensor *outputs)
+{
+    json_t *list = json_array();
+
+    for (int i = 0; i < graph->output_count; i++) {
+        json_array_append_new(list, json_pack("{s:s, s:s, s:o}", "name", graph->outputs[i].name,
+                                              "dtype", md_dtype_name(outputs[i].dtype), "shape",
+                                              shape_json(graph, &outputs[i].shape)));
+    }
+    return list;
+}
+
+static json_t *symbols_json(const struct md__sample *sample)
+{
+    json_t *symbols = json_object();
+
+    for (int i = 0; i < sample->graph->symbol_count; i++) {
+        json_object_set_new(symbols, sample->graph->symbols[i],
+                            json_integer((json_int_t)sample->sizes[i]));
+    }
+    return symbols;
+}
+
+static json_t *operators_json(const struct md_graph *graph)
+{
+    int counts[MD_OP_COUNT] = {0};
+    json_t *operators = json_object();
+
+    for (int i = 0; i < graph->node_count; i++) {
+        counts[graph->nodes[i].op]++;
+    }
+    for (int op = 0; op < MD_OP_COUNT; op++) {
+        if (counts[op] > 0) {
+            json_object_set_new(operators, md_op_info((enum md_op)op)->name,
+                                json_integer(counts[op]));
+        }
+    }
+    return operators;
+}
+
+/* Fused operators that the model asked for, by name: how many in all. */
+static json_t *regions_json(const struct md__opened *model, const struct md_plan_report *report)
+{
+    json_t *asked = json_object();
+
+    for (int op = 0; op < MD_OP_COUNT; op++) {
+        if (model->regions[op] > 0) {
+            json_object_set_new(asked, md_op_info((enum md_op)op)->name,
+                                json_integer(model->regions[op]));
+        }
+    }
+    return json_pack("{s:i, s:i, s:i, s:o}", "fused", report->regions_lowered, "kept",
+                     report->regions_kept, "disagreed", report->regions_disagreed, "asked", asked);
+}
+
+static json_t *plan_json(const struct md_plan_report *report)
+{
+    return json_pack(
+        "{s:i, s:i, s:I, s:I, s:I, s:I, s:f, s:f, s:f}", "steps", report->steps, "fused_steps",
+        report->fused_steps, "arena_bytes", (json_int_t)report->arena_bytes, "scratch_bytes",
+        (json_int_t)report->scratch_bytes, "constant_bytes", (json_int_t)report->constant_bytes,
+        "prepared_bytes", (json_int_t)report->prepared_bytes, "flops", report->flops, "bytes",
+        report->bytes, "transcendentals", report->transcendentals);
+}
+
+static enum md_status gather(const char *path, const struct md__opened *model,
+                             struct md__sample *sample, json_t **report, struct md_error *err)
+{
+    const struct md_graph *graph = sample->graph;
+    struct md_tensor outputs[MD__SAMPLE_PORTS_MAX] = {0};
+    struct md_plan_report plan;
+    enum md_status status = md__sample_resize(sample, 1, err);
+
+    if (status == MD_OK) {
+        md__sample_fill(sample);
+        status = md_executable_run(model->executable, sample->inputs, graph->input_count, outputs,
+                                   graph->output_count, err);
+    }
+    if (status == MD_OK) {
+        status = md_executable_report(model->executable, &plan, err);
+    }
+    if (status == MD_OK) {
+        *report = json_pack("{s:s, s:s, s:I, s:i, s:o, s:o, s:o, s:o, s:o, s:o}", "model", path,
+                            "backend", model->backend->name, "parameters",
+                            (json_int_t)model->parameters, "nodes_built", model->nodes_built,
+                            "inputs", inputs_json(graph), "outputs", outputs_json(graph, outputs),
+                            "symbols", symbols_json(sample), "operators", operators_json(graph),
+                            "regions", regions_json(model, &plan), "plan", plan_json(&plan));
+    }
+    for (int i = 0; i < graph->output_count; i++) {
+        md_tensor_unref(&outputs[i]);
+    }
+    return status;
+}
+
+/* ---- printing ---- */
+
+static void print_counts(const char *title, const json_t *object)
+{
+    const char *name;
+    json_t *value;
+
+    printf("%s\n", title);
+    json_object_foreach((json_t *)(uintptr_t)object, name, value)
+    {
+        printf("  %-44s %lld\n", name, (long long)json_number_value(value));
+    }
+}
+
+static void print_ports(const char *title, const json_t *ports)
+{
+    size_t index;
+    json_t *port;
+
+    printf("%s\n", title);
+    json_array_foreach(ports, index, port)
+    {
+        char *shape = json_dumps(json_object_get(port, "shape"), JSON_ENCODE_ANY);
+        printf("  %-24s %-8s %s\n", json_string_value(json_object_get(port, "name")),
+               json_string_value(json_object_get(port, "dtype")), shape != NULL ? shape : "");
+        free(shape);
+    }
+}
+
+static void print_text(const json_t *report)
+{
+    printf("%s: %lld parameters, on %s\n", json_string_value(json_object_get(report, "model")),
+           (long long)json_integer_value(json_object_get(report, "parameters")),
+           json_string_value(json_object_get(report, "backend")));
+    print_ports("inputs", json_object_get(report, "inputs"));
+    print_ports("outputs (at the sizes below)", json_object_get(report, "outputs"));
+    print_counts("symbols, and their sizes here", json_object_get(report, "symbols"));
+    print_counts("operators, after passes", json_object_get(report, "operators"));
+    print_counts("fused operators that were asked for",
+                 json_object_get(json_object_get(report, "regions"), "asked"));
+    printf(
+        "  fused %lld, kept as primitives %lld, refused for wrong numbers %lld\n",
+        (long long)json_integer_value(json_object_get(json_object_get(report, "regions"), "fused")),
+        (long long)json_integer_value(json_object_get(json_object_get(report, "regions"), "kept")),
+        (long long)json_integer_value(
+            json_object_get(json_object_get(report, "regions"), "disagreed")));
+    print_counts("plan", json_object_get(report, "plan"));
+}
+
+int md__cli_inspect(int argc, char **argv)
+{
+    struct md__open_options options = {0};
+    const char *symbols = NULL;
+    bool as_json = false;
+    const struct md__flag flags[] = {
+        {"--json", MD__FLAG_BOOL, &as_json},
+        {"--symbol", MD__FLAG_TEXT, &symbols},
+        {"--device", MD__FLAG_TEXT, &options.device},
+        {"--isa", MD__FLAG_TEXT, &options.isa},
+        {"--threads", MD__FLAG_INT, &options.threads},
+        {"--passes-off", MD__FLAG_TEXT, &options.passes_off},
+    };
+    struct md__opened model = {0};
+    struct md__sample sample = {0};
+    struct md_error err = {0};
+    json_t *report = NULL;
+    enum md_status status =
+        md__args_parse(argc, argv, flags, (int)(sizeof flags / sizeof flags[0]),
+                       "inspect MODEL [--symbol NAME=SIZE,...] [--json]", &options.path, &err);
+
+    if (status == MD_OK) {
+        status = md__open(&options, &model, &err);
+    }
+    if (status == MD_OK) {
+        status = md__sample_init(&sample, md_executable_graph(model.executable), model.config,
+                                 symbols, &err);
+    }
+    if (status == MD_OK) {
+        status = gather(options.path, &model, &sample, &report, &err);
+    }
+    if (status == MD_OK && as_json) {
+        json_dumpf(report, stdout, JSON_INDENT(2));
+        putchar('\n');
+    } else if (status == MD_OK) {
+        print_text(report);
+    }
+    json_decref(report);
+    md__sample_fini(&sample);
+    md__opened_close(&model);
+    return status == MD_OK ? 0 : md__cli_fail(&err);
+}

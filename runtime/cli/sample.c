@@ -1,0 +1,165 @@
+/*
+ * Sizes and random values for models that bench and inspect know nothing about; see sample.h.
+ */
+#include "cli/sample.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json_in.h"
+
+static int64_t declared_length(const json_t *config, const char *symbol)
+{
+    const json_t *places[] = {config, json_object_get(config, "dataset")};
+    char own[80];
+    const char *names[] = {own, strcmp(symbol, "decoder") == 0 ? "max_prediction_length" : own};
+
+    snprintf(own, sizeof own, "max_%s_length", symbol);
+    for (int place = 0; place < 2; place++) {
+        for (int name = 0; name < 2; name++) {
+            json_int_t length = json_integer_value(json_object_get(places[place], names[name]));
+            if (length > 0) {
+                return length;
+            }
+        }
+    }
+    return 0;
+}
+
+static int find_symbol(const struct md_graph *graph, const char *name, size_t length)
+{
+    for (int i = 0; i < graph->symbol_count; i++) {
+        if (strlen(graph->symbols[i]) == length && strncmp(graph->symbols[i], name, length) == 0) {
+            return i;
+        }
+    }
+    return -1;
+}
+
+/* Reads "encoder=288,decoder=96". */
+static enum md_status take_given(struct md__sample *sample, const char *given, struct md_error *err)
+{
+    while (given != NULL && *given != '\0') {
+        size_t length = strcspn(given, "=");
+        int symbol = find_symbol(sample->graph, given, length);
+        char *end;
+        long long size = given[length] == '=' ? strtoll(given + length + 1, &end, 10) : 0;
+        if (size < 1 || size > 1000000000 || (*end != ',' && *end != '\0')) {
+            return md_fail(err, MD_ERR_INVALID, "--symbol takes NAME=SIZE,..., not \"%.64s\"",
+                           given);
+        }
+        if (symbol < 0) {
+            return md_fail(err, MD_ERR_INVALID, "the model has no symbol \"%.*s\"",
+                           (int)(length > 64 ? 64 : length), given);
+        }
+        sample->sizes[symbol] = size;
+        given = *end == ',' ? end + 1 : end;
+    }
+    return MD_OK;
+}
+
+enum md_status md__sample_init(struct md__sample *sample, const struct md_graph *graph,
+                               const char *config_json, const char *given, struct md_error *err)
+{
+    json_t *config = NULL;
+
+    *sample = (struct md__sample){.graph = graph, .random = 88172645463325252u};
+    if (graph->symbol_count > MD__SAMPLE_SYMBOLS_MAX || graph->input_count > MD__SAMPLE_PORTS_MAX) {
+        return md_fail(err, MD_ERR_UNSUPPORTED, "more than %d symbols or %d inputs",
+                       MD__SAMPLE_SYMBOLS_MAX, MD__SAMPLE_PORTS_MAX);
+    }
+    if (md_json_parse(config_json, strlen(config_json), &config, NULL) != MD_OK) {
+        config = NULL;
+    }
+    for (int i = 0; i < graph->symbol_count; i++) {
+        int64_t length = declared_length(config, graph->symbols[i]);
+        sample->sizes[i] = length > 0 ? length : graph->symbol_samples[i];
+    }
+    json_decref(config);
+    return take_given(sample, given, err);
+}
+
+void md__sample_fini(struct md__sample *sample)
+{
+    for (int i = 0; i < MD__SAMPLE_PORTS_MAX; i++) {
+        md_tensor_unref(&sample->inputs[i]);
+    }
+}
+
+enum md_status md__sample_resize(struct md__sample *sample, int64_t batch, struct md_error *err)
+{
+    int symbol = find_symbol(sample->graph, "batch", 5);
+
+    if (symbol >= 0) {
+        sample->sizes[symbol] = batch;
+    }
+    for (int i = 0; i < sample->graph->input_count; i++) {
+        const struct md_value *value = &sample->graph->values[sample->graph->inputs[i].value];
+        struct md_shape shape = value->shape;
+        enum md_status status;
+        for (int axis = 0; axis < shape.rank; axis++) {
+            if (shape.dim[axis] < 0) {
+                shape.dim[axis] = sample->sizes[-shape.dim[axis] - 2];
+            }
+        }
+        md_tensor_unref(&sample->inputs[i]);
+        status = md_tensor_new(value->dtype, &shape, &sample->inputs[i], err);
+        if (status != MD_OK) {
+            return status;
+        }
+    }
+    return MD_OK;
+}
+
+/* xorshift64* (Vigna, "An experimental exploration of Marsaglia's xorshift generators", 2016). */
+static uint32_t next_random(struct md__sample *sample)
+{
+    sample->random ^= sample->random >> 12;
+    sample->random ^= sample->random << 25;
+    sample->random ^= sample->random >> 27;
+    return (uint32_t)((sample->random * 2685821657736338717u) >> 32);
+}
+
+/* The size that "<symbol>_lengths" is filled with, 0 for other inputs. */
+static int64_t full_length(const struct md__sample *sample, const char *name)
+{
+    const char *suffix = strstr(name, "_lengths");
+    int symbol = suffix != NULL && suffix[8] == '\0'
+                     ? find_symbol(sample->graph, name, (size_t)(suffix - name))
+                     : -1;
+
+    return symbol >= 0 ? sample->sizes[symbol] : 0;
+}
+
+static void fill_bytes(struct md__sample *sample, struct md_tensor *tensor)
+{
+    unsigned char *bytes = tensor->data;
+    size_t size = md_dtype_bytes(tensor->dtype), count = md_tensor_count(tensor);
+
+    memset(bytes, 0, size * count);
+    for (size_t i = 0; i < count; i++) {
+        bytes[i * size] = (unsigned char)(next_random(sample) & 1); /* little-endian 0 or 1 */
+    }
+}
+
+void md__sample_fill(struct md__sample *sample)
+{
+    for (int k = 0; k < sample->graph->input_count; k++) {
+        struct md_tensor *tensor = &sample->inputs[k];
+        int64_t length = full_length(sample, sample->graph->inputs[k].name);
+        size_t count = md_tensor_count(tensor);
+        if (tensor->dtype == MD_F32) {
+            for (size_t i = 0; i < count; i++) {
+                ((float *)tensor->data)[i] =
+                    ((float)next_random(sample) / 4294967296.0f - 0.5f) * 3.4641016f;
+            }
+        } else if (tensor->dtype == MD_I64 && length > 0) {
+            for (size_t i = 0; i < count; i++) {
+                ((int64_t *)tensor->data)[i] = length;
+            }
+        } else if (tensor->dtype != MD_F64 && tensor->dtype != MD_F16 && tensor->dtype != MD_BF16) {
+            fill_bytes(sample, tensor);
+        }
+    }
+}

@@ -1,0 +1,36 @@
+/*
+ * Sample inputs for a model about which only the graph and config.json are known: sizes for its
+ * symbols, and random tensors.
+ */
+#ifndef MD_CLI_SAMPLE_H
+#define MD_CLI_SAMPLE_H
+
+#include "cli/cli.h"
+
+#define MD__SAMPLE_SYMBOLS_MAX 16
+#define MD__SAMPLE_PORTS_MAX   64
+
+struct md__sample {
+    const struct md_graph *graph;
+    int64_t sizes[MD__SAMPLE_SYMBOLS_MAX]; /* by symbol */
+    struct md_tensor inputs[MD__SAMPLE_PORTS_MAX];
+    uint64_t random;
+};
+
+/*
+ * Sizes: what `given` says ("encoder=288,decoder=96", may be NULL), else the longest that
+ * config.json declares ("max_encoder_length", for the decoder also "max_prediction_length", at
+ * the top or under "dataset"), else the graph's own sample size.
+ */
+enum md_status md__sample_init(struct md__sample *sample, const struct md_graph *graph,
+                               const char *config_json, const char *given, struct md_error *err);
+void md__sample_fini(struct md__sample *sample);
+/* Makes the input tensors for this size of the symbol "batch". */
+enum md_status md__sample_resize(struct md__sample *sample, int64_t batch, struct md_error *err);
+/*
+ * Fills them with new values, every row of its own: floats uniform in [-1.7, 1.7] (variance 1),
+ * integers 0 or 1, inputs called <symbol>_lengths the full size of that symbol.
+ */
+void md__sample_fill(struct md__sample *sample);
+
+#endif
