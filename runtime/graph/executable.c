@@ -16,27 +16,6 @@
 
 #define PLAN_BYTES_DEFAULT ((size_t)4 << 30)
 #define PLANS_DEFAULT      16
-#define GUARD_PATTERN      0xa5
-#define POISON_PATTERN     0xff /* NaN in every float format */
-
-struct md_executable {
-    struct md_graph *graph;
-    struct md_executable_options options;
-    struct md_pass_report passes;
-    struct md_prepared **prepared; /* one list per node */
-    struct md_plan **plans;
-    struct md_plan *last;
-    struct md_shape *shapes; /* of the inputs of the run at hand */
-    int plan_count;
-    uint64_t uses;
-    char *memory; /* the arena, then scratch */
-    size_t memory_bytes;
-    struct md_clock *clock;
-    bool profiling, guards;
-};
-
-/* Address for tensors without elements: data == NULL would mean an absent input. */
-static char no_elements[MD_PLAN_ALIGN] __attribute__((aligned(MD_PLAN_ALIGN)));
 
 static enum md_status check_graph(const struct md_graph *graph,
                                   const struct md_executable_options *options, struct md_error *err)
@@ -151,22 +130,44 @@ static bool plan_fits(const struct md_plan *plan, const struct md_shape *shapes,
     return true;
 }
 
+static size_t memory_for(const struct md_plan *plan)
+{
+    return plan->arena_bytes + plan->scratch_bytes + MD_PLAN_ALIGN;
+}
+
+static void free_memory(struct md_executable *executable)
+{
+    free(executable->memory);
+    executable->memory = NULL;
+    executable->memory_bytes = 0;
+}
+
 /* Grows the shared memory to what this plan needs; plans hold offsets, so it may move. */
 static enum md_status reserve(struct md_executable *executable, const struct md_plan *plan,
                               struct md_error *err)
 {
-    size_t bytes = plan->arena_bytes + plan->scratch_bytes + MD_PLAN_ALIGN;
+    size_t bytes = memory_for(plan);
     if (bytes <= executable->memory_bytes)
         return MD_OK;
     void *memory;
-    free(executable->memory); /* first, so that the peak is the larger of the two, not their sum */
-    executable->memory = NULL;
-    executable->memory_bytes = 0;
+    free_memory(executable); /* first, so that the peak is the larger of the two, not their sum */
     if (posix_memalign(&memory, MD_PLAN_ALIGN, bytes))
         return md_fail(err, MD_ERR_MEMORY, "no memory for a plan of %zu bytes", bytes);
     executable->memory = memory;
     executable->memory_bytes = bytes;
     return MD_OK;
+}
+
+/* Gives the memory back when no plan that is left needs even half of it: one huge batch must not
+ * stay for ever. */
+static void release_memory(struct md_executable *executable)
+{
+    size_t most = 0;
+    for (int i = 0; i < executable->plan_count; i++)
+        if (memory_for(executable->plans[i]) > most)
+            most = memory_for(executable->plans[i]);
+    if (most < executable->memory_bytes / 2)
+        free_memory(executable);
 }
 
 /* Puts a new plan into the list, in the place of the least recently used one when the list is full.
@@ -184,6 +185,7 @@ static void keep_plan(struct md_executable *executable, struct md_plan *plan)
         executable->plan_count++;
     }
     executable->plans[at] = plan;
+    release_memory(executable);
 }
 
 static enum md_status find_plan(struct md_executable *executable, const struct md_shape *shapes,
@@ -246,125 +248,6 @@ static enum md_status check_inputs(const struct md_executable *executable,
     return MD_OK;
 }
 
-static const void *group_address(const struct md_executable *executable,
-                                 const struct md_group *group, const struct md_tensor *inputs,
-                                 const struct md_tensor *outputs)
-{
-    if (group->bytes == 0 && group->place != MD_PLACE_CONSTANT)
-        return no_elements;
-    switch (group->place) {
-    case MD_PLACE_INPUT:
-        return inputs[group->index].data;
-    case MD_PLACE_OUTPUT:
-        return outputs[group->index].data;
-    case MD_PLACE_CONSTANT:
-        return group->data;
-    default:
-        return executable->memory + group->offset;
-    }
-}
-
-static void bind(const struct md_executable *executable, struct md_plan *plan,
-                 const struct md_tensor *inputs, const struct md_tensor *outputs)
-{
-    for (int g = 0; g < plan->group_count; g++)
-        plan->group_data[g] = group_address(executable, &plan->groups[g], inputs, outputs);
-    for (int t = 0; t < plan->tensor_count; t++)
-        if (plan->tensor_groups[t] != MD_NONE)
-            plan->tensors[t].data = (void *)(uintptr_t)plan->group_data[plan->tensor_groups[t]];
-}
-
-static void fill_guards(struct md_executable *executable, const struct md_plan *plan)
-{
-    memset(executable->memory, GUARD_PATTERN, plan->arena_bytes);
-    memset(executable->memory + plan->arena_bytes, POISON_PATTERN, plan->scratch_bytes);
-    memset(executable->memory + plan->arena_bytes + plan->scratch_bytes, GUARD_PATTERN,
-           MD_PLAN_ALIGN);
-}
-
-/* Bytes of the arena that no group alive at `step`'s node owns must still hold the pattern. */
-static enum md_status check_guards(const struct md_executable *executable,
-                                   const struct md_plan *plan, const struct md_step *step,
-                                   struct md_error *err)
-{
-    const char *end = executable->memory + plan->arena_bytes + plan->scratch_bytes;
-    int at = (int)(step->node - executable->graph->nodes);
-    bool intact = true;
-    for (int i = 0; i < MD_PLAN_ALIGN; i++)
-        intact &= (unsigned char)end[i] == GUARD_PATTERN;
-    for (int g = 0; g < plan->group_count; g++) {
-        const struct md_group *group = &plan->groups[g];
-        if (group->place != MD_PLACE_ARENA || group->bytes == 0 || group->begin > at ||
-            group->end < at)
-            continue;
-        const char *guard = executable->memory + group->offset + group->bytes;
-        for (int i = 0; i < MD_PLAN_ALIGN; i++)
-            intact &= (unsigned char)guard[i] == GUARD_PATTERN;
-    }
-    char text[160];
-    return intact ? MD_OK
-                  : md_fail(err, MD_ERR_INTERNAL, "%s wrote past the end of a value",
-                            md__node_text(step->node, text, sizeof text));
-}
-
-/* Before a step, values it makes become NaN and their guards are set anew: the memory had other
- * owners before. */
-static void poison_outputs(const struct md_executable *executable, const struct md_plan *plan,
-                           const struct md_step *step)
-{
-    int at = (int)(step->node - executable->graph->nodes);
-    for (int g = 0; g < plan->group_count; g++) {
-        const struct md_group *group = &plan->groups[g];
-        if (group->place != MD_PLACE_ARENA || group->bytes == 0 || group->begin != at)
-            continue;
-        memset(executable->memory + group->offset, POISON_PATTERN, group->bytes);
-        memset(executable->memory + group->offset + group->bytes, GUARD_PATTERN, MD_PLAN_ALIGN);
-    }
-}
-
-static enum md_status run_step(struct md_executable *executable, struct md_plan *plan,
-                               struct md_step *step, struct md_error *err)
-{
-    struct md_tensor *in = &plan->tensors[step->first];
-    const struct md_kernel_call call = {.node = step->node,
-                                        .in = in,
-                                        .out = in + step->node->in_count,
-                                        .in_count = step->node->in_count,
-                                        .out_count = step->node->out_count,
-                                        .scratch = executable->memory + plan->arena_bytes,
-                                        .prepared = step->prepared,
-                                        .pool = executable->options.pool};
-    if (executable->guards)
-        poison_outputs(executable, plan, step);
-    enum md_status status = step->kernel->run(&call, err);
-    if (!status && executable->guards)
-        return check_guards(executable, plan, step, err);
-    char text[160];
-    return status ? md_error_context(err, "%s", md__node_text(step->node, text, sizeof text))
-                  : MD_OK;
-}
-
-static enum md_status run_steps(struct md_executable *executable, struct md_plan *plan,
-                                struct md_error *err)
-{
-    bool timed = executable->profiling && executable->clock;
-    int64_t before = timed ? md_monotonic_ns(executable->clock) : 0;
-    if (executable->guards)
-        fill_guards(executable, plan);
-    for (int s = 0; s < plan->step_count; s++) {
-        enum md_status status = run_step(executable, plan, &plan->steps[s], err);
-        if (status)
-            return status;
-        if (timed) {
-            int64_t now = md_monotonic_ns(executable->clock);
-            plan->steps[s].total_ns += now - before;
-            plan->steps[s].runs++;
-            before = now;
-        }
-    }
-    return MD_OK;
-}
-
 enum md_status md_executable_run(struct md_executable *executable, const struct md_tensor *inputs,
                                  int input_count, struct md_tensor *outputs, int output_count,
                                  struct md_error *err)
@@ -384,8 +267,8 @@ enum md_status md_executable_run(struct md_executable *executable, const struct 
     for (int i = 0; !status && i < output_count; i++)
         status = md_tensor_new(plan->outputs[i].dtype, &plan->outputs[i].shape, &outputs[i], cause);
     if (!status) {
-        bind(executable, plan, inputs, outputs);
-        status = run_steps(executable, plan, cause);
+        md__plan_bind(plan, executable->memory, inputs, outputs);
+        status = md__executable_run_steps(executable, plan, cause);
     }
     for (int i = 0; !status && i < plan->copy_count; i++) {
         const struct md_output_copy *copy = &plan->copies[i];
@@ -445,6 +328,11 @@ void md__executable_set_guards(struct md_executable *executable, bool on)
 const struct md_plan *md__executable_last_plan(const struct md_executable *executable)
 {
     return executable->last;
+}
+
+size_t md__executable_memory(const struct md_executable *executable)
+{
+    return executable->memory_bytes;
 }
 
 int md__executable_plan_count(const struct md_executable *executable)

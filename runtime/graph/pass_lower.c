@@ -263,6 +263,15 @@ static bool leaks(const struct lowering *lowering, const struct md_region *regio
     return false;
 }
 
+/* Folding may have computed the result already. */
+static bool is_constant(const struct md_graph *graph, const struct md_node *fused)
+{
+    for (int i = 0; i < fused->out_count; i++)
+        if (graph->values[fused->out[i]].constant.data)
+            return true;
+    return false;
+}
+
 static void lower_region(struct lowering *lowering, int r, bool *done, bool *keep,
                          struct md_pass_report *report)
 {
@@ -270,7 +279,7 @@ static void lower_region(struct lowering *lowering, int r, bool *done, bool *kee
     const struct md_region *region = &graph->regions[r];
     const struct md_kernel *kernel = lowering->options->backend->kernels[region->op];
     done[r] = region->parent != MD_NONE && done[region->parent];
-    if (done[r] || region->node_begin == region->node_end)
+    if (done[r] || region->node_begin == region->node_end || is_constant(graph, &region->fused))
         return;
     enum verdict verdict =
         kernel && !leaks(lowering, region) ? judge(lowering, region) : UNSUITABLE;
