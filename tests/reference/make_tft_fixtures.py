@@ -81,6 +81,12 @@ CASES = {
         encoder_lengths=[0, 0, 4, 7], decoder_lengths=[5, 2, 5, 5],
         targets=[("encoder", None, 3)],
     ),
+    # No row has any history: the time axis of the encoder is 0 long.
+    "no_history": dict(
+        hidden=9, heads=3, layers=2, continuous=4, static_categoricals=["kind"], known=2,
+        unknown_categoricals=["state"], encoder_length=True,
+        encoder_lengths=[0, 0, 0], decoder_lengths=[3, 1, 4], targets=[("group", "softplus", 3)],
+    ),
 }
 
 
