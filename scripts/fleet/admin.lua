@@ -14,31 +14,28 @@ local function timestamp_of(name)
     return name:match("^tft_model_(.+)$") or "unknown"
 end
 
-local function current_path()
-    local model = forecast.model()
-    return model and model.path or nil
+-- Paths as people write them, from the scripts folder: "models/tft".
+local function shown(path)
+    return path:gsub("/+$", ""):match("models/[^/]+$") or path
 end
 
--- "models/tft/" and "/somewhere/scripts/fleet/models/tft" are the same folder.
-local function same_folder(one, other)
-    local function tail(path)
-        return path:gsub("/+$", ""):match("[^/]*/?[^/]+$")
-    end
-    return one ~= nil and other ~= nil and tail(one) == tail(other)
+local function current_path()
+    local model = forecast.model()
+    return model and shown(model.path) or nil
 end
 
 local function describe(found, current)
-    local config = found.config or {}
+    local config, null = found.config or {}, md.json.null
     local training = config.training or {}
     return {
-        path = found.path, name = found.name, timestamp = timestamp_of(found.name),
-        is_current = same_folder(found.path, current),
+        path = shown(found.path), name = found.name, timestamp = timestamp_of(found.name),
+        is_current = shown(found.path) == current,
         size_mb = math.floor((found.size_bytes or 0) / 10485.76 + 0.5) / 100,
         modified = found.modified_ms and md.time.iso(found.modified_ms) or nil,
         training = {
-            epochs = training.epochs, training_time = training.seconds,
+            epochs = training.epochs or null, training_time = training.seconds or null,
             servers_trained = training.servers
-                or config.targets and features.known_count(config) or nil,
+                or config.targets and features.known_count(config) or null,
         },
     }
 end
@@ -56,7 +53,7 @@ function admin.models()
         return a.name > b.name
     end)
     return { models = md.json.array(list), count = #list, models_dir = MODELS_DIR,
-        current_model = current }
+        current_model = current or md.json.null }
 end
 
 function admin.model_info()
@@ -64,13 +61,14 @@ function admin.model_info()
     if not model then
         return { loaded = false, mode = "heuristic" }
     end
-    local name = model.path:gsub("/+$", ""):match("[^/]+$")
+    local path = shown(model.path)
+    local name = path:match("[^/]+$")
     local known, names = 0, fleet.servers():keys()
     for _, server in ipairs(names) do
         known = known + (features.is_known(model.config, server) and 1 or 0)
     end
     return {
-        loaded = true, mode = "tft", model_path = model.path, model_name = name,
+        loaded = true, mode = "tft", model_path = path, model_name = name,
         model_timestamp = timestamp_of(name), version = model.version,
         loaded_at = md.time.iso(model.loaded_at_ms),
         config = { max_prediction_length = model.steps, max_encoder_length = model.past_max },
@@ -85,10 +83,12 @@ function admin.reload(path)
     local info, why = md.models.load(MODEL, path or md.config.model)
     if not info then
         return why.status or 500, { success = false, error = why.detail, detail = why.detail,
-            code = why.code, current_model = previous }
+            code = why.code, current_model = previous or md.json.null }
     end
-    return { success = true, message = "Model reloaded successfully", previous_model = previous,
-        new_model = info.path, model_timestamp = timestamp_of(info.path:match("[^/]+/*$")) }
+    local new = shown(info.path)
+    return { success = true, message = "Model reloaded successfully",
+        previous_model = previous or md.json.null, new_model = new,
+        model_timestamp = timestamp_of(new:match("[^/]+$")) }
 end
 
 return admin
