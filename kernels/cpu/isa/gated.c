@@ -74,21 +74,18 @@ static void pack_resampling(struct packing *packing, struct packed *packed, size
                             size_t outputs, const struct md_tensor *gate)
 {
     float *memory = take(packing, packed_floats(inputs, outputs, false));
-    float *dense = take(packing, inputs * outputs);
     if (memory == NULL)
         return;
-    memset(dense, 0, inputs * outputs * sizeof *dense);
+    *packed = md__pack(NULL, inputs, outputs, false, memory);
     for (size_t o = 0; o < outputs; o++) {
-        float step = outputs > 1 ? (float)(inputs - 1) / (float)(outputs - 1) : 0;
-        float position = inputs == outputs ? (float)o : step * (float)o;
+        double step = outputs > 1 ? (double)(inputs - 1) / (double)(outputs - 1) : 0;
+        double position = inputs == outputs ? (double)o : step * (double)o;
         size_t low = (size_t)position < inputs - 1 ? (size_t)position : inputs - 1;
         size_t high = low + 1 < inputs ? low + 1 : low;
-        float share = position - (float)low, factor = gate_factor(gate, o);
-        dense[low * outputs + o] += (1 - share) * factor;
-        dense[high * outputs + o] += share * factor;
+        float share = (float)(position - (double)low), factor = gate_factor(gate, o);
+        *packed_weight(packed, low, o) += (1 - share) * factor;
+        *packed_weight(packed, high, o) += share * factor;
     }
-    struct unpacked from = {.weights = dense, .k_stride = outputs, .column_stride = 1, .scale = 1};
-    *packed = md__pack(&from, inputs, outputs, false, memory);
 }
 
 static const struct md_tensor *optional(const struct md_tensor *in, int in_count, int i)

@@ -21,15 +21,13 @@ struct packed md__pack(const struct unpacked *from, size_t inputs, size_t column
                             .bias = memory};
     packed.weights = memory + packed.vectors * VL;
     memset(memory, 0, packed_floats(inputs, columns, paired) * sizeof *memory);
-    for (size_t v = 0; v < packed.vectors; v++) {
-        size_t panel = v / PANEL, width = packed.vectors - panel * PANEL, end;
-        width = width > PANEL ? PANEL : width;
-        float *to = packed.weights + (panel * PANEL * inputs + v % PANEL) * VL;
-        size_t column = column_of(v, columns, paired, &end);
+    for (size_t v = 0; from && v < packed.vectors; v++) {
+        size_t end, column = column_of(v, columns, paired, &end);
         for (size_t lane = 0; lane < VL && column < end; lane++, column++) {
             const float *weight = from->weights + column * from->column_stride;
             for (size_t k = 0; k < inputs; k++)
-                to[k * width * VL + lane] = weight[k * from->k_stride] * from->scale;
+                *packed_weight(&packed, k, v * VL + lane) =
+                    weight[k * from->k_stride] * from->scale;
             if (from->bias)
                 packed.bias[v * VL + lane] = from->bias[column];
         }

@@ -59,9 +59,21 @@ INLINE size_t packed_floats(size_t inputs, size_t columns, bool paired)
 }
 
 #define md__pack MD_ISA_SYMBOL(md__pack)
-/* Lays weights out at `memory` (packed_floats floats, aligned to 64) and describes them. */
+/*
+ * Lays weights out at `memory` (packed_floats floats, aligned to 64) and describes them. Without
+ * `from` all are 0.
+ */
 struct packed md__pack(const struct unpacked *from, size_t inputs, size_t columns, bool paired,
                        float *memory);
+
+/* Where the weight of input k lies for a packed column: v * VL + lane of packed vector v. */
+INLINE float *packed_weight(const struct packed *packed, size_t k, size_t column)
+{
+    size_t v = column / VL, panel = v / PANEL, left = packed->vectors - panel * PANEL;
+    size_t width = left > PANEL ? PANEL : left;
+    return packed->weights + (panel * PANEL * packed->inputs + k * width + v % PANEL) * VL +
+           column % VL;
+}
 
 #define md__multiply MD_ISA_SYMBOL(md__multiply)
 void md__multiply(const struct packed *packed, const struct product *product);

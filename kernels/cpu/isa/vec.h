@@ -93,6 +93,8 @@ INLINE vf vmin(vf a, vf b)
     return (vf)_mm512_min_ps((__m512)a, (__m512)b);
 #elif defined(MD_ISA_avx2)
     return (vf)_mm256_min_ps((__m256)a, (__m256)b);
+#elif defined(__SSE2__)
+    return (vf)_mm_min_ps((__m128)a, (__m128)b);
 #else
     vi less = a < b;
     return (vf)(((vi)a & less) | ((vi)b & ~less));
@@ -105,6 +107,8 @@ INLINE vf vmax(vf a, vf b)
     return (vf)_mm512_max_ps((__m512)a, (__m512)b);
 #elif defined(MD_ISA_avx2)
     return (vf)_mm256_max_ps((__m256)a, (__m256)b);
+#elif defined(__SSE2__)
+    return (vf)_mm_max_ps((__m128)a, (__m128)b);
 #else
     vi more = a > b;
     return (vf)(((vi)a & more) | ((vi)b & ~more));
