@@ -38,7 +38,7 @@ static json_t *object_of_lua(lua_State *L, int index, int depth)
     json_t *object = json_object();
     for (lua_pushnil(L); lua_next(L, index) != 0; lua_pop(L, 1)) {
         const char *name = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : NULL;
-        json_t *value = json_of_lua(L, lua_gettop(L), depth + 1);
+        json_t *value = name != NULL ? json_of_lua(L, lua_gettop(L), depth + 1) : NULL;
         if (name == NULL || json_object_set_new(object, name, value) != 0) {
             json_decref(object);
             lua_pop(L, 2);

@@ -118,6 +118,7 @@ static enum md_status copy_table(struct copying *copying, int index, int depth, 
             status = copy(copying, key + 1, depth + 1, &pair[1]);
         if (status != MD_OK) {
             drop(&pair[0]);
+            drop(&pair[1]);
             lua_pop(L, 2);
             return status;
         }
