@@ -6,6 +6,7 @@
 
 enum { STATES_MAX = 256 };
 
+static const int64_t load_budget_ns = 10000000000; /* to load all files in one state */
 static const size_t description_bytes_max = (size_t)16 << 20;
 
 static int declare(lua_State *L)
@@ -25,8 +26,11 @@ enum md_status md__generation_state(struct md_generation *generation, enum md__s
 {
     struct md__state *state = NULL;
     enum md_status status = md__state_new(generation->script, kind, &state, err);
-    if (status == MD_OK)
+    if (status == MD_OK) {
+        state->budget_end_ns = md_monotonic_ns(generation->script->clock) + load_budget_ns;
         status = md__protect(state, md__app_load, NULL, err);
+        state->budget_end_ns = 0;
+    }
     if (status != MD_OK) {
         md__state_delete(state);
         return status;

@@ -98,6 +98,7 @@ struct md__state {
     size_t task_bytes_max; /* cap of one task's growth */
     struct md__task *task; /* running now, or NULL */
     int64_t budget_end_ns; /* the checkpoint raises after this; 0: no limit */
+    uint32_t checks;       /* checkpoints passed */
     struct md__pool *pool; /* NULL: not pooled, one thread owns it */
     struct md__seat *seat; /* its place in the pool */
 };
@@ -179,6 +180,13 @@ void md__bind_all(lua_State *L);
 void md__loaded_set(lua_State *L, const char *name); /* require(name) gives the popped value */
 int md__require_function(lua_State *L);
 extern const char md__environment_key[], md__loaded_key[]; /* in the registry */
+/* checkpoint.c: declares the checkpoint in a new state; pushes what every chunk gets as its first
+ * two arguments; writes a source text with checkpoints; tells which state this thread runs. */
+void md__checkpoint_open(lua_State *L);
+int md__checkpoint_push(lua_State *L);
+void md__checkpoint_insert(const char *text, size_t length, struct md_buffer *out);
+struct md__state *md__checkpoint_enter(struct md__state *state); /* returns the one before */
+int md__script_checkpoint(void);
 /* Only compiles: syntax errors as MD_ERR_SCRIPT. */
 enum md_status md__compile_check(struct md__state *state, const char *path, const char *relative,
                                  struct md_error *err);

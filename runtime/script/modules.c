@@ -20,7 +20,32 @@ static const char library_prefix[] = "moondial";
 const char md__environment_key[] = "moondial.environment";
 const char md__loaded_key[] = "moondial.loaded";
 
-/* Pushes the compiled file, or a message; nothing raises in here but the final push. */
+/*
+ * Pushes the compiled text or a message. Text with checkpoints is what runs; messages come from the
+ * text as it was written.
+ */
+static int compile_text(lua_State *L, const struct md_buffer *source, const char *chunk_name)
+{
+    struct md_buffer guarded;
+    const char *text = source->data != NULL ? source->data : "";
+    if (text[0] == LUA_SIGNATURE[0]) {
+        lua_pushfstring(L, "%s: this is bytecode; only text is loaded", chunk_name + 1);
+        return LUA_ERRSYNTAX;
+    }
+    int status = luaL_loadbufferx(L, text, source->length, chunk_name, "t");
+    if (status != 0)
+        return status;
+    lua_pop(L, 1);
+    md_buffer_init(&guarded, 4 * source_bytes_max);
+    md__checkpoint_insert(text, source->length, &guarded);
+    status = md_buffer_check(&guarded, NULL) != MD_OK
+                 ? LUA_ERRMEM
+                 : luaL_loadbufferx(L, guarded.data, guarded.length, chunk_name, "t");
+    md_buffer_fini(&guarded);
+    return status;
+}
+
+/* Nothing raises in here while the source is held, but want of memory for a message. */
 static int compile_file(lua_State *L, const char *path, const char *chunk_name)
 {
     struct md_error err;
@@ -31,13 +56,8 @@ static int compile_file(lua_State *L, const char *path, const char *chunk_name)
         lua_pushstring(L, err.text);
         return LUA_ERRFILE;
     }
-    const char *text = source.data != NULL ? source.data : "";
-    bool bytecode = text[0] == LUA_SIGNATURE[0];
-    int status =
-        bytecode ? LUA_ERRSYNTAX : luaL_loadbufferx(L, text, source.length, chunk_name, "t");
+    int status = compile_text(L, &source, chunk_name);
     md_buffer_fini(&source);
-    if (bytecode)
-        lua_pushfstring(L, "%s: this is bytecode; only text is loaded", chunk_name + 1);
     return status;
 }
 
@@ -55,7 +75,7 @@ static void compile(lua_State *L, const char *folder, const char *relative)
 int md__load_file(lua_State *L, const char *folder, const char *relative)
 {
     compile(L, folder, relative);
-    lua_call(L, 0, 1);
+    lua_call(L, md__checkpoint_push(L), 1);
     return 1;
 }
 
@@ -136,8 +156,7 @@ static void load_module(lua_State *L, const char *name)
     lua_pushlightuserdata(L, &loading_mark);
     md__loaded_set(L, name);
     compile(L, folder, relative);
-    lua_pushstring(L, name);
-    lua_call(L, 1, 1);
+    lua_call(L, md__checkpoint_push(L), 1);
     if (lua_isnil(L, -1)) {
         lua_pop(L, 1);
         lua_pushboolean(L, 1);

@@ -280,6 +280,7 @@ void md__sandbox_open(lua_State *L)
     lua_newtable(L);
     lua_setfield(L, LUA_REGISTRYINDEX, md__loaded_key);
     open_libraries(L);
+    md__checkpoint_open(L);
     md__errors_open(L);
     md__objects_open(L);
     md__http_open(L);

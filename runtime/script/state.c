@@ -148,7 +148,9 @@ enum md_status md__protect(struct md__state *state, lua_CFunction function, void
 {
     lua_State *L = state->L;
     int top = lua_gettop(L);
+    struct md__state *before = md__checkpoint_enter(state);
     int lua_status = lua_cpcall(L, function, argument);
+    md__checkpoint_enter(before);
     if (lua_status == 0)
         return MD_OK;
     enum md_status status = md__take_error(L, lua_status, err);

@@ -209,7 +209,9 @@ static int resume(struct md__task *task)
     struct md_clock *clock = state->script->clock;
     state->task = task;
     state->budget_end_ns = task->budget_ns > 0 ? md_monotonic_ns(clock) + task->budget_ns : 0;
+    struct md__state *before = md__checkpoint_enter(state);
     int status = lua_resume(task->co, task->arguments);
+    md__checkpoint_enter(before);
     state->budget_end_ns = 0;
     state->task = NULL;
     return status;
