@@ -105,8 +105,8 @@ local function metric_entries(group, seen, server, shown)
         if current == current then
             entry[metric.name] = {
                 p50 = shown.p50:row(server):row(index), p10 = shown.p10:row(server):row(index),
-                p90 = shown.p90:row(server):row(index), current = rounded(current, 1e4),
-                trend = rounded(seen.trend[server][index], 1e6),
+                p90 = shown.p90:row(server):row(index), current = current,
+                trend = seen.trend[server][index],
             }
         end
     end

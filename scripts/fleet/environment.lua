@@ -58,11 +58,6 @@ function environment.server(span_name, peaks, steps)
     return math.min(1, probability)
 end
 
--- Sums of tenths are not quite tenths.
-local function rounded(probability)
-    return math.floor(probability * 1e6 + 0.5) / 1e6
-end
-
 local function health_of(near)
     for _, step in ipairs(FLEET_HEALTH) do
         if near > step[2] then
@@ -80,7 +75,7 @@ function environment.fleet(servers)
         high_risk = high_risk + (server.near > HIGH_RISK_ABOVE and 1 or 0)
     end
     local count = math.max(1, #servers)
-    near, far = rounded(near / count), rounded(far / count)
+    near, far = near / count, far / count
     return {
         prob_30m = near,
         prob_8h = far,

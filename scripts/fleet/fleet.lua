@@ -8,6 +8,9 @@ local md = require "moondial"
 local document = require "document"
 local forecast = require "forecast"
 
+-- Decimals of all numbers in the answer; forecasts are rounded to config.forecast_decimals before.
+local DECIMALS = 4
+
 local fleet = {}
 
 local function shared()
@@ -29,7 +32,7 @@ end
 local function build_answer()
     local started_ms = md.now_ms()
     local whole, alerts = document.of(forecast.fleet(), fleet.servers():stats().samples)
-    local answer = { document = md.json.blob(whole), alerts = alerts,
+    local answer = { document = md.json.blob(whole, { decimals = DECIMALS }), alerts = alerts,
         alert_count = #alerts, made_at = whole.metadata.prediction_time }
     md.log.info("forecast of %d servers, %d alerts, %d KB in %d ms", whole.summary.total_servers,
         #alerts, #answer.document / 1024, md.now_ms() - started_ms)
