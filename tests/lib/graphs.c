@@ -3,6 +3,7 @@
 
 #include "graph/evaluate.h"
 #include "graphs.h"
+#include "kernels/cpu/cpu.h"
 #include "unit.h"
 
 int graphs_input(struct md_graph *graph, const char *name, enum md_dtype dtype, int rank,
@@ -85,31 +86,65 @@ struct md_tensor graphs_random(uint64_t *state, int rank, const int64_t *dim)
     return tensor;
 }
 
+/* Reference kernels compute what follows from constants and shapes, as they do while planning. */
+static const struct md_backend *backend_for(const struct md_node *node, const bool *known,
+                                            const struct md_tensor *shown,
+                                            const struct md_backend *backend)
+{
+    bool all_known = true;
+    for (int i = 0; i < node->in_count && node->op != MD_OP_SHAPE; i++)
+        all_known = all_known && (node->in[i] == MD_NONE || known[node->in[i]]);
+    return all_known || !md__kernel_find(backend, node, shown) ? md_cpu_reference() : backend;
+}
+
+static enum md_status run_node(const struct md_graph *graph, const struct md_node *node,
+                               const struct md_backend *backend, struct md_pool *pool,
+                               struct md_node_room *room, struct md_tensor *values, bool *known,
+                               struct md_error *err)
+{
+    for (int i = 0; i < node->in_count; i++) {
+        int v = node->in[i];
+        room->in[i] = v == MD_NONE ? (struct md_tensor){0} : values[v];
+        room->shown[i] = room->in[i];
+        if (v != MD_NONE && !graph->values[v].constant.data)
+            room->shown[i].data = NULL;
+    }
+    backend = backend_for(node, known, room->shown, backend);
+    enum md_status status =
+        md__evaluate_node(backend, pool, node, room->in, room->shown, room->out, SIZE_MAX, err);
+    for (int i = 0; !status && i < node->out_count; i++) {
+        values[node->out[i]] = room->out[i];
+        known[node->out[i]] = true;
+        for (int k = 0; k < node->in_count && node->op != MD_OP_SHAPE; k++)
+            known[node->out[i]] &= node->in[k] == MD_NONE || known[node->in[k]];
+    }
+    return status;
+}
+
 enum md_status graphs_run_slowly(const struct md_graph *graph, const struct md_backend *backend,
                                  struct md_pool *pool, const struct md_tensor *inputs,
                                  struct md_tensor *outputs, struct md_error *err)
 {
     struct md_node_room room;
     struct md_tensor *values = calloc((size_t)graph->value_count + 1, sizeof *values);
+    bool *known = calloc((size_t)graph->value_count + 1, sizeof *known);
     enum md_status status = md__node_room_init(&room, graph, err);
-    for (int v = 0; !status && v < graph->value_count; v++)
+    assert_true(values && known);
+    for (int v = 0; v < graph->value_count; v++) {
         if (graph->values[v].constant.data)
             values[v] = md_tensor_ref(&graph->values[v].constant);
-    for (int i = 0; !status && i < graph->input_count; i++)
-        values[graph->inputs[i].value] = md_tensor_ref(&inputs[i]);
-    for (int n = 0; !status && n < graph->node_count; n++) {
-        const struct md_node *node = &graph->nodes[n];
-        for (int i = 0; i < node->in_count; i++)
-            room.in[i] = node->in[i] == MD_NONE ? (struct md_tensor){0} : values[node->in[i]];
-        status = md__evaluate_node(backend, pool, node, room.in, room.in, room.out, SIZE_MAX, err);
-        for (int i = 0; !status && i < node->out_count; i++)
-            values[node->out[i]] = room.out[i];
+        known[v] = graph->values[v].constant.data != NULL;
     }
+    for (int i = 0; i < graph->input_count; i++)
+        values[graph->inputs[i].value] = md_tensor_ref(&inputs[i]);
+    for (int n = 0; !status && n < graph->node_count; n++)
+        status = run_node(graph, &graph->nodes[n], backend, pool, &room, values, known, err);
     for (int i = 0; !status && i < graph->output_count; i++)
         outputs[i] = md_tensor_ref(&values[graph->outputs[i].value]);
     for (int v = 0; v < graph->value_count; v++)
         md_tensor_unref(&values[v]);
     free(values);
+    free(known);
     md__node_room_fini(&room);
     return status;
 }

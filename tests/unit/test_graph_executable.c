@@ -73,6 +73,37 @@ static void runs_in_place_and_shares_memory(void **state)
     md_executable_delete(executable);
 }
 
+static enum md_status add_apart(const struct md_kernel_call *call, struct md_error *error)
+{
+    if (call->out[0].data == call->in[1].data)
+        return md_fail(error, MD_ERR_INTERNAL, "input 1 was overwritten");
+    for (size_t i = 0; i < md_tensor_count(&call->out[0]); i++)
+        ((float *)call->out[0].data)[i] =
+            ((float *)call->in[0].data)[i] + ((float *)call->in[1].data)[i];
+    return MD_OK;
+}
+
+static void in_place_spares_an_input_that_is_read_twice(void **state)
+{
+    const struct md_kernel add = {.run = add_apart, .in_place = true};
+    struct md_backend backend = *md_cpu_reference();
+    backend.kernels[MD_OP_ADD] = &add;
+    int x = graphs_input(graph, "x", MD_F32, 1, (int64_t[]){4});
+    int y = graphs_node(graph, "Neg", x);
+    y = graphs_node(graph, "Add", y, graphs_node(graph, "Identity", y));
+    graphs_output(graph, "y", graphs_node(graph, "ReduceSum", y));
+    struct md_executable_options options = {
+        .backend = &backend, .reference = md_cpu_reference(), .pool = pool};
+    struct md_executable *executable;
+    assert_ok(md_executable_new(graph, &options, &executable, &err));
+    struct md_tensor in = floats(1, (int64_t[]){4}, (float[]){1, 2, 3, 4}), out;
+    assert_ok(md_executable_run(executable, &in, 1, &out, 1, &err));
+    assert_true(*(float *)out.data == -20);
+    md_tensor_unref(&in);
+    md_tensor_unref(&out);
+    md_executable_delete(executable);
+}
+
 static void views_cost_nothing(void **state)
 {
     int x = graphs_input(graph, "x", MD_F32, 3, (int64_t[]){2, 1, 6});
@@ -367,6 +398,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup(name, new_graph)
     const struct CMUnitTest tests[] = {
         TEST(runs_in_place_and_shares_memory),
+        TEST(in_place_spares_an_input_that_is_read_twice),
         TEST(views_cost_nothing),
         TEST(outputs_may_repeat_inputs_and_constants),
         TEST(shape_arithmetic_is_done_while_planning),
