@@ -174,7 +174,7 @@ static void bench_backend(const struct bench *bench, const struct md_backend *ba
 
 int main(int argc, char **argv)
 {
-    const struct md_backend *backends[8];
+    const struct md_backend *backends[OP_BACKENDS_MAX];
     int count = op_backends(backends), threads = 1;
     const char *part = "";
     for (int i = 1; i < argc; i++) {

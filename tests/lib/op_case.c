@@ -246,3 +246,34 @@ int op_backends(const struct md_backend **backends)
             backends[count++] = md_cpu_backend((enum md_cpu_isa)isa);
     return count;
 }
+
+static bool case_agrees(const struct op_case *op_case, const struct op_run *expected,
+                        const struct md_backend *backend, struct md_pool *pool, bool may_refuse)
+{
+    struct md_error err = {.text = "refused"};
+    struct op_run run;
+    op_run_init(&run, op_case);
+    enum op_result result = op_run_kernel(&run, backend->kernels[op_case->op], pool, &err);
+    bool agrees = may_refuse && result == OP_REFUSED;
+    if (result == OP_DONE)
+        agrees = op_outputs_agree(&run, expected, backend->name);
+    else if (!agrees)
+        print_error("%s on %s: %s\n", op_case->name, backend->name, err.text);
+    op_run_fini(&run);
+    return agrees;
+}
+
+int op_case_disagreements(const struct op_case *op_case, const struct op_run *expected,
+                          bool may_refuse)
+{
+    const struct md_backend *backends[OP_BACKENDS_MAX];
+    int count = op_backends(backends), wrong = 0;
+    for (int threads = 1; threads <= 3; threads += 2) {
+        struct md_pool *pool = NULL;
+        assert_int_equal(md_pool_new(threads, 0, &pool, NULL), MD_OK);
+        for (int b = 1; b < count; b++)
+            wrong += !case_agrees(op_case, expected, backends[b], pool, may_refuse);
+        md_pool_delete(pool);
+    }
+    return wrong;
+}

@@ -10,9 +10,10 @@
 
 #include "graph/backend.h"
 
-#define OP_INPUTS_MAX  24
-#define OP_OUTPUTS_MAX 4
-#define OP_ATTRS_MAX   6
+#define OP_INPUTS_MAX   24
+#define OP_OUTPUTS_MAX  4
+#define OP_ATTRS_MAX    6
+#define OP_BACKENDS_MAX 8
 
 enum op_fill {
     OP_RANDOM,   /* floats in [-2, 2], integers in [-9, 9], random bools */
@@ -140,6 +141,14 @@ enum op_result op_run_kernel(struct op_run *run, const struct md_kernel *kernel,
 
 /* Compares all outputs; prints the first difference. NaN equals NaN. */
 bool op_outputs_agree(const struct op_run *run, const struct op_run *expected, const char *who);
+
+/*
+ * Runs the case on every instruction set of this machine, with one thread and with three (which
+ * split most shapes unevenly), and returns how many runs disagree with `expected`; each is printed.
+ * may_refuse: a backend that refuses the node agrees.
+ */
+int op_case_disagreements(const struct op_case *op_case, const struct op_run *expected,
+                          bool may_refuse);
 
 /* The backends to test: reference, then every instruction set that this machine has. */
 int op_backends(const struct md_backend **backends);

@@ -43,7 +43,7 @@ static bool agrees(const struct expected *expected, const struct md_backend *bac
 
 static void test_kernels_give_what_libraries_give(void **state)
 {
-    const struct md_backend *backends[8];
+    const struct md_backend *backends[OP_BACKENDS_MAX];
     int count = op_backends(backends), wrong = 0;
     for (size_t i = 0; i < sizeof expected_cases / sizeof *expected_cases; i++)
         for (int b = 0; b < count; b++)
@@ -83,7 +83,7 @@ static const struct op_case bad[] = {
 
 static void test_bad_data_fails(void **state)
 {
-    const struct md_backend *backends[8];
+    const struct md_backend *backends[OP_BACKENDS_MAX];
     int count = op_backends(backends);
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         for (int b = 0; b < count; b++) {
@@ -116,7 +116,7 @@ static const struct op_case variants[] = {
 
 static void test_unknown_variants_are_refused(void **state)
 {
-    const struct md_backend *backends[8];
+    const struct md_backend *backends[OP_BACKENDS_MAX];
     int count = op_backends(backends);
     struct md_error err;
     for (size_t i = 0; i < sizeof variants / sizeof *variants; i++)

@@ -92,7 +92,7 @@ static void check_bound(const struct bound *bound, const struct md_backend *back
 
 static void test_errors_are_within_bounds(void **state)
 {
-    const struct md_backend *backends[8];
+    const struct md_backend *backends[OP_BACKENDS_MAX];
     int count = op_backends(backends);
     for (size_t i = 0; i < sizeof bounds / sizeof *bounds; i++)
         for (int b = 1; b < count; b++)
@@ -120,7 +120,7 @@ static void test_limits(void **state)
         {MD_OP_SOFTPLUS, INFINITY, INFINITY},
         {MD_OP_SOFTPLUS, -INFINITY, 0},
     };
-    const struct md_backend *backends[8];
+    const struct md_backend *backends[OP_BACKENDS_MAX];
     int count = op_backends(backends);
     for (size_t i = 0; i < sizeof limits / sizeof *limits; i++)
         for (int b = 0; b < count; b++) {

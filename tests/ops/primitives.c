@@ -333,53 +333,17 @@ static const struct op_case cases[] = {
      .absolute = 5e-6},
 };
 
-/* Pools of one and of three threads; three splits most cases unevenly. */
-static struct md_pool *pools[2];
-
-static int setup(void **state)
-{
-    struct md_error err;
-    return md_pool_new(1, 0, &pools[0], &err) || md_pool_new(3, 0, &pools[1], &err);
-}
-
-static int teardown(void **state)
-{
-    md_pool_delete(pools[0]);
-    md_pool_delete(pools[1]);
-    return 0;
-}
-
-static bool case_agrees(const struct op_case *op_case, const struct op_run *expected,
-                        const struct md_backend *backend, struct md_pool *pool)
-{
-    struct md_error err;
-    struct op_run run;
-    op_run_init(&run, op_case);
-    enum op_result result = op_run_kernel(&run, backend->kernels[op_case->op], pool, &err);
-    bool agrees = false;
-    if (result == OP_FAILED)
-        print_error("%s on %s: %s\n", op_case->name, backend->name, err.text);
-    else
-        agrees = result == OP_REFUSED || op_outputs_agree(&run, expected, backend->name);
-    op_run_fini(&run);
-    return agrees;
-}
-
 static int run_case(const struct op_case *op_case)
 {
-    const struct md_backend *backends[8];
-    int count = op_backends(backends), wrong = 0;
-    struct md_error err;
+    const struct md_backend *backends[OP_BACKENDS_MAX];
+    op_backends(backends);
+    struct md_error err = {.text = "refused"};
     struct op_run expected;
     op_run_init(&expected, op_case);
-    enum op_result result =
-        op_run_kernel(&expected, backends[0]->kernels[op_case->op], pools[0], &err);
-    if (result != OP_DONE)
-        fail_msg("%s on the reference: %s", op_case->name,
-                 result == OP_FAILED ? err.text : "refused");
-    for (int b = 1; b < count; b++)
-        for (int p = 0; p < 2; p++)
-            wrong += !case_agrees(op_case, &expected, backends[b], pools[p]);
+    const struct md_kernel *reference = backends[0]->kernels[op_case->op];
+    if (op_run_kernel(&expected, reference, NULL, &err) != OP_DONE)
+        fail_msg("%s on the reference: %s", op_case->name, err.text);
+    int wrong = op_case_disagreements(op_case, &expected, true);
     op_run_fini(&expected);
     return wrong;
 }
@@ -394,7 +358,7 @@ static void test_fast_agrees_with_reference(void **state)
 
 static void test_every_primitive_has_a_reference_kernel(void **state)
 {
-    const struct md_backend *backends[8];
+    const struct md_backend *backends[OP_BACKENDS_MAX];
     op_backends(backends);
     for (int op = 0; op < MD_OP_COUNT; op++)
         if (!md_op_info((enum md_op)op)->body)
@@ -404,7 +368,7 @@ static void test_every_primitive_has_a_reference_kernel(void **state)
 /* Not a check: shows which operators have a kernel of their own where. */
 static void test_print_support(void **state)
 {
-    const struct md_backend *backends[8];
+    const struct md_backend *backends[OP_BACKENDS_MAX];
     int count = op_backends(backends);
     print_message("%-34s", "operator");
     for (int b = 0; b < count; b++)
@@ -427,5 +391,5 @@ int main(void)
         cmocka_unit_test(test_every_primitive_has_a_reference_kernel),
         cmocka_unit_test(test_print_support),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, NULL, NULL);
 }
