@@ -98,7 +98,7 @@ class Starting(unittest.TestCase):
         files = {"app.lua": APP}
         for flags, status, says in (
                 (["--listen", "nowhere:80"], 2, "nowhere"),
-                (["--listen", "127.0.0.1:99999"], 2, "listen"),
+                (["--listen", "127.0.0.1:99999"], 2, "99999"),
                 (["--listen", "0.0.0.0:0"], 2, "API key"),
                 (["--api-key", "short"], 2, "API key"),
                 (["--api-key-file", "/nonexistent/key"], 2, "key"),
