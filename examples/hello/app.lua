@@ -20,8 +20,8 @@ local function teapot()
     return 418, { detail = "short and stout" }
 end
 
--- app.lua returns the service: what it is called and where it listens. Loading it has no effects;
--- edit a file, and the running service takes the change over.
+-- app.lua returns the service: its name and its routes. Loading it has no effects. Settings, such
+-- as the port, would stand in config.lua beside it.
 return md.app {
     name = "hello",
     version = "0.1.0",
