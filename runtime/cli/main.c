@@ -24,6 +24,8 @@ static const struct command commands[] = {
      "MODEL [--batch 1,20,100] [--threads N] [--symbol NAME=SIZE,...] [--profile] [--json]",
      "time a model and compare with what this machine could do", md__cli_bench},
     {"inspect", "MODEL [--json]", "inputs, outputs, operators, memory plan", md__cli_inspect},
+    {"check", "SCRIPTS_DIR [--json]", "load scripts without effects, report mistakes",
+     md__cli_check},
     {"show-config", "SCRIPTS_DIR [--json] [--KEY VALUE ...]",
      "each setting, its value and where it comes from", md__cli_show_config},
 };

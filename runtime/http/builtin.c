@@ -146,9 +146,6 @@ bool md__builtin(struct md__exchange *exchange)
         return false;
     }
     exchange->route = builtins[i].path;
-    if (exchange->content_length > 0 || exchange->chunked) {
-        md__exchange_close(exchange); /* a body that nobody reads */
-    }
     md_response_init(&response, (size_t)64 << 20);
     if (strcmp(exchange->request.method, "GET") == 0) {
         builtins[i].answer(exchange, &response);

@@ -96,6 +96,7 @@ struct md__exchange {
     bool loopback;   /* the client is on this machine */
     bool keep_alive; /* the connection may be used again */
     bool http_1_0;
+    bool body_read; /* to its end, or there is none */
     struct md__watch_entry slow;
     struct md_buffer body;
     size_t bytes_held; /* our share of http->bytes */
@@ -121,6 +122,8 @@ const char *md__header(const struct md_request *request, const char *name);
 enum md_status md__request_check(struct md__exchange *exchange, struct md_error *err);
 enum md_status md__request_read_body(struct md__exchange *exchange, size_t bytes_max,
                                      struct md_error *err);
+/* Reads on for a while what nobody wants, so that the client comes to read our answer. */
+void md__request_discard_body(struct md__exchange *exchange);
 
 /* pipeline.c: answers one request, always. */
 void md__answer(struct md__exchange *exchange);

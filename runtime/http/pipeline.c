@@ -154,7 +154,6 @@ static void answer_route(struct md__exchange *exchange, const struct md_match *m
     if (md__request_read_body(exchange, body_max, &err) == MD_OK) {
         run_handler(exchange, match);
     } else {
-        md__exchange_close(exchange); /* what is left of the body is not read */
         md__respond_error(exchange, &err, 0, NULL, NULL);
     }
     leave(http);
@@ -192,6 +191,9 @@ void md__answer(struct md__exchange *exchange)
     } else if (!md__builtin(exchange) && route(exchange, &match)) {
         answer_route(exchange, &match);
         md_match_fini(&match);
+    }
+    if (!exchange->body_read) {
+        md__request_discard_body(exchange);
     }
     count_request(exchange);
     atomic_fetch_sub(&exchange->http->bytes, exchange->bytes_held);

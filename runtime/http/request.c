@@ -10,7 +10,9 @@
 
 #include "http/internal.h"
 
-#define PIECE_BYTES 65536
+#define PIECE_BYTES       65536
+#define DISCARD_BYTES_MAX ((size_t)64 << 20)
+#define DISCARD_NS_MAX    2000000000
 
 const char *md__header(const struct md_request *request, const char *name)
 {
@@ -138,7 +140,7 @@ enum md_status md__request_read_body(struct md__exchange *exchange, size_t bytes
     const char *expect = md__header(&exchange->request, "expect");
     enum md_status status = MD_OK;
 
-    if (exchange->content_length <= 0 && !exchange->chunked) {
+    if (exchange->body_read) {
         return MD_OK;
     }
     if (exchange->content_length > (int64_t)bytes_max) {
@@ -157,9 +159,35 @@ enum md_status md__request_read_body(struct md__exchange *exchange, size_t bytes
         md__exchange_write(exchange, go_on, sizeof go_on - 1);
     }
     status = read_pieces(exchange, bytes_max, err);
+    exchange->body_read = status == MD_OK;
     md__watch_end(http->watch, &exchange->slow);
     exchange->request.body = exchange->body.length > 0 ? exchange->body.data : "";
     exchange->request.body_length = exchange->body.length;
     md_metric_add(http->bytes_in, (double)exchange->body.length);
     return status;
+}
+
+/*
+ * Closing a connection with unread bytes resets it, and the reset can overtake the answer.
+ * Clients that asked first (Expect: 100-continue) send nothing more.
+ */
+void md__request_discard_body(struct md__exchange *exchange)
+{
+    struct md_http *http = exchange->http;
+    char piece[4096];
+    size_t left = DISCARD_BYTES_MAX;
+
+    if (md__header(&exchange->request, "expect") != NULL) {
+        return;
+    }
+    md__watch_begin(http->watch, &exchange->slow,
+                    md_monotonic_ns(http->options.clock) + DISCARD_NS_MAX);
+    while (left > 0) {
+        int got = md__exchange_read(exchange, piece, sizeof piece);
+        if (got <= 0) {
+            break;
+        }
+        left -= (size_t)got < left ? (size_t)got : left;
+    }
+    md__watch_end(http->watch, &exchange->slow);
 }

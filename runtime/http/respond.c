@@ -201,6 +201,9 @@ void md__respond(struct md__exchange *exchange, struct md_response *response)
     const char *data;
     size_t length;
 
+    if (!exchange->body_read) {
+        md__exchange_close(exchange); /* what follows on this connection is the rest of the body */
+    }
     md__cors_headers(exchange, response);
     compress(exchange, response);
     data = response->blob ? response->blob->data : response->body.data;

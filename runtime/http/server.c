@@ -121,6 +121,7 @@ static int begin_request(struct mg_connection *connection)
     if (http->connections > http->options.threads - MD__RESERVED) {
         md__exchange_close(&exchange);
     }
+    exchange.body_read = true;
     if (!copy_headers(&exchange, info)) {
         struct md_error err;
         md_fail(&err, MD_ERR_TOO_LARGE, "the header's names are longer than %d bytes",
@@ -134,6 +135,7 @@ static int begin_request(struct mg_connection *connection)
     if (!exchange.chunked && md__header(&exchange.request, "content-length") != NULL) {
         exchange.content_length = info->content_length;
     }
+    exchange.body_read = !exchange.chunked && exchange.content_length <= 0;
     md__answer(&exchange);
     return exchange.status > 0 ? exchange.status : 500;
 }

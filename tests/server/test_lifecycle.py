@@ -174,6 +174,24 @@ class CommandLine(unittest.TestCase):
             self.assertEqual(err.count("\n"), 1)
         self.assertIn("not available in this version", run_cli("repl")[2])
 
+    def test_check(self):
+        broken = APP.replace("md.sleep(20)", "md.sleep(20")
+        for files, status, says in (({"app.lua": APP}, 0, "ok"),
+                                    ({"app.lua": broken}, 2, "app.lua:"),
+                                    ({"app.lua": "return 3"}, 2, "app"),
+                                    ({"app.lua": "error('loud')"}, 2, "loud"),
+                                    ({"app.lua": "x = 1 return {}"}, 2, "x"),
+                                    ({"app.lua": APP, "config.lua": "return {"}, 2, "config.lua"),
+                                    ({}, 2, "app")):
+            with self.subTest(says), Daemon(files).scratch() as folder:
+                code, out, err = run_cli("check", folder.folder)
+                self.assertEqual(code, status, err)
+                self.assertIn(says, out + err)
+                report = json.loads(run_cli("check", folder.folder, "--json")[1])
+                self.assertEqual((report["ok"], bool(report["errors"])), (status == 0, status != 0))
+        self.assertEqual(run_cli("check", "/nonexistent")[0], 2)
+        self.assertEqual(run_cli("check")[0], 2)
+
     def test_show_config(self):
         daemon = Daemon({"app.lua": APP, "config.lua": "return { threshold = 3, states = 2 }"})
         with daemon.scratch():
