@@ -18,6 +18,10 @@
 /* Values that a wait may push: what a yielded C function's frame is sure to have room for. */
 enum { RESULTS_MAX = 8 };
 
+/* What a task may leave behind before its state is cleaned at once: a big forecast would otherwise
+ * stay until the collector's next cycle, in every state that has ever made one. */
+static const int64_t worth_collecting = 16 << 20;
+
 /* ---- holds ----------------------------------------------------------------------------------- */
 
 void md__hold(lua_State *L, struct md__hold *hold)
@@ -115,7 +119,7 @@ void md__task_end(struct md__task *task)
         hold->release(hold);
     }
     md__protect(task->state, forget, task, NULL);
-    if (task->failed_memory)
+    if (task->failed_memory || task->bytes > worth_collecting)
         md__state_collect(task->state);
 }
 
