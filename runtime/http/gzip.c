@@ -141,10 +141,12 @@ struct md_blob *md__gzip_blob(struct md__gzip *gzip, struct md_blob *blob)
     while (entry != NULL && entry->plain == blob && entry->building) {
         pthread_cond_wait(&gzip->built, &gzip->lock);
     }
-    if (entry != NULL && entry->plain == blob && entry->packed != NULL) {
-        packed = md_blob_ref(entry->packed);
-        entry->used = ++gzip->tick;
+    if (entry == NULL || entry->plain != blob) {
+        pthread_mutex_unlock(&gzip->lock); /* all busy, or replaced while we waited */
+        return md__gzip_bytes(gzip, blob->data, blob->length);
     }
+    entry->used = ++gzip->tick;
+    packed = entry->packed != NULL ? md_blob_ref(entry->packed) : NULL;
     pthread_mutex_unlock(&gzip->lock);
     return packed;
 }
