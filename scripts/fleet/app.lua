@@ -19,7 +19,8 @@ local function columns()
     return list
 end
 
--- The new step is forecast at once, so that nobody has to wait for it.
+-- The new step is forecast at once, so that nobody has to wait for it, and what the model said is
+-- stored.
 local function forecast_step()
     if fleet.servers():stats().samples < md.config.records_min then
         return
@@ -27,7 +28,9 @@ local function forecast_step()
     local answer, why = fleet.answer()
     if not answer then
         md.log.warn("no forecast of this step: %s", tostring(why))
+        return
     end
+    fleet.keep()
 end
 
 return md.app {

@@ -31,7 +31,9 @@ end
 
 local function build_answer()
     local started_ms = md.now_ms()
-    local whole, alerts = document.of(forecast.fleet(), fleet.servers():stats().samples)
+    local made = forecast.fleet()
+    local whole, alerts = document.of(made, fleet.servers():stats().samples)
+    shared():set("raw", { list = made.raw, made_at_ms = made.made_at_ms, end_ms = made.end_ms })
     local answer = { document = md.json.blob(whole, { decimals = DECIMALS }), alerts = alerts,
         alert_count = #alerts, made_at = whole.metadata.prediction_time }
     md.log.info("forecast of %d servers, %d alerts, %d KB in %d ms", whole.summary.total_servers,
@@ -42,6 +44,19 @@ end
 -- { document = blob, alerts =, alert_count =, made_at = } or nil and an error.
 function fleet.answer()
     return shared():fetch("answer", answer_version(), build_answer)
+end
+
+-- Stores what the model said at this step, for grading and rehearsal.
+function fleet.keep()
+    local raw = shared():get "raw"
+    for _, entry in ipairs(raw and raw.list or {}) do
+        entry.model, entry.step_s = "tft", md.config.step_s
+        entry.made_at_ms, entry.start_ms = raw.made_at_ms, raw.end_ms
+        local kept, why = md.forecasts.put(entry)
+        if not kept then
+            md.log.warn("a forecast could not be stored: %s", why.detail)
+        end
+    end
 end
 
 function fleet.clear()

@@ -114,14 +114,6 @@ local function replaced(whole, index, values)
     return md.tensor.concat(pieces, 2)
 end
 
-local function keep_forecast(model, batch, target, prediction)
-    return md.forecasts.put {
-        model = MODEL, made_at_ms = md.now_ms(), start_ms = batch.end_ms, step_s = batch.step_s,
-        keys = batch.names, target = target.name, quantiles = target.quantiles,
-        values = prediction, version = model.version,
-    }
-end
-
 -- Puts one target's quantiles in the place of that metric's trend.
 local function take_over(result, target, prediction)
     local index, metric = metric_by_name(target.name)
@@ -151,7 +143,9 @@ local function usable_target(target)
     return true
 end
 
-local function predict_by_model(model, batch)
+-- The model's part of a forecast, or nil and why not. `raw` takes what the model itself said, one
+-- entry a target, for md.forecasts.put.
+local function predict_by_model(model, batch, raw)
     local past = math.min(model.past_max, batch.values:dim(2))
     batch.values = batch.values:slice(2, batch.values:dim(2) - past + 1, batch.values:dim(2))
     for index, length in ipairs(batch.lengths) do
@@ -174,7 +168,8 @@ local function predict_by_model(model, batch)
         end
         local output = #targets > 1 and "prediction_" .. index - 1 or "prediction"
         take_over(result, target, outputs[output])
-        keep_forecast(model, batch, target, outputs[output])
+        raw[#raw + 1] = { keys = batch.names, target = target.name,
+            quantiles = target.quantiles, values = outputs[output] }
     end
     return result
 end
@@ -187,7 +182,7 @@ local function finished(result, batch, name)
 end
 
 local function add_by_model(fleet, batch)
-    local result, why = predict_by_model(fleet.model, batch)
+    local result, why = predict_by_model(fleet.model, batch, fleet.raw)
     if not result then
         md.log.warn("forecast by trend: %s", why)
         fleet.problem, fleet.model = why, nil
@@ -249,14 +244,15 @@ end
 
 -- Forecasts every server that sends. The result's `groups` hold up to a hundred servers each, all
 -- forecast the same way: { model =, names =, profiles =, current =, trend =, p10 =, p50 =, p90 = }
--- with current and trend [servers, metrics] and the quantiles [servers, metrics, steps].
+-- with current and trend [servers, metrics] and the quantiles [servers, metrics, steps]; `raw` is
+-- what the model said, with all its quantiles.
 function forecast.fleet()
     local servers = md.series "servers"
     local model = forecast.model()
     local end_ms, now_ms = servers:closed_ms(), md.now_ms()
     local sending, silent = who_sends(servers, now_ms)
     local fleet = {
-        model = model, groups = {}, silent = silent, end_ms = end_ms, made_at_ms = now_ms,
+        model = model, groups = {}, raw = {}, silent = silent, end_ms = end_ms, made_at_ms = now_ms,
         step_min = md.config.step_s / 60, names = sending,
         steps = model and model.steps or md.config.horizon_steps,
     }
