@@ -24,10 +24,16 @@ struct md_kernel_call {
 
 /* While planning, tensors carry dtype and shape; data is set only for constants. */
 struct md_kernel {
-    /* Optional: may refuse this node (dtype, attribute, size); the default accepts. */
+    /*
+     * Optional: may refuse this node (dtype, attribute, size); the default accepts. For a fused
+     * operator the answer must not depend on the size of a symbol: once lowered at load, its body
+     * is gone, and a refusal while planning other shapes is an error.
+     */
     bool (*supports)(const struct md_node *node, const struct md_tensor *in, int in_count);
-    /* Optional: packs constant inputs. *prepared may stay NULL. Called once per node, before any
-     * run. */
+    /*
+     * Optional: packs constant inputs. *prepared may stay NULL. Called once per node, before any
+     * run; shapes of other inputs are those of the first plan and will change.
+     */
     enum md_status (*prepare)(const struct md_node *node, const struct md_tensor *in, int in_count,
                               void **prepared, size_t *bytes, struct md_error *err);
     void (*prepared_free)(void *prepared);
