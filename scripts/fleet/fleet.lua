@@ -11,6 +11,13 @@ local forecast = require "forecast"
 -- Decimals of all numbers in the answer; forecasts are rounded to config.forecast_decimals before.
 local DECIMALS = 4
 
+local SERVERS = md.metrics.gauge("fleet_servers", "Servers in the current forecast, by model",
+    { "model" })
+local ALERTS = md.metrics.gauge("fleet_alerts", "Alerts of the current forecast", { "severity" })
+local INCIDENT = md.metrics.gauge("fleet_incident_probability", "Probability of an incident",
+    { "within" })
+local RECORDS = md.metrics.counter("fleet_records_total", "Records received", { "outcome" })
+
 local fleet = {}
 
 local function shared()
@@ -29,10 +36,35 @@ local function answer_version()
         shared():get "clears" or 0 }, ":")
 end
 
+-- Counts of `list` entries by what `kind_of` says, with every one of `kinds`.
+local function show_counts(gauge, kinds, list, kind_of)
+    local counts = {}
+    for _, entry in ipairs(list) do
+        local kind, size = kind_of(entry)
+        counts[kind] = (counts[kind] or 0) + (size or 1)
+    end
+    for _, kind in ipairs(kinds) do
+        gauge:set(counts[kind] or 0, kind)
+    end
+end
+
+-- For /metrics.
+local function show(made, whole, alerts)
+    show_counts(SERVERS, { "tft", "trend" }, made.groups, function(group)
+        return group.model, #group.names
+    end)
+    show_counts(ALERTS, { "critical", "warning" }, alerts, function(alert)
+        return alert.severity
+    end)
+    INCIDENT:set(whole.environment.prob_30m, "30m")
+    INCIDENT:set(whole.environment.prob_8h, "8h")
+end
+
 local function build_answer()
     local started_ms = md.now_ms()
     local made = forecast.fleet()
     local whole, alerts = document.of(made, fleet.servers():stats().samples)
+    show(made, whole, alerts)
     shared():set("raw", { list = made.raw, made_at_ms = made.made_at_ms, end_ms = made.end_ms })
     local answer = { document = md.json.blob(whole, { decimals = DECIMALS }), alerts = alerts,
         alert_count = #alerts, made_at = whole.metadata.prediction_time }
@@ -63,8 +95,10 @@ function fleet.clear()
     return shared():incr("clears", 1)
 end
 
--- Counts batches of records; the dashboard shows it.
-function fleet.tick()
+-- Counts a batch of records; the dashboard shows how many there were.
+function fleet.tick(accepted, rejected)
+    RECORDS:add(accepted, "accepted")
+    RECORDS:add(rejected, "rejected")
     return shared():incr("ticks", 1)
 end
 

@@ -87,7 +87,7 @@ local function feed(request)
     end
     local warmup = fleet.warmup()
     answer.status = "accepted"
-    answer.tick = fleet.tick()
+    answer.tick = fleet.tick(result.accepted, result.rejected)
     answer.window_size = fleet.servers():stats().samples
     answer.servers_tracked = warmup.servers
     answer.servers_ready = warmup.ready
