@@ -28,7 +28,8 @@ struct lstm {
     const struct packed_lstm *packed;
     const struct md_kernel_call *call;
     const struct md_tensor *lengths; /* NULL: all full */
-    size_t steps, batch, groups;     /* groups of up to TILE_MAX rows share the batch evenly */
+    size_t steps, shortest;          /* every row is live for `shortest` steps */
+    size_t batch, groups;            /* groups of up to TILE_MAX rows share the batch evenly */
     size_t x_step, x_row, y_step, y_row, y_direction, state_row, state_direction; /* in floats */
     float *h[2], *c; /* [direction][batch][blocks * VL] */
     bool reverse;
@@ -197,7 +198,7 @@ INLINE void lstm_tile(const struct lstm *lstm, size_t d, size_t first, size_t bl
 #pragma GCC unroll 6
     for (int r = 0; r < rows; r++) {
         size_t row = first + (size_t)r;
-        bool live = !lstm->lengths || (int64_t)step < length_of(lstm, row);
+        bool live = step < lstm->shortest || (int64_t)step < length_of(lstm, row);
         float *c = lstm->c + state + (size_t)r * stride + block * VL;
         vf h = live ? lstm_cell(sum[r], c) : load(tile.h + (size_t)r * stride + block * VL);
         store(h_after + (size_t)r * stride, h);
@@ -306,13 +307,15 @@ static size_t group_count(size_t batch, size_t threads)
     return groups < batch ? groups : batch;
 }
 
-static enum md_status check_lengths(const struct lstm *lstm, struct md_error *err)
+static enum md_status check_lengths(struct lstm *lstm, struct md_error *err)
 {
+    lstm->shortest = lstm->steps;
     for (size_t row = 0; lstm->lengths && row < lstm->batch; row++) {
         int64_t length = md__get_int(lstm->lengths, row);
         if (length < 0 || length > (int64_t)lstm->steps)
             return md_fail(err, MD_ERR_UNPROCESSABLE, "%s: sequence length %lld is outside 0..%zu",
                            lstm->call->node->name, (long long)length, lstm->steps);
+        lstm->shortest = (size_t)length < lstm->shortest ? (size_t)length : lstm->shortest;
     }
     return MD_OK;
 }
