@@ -13,14 +13,14 @@
 #define md__gemm         MD_ISA_SYMBOL(md__gemm)
 #define md__layer_norm   MD_ISA_SYMBOL(md__layer_norm)
 #define md__linear       MD_ISA_SYMBOL(md__linear)
-#define md__lstm         MD_ISA_SYMBOL(md__lstm)
 #define md__matmul       MD_ISA_SYMBOL(md__matmul)
+#define md__recurrent    MD_ISA_SYMBOL(md__recurrent)
 #define md__softmax      MD_ISA_SYMBOL(md__softmax)
 #define md__unary        MD_ISA_SYMBOL(md__unary)
 #define md__weighted_sum MD_ISA_SYMBOL(md__weighted_sum)
 
 extern const struct md_kernel md__attention, md__binary, md__gated, md__gemm, md__layer_norm,
-    md__linear, md__lstm, md__matmul, md__softmax, md__unary, md__weighted_sum;
+    md__linear, md__matmul, md__recurrent, md__softmax, md__unary, md__weighted_sum;
 
 #define MD__ISA_KERNELS(X)                                                                         \
     X(ABS, md__unary)                                                                              \
@@ -41,7 +41,8 @@ extern const struct md_kernel md__attention, md__binary, md__gated, md__gemm, md
     X(MAX, md__binary)                                                                             \
     X(MATMUL, md__matmul)                                                                          \
     X(GEMM, md__gemm)                                                                              \
-    X(LSTM, md__lstm)                                                                              \
+    X(LSTM, md__recurrent)                                                                         \
+    X(GRU, md__recurrent)                                                                          \
     X(SOFTMAX, md__softmax)                                                                        \
     X(LAYER_NORM, md__layer_norm)                                                                  \
     X(LINEAR, md__linear)                                                                          \

@@ -1,0 +1,430 @@
+/*
+ * LSTM and GRU, the whole recurrence in one kernel.
+ *
+ * Threads own disjoint batch rows for the entire sequence, so there is no barrier anywhere. A tile
+ * is a few rows by one block of VL units with all gates: the products with x and with h accumulate
+ * in the same registers, the gates are activated there, and the states are written once.
+ * Weights: [direction][unit block][k = inputs, then units][column][VL], zero-padded; h and c live
+ * in scratch, padded to whole vectors, h twice (before and after the step).
+ *
+ * There are always four columns of sums. An LSTM's are its gates i o f c. A GRU whose reset comes
+ * after the product (linear_before_reset, what PyTorch has) keeps the two products of its third
+ * gate apart: z, r, n from x, n from h; a quarter of its multiplications are with zeros, which
+ * costs less than a second copy of this file. The original GRU is left to the reference.
+ *
+ * Within a thread the order is step, unit block, tile of rows: a block's weights stay in L1 while
+ * the rows pass by.
+ */
+#include <stdlib.h>
+
+#include "kernels/cpu/isa/kernels.h"
+#include "kernels/cpu/isa/math.h"
+#include "kernels/cpu/ref.h"
+
+#define TILE_MAX (VECTOR_REGISTERS == 32 ? 6 : 3)
+
+struct packed_cells {
+    bool gru;
+    size_t inputs, units, blocks, directions;
+    float *bias; /* [direction][block][column][VL] */
+    float memory[] __attribute__((aligned(64)));
+};
+
+struct recurrence {
+    const struct packed_cells *packed;
+    const struct md_kernel_call *call;
+    const struct md_tensor *lengths; /* NULL: all full */
+    size_t steps, shortest;          /* every row is live for `shortest` steps */
+    size_t batch, groups;            /* groups of up to TILE_MAX rows share the batch evenly */
+    size_t x_step, x_row, y_step, y_row, y_direction, state_row, state_direction; /* in floats */
+    float *h[2], *c; /* [direction][batch][blocks * VL] */
+    bool reverse;
+};
+
+INLINE size_t block_floats(const struct packed_cells *packed)
+{
+    return (packed->inputs + packed->units) * 4 * VL;
+}
+
+/* ---- packing --------------------------------------------------------------------------------- */
+
+/* Where a gate's weights for x, or for h, are summed. */
+static size_t column_of(const struct packed_cells *packed, size_t gate, bool of_state)
+{
+    return packed->gru && gate == 2 && of_state ? 3 : gate;
+}
+
+/* One gate of one unit block: its columns of `weights` (rows of `width`) go to k = 0 .. width - 1.
+ */
+static void pack_gate(const float *weights, size_t width, size_t row, size_t lanes, float *to)
+{
+    for (size_t lane = 0; lane < lanes; lane++)
+        for (size_t k = 0; k < width; k++)
+            to[k * 4 * VL + lane] = weights[(row + lane) * width + k];
+}
+
+static void pack_block(const struct packed_cells *packed, const struct md_tensor *in, int in_count,
+                       size_t d, size_t block)
+{
+    size_t units = packed->units, inputs = packed->inputs, gates = packed->gru ? 3 : 4;
+    const float *w = (const float *)in[1].data + d * gates * units * inputs;
+    const float *r = (const float *)in[2].data + d * gates * units * units;
+    const float *b = md__has(in, in_count, 3) ? in[3].data : NULL;
+    size_t at = d * packed->blocks + block, left = units - block * VL;
+    float *to = (float *)packed->memory + at * block_floats(packed);
+    float *bias = packed->bias + at * 4 * VL;
+    for (size_t gate = 0; gate < gates; gate++) {
+        size_t row = gate * units + block * VL, lanes = left < VL ? left : VL;
+        size_t x_column = column_of(packed, gate, false) * VL;
+        size_t h_column = column_of(packed, gate, true) * VL;
+        pack_gate(w, inputs, row, lanes, to + x_column);
+        pack_gate(r, units, row, lanes, to + inputs * 4 * VL + h_column);
+        for (size_t lane = 0; b && lane < lanes; lane++) {
+            const float *of_x = b + d * 2 * gates * units + row, *of_h = of_x + gates * units;
+            bias[x_column + lane] += of_x[lane];
+            bias[h_column + lane] += of_h[lane];
+        }
+    }
+}
+
+/* What has no peepholes, and resets after the product. */
+static bool is_usual(const struct md_node *node, const struct md_tensor *in, int in_count)
+{
+    return node->op == MD_OP_GRU ? md_node_int(node, "linear_before_reset", 0) != 0
+                                 : !md__has(in, in_count, 7);
+}
+
+/* Weights must be constant; the rest is left to the reference. */
+static enum md_status recurrent_prepare(const struct md_node *node, const struct md_tensor *in,
+                                        int in_count, void **prepared, size_t *bytes,
+                                        struct md_error *err)
+{
+    bool has_bias = md__has(in, in_count, 3);
+    if (in[1].data == NULL || in[2].data == NULL || (has_bias && in[3].data == NULL) ||
+        !is_usual(node, in, in_count))
+        return MD_OK;
+    struct packed_cells shape = {.gru = node->op == MD_OP_GRU,
+                                 .inputs = (size_t)in[1].shape.dim[2],
+                                 .units = (size_t)in[2].shape.dim[2],
+                                 .directions = (size_t)in[1].shape.dim[0]};
+    shape.blocks = vectors_of(shape.units);
+    size_t all = shape.directions * shape.blocks;
+    size_t floats = all * (block_floats(&shape) + 4 * VL);
+    size_t size = (sizeof shape + floats * sizeof(float) + 63) / 64 * 64;
+    struct packed_cells *packed = aligned_alloc(64, size);
+    if (packed == NULL)
+        return md_fail(err, MD_ERR_MEMORY, "%s: packing weights: out of memory", node->name);
+    memset(packed, 0, size);
+    *packed = shape;
+    packed->bias = packed->memory + all * block_floats(&shape);
+    for (size_t d = 0; d < shape.directions; d++)
+        for (size_t block = 0; block < shape.blocks; block++)
+            pack_block(packed, in, in_count, d, block);
+    *prepared = packed;
+    *bytes = size;
+    return MD_OK;
+}
+
+/* ---- one step of one tile -------------------------------------------------------------------- */
+
+struct tile {
+    const float *x[TILE_MAX]; /* rows of x at this step */
+    const float *h;           /* states before it; rows are h_stride apart */
+    size_t h_stride;
+    const float *weights, *bias; /* of the unit block */
+};
+
+/* The four gates before activation. Few rows would wait for each other's sums, so they get two
+ * sets. */
+INLINE void sum_gates(const struct packed_cells *packed, const struct tile *tile, const int rows,
+                      vf sum[TILE_MAX][4])
+{
+    const int sets = rows <= 2 ? 2 : 1;
+    size_t inputs = packed->inputs, units = packed->units;
+    size_t together = sets == 1 ? 0 : inputs < units ? inputs : units;
+    const float *wx = tile->weights, *wh = wx + inputs * 4 * VL;
+    vf second[2][4] = {0};
+#pragma GCC unroll 6
+    for (int r = 0; r < rows; r++)
+#pragma GCC unroll 4
+        for (int gate = 0; gate < 4; gate++)
+            sum[r][gate] = *(const vf *)(tile->bias + gate * VL);
+
+#define ACCUMULATE(into, weights, value)                                                           \
+    do {                                                                                           \
+        _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++)                                     \
+        {                                                                                          \
+            vf input = splat(value);                                                               \
+            _Pragma("GCC unroll 4") for (int gate = 0; gate < 4; gate++) into[r][gate] +=          \
+                input * *(const vf *)((weights) + (k * 4 + (size_t)gate) * VL);                    \
+        }                                                                                          \
+    } while (0)
+
+    if (sets == 2)
+        for (size_t k = 0; k < together; k++) {
+            ACCUMULATE(sum, wx, tile->x[r][k]);
+            ACCUMULATE(second, wh, tile->h[(size_t)r * tile->h_stride + k]);
+        }
+    for (size_t k = together; k < inputs; k++)
+        ACCUMULATE(sum, wx, tile->x[r][k]);
+    for (size_t k = together; k < units; k++)
+        ACCUMULATE(sum, wh, tile->h[(size_t)r * tile->h_stride + k]);
+#undef ACCUMULATE
+
+    if (sets == 2)
+#pragma GCC unroll 2
+        for (int r = 0; r < rows; r++)
+#pragma GCC unroll 4
+            for (int gate = 0; gate < 4; gate++)
+                sum[r][gate] += second[r][gate];
+}
+
+/* c = sigmoid(f) c + sigmoid(i) tanh(g);  h = sigmoid(o) tanh(c): quotients share their division.
+ */
+INLINE vf lstm_cell(const vf gates[4], float *c_at)
+{
+    vf g = tanh_numerator(gates[3]);
+    vf c = load(c_at) / sigmoid_denominator(gates[2]) +
+           g / ((g + 2.0f) * sigmoid_denominator(gates[0]));
+    store(c_at, c);
+    vf t = tanh_numerator(c);
+    return t / ((t + 2.0f) * sigmoid_denominator(gates[1]));
+}
+
+/* h = (1 - z) n + z h with n = tanh(n_x + r n_h) */
+INLINE vf gru_cell(const vf sums[4], vf h)
+{
+    vf t = tanh_numerator(sums[2] + sums[3] / sigmoid_denominator(sums[1]));
+    vf n = t / (t + 2.0f);
+    return n + (h - n) / sigmoid_denominator(sums[0]);
+}
+
+static int64_t length_of(const struct recurrence *rec, size_t row)
+{
+    return rec->lengths ? md__get_int(rec->lengths, row) : (int64_t)rec->steps;
+}
+
+/* The step of x and y that `row` is at: reversed rows start at their last real one. */
+INLINE size_t step_of(const struct recurrence *rec, size_t d, size_t row, size_t step)
+{
+    if (!rec->reverse && d == 0)
+        return step;
+    size_t length = (size_t)length_of(rec, row);
+    return step < length ? length - 1 - step : step;
+}
+
+INLINE void cell_tile(const struct recurrence *rec, size_t d, size_t first, size_t block,
+                      size_t step, const int rows)
+{
+    const struct packed_cells *packed = rec->packed;
+    size_t stride = packed->blocks * VL, state = (d * rec->batch + first) * stride;
+    size_t at = d * packed->blocks + block;
+    const float *x = rec->call->in[0].data;
+    float *y = rec->call->out[0].data, *h_after = rec->h[(step + 1) % 2] + state + block * VL;
+    struct tile tile = {.h = rec->h[step % 2] + state,
+                        .h_stride = stride,
+                        .weights = packed->memory + at * block_floats(packed),
+                        .bias = packed->bias + at * 4 * VL};
+    size_t when[TILE_MAX];
+#pragma GCC unroll 6
+    for (int r = 0; r < rows; r++) {
+        when[r] = step_of(rec, d, first + (size_t)r, step);
+        tile.x[r] = x + when[r] * rec->x_step + (first + (size_t)r) * rec->x_row;
+    }
+    vf sum[TILE_MAX][4];
+    sum_gates(packed, &tile, rows, sum);
+
+    size_t left = packed->units - block * VL;
+#pragma GCC unroll 6
+    for (int r = 0; r < rows; r++) {
+        size_t row = first + (size_t)r;
+        bool live = step < rec->shortest || (int64_t)step < length_of(rec, row);
+        size_t at_row = (size_t)r * stride + block * VL;
+        vf h = load(tile.h + at_row);
+        if (live)
+            h = packed->gru ? gru_cell(sum[r], h) : lstm_cell(sum[r], rec->c + state + at_row);
+        store(h_after + (size_t)r * stride, h);
+        if (y == NULL)
+            continue;
+        float *to =
+            y + when[r] * rec->y_step + row * rec->y_row + d * rec->y_direction + block * VL;
+        vf shown = live ? h : (vf){0};
+        if (left >= VL)
+            store(to, shown);
+        else
+            store_some(to, shown, left);
+    }
+}
+
+/* ---- the sequence ---------------------------------------------------------------------------- */
+
+static void load_states(const struct recurrence *rec, size_t d, size_t begin, size_t end)
+{
+    const struct md_kernel_call *call = rec->call;
+    size_t units = rec->packed->units, stride = rec->packed->blocks * VL;
+    for (size_t row = begin; row < end; row++) {
+        size_t to = (d * rec->batch + row) * stride;
+        size_t from = d * rec->state_direction + row * rec->state_row;
+        for (int which = 0; which < 2; which++) {
+            float *state = (which ? rec->c : rec->h[0]) + to;
+            memset(state, 0, stride * sizeof *state);
+            if (md__has(call->in, call->in_count, 5 + which))
+                memcpy(state, (const float *)call->in[5 + which].data + from,
+                       units * sizeof *state);
+        }
+    }
+}
+
+static void store_states(const struct recurrence *rec, size_t d, size_t begin, size_t end)
+{
+    const struct md_kernel_call *call = rec->call;
+    size_t units = rec->packed->units, stride = rec->packed->blocks * VL;
+    const float *state[] = {rec->h[rec->steps % 2], rec->c};
+    for (int which = 0; which < 2; which++) {
+        float *to = call->out_count > 1 + which ? call->out[1 + which].data : NULL;
+        for (size_t row = begin; to && row < end; row++)
+            memcpy(to + d * rec->state_direction + row * rec->state_row,
+                   state[which] + (d * rec->batch + row) * stride, units * sizeof *to);
+    }
+}
+
+static size_t group_begin(const struct recurrence *rec, size_t group)
+{
+    return group * rec->batch / rec->groups;
+}
+
+static void run_step(const struct recurrence *rec, size_t d, size_t begin, size_t end, size_t block,
+                     size_t step)
+{
+    for (size_t group = begin; group < end; group++) {
+        size_t first = group_begin(rec, group);
+        switch (group_begin(rec, group + 1) - first) {
+        case 1:
+            cell_tile(rec, d, first, block, step, 1);
+            break;
+        case 2:
+            cell_tile(rec, d, first, block, step, 2);
+            break;
+        case 3:
+            cell_tile(rec, d, first, block, step, 3);
+            break;
+#if VECTOR_REGISTERS == 32
+        case 4:
+            cell_tile(rec, d, first, block, step, 4);
+            break;
+        case 5:
+            cell_tile(rec, d, first, block, step, 5);
+            break;
+        case 6:
+            cell_tile(rec, d, first, block, step, 6);
+            break;
+#endif
+        }
+    }
+}
+
+/* Items are (direction, group): runs those of one direction through the whole sequence together. */
+static void run_groups(void *context, size_t begin, size_t end, int thread)
+{
+    (void)thread;
+    const struct recurrence *rec = context;
+    while (begin < end) {
+        size_t d = begin / rec->groups, first = begin % rec->groups;
+        size_t last = end - begin < rec->groups - first ? first + end - begin : rec->groups;
+        size_t row = group_begin(rec, first), row_end = group_begin(rec, last);
+        load_states(rec, d, row, row_end);
+        for (size_t step = 0; step < rec->steps; step++)
+            for (size_t block = 0; block < rec->packed->blocks; block++)
+                run_step(rec, d, first, last, block, step);
+        store_states(rec, d, row, row_end);
+        begin += last - first;
+    }
+}
+
+/* Enough groups for every thread, equally many for each, none above TILE_MAX rows. */
+static size_t group_count(size_t batch, size_t threads)
+{
+    size_t groups = (batch + TILE_MAX - 1) / TILE_MAX;
+    groups = (groups + threads - 1) / threads * threads;
+    return groups < batch ? groups : batch;
+}
+
+static enum md_status check_lengths(struct recurrence *rec, struct md_error *err)
+{
+    rec->shortest = rec->steps;
+    for (size_t row = 0; rec->lengths && row < rec->batch; row++) {
+        int64_t length = md__get_int(rec->lengths, row);
+        if (length < 0 || length > (int64_t)rec->steps)
+            return md_fail(err, MD_ERR_UNPROCESSABLE, "%s: sequence length %lld is outside 0..%zu",
+                           rec->call->node->name, (long long)length, rec->steps);
+        rec->shortest = (size_t)length < rec->shortest ? (size_t)length : rec->shortest;
+    }
+    return MD_OK;
+}
+
+static struct recurrence describe(const struct md_kernel_call *call)
+{
+    const struct packed_cells *packed = call->prepared;
+    size_t units = packed->units, directions = packed->directions;
+    bool batch_first = md_node_int(call->node, "layout", 0);
+    struct recurrence rec = {.packed = packed,
+                             .call = call,
+                             .steps = (size_t)call->in[0].shape.dim[batch_first],
+                             .batch = (size_t)call->in[0].shape.dim[!batch_first]};
+    if (md__has(call->in, call->in_count, 4))
+        rec.lengths = &call->in[4];
+    rec.reverse = strcmp(md_node_string(call->node, "direction", "forward"), "reverse") == 0;
+    rec.x_step = batch_first ? packed->inputs : rec.batch * packed->inputs;
+    rec.x_row = batch_first ? rec.steps * packed->inputs : packed->inputs;
+    rec.y_step = directions * units * (batch_first ? 1 : rec.batch);
+    rec.y_row = units * (batch_first ? rec.steps * directions : 1);
+    rec.y_direction = units * (batch_first ? 1 : rec.batch);
+    rec.state_row = units * (batch_first ? directions : 1);
+    rec.state_direction = rec.y_direction;
+    size_t floats = directions * rec.batch * packed->blocks * VL;
+    rec.h[0] = call->scratch;
+    rec.h[1] = rec.h[0] + floats;
+    rec.c = rec.h[1] + floats;
+    return rec;
+}
+
+static const struct md_kernel *reference_of(const struct md_node *node)
+{
+    return node->op == MD_OP_GRU ? &md__ref_gru : &md__ref_lstm;
+}
+
+static enum md_status recurrent_run(const struct md_kernel_call *call, struct md_error *err)
+{
+    if (call->prepared == NULL)
+        return reference_of(call->node)->run(call, err);
+    struct recurrence rec = describe(call);
+    enum md_status status = check_lengths(&rec, err);
+    if (status != MD_OK || rec.batch == 0)
+        return status;
+    size_t threads = call->pool ? (size_t)md_pool_threads(call->pool) : 1;
+    rec.groups = group_count(rec.batch, threads);
+    size_t items = rec.packed->directions * rec.groups;
+    md__parallel(call->pool, items, (items + threads - 1) / threads, run_groups, &rec);
+    return MD_OK;
+}
+
+static bool recurrent_supports(const struct md_node *node, const struct md_tensor *in, int in_count)
+{
+    return reference_of(node)->supports(node, in, in_count);
+}
+
+static size_t recurrent_scratch(const struct md_node *node, const struct md_tensor *in,
+                                int in_count, int threads)
+{
+    size_t plain = reference_of(node)->scratch_bytes(node, in, in_count, threads);
+    size_t batch = (size_t)in[0].shape.dim[!md_node_int(node, "layout", 0)];
+    size_t states = (size_t)in[1].shape.dim[0] * batch * padded((size_t)in[2].shape.dim[2]);
+    size_t fast = 3 * states * sizeof(float);
+    return plain > fast ? plain : fast;
+}
+
+const struct md_kernel md__recurrent = {.supports = recurrent_supports,
+                                        .prepare = recurrent_prepare,
+                                        .prepared_free = free,
+                                        .scratch_bytes = recurrent_scratch,
+                                        .run = recurrent_run};
