@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/stack.h"
 #include "script/generation.h"
 #include "serve/serve.h"
 
@@ -82,21 +83,30 @@ static void report(struct worker *worker, struct md__task *task, enum md_status 
     md__degraded_set(worker->script, task->what, status != MD_OK ? reason : NULL);
 }
 
-static void run_job(struct worker *worker, int64_t now_ms)
+static void run_on_stack(void *context)
 {
+    struct run *run = context;
+    struct worker *worker = run->worker;
     struct md_script *script = worker->script;
     struct md__task task = {.what = worker->job->name};
-    struct run run = {worker, now_ms};
     struct md_error err;
     if (md__pool_take(script->scheduler->pool, -1, &task.state, &err) != MD_OK)
         return;
     task.budget_ns = md_config_int(script->config, "job_budget_ms") * 1000000;
-    enum md_status status = md__task_begin(&task, prepare, &run, &err);
+    enum md_status status = md__task_begin(&task, prepare, run, &err);
     if (status == MD_OK)
         status = md__task_run(&task, &err);
     report(worker, &task, status, &err);
     md__task_end(&task);
     md__pool_give(task.state);
+}
+
+static void run_job(struct worker *worker, int64_t now_ms)
+{
+    struct run run = {worker, now_ms};
+    struct md_error err;
+    if (md_stack_call(run_on_stack, &run, &err) != MD_OK)
+        md_log(MD_LOG_ERROR, "script", "%s: %s", worker->job->name, err.text);
 }
 
 /* ---- when ------------------------------------------------------------------------------------ */

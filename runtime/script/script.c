@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/json_out.h"
+#include "base/stack.h"
 #include "base/wait.h"
 #include "script/generation.h"
 
@@ -161,8 +162,10 @@ static void respond_failure(struct md__task *task, const struct md_error *cause,
         response->status = md_status_http(MD_ERR_SCRIPT);
 }
 
-static void handle(struct md__task *task, struct md__http_call *call)
+static void handle(void *context)
 {
+    struct md__http_call *call = context;
+    struct md__task *task = call->task;
     struct md_error cause;
     enum md_status status = md__task_begin(task, md__http_prepare, call, &cause);
     if (status == MD_OK)
@@ -202,9 +205,11 @@ enum md_status md_script_call(struct md_script *script, const struct md_match *m
     }
     snprintf(what, sizeof what, "%s %s", match->route->method, match->route->pattern);
     task.budget_ns = md_config_int(script->config, "handler_budget_ms") * 1000000;
-    handle(&task, &call);
+    status = md_stack_call(handle, &call, err); /* connection threads have little stack */
+    if (status != MD_OK)
+        md_response_error(response, err);
     md__pool_give(task.state);
-    return MD_OK;
+    return status;
 }
 
 /* ---- about the app --------------------------------------------------------------------------- */

@@ -5,6 +5,8 @@
  *     md__task_run      resumes until it ends, giving the state away during every wait
  *     md__task_end      undoes what the task still holds, whatever happened
  *
+ * A task runs on md_stack_call's stack: its own thread may have too little of it.
+ *
  * Only md__task_run lets the state go; between begin and end the caller owns it. Everything that
  * can raise runs protected on the state's main thread: results of a wait are pushed there and moved
  * over, because an error on a coroutine that is not running has nobody to catch it.
@@ -13,6 +15,7 @@
 
 #include "base/log.h"
 #include "base/metrics.h"
+#include "base/stack.h"
 #include "script/internal.h"
 
 /* Values that a wait may push: what a yielded C function's frame is sure to have room for. */
@@ -212,11 +215,13 @@ static int resume(struct md__task *task)
     struct md__state *state = task->state;
     struct md_clock *clock = state->script->clock;
     state->task = task;
+    state->stack_end = (uintptr_t)__builtin_frame_address(0) - MD_STACK_BYTES / 2;
     state->budget_end_ns = task->budget_ns > 0 ? md_monotonic_ns(clock) + task->budget_ns : 0;
     struct md__state *before = md__checkpoint_enter(state);
     int status = lua_resume(task->co, task->arguments);
     md__checkpoint_enter(before);
     state->budget_end_ns = 0;
+    state->stack_end = 0;
     state->task = NULL;
     return status;
 }

@@ -10,6 +10,11 @@ from daemon import Daemon
 APP = """
 local md = require "moondial"
 local greeting = require "greeting"
+local function nest(levels)
+    return (("x"):gsub("x", function()
+        return levels > 0 and nest(levels - 1) or "y"
+    end))
+end
 return md.app {
     name = "probe",
     version = "1.2",
@@ -31,6 +36,7 @@ return md.app {
         md.get("/teapot", function()
             return 418, { short = true }, { ["X-Kind"] = "teapot" }
         end),
+        md.get("/nest", function(request) return { text = nest(tonumber(request.query.n)) } end),
         md.get("/boom", function() error("boom at work") end),
         md.get("/large", function() return { text = ("abcdefgh"):rep(20000) } end),
     },
@@ -54,6 +60,8 @@ TABLE = [
     ("trailing slash is another path", "GET", "/text/", None, 404, {"code": "NOT_FOUND"}),
     ("wrong method", "DELETE", "/text", None, 405, {"code": "METHOD_NOT_ALLOWED"}),
     ("script's own status", "GET", "/teapot", None, 418, {"short": True}),
+    ("nested callbacks", "GET", "/nest?n=100", None, 200, {"text": "y"}),
+    ("endless callbacks", "GET", "/nest?n=1000000", None, 500, {"code": "SCRIPT_ERROR"}),
     ("script error", "GET", "/boom", None, 500,
      {"code": "SCRIPT_ERROR", "detail": "script error in GET /boom"}),
     ("NUL in the path", "GET", "/hello/a%00b", None, 400, {"code": "INVALID_ARGUMENT"}),
