@@ -54,10 +54,15 @@ static bool wants_keep_alive(const struct mg_connection *connection,
     return strcmp(info->http_version, "1.1") == 0;
 }
 
+/* False when there are too many: civetweb leaves out what does not fit, and that may be the body's
+ * length. */
 static bool copy_headers(struct md__exchange *exchange, const struct mg_request_info *info)
 {
     size_t used = 0;
 
+    if (info->num_headers >= MD__HEADERS_MAX) {
+        return false;
+    }
     for (int i = 0; i < info->num_headers; i++) {
         size_t length = strlen(info->http_headers[i].name);
         char *name = exchange->header_text + used;
@@ -124,8 +129,9 @@ static int begin_request(struct mg_connection *connection)
     exchange.body_read = true;
     if (!copy_headers(&exchange, info)) {
         struct md_error err;
-        md_fail(&err, MD_ERR_TOO_LARGE, "the header's names are longer than %d bytes",
-                MD__HEADER_TEXT);
+        md_fail(&err, MD_ERR_TOO_LARGE,
+                "more than %d header fields, or their names are longer than %d bytes",
+                MD__HEADERS_MAX - 1, MD__HEADER_TEXT);
         md__exchange_close(&exchange);
         md__respond_error(&exchange, &err, 431, NULL, NULL);
         return 431;

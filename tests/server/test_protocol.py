@@ -46,6 +46,8 @@ REFUSED = [
     ("large header", b"GET /hello HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 40000 + b"\r\n\r\n", 400),
     ("long names", b"GET /hello HTTP/1.1\r\nHost: x\r\n"
      + b"".join(b"X%s%d: 1\r\n" % (b"y" * 300, i) for i in range(20)) + b"\r\n", 431),
+    ("many fields", b"GET /hello HTTP/1.1\r\nHost: x\r\n"
+     + b"".join(b"X%d: 1\r\n" % i for i in range(70)) + b"Content-Length: 3\r\n\r\nabc", 431),
     ("body too large", POST + b"Content-Length: 100001\r\n\r\n" + b"a" * 100001, 413),
     ("huge length", POST + b"Content-Length: 99999999999999999\r\n\r\nabc", 413),
     ("length beyond 64 bits", POST + b"Content-Length: 99999999999999999999999\r\n\r\nabc", 400),
@@ -143,6 +145,24 @@ class Protocol(unittest.TestCase):
             except OSError:
                 pass
         self.assertGreater(time.monotonic() - begin, 1)
+        self.assert_alive()
+
+    def test_slow_body_that_nobody_wants_is_cut(self):
+        with socket.create_connection(("127.0.0.1", self.daemon.port), timeout=20) as connection:
+            connection.sendall(b"POST /nope HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\n\r\n")
+            try:
+                for _ in range(100):
+                    connection.sendall(b"a")
+                    time.sleep(0.2)
+                self.fail("the connection was never cut")
+            except OSError:
+                pass
+        self.assert_alive()
+
+    def test_refusal_of_a_large_body_is_heard(self):
+        """A client that sends all of its body before it listens still reads the answer."""
+        for path, status in (("/size", 413), ("/nope", 404)):
+            self.assertEqual(self.daemon.post(path, b"a" * 20000000).status, status)
         self.assert_alive()
 
     def test_slow_readers_are_cut(self):
