@@ -1,11 +1,11 @@
 /*
- * moondial serve: puts the parts together, waits for a signal, and takes them apart in the
- * reverse order.
+ * moondial serve: puts the parts together, waits for a signal, and takes them apart in the reverse
+ * order.
  *
- * SIGTERM and SIGINT drain: new requests are refused, those in progress finish, the scheduler
- * ends after its job, series and store are saved, exit 0. A second signal ends the process at
- * once.
+ * SIGTERM and SIGINT drain: new requests are refused, those in progress finish, the scheduler ends
+ * after its job, series and store are saved, exit 0. A second signal ends the process at once.
  */
+#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -220,6 +220,13 @@ static void wait_for_signal(sigset_t *signals)
     }
 }
 
+/*
+ * Arenas of malloc. Its default is eight a core, one after the other as threads come: what a
+ * request on one thread has freed is then of no use to the next thread, and a fleet forecast again
+ * and again grows resident memory from 80 MB to over 200. Two keep it flat.
+ */
+enum { MALLOC_ARENAS = 2 };
+
 int md__cli_serve(int argc, char **argv)
 {
     static sigset_t signals; /* outlives main's frame: a thread may wait on it while we exit */
@@ -230,6 +237,7 @@ int md__cli_serve(int argc, char **argv)
     if (status != MD_OK) {
         return md__cli_fail(&err);
     }
+    mallopt(M_ARENA_MAX, MALLOC_ARENAS);
     /* Blocked before any thread starts, so that only sigwait takes them. */
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);

@@ -58,10 +58,10 @@ static int push_protected(lua_State *L)
     return 1;
 }
 
-/* Pushes value and drops it, also when pushing raises. */
+/* Pushes value and drops it, also when pushing raises; push_protected is on top, from before there
+ * was anything to lose. */
 static int push_and_drop(lua_State *L, struct md__value *value)
 {
-    lua_pushcfunction(L, push_protected);
     lua_pushlightuserdata(L, value);
     int status = lua_pcall(L, 1, 1, 0);
     md__value_unref(value);
@@ -74,6 +74,7 @@ static int dict_get(lua_State *L)
 {
     struct md__key_text key;
     struct md__dicts *dicts = check_key(L, "md.dict.get", &key);
+    lua_pushcfunction(L, push_protected);
     struct md__value *value = md__dict_get(dicts, &key, NULL);
     return value != NULL ? push_and_drop(L, value) : 0;
 }
@@ -280,10 +281,11 @@ static int fetch_begin(lua_State *L)
     luaL_argcheck(L, length < MD__VERSION_MAX, 3, "a version is at most 63 bytes");
     lua_settop(L, 3);
     lua_pushliteral(L, "value");
+    lua_pushcfunction(L, push_protected);
     struct md__value *value = md__dict_get(dicts, &key, version);
     if (value != NULL)
         return 1 + push_and_drop(L, value);
-    lua_pop(L, 1);
+    lua_pop(L, 2);
     lua_pushliteral(L, "run");
     struct flight *object = md__object_new(L, &flight_class, sizeof *object);
     md__hold(L, &object->hold);

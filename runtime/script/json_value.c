@@ -16,7 +16,9 @@
 #include "base/json_out.h"
 #include "script/internal.h"
 
-enum { DEPTH_MAX = 64, KEY_SHOWN_MAX = 40 };
+/* TREE_BYTES_PER_BYTE: what jansson's tree of ordinary JSON weighs; of the worst, ten times more.
+ */
+enum { DEPTH_MAX = 64, KEY_SHOWN_MAX = 40, TREE_BYTES_PER_BYTE = 8 };
 
 const char md__json_array_class[] = "moondial.array";
 
@@ -271,17 +273,24 @@ void md__json_push(lua_State *L, json_t *value)
     push_json(L, value);
 }
 
+/* The function is pushed first and called protected: the tree must be freed when memory runs out.
+ */
 enum md_status md__json_read(lua_State *L, const char *text, size_t length, struct md_error *err)
 {
     json_t *root;
-    enum md_status status = md_json_parse(text, length, &root, err);
-    if (status != MD_OK)
-        return status;
-    /* Protected: the parsed tree must be freed when memory runs out on the way. */
+    size_t tree_bytes = length * TREE_BYTES_PER_BYTE;
     lua_pushcfunction(L, push_root);
+    md__charge(L, tree_bytes); /* for as long as the tree lives */
+    enum md_status status = md_json_parse(text, length, &root, err);
+    if (status != MD_OK) {
+        md__uncharge(L, tree_bytes);
+        lua_pop(L, 1);
+        return status;
+    }
     lua_pushlightuserdata(L, root);
     int lua_status = lua_pcall(L, 1, 1, 0);
     json_decref(root);
+    md__uncharge(L, tree_bytes);
     if (lua_status != 0)
         lua_error(L);
     return MD_OK;
