@@ -157,6 +157,7 @@ function document.of(fleet, input_points)
     local answer = { predictions = {}, alerts = {}, scores = {}, probabilities = {} }
     for _, group in ipairs(fleet.groups) do
         add_group(answer, group, fleet.step_min)
+        md.sleep(0) -- a large fleet takes a while; let others run
     end
     local scored = {}
     for index, name in ipairs(fleet.names) do
