@@ -27,6 +27,7 @@ STEP_SECONDS_MAX_FULL = 1800
 FUZZ_SECONDS = 30
 # Folders of tests/ that are not suites: bench measures, it does not judge.
 NO_SUITES = {"bench", "unit", "ops", "lib", "fuzz"}
+RELEASE_ONLY = {"install"}
 ISA_FLAGS = [("AVX-512", {"avx512f", "avx512bw", "avx512dq", "avx512vl"}),
              ("AVX2", {"avx2", "fma", "f16c"})]
 
@@ -190,7 +191,9 @@ def run_suite(name, path, preset, tally, full):
     say(f"== {title}")
     start = time.time()
     environment = {"MOONDIAL": os.path.join(ROOT, "build", preset, "moondial"),
-                   "MOONDIAL_FULL": "1" if full else ""}
+                   "MOONDIAL_FULL": "1" if full else "", "ASAN_OPTIONS": "handle_segv=2",
+                   # A second SIGTERM ends the daemon without joining its threads, on purpose.
+                   "TSAN_OPTIONS": "halt_on_error=1:report_thread_leaks=0"}
     limit = STEP_SECONDS_MAX_FULL if full else STEP_SECONDS_MAX
     status, output = execute([path], limit, environment, echo=True)
     closing = CLOSING_LINE.findall(output)
@@ -254,8 +257,8 @@ def run_everything(arguments, tally):
         if built[preset]:
             ctest(preset, tally, only)
     for name, path in suites(only):
-        for preset in ["release"] + (["asan"] if full else []):
-            if built[preset]:
+        for preset in built:
+            if built[preset] and (preset == "release" or name not in RELEASE_ONLY):
                 run_suite(name, path, preset, tally, full)
     if full:
         fuzz(tally, only)
