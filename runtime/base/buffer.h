@@ -46,8 +46,8 @@ struct md_blob {
 };
 
 /*
- * Moves the bytes of `buffer` into a new blob (refs = 1) and empties the buffer. NULL when out of
- * memory.
+ * A new blob (refs = 1) with the bytes of `buffer`, which is cleared but keeps its memory: fini it
+ * as ever. NULL when out of memory.
  */
 struct md_blob *md_blob_from_buffer(struct md_buffer *buffer);
 struct md_blob *md_blob_new(const void *data, size_t length);

@@ -117,12 +117,15 @@ static void test_short_keys_are_refused(void **state)
 static struct md_blob *text_blob(int seed, size_t length)
 {
     struct md_buffer text;
+    struct md_blob *blob;
 
     md_buffer_init(&text, 0);
     while (text.length < length) {
         md_buffer_printf(&text, "{\"server\":\"s%d\",\"value\":%zu},", seed, text.length % 97);
     }
-    return md_blob_from_buffer(&text);
+    blob = md_blob_from_buffer(&text);
+    md_buffer_fini(&text);
+    return blob;
 }
 
 static void assert_unpacks_to(const struct md_blob *packed, const struct md_blob *plain)
