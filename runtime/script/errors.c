@@ -7,6 +7,7 @@
 #include "script/internal.h"
 
 static const char error_class[] = "moondial.error";
+static const char no_memory[] = "not enough memory"; /* LuaJIT's own words */
 
 static int error_text(lua_State *L)
 {
@@ -92,7 +93,10 @@ enum md_status md__take_error(lua_State *L, int lua_status, struct md_error *err
 {
     enum md_status status;
     int top = lua_gettop(L);
-    if (lua_status == LUA_ERRMEM)
+    /* A pcall on the way makes a string of it. */
+    bool is_memory = lua_status == LUA_ERRMEM || (lua_type(L, top) == LUA_TSTRING &&
+                                                  strcmp(lua_tostring(L, top), no_memory) == 0);
+    if (is_memory)
         status = md_fail(err, MD_ERR_MEMORY,
                          "not enough memory for the script (see "
                          "request_bytes_max and state_bytes_max)");

@@ -117,13 +117,16 @@ enum md_status md__state_new(struct md_script *script, enum md__state_kind kind,
         return md_fail(err, MD_ERR_MEMORY, "no memory for a Lua state");
     state->script = script;
     state->kind = kind;
-    set_limits(state);
+    /* The caps are for scripts: LuaJIT does not always bear to run out of memory while it starts.
+     */
+    state->bytes_max = SIZE_MAX / 2;
     state->L = lua_newstate(allocate, state);
     if (state->L == NULL) {
         free(state);
         return md_fail(err, MD_ERR_MEMORY, "cannot create a Lua state");
     }
     enum md_status status = md__protect(state, open_state, NULL, err);
+    set_limits(state);
     if (status != MD_OK) {
         md__state_delete(state);
         return status;
