@@ -374,7 +374,7 @@ def main():
     best = new_model(dataset)
     restore(best, arguments.out)
     say("scoring the best weights on held-out days and unseen fleets")
-    report = final_report(best, inputs, history, unseen,
+    report = final_report(fast.speed_up(best), inputs, history, unseen,
                           stride=400 if arguments.quick else 97)
     began = " from an earlier export" if arguments.init else ""
     report["training"] = {
