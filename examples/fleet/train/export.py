@@ -320,16 +320,12 @@ def library_version():
 # ---- writing ------------------------------------------------------------------------------------
 
 
-def write_whole(path, write):
+def write_whole(path, content):
     """Write beside the target and rename, so a reader never sees half a file."""
     part = path + ".part"
-    write(part)
+    with open(part, "wb") as file:
+        file.write(content)
     os.replace(part, path)
-
-
-def write_text(path, text):
-    with open(path, "w", encoding="utf-8") as file:
-        file.write(text)
 
 
 def export(model, dataset, out_dir, extra=None):
@@ -338,14 +334,14 @@ def export(model, dataset, out_dir, extra=None):
     `dataset` is the TimeSeriesDataSet the model was trained with, its `get_parameters()`, or None
     for a model without one (then config.json has no "dataset" object). `extra` adds fields.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     config = build_config(model, dataset, extra)
     tensors = used_state(model, config)
     text = json.dumps(config, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     os.makedirs(out_dir, exist_ok=True)
-    write_whole(os.path.join(out_dir, "model.safetensors"), lambda p: save_file(tensors, p))
-    write_whole(os.path.join(out_dir, "config.json"), lambda p: write_text(p, text))
+    write_whole(os.path.join(out_dir, "model.safetensors"), save(tensors))
+    write_whole(os.path.join(out_dir, "config.json"), text.encode())
     return config
 
 
