@@ -123,6 +123,19 @@ static enum md_status load_script(struct daemon *daemon, struct md_error *err)
     return md_script_new(&options, &daemon->script, err);
 }
 
+/*
+ * civetweb of Debian 12 looks for SSL_get_peer_certificate, which OpenSSL 3 does not have, and
+ * calls it all the same: the first HTTPS client would end the process.
+ */
+static enum md_status refuse_tls(const struct md_config *config, struct md_error *err)
+{
+    if (md_config_string(config, "tls_certificate")[0] == '\0') {
+        return MD_OK;
+    }
+    return md_fail(err, MD_ERR_INVALID,
+                   "tls_certificate: HTTPS is not available in this version, use a proxy in front");
+}
+
 static enum md_status start_http(struct daemon *daemon, struct md_error *err)
 {
     const struct md_config *config = daemon->settings.config;
@@ -142,6 +155,9 @@ static enum md_status start_http(struct daemon *daemon, struct md_error *err)
     enum md_status status =
         md__settings_listen(config, daemon->address, sizeof daemon->address, &options.port, err);
 
+    if (status == MD_OK) {
+        status = refuse_tls(config, err);
+    }
     if (status == MD_OK) {
         status = md__settings_key(&daemon->settings, daemon->secret, sizeof daemon->secret,
                                   &options, err);

@@ -114,9 +114,8 @@ enum md_status md_http_new(const struct md_http_options *options, struct md_http
     if (status == MD_OK) {
         status = try_address(&http->options, err);
     }
-    if (status == MD_OK && !md__server_start(http)) {
-        status = md_fail(err, MD_ERR_IO, "cannot serve on %s:%d", http->options.address,
-                         http->options.port);
+    if (status == MD_OK) {
+        status = md__server_start(http, err);
     }
     if (status != MD_OK) {
         md_http_delete(http);

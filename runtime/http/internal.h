@@ -106,7 +106,7 @@ struct md__exchange {
 };
 
 /* server.c: starts and stops civetweb; http->port and context are set. */
-bool md__server_start(struct md_http *http);
+enum md_status md__server_start(struct md_http *http, struct md_error *err);
 void md__server_stop(struct md_http *http);
 /* At most `size` bytes of the body; 0 at its end, < 0 when the client failed. */
 int md__exchange_read(struct md__exchange *exchange, void *data, size_t size);

@@ -205,7 +205,7 @@ static void connection_closed(const struct mg_connection *connection)
 
 /* ---- life ---- */
 
-bool md__server_start(struct md_http *http)
+static void start_civetweb(struct md_http *http)
 {
     static const struct mg_callbacks callbacks = {
         .begin_request = begin_request,
@@ -215,47 +215,44 @@ bool md__server_start(struct md_http *http)
         .connection_closed = connection_closed,
     };
     char ports[64], threads[16];
+    /* clang-format off */
     const char *options[] = {
-        "listening_ports",
-        ports,
-        "num_threads",
-        threads,
-        "enable_keep_alive",
-        "yes",
-        "keep_alive_timeout_ms",
-        IDLE_MS_MAX,
-        "request_timeout_ms",
-        HEADER_MS_MAX,
-        "max_request_size",
-        HEADER_BYTES_MAX,
-        "tcp_nodelay",
-        "1",
-        "connection_queue",
-        "128",
-        "listen_backlog",
-        "512",
-        "decode_url",
-        "no",
-        "enable_auth_domain_check",
-        "no",
-        "enable_directory_listing",
-        "no",
+        "listening_ports", ports,
+        "num_threads", threads,
+        "enable_keep_alive", "yes",
+        "keep_alive_timeout_ms", IDLE_MS_MAX,
+        "request_timeout_ms", HEADER_MS_MAX,
+        "max_request_size", HEADER_BYTES_MAX,
+        "tcp_nodelay", "1",
+        "connection_queue", "128",
+        "listen_backlog", "512",
+        "decode_url", "no",
+        "enable_auth_domain_check", "no",
+        "enable_directory_listing", "no",
         NULL,
     };
-    struct mg_server_port bound[4];
+    /* clang-format on */
 
     snprintf(ports, sizeof ports, "%s:%d", http->options.address, http->options.port);
     snprintf(threads, sizeof threads, "%d", http->options.threads);
-    mg_init_library(0);
     http->context = mg_start(&callbacks, http, options);
+}
+
+enum md_status md__server_start(struct md_http *http, struct md_error *err)
+{
+    struct mg_server_port bound[4];
+
+    mg_init_library(0);
+    start_civetweb(http);
     if (http->context == NULL) {
         mg_exit_library();
-        return false;
+        return md_fail(err, MD_ERR_IO, "cannot serve on %s:%d", http->options.address,
+                       http->options.port);
     }
     if (mg_get_server_ports(http->context, 4, bound) > 0) {
         http->port = bound[0].port;
     }
-    return true;
+    return MD_OK;
 }
 
 void md__server_stop(struct md_http *http)

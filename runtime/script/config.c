@@ -46,7 +46,7 @@ enum { KEYS_MAX = 500 };
       "instruction set of the CPU kernels: auto, portable, avx2 ...")                              \
     X(threads, "0", true, false, "threads of one inference; 0: one per core")                      \
     X(queue_max, "256", true, false, "inference calls that may wait")                              \
-    X(batch_max, "128", true, false, "rows of one inference batch")                                \
+    X(batch_max, "32", true, false, "rows of one inference batch")                                 \
     X(states, "4", true, false, "Lua states for requests")                                         \
     X(state_tasks_max, "16", true, false, "requests that one Lua state may have begun")            \
     X(state_bytes_max, "536870912", true, false, "memory of one Lua state with its tensors")       \

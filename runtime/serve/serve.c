@@ -52,7 +52,7 @@ enum md_status md_serve_new(const struct md_serve_options *options, struct md_se
     }
     serve->options = *options;
     serve->options.queue_max = options->queue_max > 0 ? options->queue_max : 256;
-    serve->options.batch_max = options->batch_max > 0 ? options->batch_max : 128;
+    serve->options.batch_max = options->batch_max > 0 ? options->batch_max : 32;
     status = md_pool_new(options->threads, SPIN_US, &serve->pool, err);
     if (status != MD_OK) {
         free(serve);

@@ -61,7 +61,7 @@ struct md_serve_options {
     const struct md_backend *reference; /* operators that backend lacks, folding, numeric checks */
     int threads;                        /* of the executor's pool, >= 1 */
     int queue_max;                      /* calls waiting; 0: 256 */
-    int batch_max;                      /* rows of one batch; 0: 128 */
+    int batch_max;                      /* rows of one batch; 0: 32 */
     size_t plan_bytes_max;              /* see md_executable_options; 0: its default */
     const char *passes_off;
 };

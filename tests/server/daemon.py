@@ -110,6 +110,15 @@ class Daemon:
             time.sleep(0.05)
         raise RuntimeError("not ready: " + " | ".join(self.log))
 
+    def wait_log(self, part, seconds=10):
+        """The first log line with this in it; lines arrive a little after what they tell."""
+        for _ in range(int(seconds * 50)):
+            for line in list(self.log):
+                if part in line:
+                    return line
+            time.sleep(0.02)
+        raise AssertionError(f"no log line has \"{part}\": " + " | ".join(self.log))
+
     def stop(self, number=signal.SIGTERM):
         """Ends the process; returns its exit status."""
         self.process.send_signal(number)

@@ -102,6 +102,7 @@ class Starting(unittest.TestCase):
                 (["--listen", "0.0.0.0:0"], 2, "API key"),
                 (["--api-key", "short"], 2, "API key"),
                 (["--api-key-file", "/nonexistent/key"], 2, "key"),
+                (["--tls-certificate", "x.pem"], 2, "HTTPS"),
                 (["--no-such-flag", "1"], 2, "no-such-flag"),
                 (["--http-threads", "many"], 2, "threads"),
                 (["--device", "cuda"], 2, "cuda"),

@@ -38,12 +38,14 @@ return md.app {
         end),
         md.get("/nest", function(request) return { text = nest(tonumber(request.query.n)) } end),
         md.get("/boom", function() error("boom at work") end),
+        md.get("/forever", function() while true do end end),
         md.get("/large", function() return { text = ("abcdefgh"):rep(20000) } end),
     },
 }
 """
 
-FILES = {"app.lua": APP, "greeting.lua": "return 'good day'"}
+FILES = {"app.lua": APP, "greeting.lua": "return 'good day'",
+         "config.lua": "return { handler_budget_ms = 300 }"}
 
 # name, method, path, body, expected status, expected part of the JSON answer
 TABLE = [
@@ -144,8 +146,13 @@ class Routes(unittest.TestCase):
             self.assertEqual(self.daemon.get("/boom", connection=connection).status, 500)
             self.assertEqual(self.daemon.get("/text", connection=connection).status, 200)
         connection.close()
-        self.assertTrue(any("app.lua:" in line and "boom at work" in line
-                            for line in self.daemon.log))
+        self.assertIn("app.lua:", self.daemon.wait_log("boom at work"))
+
+    def test_runaway_script_costs_only_its_request(self):
+        answer = self.daemon.get("/forever")
+        self.assertIn(answer.status, (500, 503, 504))
+        self.assertTrue(answer.json()["detail"])
+        self.assertEqual(self.daemon.get("/text").status, 200)
 
     def test_compression(self):
         plain = self.daemon.get("/large")
