@@ -22,6 +22,7 @@ local function shared()
     return md.dict "simulator"
 end
 
+-- "sent"; "refused", which trying again does not help; or "failed", with why not.
 local function send(records)
     local headers = { ["Content-Type"] = "application/json" }
     if md.config.target_key ~= "" then
@@ -30,13 +31,16 @@ local function send(records)
     local answer, why = md.http.post(md.config.target_url .. "/feed/data",
         md.json.encode { records = records }, { headers = headers, timeout_ms = 30000 })
     if not answer then
-        return nil, why.detail
-    elseif answer.status >= 300 then
-        return nil, ("%d %s"):format(answer.status, answer.body:sub(1, 200))
+        return "failed", why.detail
+    elseif answer.status < 300 then
+        return "sent"
     end
-    return true
+    local problem = ("%d %s"):format(answer.status, answer.body:sub(1, 200))
+    local is_final = answer.status == 413 or answer.status == 422
+    return is_final and "refused" or "failed", problem
 end
 
+-- One line when sending begins to fail, one when it works again.
 local function say_reachable(reachable, why)
     if reachable ~= running.reachable then
         running.reachable = reachable
@@ -48,24 +52,32 @@ local function say_reachable(reachable, why)
     end
 end
 
+-- `list` without its first `count` entries.
+local function after(list, count)
+    local rest = {}
+    for index = count + 1, #list do
+        rest[#rest + 1] = list[index]
+    end
+    return rest
+end
+
 -- Sends what is waiting, oldest first, and keeps the rest for the next time when that fails.
 local function flush()
-    local unsent = running.unsent
-    while #unsent > 0 do
+    while #running.unsent > 0 do
         local part = {}
-        for index = 1, math.min(#unsent, RECORDS_PER_POST) do
-            part[index] = unsent[index]
+        for index = 1, math.min(#running.unsent, RECORDS_PER_POST) do
+            part[index] = running.unsent[index]
         end
-        local sent, why = send(part)
-        say_reachable(sent, why)
-        if not sent then
+        local outcome, why = send(part)
+        if outcome == "refused" then
+            md.log.warn("%d records were refused: %s", #part, why)
+        else
+            say_reachable(outcome == "sent", why)
+        end
+        if outcome == "failed" then
             return
         end
-        local rest = {}
-        for index = #part + 1, #unsent do
-            rest[#rest + 1] = unsent[index]
-        end
-        unsent, running.unsent = rest, rest
+        running.unsent = after(running.unsent, #part)
     end
 end
 
@@ -74,8 +86,8 @@ local function queue(records)
     for _, record in ipairs(records) do
         unsent[#unsent + 1] = record
     end
-    while #unsent > UNSENT_RECORDS_MAX do
-        table.remove(unsent, 1)
+    if #unsent > UNSENT_RECORDS_MAX then
+        running.unsent = after(unsent, #unsent - UNSENT_RECORDS_MAX)
     end
 end
 
