@@ -166,6 +166,8 @@ static void bind(lua_State *L, struct md_script *script)
     (void)script;
     md__class_new(L, &md__blob_class);
     luaL_newmetatable(L, md__json_array_class);
+    lua_pushboolean(L, 0);
+    lua_setfield(L, -2, "__metatable");
     lua_pop(L, 1);
     md__bind_table(L, "json", functions);
     lua_getfield(L, -1, "json");

@@ -12,6 +12,8 @@
 
 enum { RELATIVE_BYTES = 1024, PATH_BYTES = 4096 + RELATIVE_BYTES, FOLDERS_MAX = 8 };
 
+static const int64_t load_budget_ns = 10000000000;
+
 struct checking {
     struct md_script *script;
     struct md__state *state;
@@ -78,7 +80,9 @@ static bool run(struct checking *checking, lua_CFunction function, void *argumen
 {
     lua_State *L = checking->state->L;
     struct md_error err;
+    struct md__state *before = md__checkpoint_enter(checking->state);
     int status = lua_cpcall(L, function, argument);
+    md__checkpoint_enter(before);
     if (status == 0)
         return true;
     if (lua_type(L, -1) == LUA_TSTRING) {
@@ -109,6 +113,7 @@ static void check_app(struct checking *checking)
 {
     struct md_generation generation = {.script = checking->script};
     md_arena_init(&generation.arena, (size_t)16 << 20);
+    checking->state->budget_end_ns = md_monotonic_ns(checking->script->clock) + load_budget_ns;
     if (run(checking, md__app_load, NULL) && run(checking, md__app_read, &generation))
         check_models(checking, &generation);
     md_arena_fini(&generation.arena);

@@ -200,6 +200,18 @@ enum md_status md__config_set_text(struct md__key *key, const char *text, const 
     return md__config_set(key, value, origin, err);
 }
 
+/* The runtime's own numbers are sizes, times and counts; config.lua may have what it likes. */
+static enum md_status check_numbers(const struct md_config *config, struct md_error *err)
+{
+    for (size_t i = 0; i < sizeof builtin_keys / sizeof *builtin_keys; i++) {
+        const struct md__key *key = &config->keys[i]; /* declared first, in this order */
+        if (json_is_number(key->value) && json_number_value(key->value) < 0)
+            return md_fail(err, MD_ERR_INVALID, "%s: %s must not be negative", key->origin,
+                           key->name);
+    }
+    return MD_OK;
+}
+
 /* ---- life ------------------------------------------------------------------------------------ */
 
 static enum md_status load(struct md_config *config, const struct md_config_options *options,
@@ -214,6 +226,8 @@ static enum md_status load(struct md_config *config, const struct md_config_opti
         status = md__config_apply_env(config, options->env, err);
     if (status == MD_OK)
         status = md__config_apply_flags(config, options, err);
+    if (status == MD_OK)
+        status = check_numbers(config, err);
     for (int i = 0; i < config->count && status == MD_OK; i++)
         json_object_set(config->values, config->keys[i].name, config->keys[i].value);
     return status;
@@ -279,7 +293,10 @@ double md_config_number(const struct md_config *config, const char *key)
 
 int64_t md_config_int(const struct md_config *config, const char *key)
 {
-    return (int64_t)md_config_number(config, key);
+    double number = md_config_number(config, key);
+    if (number >= (double)INT64_MAX)
+        return INT64_MAX;
+    return number <= (double)INT64_MIN ? INT64_MIN : (int64_t)number;
 }
 
 bool md_config_bool(const struct md_config *config, const char *key)

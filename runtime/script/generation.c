@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { STATES_MAX = 256 };
+enum { STATES_MAX = 256, TASKS_MAX = 10000 };
 
 static const int64_t load_budget_ns = 10000000000; /* to load all files in one state */
 static const size_t description_bytes_max = (size_t)16 << 20;
@@ -64,8 +64,12 @@ enum md_status md__generation_new(struct md_script *script, int number,
                                   struct md_generation **result, struct md_error *err)
 {
     struct md__state *states[STATES_MAX] = {NULL};
-    int count = (int)md_config_int(script->config, "states");
-    int tasks_max = (int)md_config_int(script->config, "state_tasks_max");
+    int64_t wanted = md_config_int(script->config, "states");
+    int64_t tasks_max = md_config_int(script->config, "state_tasks_max");
+    if (wanted < 1 || wanted > STATES_MAX || tasks_max < 1 || tasks_max > TASKS_MAX)
+        return md_fail(err, MD_ERR_INVALID, "states must be 1 to %d, state_tasks_max 1 to %d",
+                       STATES_MAX, TASKS_MAX);
+    int count = (int)wanted;
     struct md_generation *generation = calloc(1, sizeof *generation);
     if (generation == NULL)
         return md_fail(err, MD_ERR_MEMORY, "no memory for a generation of scripts");
@@ -75,7 +79,7 @@ enum md_status md__generation_new(struct md_script *script, int number,
     md_arena_init(&generation->arena, description_bytes_max);
     enum md_status status = make_states(generation, states, count, err);
     if (status == MD_OK)
-        status = md__pool_new(states, count, tasks_max, &generation->pool, err);
+        status = md__pool_new(states, count, (int)tasks_max, &generation->pool, err);
     if (status != MD_OK) {
         for (int i = 0; i < count; i++)
             md__state_delete(states[i]);

@@ -37,6 +37,8 @@ void md__http_open(lua_State *L)
     lua_pushcfunction(L, request_json);
     lua_setfield(L, -2, "json");
     lua_setfield(L, -2, "__index");
+    lua_pushboolean(L, 0);
+    lua_setfield(L, -2, "__metatable");
     lua_pop(L, 1);
 }
 

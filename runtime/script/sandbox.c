@@ -14,7 +14,10 @@
 #include "base/log.h"
 #include "script/generation.h"
 
-enum { DATE_BYTES = 256 };
+enum {
+    DATE_BYTES = 256,
+    COLLECT_AT_PCT = 150 /* of what the last collection left: memory before speed */
+};
 
 static const size_t repeat_bytes_max = (size_t)64 << 20;
 
@@ -304,6 +307,7 @@ static void fill_globals(lua_State *L)
 
 void md__sandbox_open(lua_State *L)
 {
+    lua_gc(L, LUA_GCSETPAUSE, COLLECT_AT_PCT);
     lua_newtable(L);
     lua_setfield(L, LUA_REGISTRYINDEX, md__loaded_key);
     open_libraries(L);

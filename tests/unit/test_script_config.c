@@ -87,6 +87,7 @@ static void test_flags_are_checked(void **state)
     expect_flags("--loud=maybe", NULL, "\"maybe\" is not a boolean");
     expect_flags("--list", "{\"a\":", "is not a table");
     expect_flags("stray", NULL, "unexpected argument");
+    expect_flags("--states", "-1", "flag --states: states must not be negative");
     static const char *const env[] = {"MOONDIAL_PORT=x", NULL};
     assert_fails(MD_ERR_INVALID, load(NULL, env));
     assert_says("environment MOONDIAL_PORT");

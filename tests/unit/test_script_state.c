@@ -147,6 +147,18 @@ static void test_file_read_is_confined(void **state)
     assert_string_equal(s.body, "[\"NOT_FOUND\"]");
 }
 
+static void test_pool_size_is_checked(void **state)
+{
+    static const char *const sizes[] = {"0", "257", "1e18"};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        const char *const flags[] = {"--states", sizes[i], NULL};
+        scripted_begin(&s);
+        scripted_write(&s, "app.lua", APP "return md.app { name = 't' }");
+        assert_int_equal(scripted_try(&s, flags), MD_ERR_INVALID);
+        scripted_end(&s);
+    }
+}
+
 /* ---- check ----------------------------------------------------------------------------------- */
 
 static char reported[4096];
@@ -213,6 +225,7 @@ int main(void)
         cmocka_unit_test_teardown(test_time_is_the_given_clock, end),
         cmocka_unit_test_teardown(test_waiting_where_it_cannot_be_left, end),
         cmocka_unit_test_teardown(test_file_read_is_confined, end),
+        cmocka_unit_test(test_pool_size_is_checked),
         cmocka_unit_test_teardown(test_check_reports_every_mistake, end),
         cmocka_unit_test_teardown(test_check_accepts, end),
     };
