@@ -3,6 +3,8 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -56,11 +58,39 @@ static void test_limits_depth_but_not_inside_strings(void **state)
     assert_int_equal(parse("\"[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[\\\"[[[\"", NULL), MD_OK);
 }
 
+/* Text that repeats a piece: "[" piece "," piece ... "]" */
+static enum md_status parse_repeated(const char *piece, size_t count)
+{
+    size_t bytes = strlen(piece) + 1, length = count * bytes + 1;
+    char *text = malloc(length + 1);
+    assert_non_null(text);
+    text[0] = '[';
+    for (size_t i = 0; i < count; i++)
+        snprintf(text + 1 + i * bytes, bytes + 1, "%s%s", piece, i + 1 < count ? "," : "]");
+    json_t *root;
+    enum md_status status = md_json_parse(text, length, &root, NULL);
+    json_decref(root);
+    free(text);
+    return status;
+}
+
+static void test_limits_the_tree_not_the_text(void **state)
+{
+    (void)state;
+    assert_int_equal(parse_repeated("{}", 100000), MD_OK);
+    assert_int_equal(parse_repeated("{}", 1500000), MD_ERR_TOO_LARGE);
+    assert_int_equal(parse_repeated("[]", 2000000), MD_ERR_TOO_LARGE);
+    assert_int_equal(parse_repeated("1", 1000000), MD_OK);
+    assert_int_equal(parse_repeated("1", 5000000), MD_ERR_TOO_LARGE);
+    assert_int_equal(parse_repeated("\"{,{,{,{,{,{,{,{,{,{,{,{,{,{,{,{,\"", 300000), MD_OK);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_accepts_every_kind),
         cmocka_unit_test(test_refuses_what_is_not_json),
+        cmocka_unit_test(test_limits_the_tree_not_the_text),
         cmocka_unit_test(test_limits_depth_but_not_inside_strings),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
