@@ -1,4 +1,7 @@
-/* Fields of an options table as checked C values; see internal.h. */
+/*
+ * Fields of an options table as checked C values; see internal.h. Fields are read raw: a
+ * metatable's __index could answer differently each time, and nothing would keep its answer alive.
+ */
 #include <math.h>
 
 #include "script/internal.h"
@@ -6,7 +9,12 @@
 /* Pushes the field; false (nothing pushed) when it is absent. */
 static bool push_field(lua_State *L, int index, const char *name)
 {
-    lua_getfield(L, index, name);
+    index = index < 0 ? lua_gettop(L) + index + 1 : index;
+    if (!lua_istable(L, index))
+        luaL_error(L, "%s: a table with this field expected, got %s", name,
+                   luaL_typename(L, index));
+    lua_pushstring(L, name);
+    lua_rawget(L, index);
     if (!lua_isnil(L, -1))
         return true;
     lua_pop(L, 1);
@@ -55,6 +63,15 @@ int64_t md__field_int(lua_State *L, int index, const char *name, int64_t otherwi
         luaL_error(L, "%s: %f is not an integer between %f and %f", name, number, (double)min,
                    (double)max);
     return (int64_t)number;
+}
+
+bool md__field_table(lua_State *L, int index, const char *name)
+{
+    if (!push_field(L, index, name))
+        return false;
+    if (!lua_istable(L, -1))
+        fail_type(L, name, "table");
+    return true;
 }
 
 bool md__field_bool(lua_State *L, int index, const char *name, bool otherwise)

@@ -58,8 +58,8 @@ static size_t check_arguments(lua_State *L, struct put_wait *put)
     f->made_at_ms = (int64_t)md__field_number(L, 1, "made_at_ms", NAN);
     f->start_ms = (int64_t)md__field_number(L, 1, "start_ms", NAN);
     f->step_ms = (int64_t)(md__field_number(L, 1, "step_s", NAN) * 1000);
-    lua_getfield(L, 1, "quantiles");
-    luaL_checktype(L, -1, LUA_TTABLE);
+    if (!md__field_table(L, 1, "quantiles"))
+        luaL_error(L, "quantiles is missing");
     f->quantile_count = (int)lua_objlen(L, -1);
     if (f->quantile_count > QUANTILES_MAX)
         luaL_error(L, "quantiles: at most %d", QUANTILES_MAX);
@@ -68,14 +68,14 @@ static size_t check_arguments(lua_State *L, struct put_wait *put)
         put->quantiles[i] = (float)luaL_checknumber(L, -1);
         lua_pop(L, 1);
     }
-    lua_getfield(L, 1, "keys");
-    luaL_checktype(L, -1, LUA_TTABLE);
+    if (!md__field_table(L, 1, "keys"))
+        luaL_error(L, "keys is missing");
     f->key_count = (int)lua_objlen(L, -1);
     for (int i = 0; i < f->key_count; i++) {
-        size_t length;
         lua_rawgeti(L, -1, i + 1);
-        luaL_checklstring(L, -1, &length);
-        bytes += length + 1;
+        if (lua_type(L, -1) != LUA_TSTRING)
+            luaL_error(L, "keys: entry %d must be a string", i + 1);
+        bytes += lua_objlen(L, -1) + 1;
         lua_pop(L, 1);
     }
     return bytes;
@@ -97,7 +97,7 @@ static void copy_texts(lua_State *L, struct put_wait *put)
     char *text = put->text;
     f->model = copy_text(&text, md__field_string(L, 1, "model", NULL));
     f->target = copy_text(&text, md__field_string(L, 1, "target", NULL));
-    lua_getfield(L, 1, "keys");
+    md__field_table(L, 1, "keys");
     for (int i = 0; i < f->key_count; i++) {
         lua_rawgeti(L, -1, i + 1);
         put->keys[i] = copy_text(&text, lua_tostring(L, -1));

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "script/config.h"
 #include "script/tensor_object.h"
 #include "series/persist.h"
@@ -82,12 +83,8 @@ static void push_keys(lua_State *L, const struct md_series *series)
 static const char **keys_check(lua_State *L, const struct md_series *series, int *count)
 {
     luaL_checktype(L, 2, LUA_TTABLE);
-    lua_getfield(L, 2, "keys");
-    if (lua_isnil(L, -1)) {
-        lua_pop(L, 1);
+    if (!md__field_table(L, 2, "keys"))
         push_keys(L, series);
-    }
-    luaL_checktype(L, -1, LUA_TTABLE);
     return texts_check(L, lua_gettop(L), count);
 }
 
@@ -96,13 +93,11 @@ static int columns_check(lua_State *L, const struct md_series *series, int *colu
 {
     const struct md_series_options *options = md_series_options(series);
     int count;
-    lua_getfield(L, 2, "columns");
-    if (lua_isnil(L, -1)) {
+    if (!md__field_table(L, 2, "columns")) {
         for (int i = 0; i < options->column_count; i++)
             columns[i] = i;
         return options->column_count;
     }
-    luaL_checktype(L, -1, LUA_TTABLE);
     const char **names = texts_check(L, lua_gettop(L), &count);
     if (count > MD_SERIES_COLUMNS_MAX)
         luaL_error(L, "columns: at most %d", MD_SERIES_COLUMNS_MAX);
@@ -425,8 +420,19 @@ static enum md_status declared(struct md_script *script, struct md_error *err)
             return md_error_context(err, "restoring series '%s'", script->series[i].name);
     }
     int interval_ms = (int)(md_config_number(script->config, "save_interval_s") * MS_PER_S);
-    return md_saver_new(script->store, tables, script->series_count, script->clock, interval_ms,
-                        &script->saver, err);
+    return md_saver_new(script->store, tables, script->series_count, interval_ms, &script->saver,
+                        err);
+}
+
+/* Forgets entities that went silent; with or without a store. */
+static void housekeep(struct md_script *script, int64_t now_ms)
+{
+    for (int i = 0; i < script->series_count; i++) {
+        int evicted = md_series_evict(script->series[i].series, now_ms);
+        if (evicted)
+            md_log(MD_LOG_INFO, "series", "%s: forgot %d silent entities", script->series[i].name,
+                   evicted);
+    }
 }
 
 static void fini(struct md_script *script)
@@ -448,5 +454,9 @@ static void bind(lua_State *L, struct md_script *script)
     lua_setfield(L, -2, "series");
 }
 
-const struct md__binding md__binding_series = {
-    .name = "series", .bind = bind, .declare = declare, .declared = declared, .fini = fini};
+const struct md__binding md__binding_series = {.name = "series",
+                                               .bind = bind,
+                                               .declare = declare,
+                                               .declared = declared,
+                                               .housekeep = housekeep,
+                                               .fini = fini};

@@ -21,8 +21,8 @@ enum md_status md_series_save(struct md_series *series, struct md_store *store,
  * Tables must outlive it. */
 struct md_saver;
 enum md_status md_saver_new(struct md_store *store, struct md_series *const *tables,
-                            int table_count, struct md_clock *clock, int interval_ms,
-                            struct md_saver **saver, struct md_error *err);
+                            int table_count, int interval_ms, struct md_saver **saver,
+                            struct md_error *err);
 /* Stops the thread after a last save. */
 void md_saver_delete(struct md_saver *saver);
 

@@ -1,6 +1,6 @@
 /*
  * The saver: one thread that writes changed steps to the store every interval, and now and then
- * evicts and trims. Waiting is by a relative time-out, so no operating system clock is read here.
+ * trims it. Waiting is by a relative time-out, so no operating system clock is read here.
  */
 #include "series/persist.h"
 
@@ -20,7 +20,6 @@ struct md_saver {
     struct md_store *store;
     struct md_series **tables;
     int table_count;
-    struct md_clock *clock;
     int interval_ms;
     int stop_fd; /* readable once the thread shall end */
     pthread_t thread;
@@ -35,15 +34,9 @@ static void save_all(struct md_saver *saver)
     }
 }
 
-static void tidy_all(struct md_saver *saver)
+static void trim(struct md_saver *saver)
 {
     struct md_error err;
-    for (int i = 0; i < saver->table_count; i++) {
-        int evicted = md_series_evict(saver->tables[i], md_now_ms(saver->clock));
-        if (evicted)
-            md_log(MD_LOG_INFO, "series", "%s: forgot %d silent entities",
-                   md_series_options(saver->tables[i])->name, evicted);
-    }
     if (md_store_trim(saver->store, &err) != MD_OK)
         md_log(MD_LOG_DEBUG, "store", "trimming failed: %s", err.text);
 }
@@ -63,15 +56,15 @@ static void *run(void *context)
         since_trim_ms += saver->interval_ms;
         if (since_trim_ms >= TRIM_EVERY_MS) {
             since_trim_ms = 0;
-            tidy_all(saver);
+            trim(saver);
         }
     }
     return NULL;
 }
 
 enum md_status md_saver_new(struct md_store *store, struct md_series *const *tables,
-                            int table_count, struct md_clock *clock, int interval_ms,
-                            struct md_saver **saver, struct md_error *err)
+                            int table_count, int interval_ms, struct md_saver **saver,
+                            struct md_error *err)
 {
     *saver = NULL;
     struct md_saver *made = calloc(1, sizeof *made);
@@ -79,7 +72,6 @@ enum md_status md_saver_new(struct md_store *store, struct md_series *const *tab
         return md_fail(err, MD_ERR_MEMORY, "no memory for the saver");
     *made = (struct md_saver){.store = store,
                               .table_count = table_count,
-                              .clock = clock,
                               .interval_ms = interval_ms > 10 ? interval_ms : 10,
                               .stop_fd = eventfd(0, EFD_CLOEXEC)};
     made->tables = calloc((size_t)table_count + 1, sizeof *made->tables);

@@ -124,12 +124,30 @@ static void test_tick_follows_series_step_and_grace(void **state)
     wait_for("/tick", "[60000,60000,70000]");
 }
 
+static void test_silent_entities_are_forgotten_without_a_store(void **state)
+{
+    open_app("local md = require 'moondial'\n"
+             "local function s() return md.series 'cpu' end\n"
+             "return md.app { name = 't',\n"
+             "  series = { cpu = { key = 'k', time = 't', step_s = 60, steps = 10,\n"
+             "    evict_after_min = 30, columns = { { name = 'a' } } } },\n"
+             "  routes = { md.get('/count', function() return { s():count() } end),\n"
+             "    md.get('/feed', function()\n"
+             "      return { s():feed(md.json.encode { records = {\n"
+             "        { k = 'x', t = md.time.iso(md.now_ms()), a = 1 } } }).accepted } end) } }");
+    wait_for("/feed", "[1]");
+    wait_for("/count", "[1]");
+    md_clock_manual_set(&s.manual, begin_ms + 31 * 60000);
+    wait_for("/count", "[0]");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(test_timer_is_aligned_and_skips, end),
         cmocka_unit_test_teardown(test_failing_timer_degrades_and_recovers, end),
         cmocka_unit_test_teardown(test_tick_follows_series_step_and_grace, end),
+        cmocka_unit_test_teardown(test_silent_entities_are_forgotten_without_a_store, end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -266,7 +266,7 @@ static void the_saver_saves_before_it_ends(void **state)
     struct md_series *series = new_table(before, 20, 4), *restored = new_table(before, 20, 4);
     struct md_saver *saver;
     assert_ok(md_series_restore(series, store, START_MS, &err));
-    assert_ok(md_saver_new(store, &series, 1, &time_now.base, 60000, &saver, &err));
+    assert_ok(md_saver_new(store, &series, 1, 60000, &saver, &err));
     fill(series, 3, 5);
     md_saver_delete(saver);
     assert_ok(md_series_restore(restored, store, md_now_ms(&time_now.base), &err));
