@@ -141,7 +141,8 @@ static int json_decode(lua_State *L)
     return 1;
 }
 
-/* Marks a table as an array, which matters when it is empty. */
+/* Marks a table as an array, which matters when it is empty. Other metatables stay: some protect.
+ */
 static int json_array(lua_State *L)
 {
     if (lua_isnoneornil(L, 1)) {
@@ -151,6 +152,9 @@ static int json_array(lua_State *L)
     luaL_checktype(L, 1, LUA_TTABLE);
     lua_settop(L, 1);
     luaL_getmetatable(L, md__json_array_class);
+    if (lua_getmetatable(L, 1) && !lua_rawequal(L, -1, -2))
+        luaL_argerror(L, 1, "has a metatable");
+    lua_settop(L, 2);
     lua_setmetatable(L, 1);
     return 1;
 }

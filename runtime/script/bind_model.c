@@ -227,8 +227,7 @@ static int check_inputs(lua_State *L, struct md_port_tensor *ports)
             luaL_error(L, "predict: inputs are { name = tensor }");
         if (count == PORTS_MAX)
             luaL_error(L, "predict: more than %d inputs", PORTS_MAX);
-        struct md__tensor_object *object = lua_touserdata(L, -1);
-        object->writable = false; /* the executor reads it while the script goes on */
+        md__tensor_freeze(tensor); /* the executor may read it while the script goes on */
         ports[count] = (struct md_port_tensor){lua_tostring(L, -2), *tensor};
     }
     return count;
@@ -271,9 +270,11 @@ static int models_list(lua_State *L)
         count = MD_SERVE_MODELS_MAX;
     int failed = 0;
     for (int i = 0; i < count; i++) {
-        lua_pushcfunction(L, push_info_once);
-        lua_pushlightuserdata(L, models[i]);
-        failed = failed != 0 ? failed : lua_pcall(L, 1, 1, 0);
+        if (failed == 0) {
+            lua_pushcfunction(L, push_info_once);
+            lua_pushlightuserdata(L, models[i]);
+            failed = lua_pcall(L, 1, 1, 0);
+        }
         md_model_unref(models[i]);
         if (failed == 0)
             lua_rawseti(L, -2, i + 1);
@@ -417,10 +418,12 @@ static char **list_names(lua_State *L, const char *folder, int *count)
     }
     if (directory != NULL)
         closedir(directory);
+    if (md_buffer_check(names, NULL) != MD_OK)
+        luaL_error(L, "md.models.scan: not enough memory");
     char *name = names->data;
     for (int i = 0; i < *count; i++, name += strlen(name) + 1)
         md_buffer_append(pointers, &name, sizeof name);
-    if (md_buffer_check(names, NULL) != MD_OK || md_buffer_check(pointers, NULL) != MD_OK)
+    if (md_buffer_check(pointers, NULL) != MD_OK)
         luaL_error(L, "md.models.scan: not enough memory");
     char **list = (char **)(void *)pointers->data;
     if (*count > 0)

@@ -17,6 +17,7 @@ struct md_shape md__shape_check(lua_State *L, int index)
     struct md_shape shape = {0};
     luaL_checktype(L, index, LUA_TTABLE);
     size_t rank = lua_objlen(L, index);
+    double product = 1; /* of what is not zero: strides of empty tensors must not overflow either */
     if (rank > MD_RANK_MAX)
         luaL_argerror(L, index, "a tensor has at most 8 dimensions");
     for (size_t i = 0; i < rank; i++) {
@@ -24,6 +25,9 @@ struct md_shape md__shape_check(lua_State *L, int index)
         double dim = lua_tonumber(L, -1);
         if (!lua_isnumber(L, -1) || dim != floor(dim) || dim < 0 || dim > 1e15)
             luaL_argerror(L, index, "dimensions are whole numbers from 0");
+        product *= dim > 0 ? dim : 1;
+        if (product > 1e15)
+            luaL_argerror(L, index, "the dimensions exceed the address space");
         shape.dim[shape.rank++] = (int64_t)dim;
         lua_pop(L, 1);
     }
@@ -193,7 +197,7 @@ static int tensor_set(lua_State *L)
     struct md__tensor_object *object = md__object_check(L, 1, &md__tensor_class);
     size_t at = position_check(L, &object->tensor, 2);
     double value = luaL_checknumber(L, 2 + object->tensor.shape.rank);
-    if (!object->writable)
+    if (!object->writable || atomic_load(&object->tensor.owner->frozen))
         luaL_argerror(L, 1, "this tensor is shared and cannot be written");
     md__element_set(&object->tensor, at, value);
     lua_settop(L, 1);
@@ -234,13 +238,17 @@ static int tensor_tostring(lua_State *L)
 
 /* ---- views ----------------------------------------------------------------------------------- */
 
-/* Pushes an empty object for a view of the tensor at stack index 1; views of what a script may
- * write stay writable. */
+/* Pushes an empty object for a view of the tensor at stack index 1. It keeps that tensor, which
+ * answers for the memory; views of what a script may write stay writable. */
 static struct md_tensor *push_view(lua_State *L)
 {
     struct md__tensor_object *source = md__object_check(L, 1, &md__tensor_class);
     struct md__tensor_object *view = md__tensor_object_new(L);
     view->writable = source->writable;
+    lua_createtable(L, 1, 0);
+    lua_pushvalue(L, 1);
+    lua_rawseti(L, -2, 1);
+    lua_setfenv(L, -2);
     return &view->tensor;
 }
 

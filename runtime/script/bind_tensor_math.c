@@ -131,6 +131,7 @@ static int elementwise(lua_State *L, int count, run_body body)
 {
     struct operand operands[OPERANDS_MAX];
     struct walk walk;
+    lua_settop(L, count); /* conversions are pushed behind the arguments */
     md__tensor_check(L, 1);
     for (int i = 0; i < count; i++)
         operand_check(L, i + 1, &operands[i]);
@@ -224,8 +225,8 @@ static int tensor_clip(lua_State *L)
 /* tensor:round([decimals]): half away from zero, in double, then to the nearest float32. */
 static int tensor_round(lua_State *L)
 {
-    const struct md_tensor *tensor = as_float(L, 1);
     int decimals = luaL_optint(L, 2, 0);
+    const struct md_tensor *tensor = as_float(L, 1);
     luaL_argcheck(L, decimals >= 0 && decimals <= 9, 2, "decimals are 0 to 9");
     double scale = pow(10, decimals);
     struct md_tensor *result = md__tensor_make(L, MD_F32, &tensor->shape);

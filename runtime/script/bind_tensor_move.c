@@ -7,7 +7,8 @@
 
 #include "script/tensor_object.h"
 
-/* Bytes of one index of the axis (everything behind it), and how many outer blocks there are. */
+/* Bytes of one index of the axis (everything behind it), and how many outer blocks there are: none
+ * when there is nothing to move. */
 struct blocks {
     int64_t outer;
     size_t bytes;
@@ -20,6 +21,7 @@ static struct blocks blocks_at(const struct md_tensor *tensor, int axis)
         blocks.outer *= tensor->shape.dim[i];
     for (int i = axis + 1; i < tensor->shape.rank; i++)
         blocks.bytes *= (size_t)tensor->shape.dim[i];
+    blocks.outer = blocks.bytes ? blocks.outer : 0;
     return blocks;
 }
 

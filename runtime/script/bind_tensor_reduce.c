@@ -39,6 +39,7 @@ static struct split split_at(const struct md_shape *shape, int axis)
         split.outer *= shape->dim[i];
     for (int i = axis + 1; i < shape->rank; i++)
         split.inner *= shape->dim[i];
+    split.outer = split.inner ? split.outer : 0; /* nothing to walk over */
     return split;
 }
 

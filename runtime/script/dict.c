@@ -211,14 +211,23 @@ struct md__value *md__dict_get(struct md__dicts *dicts, const struct md__key_tex
     return value;
 }
 
+static enum md_status check_size(const struct md__dicts *dicts, const struct md__value *value,
+                                 struct md_error *err)
+{
+    if (md__value_bytes(value) + sizeof(struct entry) <= dicts->bytes_max)
+        return MD_OK;
+    return md_fail(err, MD_ERR_TOO_LARGE, "the value has %zu bytes; dict_bytes_max is %zu",
+                   md__value_bytes(value), dicts->bytes_max);
+}
+
 enum md_status md__dict_set(struct md__dicts *dicts, const struct md__key_text *key,
                             struct md__value *value, const char *version, int64_t ttl_ms,
                             struct md_error *err)
 {
     uint64_t hash = hash_of(key);
-    if (md__value_bytes(value) + sizeof(struct entry) > dicts->bytes_max)
-        return md_fail(err, MD_ERR_TOO_LARGE, "the value has %zu bytes; dict_bytes_max is %zu",
-                       md__value_bytes(value), dicts->bytes_max);
+    enum md_status status = check_size(dicts, value, err);
+    if (status != MD_OK)
+        return status;
     struct shard *shard = lock_shard(dicts, hash);
     struct entry *entry = find(dicts, shard, key, hash);
     if (entry == NULL)
@@ -237,6 +246,9 @@ enum md_status md__dict_add(struct md__dicts *dicts, const struct md__key_text *
                             struct md__value *value, bool *added, struct md_error *err)
 {
     uint64_t hash = hash_of(key);
+    enum md_status status = check_size(dicts, value, err);
+    if (status != MD_OK)
+        return status;
     struct shard *shard = lock_shard(dicts, hash);
     struct entry *entry = find(dicts, shard, key, hash);
     *added = entry == NULL;
@@ -268,6 +280,7 @@ enum md_status md__dict_incr(struct md__dicts *dicts, const struct md__key_text 
     else if (status == MD_OK)
         status = md_fail(err, MD_ERR_MEMORY, "no memory for md.dict");
     pthread_mutex_unlock(&shard->lock);
+    evict(dicts, hash);
     md__value_unref(value);
     *result = number + by;
     return status;

@@ -152,7 +152,7 @@ static void *timer_main(void *context)
 static bool load_model(struct md_script *script, const struct md__model_entry *model)
 {
     char path[4096], subject[96], reason[320];
-    struct md_error err;
+    struct md_error err = {0};
     snprintf(path, sizeof path, "%s/%s", script->dir, model->path);
     snprintf(subject, sizeof subject, "model %.64s", model->name);
     enum md_status status = script->serve != NULL

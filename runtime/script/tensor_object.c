@@ -163,6 +163,12 @@ void md__element_set(struct md_tensor *tensor, size_t at, double value)
 
 /* ---- sharing --------------------------------------------------------------------------------- */
 
+void md__tensor_freeze(struct md_tensor *tensor)
+{
+    if (tensor->owner)
+        atomic_store(&tensor->owner->frozen, true);
+}
+
 static void *share_tensor(lua_State *L, int index)
 {
     struct md__tensor_object *object = md__object_check(L, index, &md__tensor_class);
@@ -170,7 +176,7 @@ static void *share_tensor(lua_State *L, int index)
     if (!shared)
         luaL_error(L, "not enough memory");
     *shared = md_tensor_ref(&object->tensor);
-    object->writable = false; /* others may read it from now on */
+    md__tensor_freeze(shared);
     return shared;
 }
 

@@ -3,8 +3,8 @@
  *
  * A tensor object holds a reference to C memory; scripts never see a pointer. Elements go through
  * bounds-checked accessors that canonicalise NaN, because LuaJIT would read other NaN payloads as
- * forged values. Tensors are immutable to scripts unless `writable`: those that the same script
- * made and did not share.
+ * forged values. Tensors are immutable to scripts unless `writable`, those that the same script
+ * made, and only until their memory is shared, by whichever view of it.
  */
 #ifndef MD_SCRIPT_TENSOR_OBJECT_H
 #define MD_SCRIPT_TENSOR_OBJECT_H
@@ -14,7 +14,7 @@
 
 struct md__tensor_object {
     struct md_tensor tensor;
-    size_t charged; /* bytes this object answers for; views charge nothing */
+    size_t charged; /* bytes this object answers for; views keep the object that does */
     bool writable;
 };
 
@@ -29,6 +29,8 @@ int md__tensor_gc(lua_State *L);
 struct md__tensor_object *md__tensor_object_new(lua_State *L);
 /* Raises err's text when status is a failure: misuse, in bindings. */
 void md__tensor_check_status(lua_State *L, enum md_status status, const struct md_error *err);
+/* Other threads are about to read the tensor: no object writes its memory from now on. */
+void md__tensor_freeze(struct md_tensor *tensor);
 /* The tensor at index, borrowed; raises when it is something else. */
 struct md_tensor *md__tensor_check(lua_State *L, int index);
 /* Likewise, NULL when it is something else. */

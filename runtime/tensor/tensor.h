@@ -66,6 +66,7 @@ const char *md_shape_text(const struct md_shape *shape, char *text, size_t size)
 
 struct md_owner {
     _Atomic int refs;
+    _Atomic bool frozen; /* others read it from now on: nobody writes any more */
     void (*release)(struct md_owner *owner); /* frees the memory and the owner itself */
     void *memory;
     size_t bytes;

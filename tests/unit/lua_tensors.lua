@@ -143,6 +143,28 @@ check(tensor.from({ NAN, 2, NAN }):fill_forward(1, NAN), { NAN, 2, 2 })
 check(tensor.from({ NAN, NAN }):fill_forward(1), { NAN, NAN })
 fails("no such dimension", m.sum, m, 3)
 
+-- whole numbers are converted first; arguments are still counted right
+local whole = tensor.from({ 1, 2 }, "int64")
+check(whole:round(), { 1, 2 })
+check(whole:add(1), { 2, 3 })
+fails("tensor expected", whole.add, whole)
+
+-- views keep, and are charged, what they look at
+fails("not enough memory", function()
+    local kept = {}
+    for i = 1, 64 do
+        kept[i] = tensor.zeros({ 2, 4e6 }):row(1)
+    end
+    return kept
+end)
+
+-- no size overflows, empty or not, and emptiness costs no time
+fails("address space", tensor.zeros, { 0, 1e15, 1e15 })
+local hollow = tensor.zeros { 1e12, 2, 0 }
+check(hollow:select(2, { 1 }):shape(), { 1e12, 1, 0 })
+check(hollow:sum(2):shape(), { 1e12, 0 })
+check(hollow:fill_forward(2):shape(), { 1e12, 2, 0 })
+
 -- moving
 check(m:slice(2, 2, 3), { { 2, 3 }, { 5, 6 } })
 check(m:slice(1, 2, 2), { { 4, 5, 6 } })

@@ -89,10 +89,58 @@ static void test_byte_cap_evicts_oldest(void **state)
                     "    return { kept > 5 and kept < 21, d:get(100) ~= nil } end),\n"
                     "  md.get('/big', function()\n"
                     "    local ok, err = d:set('big', ('x'):rep(200000))\n"
-                    "    return { ok == nil, err.code } end) }",
+                    "    return { ok == nil, err.code } end),\n"
+                    "  md.get('/add', function()\n"
+                    "    local ok, err = d:add('huge', ('x'):rep(200000))\n"
+                    "    return { ok == nil, err.code } end),\n"
+                    "  md.get('/count', function()\n"
+                    "    for i = 1, 2000 do d:incr('n' .. i) end\n"
+                    "    return { #d:keys() < 400, d:get 'n2000' } end) }",
                     flags);
     expect("/fill", "[true,true]");
     expect("/big", "[true,\"TOO_LARGE\"]");
+    expect("/add", "[true,\"TOO_LARGE\"]");
+    expect("/count", "[true,1]");
+}
+
+/* What others may be reading is written through no view of it. */
+static void test_shared_tensors_are_frozen_with_their_views(void **state)
+{
+    md_log_set_level(MD_LOG_OFF);
+    scripted_routes(
+        &s,
+        "local function shared(view)\n"
+        "    local t = md.tensor.zeros { 2, 2 }\n"
+        "    local row = t:row(1)\n"
+        "    md.dict('x'):set('t', view and row or t)\n"
+        "    return t, row\n"
+        "end\n"
+        "return { md.get('/row', function() local _, row = shared() row:set(1, 7) end),\n"
+        "  md.get('/whole', function() shared(true):set(1, 1, 7) end),\n"
+        "  md.get('/own', function() md.tensor.zeros({ 2, 2 }):row(1):set(1, 7) end) }",
+        NULL);
+    assert_int_equal(scripted_call(&s, "GET", "/row", NULL), 500);
+    assert_int_equal(scripted_call(&s, "GET", "/whole", NULL), 500);
+    assert_int_equal(scripted_call(&s, "GET", "/own", NULL), 204);
+}
+
+/* A metatable could answer twice with different texts: buffers are made for the first. */
+static void test_option_fields_are_read_raw(void **state)
+{
+    md_log_set_level(MD_LOG_OFF);
+    scripted_routes(
+        &s,
+        "return { md.get('/put', function()\n"
+        "    local asked = 0\n"
+        "    local options = { target = 't', made_at_ms = 0, start_ms = 0, step_s = 1,\n"
+        "      keys = {}, quantiles = {}, values = md.tensor.zeros { 0, 0, 0 } }\n"
+        "    setmetatable(options, { __index = function(_, field)\n"
+        "      if field ~= 'model' then return nil end\n"
+        "      asked = asked + 1\n"
+        "      return ('m'):rep(asked == 1 and 1 or 100000) end })\n"
+        "    return { md.forecasts.put(options) } end) }",
+        NULL);
+    assert_int_equal(scripted_call(&s, "GET", "/put", NULL), 500);
 }
 
 /* ---- single flight --------------------------------------------------------------------------- */
@@ -183,6 +231,8 @@ int main(void)
         cmocka_unit_test_teardown(test_operations, end),
         cmocka_unit_test_teardown(test_time_to_live, end),
         cmocka_unit_test_teardown(test_byte_cap_evicts_oldest, end),
+        cmocka_unit_test_teardown(test_shared_tensors_are_frozen_with_their_views, end),
+        cmocka_unit_test_teardown(test_option_fields_are_read_raw, end),
         cmocka_unit_test_teardown(test_fetch_runs_once, end),
         cmocka_unit_test_teardown(test_fetch_shares_failure, end),
     };
