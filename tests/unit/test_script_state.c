@@ -205,6 +205,27 @@ static void test_check_reports_every_mistake(void **state)
     assert_non_null(strstr(reported, "models.m: there is no models/m"));
 }
 
+/* The folders that ship load, with the checkpoints that the loader writes into them. */
+static void test_check_accepts_what_ships(void **state)
+{
+    static const char *const folders[] = {"scripts/fleet", "examples/hello",
+                                          "examples/fleet/collector", "examples/fleet/simulator"};
+    struct md_error err;
+    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
+        struct md_config *config;
+        struct md_config_options options = {.dir = folders[i]};
+        assert_ok(md_config_load(&options, &config, &err));
+        struct md_script_options engine = {.dir = folders[i],
+                                           .lib_dir = MD_SOURCE_DIR "/lua",
+                                           .clock = md_clock_system(),
+                                           .config = config};
+        reported[0] = '\0';
+        if (md_script_check(&engine, report, NULL, &err) != MD_OK)
+            fail_msg("%s: %s", folders[i], reported);
+        md_config_unref(config);
+    }
+}
+
 static void test_check_accepts(void **state)
 {
     struct md_error err;
@@ -227,6 +248,7 @@ int main(void)
         cmocka_unit_test_teardown(test_file_read_is_confined, end),
         cmocka_unit_test(test_pool_size_is_checked),
         cmocka_unit_test_teardown(test_check_reports_every_mistake, end),
+        cmocka_unit_test(test_check_accepts_what_ships),
         cmocka_unit_test_teardown(test_check_accepts, end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
