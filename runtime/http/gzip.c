@@ -11,9 +11,9 @@
 
 #include "http/internal.h"
 
-#define ENTRIES         8
-#define CACHE_BYTES_MAX ((size_t)64 << 20) /* plain and compressed; larger blobs are not kept */
-#define GZIP_WINDOW     (15 + 16)          /* zlib: 32 KiB window, gzip header */
+#define ENTRIES        8
+#define BLOB_BYTES_MAX ((size_t)64 << 20) /* larger ones are compressed for each client */
+#define GZIP_WINDOW    (15 + 16)          /* zlib: 32 KiB window, gzip header */
 
 struct entry {
     struct md_blob *plain, *packed;
@@ -92,6 +92,17 @@ struct md_blob *md__gzip_bytes(struct md__gzip *gzip, const void *data, size_t l
     return blob;
 }
 
+/* Drops the copies of blobs that nobody but the cache holds: no answer can ask for them again. */
+static void forget_stale(struct md__gzip *gzip)
+{
+    for (int i = 0; i < ENTRIES; i++) {
+        struct entry *entry = &gzip->entries[i];
+        if (entry->plain != NULL && !entry->building && entry->plain->refs == 1) {
+            entry_clear(entry);
+        }
+    }
+}
+
 /* The entry of this blob, or the least used one that nobody is building; NULL when all are busy. */
 static struct entry *find(struct md__gzip *gzip, const struct md_blob *blob)
 {
@@ -130,10 +141,11 @@ struct md_blob *md__gzip_blob(struct md__gzip *gzip, struct md_blob *blob)
     struct md_blob *packed = NULL;
     struct entry *entry;
 
-    if (blob->length > CACHE_BYTES_MAX / ENTRIES) {
+    if (blob->length > BLOB_BYTES_MAX) {
         return md__gzip_bytes(gzip, blob->data, blob->length);
     }
     pthread_mutex_lock(&gzip->lock);
+    forget_stale(gzip);
     entry = find(gzip, blob);
     if (entry != NULL && entry->plain != blob) {
         build(gzip, entry, blob);

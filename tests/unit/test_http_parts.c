@@ -158,15 +158,37 @@ static void test_blob_is_packed_once(void **state)
     md__gzip_delete(gzip);
 }
 
+static void test_cache_does_not_keep_the_dead_alive(void **state)
+{
+    struct md__gzip *gzip = md__gzip_new(1);
+    struct md_blob *old = text_blob(1, 5000), *next = text_blob(2, 5000);
+    struct md_blob *packed = md__gzip_blob(gzip, old);
+
+    assert_int_equal(packed->refs, 2); /* ours and the cache's */
+    md_blob_unref(old);
+    md_blob_unref(md__gzip_blob(gzip, next));
+    assert_int_equal(packed->refs, 1);
+    md_blob_unref(packed);
+    md_blob_unref(next);
+    md__gzip_delete(gzip);
+}
+
 static void test_cache_forgets_the_least_used(void **state)
 {
     struct md__gzip *gzip = md__gzip_new(1);
+    struct md_blob *plain[50], *packed;
 
     for (int i = 0; i < 50; i++) {
-        struct md_blob *plain = text_blob(i, 5000), *packed = md__gzip_blob(gzip, plain);
-        assert_unpacks_to(packed, plain);
+        plain[i] = text_blob(i, 5000);
+        packed = md__gzip_blob(gzip, plain[i]);
+        assert_unpacks_to(packed, plain[i]);
         md_blob_unref(packed);
-        md_blob_unref(plain);
+        md_blob_unref(md__gzip_blob(gzip, plain[0])); /* used all the time, so it stays */
+    }
+    assert_int_equal(plain[0]->refs, 2);
+    assert_int_equal(plain[1]->refs, 1);
+    for (int i = 0; i < 50; i++) {
+        md_blob_unref(plain[i]);
     }
     md__gzip_delete(gzip);
 }
@@ -244,6 +266,7 @@ int main(void)
         cmocka_unit_test(test_each_key_has_its_name),
         cmocka_unit_test(test_short_keys_are_refused),
         cmocka_unit_test(test_blob_is_packed_once),
+        cmocka_unit_test(test_cache_does_not_keep_the_dead_alive),
         cmocka_unit_test(test_cache_forgets_the_least_used),
         cmocka_unit_test(test_what_does_not_shrink_stays_plain),
         cmocka_unit_test(test_many_ask_at_once),
