@@ -147,6 +147,7 @@ static enum md_status start_http(struct daemon *daemon, struct md_error *err)
         .insecure = md_config_bool(config, "insecure"),
         .threads = (int)md_config_int(config, "http_threads"),
         .body_bytes_max = (size_t)md_config_int(config, "body_bytes_max"),
+        .bytes_max = (size_t)md_config_int(config, "http_bytes_max"),
         .response_bytes_max = (size_t)md_config_int(config, "response_bytes_max"),
         .request_ms_max = (int)md_config_int(config, "request_timeout_ms"),
         .cors_origins = md_config_string(config, "cors_origins"),

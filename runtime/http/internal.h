@@ -120,6 +120,8 @@ const char *md__header(const struct md_request *request, const char *name);
  * URLs.
  */
 enum md_status md__request_check(struct md__exchange *exchange, struct md_error *err);
+/* Takes a share of the bytes that all exchanges may hold together, until this one ends. */
+enum md_status md__exchange_hold(struct md__exchange *exchange, size_t bytes, struct md_error *err);
 enum md_status md__request_read_body(struct md__exchange *exchange, size_t bytes_max,
                                      struct md_error *err);
 /* Reads on for a while what nobody wants, so that the client comes to read our answer. */

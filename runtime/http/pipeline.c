@@ -133,6 +133,9 @@ static void run_handler(struct md__exchange *exchange, const struct md_match *ma
         md_log(MD_LOG_WARN, "http", "%s %s: %s", exchange->request.method, exchange->request.path,
                err.text);
     }
+    if (md__exchange_hold(exchange, response.body.capacity, &err) != MD_OK) {
+        md_response_error(&response, &err); /* shared blobs do not count: they are there anyway */
+    }
     if (response.status == 503 && response.header_count < MD_RESPONSE_HEADERS_MAX) {
         md__response_header(&response, "Retry-After", "1");
     }

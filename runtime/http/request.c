@@ -81,14 +81,13 @@ enum md_status md__request_check(struct md__exchange *exchange, struct md_error 
 
 /* ---- bodies ---- */
 
-/* Takes a share of the bytes that all requests may hold together. */
-static enum md_status hold(struct md__exchange *exchange, size_t bytes, struct md_error *err)
+enum md_status md__exchange_hold(struct md__exchange *exchange, size_t bytes, struct md_error *err)
 {
     struct md_http *http = exchange->http;
 
     if (atomic_fetch_add(&http->bytes, bytes) + bytes > http->options.bytes_max) {
         atomic_fetch_sub(&http->bytes, bytes);
-        return md_fail(err, MD_ERR_UNAVAILABLE, "too many request bytes are in flight");
+        return md_fail(err, MD_ERR_UNAVAILABLE, "too many bytes are in flight");
     }
     exchange->bytes_held += bytes;
     return MD_OK;
@@ -110,7 +109,7 @@ static enum md_status read_pieces(struct md__exchange *exchange, size_t bytes_ma
     while (left > 0) {
         size_t piece = left < PIECE_BYTES ? left : PIECE_BYTES;
         if (exchange->chunked) {
-            enum md_status status = hold(exchange, piece, err);
+            enum md_status status = md__exchange_hold(exchange, piece, err);
             if (status != MD_OK) {
                 return status;
             }
@@ -147,7 +146,7 @@ enum md_status md__request_read_body(struct md__exchange *exchange, size_t bytes
         return refuse_size(bytes_max, err);
     }
     if (!exchange->chunked) {
-        status = hold(exchange, (size_t)exchange->content_length, err);
+        status = md__exchange_hold(exchange, (size_t)exchange->content_length, err);
     }
     if (status != MD_OK) {
         return status;

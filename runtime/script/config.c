@@ -27,6 +27,7 @@ enum { KEYS_MAX = 500 };
     X(insecure, "false", true, false, "allow another address than loopback without an API key")    \
     X(http_threads, "64", true, false, "connections served at the same time")                      \
     X(body_bytes_max, "8388608", true, false, "largest request body, unless a route says more")    \
+    X(http_bytes_max, "536870912", true, false, "bytes of all bodies and answers in progress")     \
     X(response_bytes_max, "67108864", true, false, "largest response body")                        \
     X(request_timeout_ms, "30000", true, false, "a request answers 504 after this")                \
     X(drain_ms_max, "10000", true, false, "how long requests in progress may take at the end")     \

@@ -67,11 +67,9 @@ class Ending(unittest.TestCase):
             thread = threading.Thread(target=client)
             thread.start()
             time.sleep(0.3)
-            begin = time.monotonic()
             daemon.process.send_signal(signal.SIGTERM)
             time.sleep(0.3)
             self.assertNotEqual(daemon.stop(signal.SIGTERM), 0)
-            self.assertLess(time.monotonic() - begin, 10)
             thread.join()
 
     def test_broken_pipes_do_no_harm(self):

@@ -17,6 +17,8 @@ return md.app {
         md.post("/limited", { key = false, rate_per_min = 5 }, function() return {} end),
         md.get("/limited", { key = false, rate_per_min = 3 }, function() return {} end),
         md.get("/admin", { admin = true }, function() return { admin = true } end),
+        md.post("/size", { key = false }, function(request) return { bytes = #request.body } end),
+        md.get("/large", { key = false }, function() return ("x"):rep(400000) end),
         md.get("/nap", { key = false }, function() md.sleep(1.5) return { rested = true } end),
     },
 }
@@ -155,6 +157,28 @@ class Places(unittest.TestCase):
                 thread.join()
             self.assertEqual(sorted(statuses), [200] * 8 + [503] * 4)
             self.assertEqual(daemon.get("/open").status, 200)
+
+
+    def test_idle_clients_make_room(self):
+        """More kept-alive connections than threads: the last ones are closed, health answers."""
+        with Daemon({"app.lua": APP}, ["--http-threads", "16"]) as daemon:
+            clients = [daemon.connect() for _ in range(40)]
+            answers = [daemon.get("/open", connection=client) for client in clients]
+            self.assertEqual({answer.status for answer in answers}, {200})
+            kept = [answer.headers["connection"] for answer in answers].count("keep-alive")
+            self.assertLessEqual(kept, 8)
+            self.assertEqual(daemon.get("/health").status, 200)
+            for client in clients:
+                client.close()
+
+    def test_bytes_in_flight_are_bounded(self):
+        """Bodies and answers of all requests share one cap."""
+        with Daemon({"app.lua": APP}, ["--http-bytes-max", "300000"]) as daemon:
+            self.assertEqual(daemon.post("/size", b"x" * 200000).json(), {"bytes": 200000})
+            refused = daemon.post("/size", b"x" * 400000)
+            self.assertEqual((refused.status, refused.json()["code"]), (503, "UNAVAILABLE"))
+            self.assertEqual(daemon.get("/large").status, 503)
+            self.assertEqual(daemon.post("/size", b"x" * 200000).status, 200)
 
 
 if __name__ == "__main__":
