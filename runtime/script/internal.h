@@ -199,6 +199,14 @@ int md__require(lua_State *L, const char *name);
  * result; raises. */
 int md__load_file(lua_State *L, const char *folder, const char *relative);
 
+/* ---- metrics (metrics.c) --------------------------------------------------------------------- */
+
+void md__metric_failed(const char *task);
+void md__metric_job(const char *job, double seconds);
+void md__metric_skipped(const char *job, int64_t count);
+void md__metric_lua_bytes(int64_t change);
+void md__metric_refused(void);
+
 /* ---- errors ---------------------------------------------------------------------------------- */
 
 /* Pushes { code = "NOT_FOUND", status = 404, detail = "..." } with a __tostring. */

@@ -15,6 +15,7 @@ struct md__seat {
     bool busy;
     int tasks;
     int returning; /* threads that wait for `idle` */
+    int64_t bytes; /* of the state when it was last given back: what the metric knows */
 };
 
 struct md__pool {
@@ -24,6 +25,12 @@ struct md__pool {
     int count;
     int tasks_max; /* per state */
 };
+
+static void count_bytes(struct md__seat *seat, int64_t bytes)
+{
+    md__metric_lua_bytes(bytes - seat->bytes);
+    seat->bytes = bytes;
+}
 
 enum md_status md__pool_new(struct md__state **states, int count, int tasks_max,
                             struct md__pool **result, struct md_error *err)
@@ -40,6 +47,7 @@ enum md_status md__pool_new(struct md__state **states, int count, int tasks_max,
     for (int i = 0; i < count; i++) {
         pool->seats[i].state = states[i];
         md_cond_init(&pool->seats[i].idle);
+        count_bytes(&pool->seats[i], (int64_t)states[i]->bytes_used);
         states[i]->pool = pool;
         states[i]->seat = &pool->seats[i];
     }
@@ -52,6 +60,7 @@ void md__pool_delete(struct md__pool *pool)
     if (pool == NULL)
         return;
     for (int i = 0; i < pool->count; i++) {
+        count_bytes(&pool->seats[i], 0);
         md__state_delete(pool->seats[i].state);
         pthread_cond_destroy(&pool->seats[i].idle);
     }
@@ -91,8 +100,10 @@ enum md_status md__pool_take(struct md__pool *pool, int64_t timeout_ns, struct m
         seat->tasks++;
     }
     pthread_mutex_unlock(&pool->lock);
-    if (seat == NULL)
+    if (seat == NULL) {
+        md__metric_refused();
         return md_fail(err, MD_ERR_UNAVAILABLE, "all %d Lua states are busy", pool->count);
+    }
     *state = seat->state;
     return MD_OK;
 }
@@ -100,6 +111,7 @@ enum md_status md__pool_take(struct md__pool *pool, int64_t timeout_ns, struct m
 /* With the lock held: whoever waits for this state is told. */
 static void make_idle(struct md__pool *pool, struct md__seat *seat)
 {
+    count_bytes(seat, (int64_t)seat->state->bytes_used);
     seat->busy = false;
     if (seat->returning > 0)
         pthread_cond_signal(&seat->idle);

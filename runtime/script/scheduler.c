@@ -105,8 +105,11 @@ static void run_job(struct worker *worker, int64_t now_ms)
 {
     struct run run = {worker, now_ms};
     struct md_error err;
+    struct md_clock *clock = worker->script->clock;
+    int64_t begun_ns = md_monotonic_ns(clock);
     if (md_stack_call(run_on_stack, &run, &err) != MD_OK)
         md_log(MD_LOG_ERROR, "script", "%s: %s", worker->job->name, err.text);
+    md__metric_job(worker->job->name, (double)(md_monotonic_ns(clock) - begun_ns) / 1e9);
 }
 
 /* ---- when ------------------------------------------------------------------------------------ */
@@ -135,7 +138,10 @@ static void repeat(struct worker *worker)
             continue;
         }
         int64_t ended_ms = closed_ms(job, now_ms);
-        worker->skipped += (ended_ms - worker->last_ms) / job->every_ms - 1;
+        int64_t lost = (ended_ms - worker->last_ms) / job->every_ms - 1;
+        if (lost > 0)
+            md__metric_skipped(job->name, lost);
+        worker->skipped += lost;
         worker->last_ms = ended_ms;
         run_job(worker, now_ms);
     }

@@ -14,7 +14,6 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "base/metrics.h"
 #include "base/stack.h"
 #include "script/internal.h"
 
@@ -245,20 +244,10 @@ enum md_status md__task_run(struct md__task *task, struct md_error *err)
     }
 }
 
-static void count_failure(const char *what)
-{
-    static const char *const labels[] = {"task", NULL};
-    struct md_family *failures =
-        md_family_new(md_metrics_global(), MD_COUNTER, "moondial_script_errors_total",
-                      "Handlers, timers and ticks that failed.", labels, NULL, 0);
-    if (failures != NULL)
-        md_metric_add(md_metric_get(failures, &what), 1);
-}
-
 /* One line: the stack's lines follow the message, innermost first. */
 void md__task_log(struct md__task *task, const struct md_error *cause)
 {
-    count_failure(task->what);
+    md__metric_failed(task->what);
     for (char *at = task->trace; *at != '\0'; at++) {
         if (*at == '\n' || *at == '\t')
             *at = ' ';

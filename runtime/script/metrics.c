@@ -1,0 +1,68 @@
+/* The engine's own metrics, declared once for the process. */
+#include "base/metrics.h"
+
+#include "script/internal.h"
+
+static struct md_family *failures, *runs, *skips, *durations;
+static struct md_metric *lua_bytes, *refusals;
+
+static struct md_family *declare(enum md_metric_type type, const char *name, const char *help,
+                                 const char *label)
+{
+    const char *const labels[] = {label, NULL};
+    return md_family_new(md_metrics_global(), type, name, help, label != NULL ? labels : NULL, NULL,
+                         0);
+}
+
+static void declare_all(void)
+{
+    failures = declare(MD_COUNTER, "moondial_script_errors_total",
+                       "Handlers, timers and ticks that failed", "task");
+    runs = declare(MD_COUNTER, "moondial_job_runs_total", "Runs of timers and ticks", "job");
+    skips = declare(MD_COUNTER, "moondial_job_skips_total",
+                    "Runs of timers and ticks that came too late and were left out", "job");
+    durations = declare(MD_HISTOGRAM, "moondial_job_seconds", "Time of one run of a job", "job");
+    lua_bytes = md_metric_get(declare(MD_GAUGE, "moondial_lua_bytes",
+                                      "Memory of the Lua states for requests, with tensors", NULL),
+                              NULL);
+    refusals = md_metric_get(declare(MD_COUNTER, "moondial_lua_refusals_total",
+                                     "Requests that found no free Lua state in time", NULL),
+                             NULL);
+}
+
+static void ready(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, declare_all);
+}
+
+void md__metric_failed(const char *task)
+{
+    ready();
+    md_metric_add(md_metric_get(failures, &task), 1);
+}
+
+void md__metric_job(const char *job, double seconds)
+{
+    ready();
+    md_metric_add(md_metric_get(runs, &job), 1);
+    md_metric_observe(md_metric_get(durations, &job), seconds);
+}
+
+void md__metric_skipped(const char *job, int64_t count)
+{
+    ready();
+    md_metric_add(md_metric_get(skips, &job), (double)count);
+}
+
+void md__metric_lua_bytes(int64_t change)
+{
+    ready();
+    md_metric_add(lua_bytes, (double)change);
+}
+
+void md__metric_refused(void)
+{
+    ready();
+    md_metric_add(refusals, 1);
+}
