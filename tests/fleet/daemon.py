@@ -74,6 +74,8 @@ class Daemon:
                 self.process.kill()
                 self.process.wait()
                 raise RuntimeError(f"the daemon did not end:\n{self.log()}") from None
+            if self.process.returncode != 0:
+                raise RuntimeError(f"the daemon ended badly:\n{self.log()}")
 
     def restart(self):
         self.stop()
