@@ -1,8 +1,9 @@
 -- The state that all requests share: the current answer, built once per closed step.
 --
 -- Whoever asks first after something changed builds the answer; the others wait for that one. What
--- counts as a change: a step has closed, a late row has altered a closed step, a server is new,
--- another model has been loaded, or the cache has been cleared.
+-- counts as a change: a step has closed, a server is new, another model has been loaded, the cache
+-- has been cleared, or a late row has altered a closed step. Late rows may come all the time, so
+-- they count only when the last answer is ten times as old as it took to build.
 
 local md = require "moondial"
 local document = require "document"
@@ -10,6 +11,9 @@ local forecast = require "forecast"
 
 -- Decimals of all numbers in the answer; forecasts are rounded to config.forecast_decimals before.
 local DECIMALS = 4
+
+-- A late row waits until the last answer is this many times as old as it took to build.
+local PATIENCE = 10
 
 local SERVERS = md.metrics.gauge("fleet_servers", "Servers in the current forecast, by model",
     { "model" })
@@ -28,12 +32,19 @@ function fleet.servers()
     return md.series "servers"
 end
 
--- Changes whenever the answer would.
-local function answer_version()
+-- Two texts which change whenever the answer would: for what must be told at once, and with the
+-- late rows.
+local function answer_versions()
     local servers, model = fleet.servers(), md.model "tft"
     local loaded = model:loaded() and model:info().loaded_at_ms or 0
-    return table.concat({ servers:version(), servers:closed_ms(), servers:count(), loaded,
+    local urgent = table.concat({ servers:closed_ms(), servers:count(), loaded,
         shared():get "clears" or 0 }, ":")
+    local all = urgent .. ":" .. servers:version()
+    local last = shared():get "last"
+    if last and last.urgent == urgent and md.now_ms() - last.at_ms < PATIENCE * last.took_ms then
+        all = last.all
+    end
+    return urgent, all
 end
 
 -- Counts of `list` entries by what `kind_of` says, with every one of `kinds`.
@@ -60,7 +71,7 @@ local function show(made, whole, alerts)
     INCIDENT:set(whole.environment.prob_8h, "8h")
 end
 
-local function build_answer()
+local function build_answer(urgent, all)
     local started_ms = md.now_ms()
     local made = forecast.fleet()
     local whole, alerts = document.of(made, fleet.servers():stats().samples)
@@ -68,14 +79,20 @@ local function build_answer()
     shared():set("raw", { list = made.raw, made_at_ms = made.made_at_ms, end_ms = made.end_ms })
     local answer = { document = md.json.blob(whole, { decimals = DECIMALS }), alerts = alerts,
         alert_count = #alerts, made_at = whole.metadata.prediction_time }
+    local at_ms = md.now_ms()
+    local took_ms = at_ms - started_ms
+    shared():set("last", { urgent = urgent, all = all, at_ms = at_ms, took_ms = took_ms })
     md.log.info("forecast of %d servers, %d alerts, %d KB in %d ms", whole.summary.total_servers,
-        #alerts, #answer.document / 1024, md.now_ms() - started_ms)
+        #alerts, #answer.document / 1024, took_ms)
     return answer
 end
 
 -- { document = blob, alerts =, alert_count =, made_at = } or nil and an error.
 function fleet.answer()
-    return shared():fetch("answer", answer_version(), build_answer)
+    local urgent, all = answer_versions()
+    return shared():fetch("answer", all, function()
+        return build_answer(urgent, all)
+    end)
 end
 
 -- Stores what the model said at this step, for grading and rehearsal.
