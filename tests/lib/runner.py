@@ -27,7 +27,7 @@ STEP_SECONDS_MAX_FULL = 1800
 FUZZ_SECONDS = 30
 # Folders of tests/ that are not suites: bench measures, it does not judge.
 NO_SUITES = {"bench", "unit", "ops", "lib", "fuzz"}
-RELEASE_ONLY = {"install"}
+RELEASE_ONLY = {"install", "examples"}
 ISA_FLAGS = [("AVX-512", {"avx512f", "avx512bw", "avx512dq", "avx512vl"}),
              ("AVX2", {"avx2", "fma", "f16c"})]
 
