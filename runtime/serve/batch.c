@@ -48,12 +48,12 @@ static enum md_status run(struct md_serve *serve, struct md_model *model,
     int64_t begin, end;
     enum md_status status;
 
-    pthread_mutex_lock(&serve->device);
+    md__device_lock(serve);
     begin = md_monotonic_ns(serve->options.clock);
     status = md_executable_run(model->executable, inputs, model->input_count, outputs,
                                model->output_count, err);
     end = md_monotonic_ns(serve->options.clock);
-    pthread_mutex_unlock(&serve->device);
+    md__device_unlock(serve);
     md_metric_observe(model->metrics.compute_seconds, (double)(end - begin) / 1e9);
     md_metric_observe(model->metrics.batch_rows, (double)rows);
     return status;

@@ -55,7 +55,7 @@ struct md_serve {
     struct md_serve_options options;
     struct md_model_builder builder;
     struct md_pool *pool;
-    pthread_mutex_t lock, device;
+    pthread_mutex_t lock, device, turn; /* turn: see md__device_lock */
     pthread_cond_t work;
     pthread_t thread;
     bool ending; /* under lock */
@@ -91,6 +91,13 @@ void md__call_finish(struct md_call *call, const struct md_error *err);
 /* batch.c: runs calls (linked by next) that can_join allowed together; finishes every one. */
 bool md__call_can_join(const struct md_call *first, const struct md_call *other);
 void md__batch_run(struct md_serve *serve, struct md_call *calls, int64_t rows);
+
+/*
+ * Takes serve->device in turn: mutexes are not fair, and a busy executor would otherwise take the
+ * device again and again before a load that waits for it wakes up.
+ */
+void md__device_lock(struct md_serve *serve);
+void md__device_unlock(struct md_serve *serve);
 
 /* executor.c */
 void *md__executor(void *serve);

@@ -61,6 +61,7 @@ enum md_status md_serve_new(const struct md_serve_options *options, struct md_se
     declare_metrics(serve);
     pthread_mutex_init(&serve->lock, NULL);
     pthread_mutex_init(&serve->device, NULL);
+    pthread_mutex_init(&serve->turn, NULL);
     pthread_cond_init(&serve->work, NULL);
     if (pthread_create(&serve->thread, NULL, md__executor, serve) != 0) {
         md_pool_delete(serve->pool);
@@ -87,6 +88,7 @@ void md_serve_delete(struct md_serve *serve)
     md_pool_delete(serve->pool);
     pthread_cond_destroy(&serve->work);
     pthread_mutex_destroy(&serve->device);
+    pthread_mutex_destroy(&serve->turn);
     pthread_mutex_destroy(&serve->lock);
     free(serve);
 }
@@ -174,7 +176,7 @@ static enum md_status make_model(struct md_serve *serve, const char *name, const
         return md_fail(err, MD_ERR_UNSUPPORTED, "a model has at most %d symbols and %d ports",
                        MD__SYMBOLS_MAX, MD__PORTS_MAX);
     }
-    pthread_mutex_lock(&serve->device);
+    md__device_lock(serve);
     status = md_executable_new(graph, &options, &executable, err);
     if (status == MD_OK) {
         md_executable_set_clock(executable, serve->options.clock);
@@ -187,7 +189,7 @@ static enum md_status make_model(struct md_serve *serve, const char *name, const
             md_model_unref(*model);
         }
     }
-    pthread_mutex_unlock(&serve->device);
+    md__device_unlock(serve);
     return status;
 }
 

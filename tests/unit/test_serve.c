@@ -3,11 +3,6 @@
  * Tests that need a busy executor hold the device's lock, which keeps the first batch from
  * running while others gather.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-
-#include <cmocka.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +11,7 @@
 
 #include "kernels/cpu/cpu.h"
 #include "serve/internal.h"
+#include "unit.h"
 
 #define BIAS 0.5f
 
@@ -87,10 +83,8 @@ static void fixture_init(struct fixture *fixture, int queue_max, int batch_max)
                                        .batch_max = batch_max};
     struct md_error err = {0};
 
-    assert_int_equal(md_serve_new(&options, &fixture->serve, &err), MD_OK);
-    if (md_serve_publish(fixture->serve, "affine", "memory", affine(), "{}", &err) != MD_OK) {
-        fail_msg("%s", err.text);
-    }
+    assert_ok(md_serve_new(&options, &fixture->serve, &err));
+    assert_ok(md_serve_publish(fixture->serve, "affine", "memory", affine(), "{}", &err));
     assert_int_equal(md_serve_model(fixture->serve, "affine", &fixture->model, NULL), MD_OK);
     fixture->scale = filled(1, (int64_t[]){1}, 3.0f);
 }
@@ -120,9 +114,7 @@ static struct md_call *must_submit(struct fixture *fixture, int64_t rows, int64_
     struct md_call *call;
     struct md_error err = {0};
 
-    if (submit(fixture, rows, steps, first, 0, &call, &err) != MD_OK) {
-        fail_msg("%s", err.text);
-    }
+    assert_ok(submit(fixture, rows, steps, first, 0, &call, &err));
     return call;
 }
 
@@ -131,9 +123,7 @@ static void check_answer(struct md_call *call, int64_t rows, int64_t steps, floa
     struct md_error err = {0};
     const struct md_tensor *y;
 
-    if (md_call_wait(call, -1, &err) != MD_OK) {
-        fail_msg("%s", err.text);
-    }
+    assert_ok(md_call_wait(call, -1, &err));
     y = md_call_output(call, 0);
     assert_int_equal(y->shape.rank, 2);
     assert_int_equal(y->shape.dim[0], rows);
@@ -377,6 +367,63 @@ static void test_old_version_lives_until_its_calls_end(void **state)
     fixture_fini(&fixture);
 }
 
+struct caller {
+    struct md_serve *serve;
+    struct md_tensor scale;
+    _Atomic bool stop;
+    _Atomic int answered, wrong;
+};
+
+static void *call_current(void *context)
+{
+    struct caller *caller = context;
+
+    while (!caller->stop) {
+        struct md_tensor x = filled(2, (int64_t[]){1, 3}, 1);
+        struct md_port_tensor inputs[] = {{"x", x}, {"scale", caller->scale}};
+        struct md_model *model = NULL;
+        struct md_call *call = NULL;
+        bool right = md_serve_model(caller->serve, "affine", &model, NULL) == MD_OK &&
+                     md_serve_submit(caller->serve, model, inputs, 2, 0, &call, NULL) == MD_OK &&
+                     md_call_wait(call, -1, NULL) == MD_OK &&
+                     ((float *)md_call_output(call, 0)->data)[2] == 9.0f + BIAS;
+        caller->answered++;
+        caller->wrong += !right;
+        md_call_unref(call);
+        md_model_unref(model);
+        md_tensor_unref(&x);
+    }
+    return NULL;
+}
+
+/* A new version takes over under load: it is not starved, and no call fails. */
+static void test_versions_change_under_load(void **state)
+{
+    struct fixture fixture;
+    struct caller caller = {0};
+    pthread_t threads[4];
+    fixture_init(&fixture, 0, 0);
+
+    caller.serve = fixture.serve;
+    caller.scale = fixture.scale;
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(pthread_create(&threads[i], NULL, call_current, &caller), 0);
+    }
+    for (int i = 0; i < 20; i++) {
+        assert_int_equal(md_serve_publish(fixture.serve, "affine", "memory", affine(), "{}", NULL),
+                         MD_OK);
+    }
+    while (caller.answered < 100) {
+        usleep(1000);
+    }
+    caller.stop = true;
+    for (int i = 0; i < 4; i++) {
+        pthread_join(threads[i], NULL);
+    }
+    assert_int_equal(caller.wrong, 0);
+    fixture_fini(&fixture);
+}
+
 static void test_models_are_listed_by_name(void **state)
 {
     struct fixture fixture;
@@ -444,6 +491,7 @@ int main(void)
         cmocka_unit_test(test_queue_is_bounded),
         cmocka_unit_test(test_late_and_abandoned_calls_do_not_run),
         cmocka_unit_test(test_old_version_lives_until_its_calls_end),
+        cmocka_unit_test(test_versions_change_under_load),
         cmocka_unit_test(test_models_are_listed_by_name),
         cmocka_unit_test(test_ending_refuses_what_waits),
     };
