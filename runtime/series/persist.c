@@ -264,6 +264,7 @@ struct restore {
     struct md__entity *entity; /* NULL: there is no room for it */
     struct layout *layouts;
     int layout_count;
+    int64_t last_step; /* later ones are of a clock that ran ahead: the present would be too old */
     int64_t steps_read, steps_bad;
     int entities_skipped;
 };
@@ -332,7 +333,7 @@ static enum md_status restore_step(void *context, int64_t step, const void *cell
         memcpy(&number, p, 2);
         memcpy(&last_ms, p + 2, 4);
     }
-    if (bytes < 6 || number >= restore->layout_count || last_ms < 0 ||
+    if (step > restore->last_step || bytes < 6 || number >= restore->layout_count || last_ms < 0 ||
         last_ms >= restore->series->options.step_ms ||
         bytes != cell_bytes(restore->layouts[number].columns)) {
         restore->steps_bad++;
@@ -353,7 +354,7 @@ static void report(const struct restore *restore)
         md_log(MD_LOG_INFO, "series", "%s: restored %lld steps of %d entities", name,
                (long long)restore->steps_read, restore->series->count);
     if (restore->steps_bad)
-        md_log(MD_LOG_WARN, "series", "%s: left out %lld damaged steps", name,
+        md_log(MD_LOG_WARN, "series", "%s: left out %lld damaged or future steps", name,
                (long long)restore->steps_bad);
     if (restore->entities_skipped)
         md_log(MD_LOG_WARN, "series", "%s: left out %d entities over the limit of %d", name,
@@ -366,6 +367,7 @@ enum md_status md_series_restore(struct md_series *series, struct md_store *stor
     struct restore restore = {.series = series};
     const struct md_store_reader reader = {&restore, restore_entity, restore_step};
     int64_t first_step = md__step_of(series, now_ms) - series->options.steps + 1;
+    restore.last_step = md__step_of(series, now_ms + series->options.future_max_ms);
     restore.layouts = calloc(LAYOUTS_MAX, sizeof *restore.layouts);
     if (!restore.layouts)
         return md_fail(err, MD_ERR_MEMORY, "no memory to restore '%s'", series->options.name);

@@ -130,7 +130,7 @@ bool md_store_trouble(struct md_store *store, char *text, size_t size)
     return trouble;
 }
 
-static int64_t pragma_number(struct md_store *store, const char *sql)
+static int64_t read_number(struct md_store *store, const char *sql)
 {
     sqlite3_stmt *statement;
     int64_t number = 0;
@@ -145,9 +145,9 @@ static int64_t pragma_number(struct md_store *store, const char *sql)
 /* Bytes in use: free pages inside the file do not count. */
 static int64_t used_bytes(struct md_store *store)
 {
-    int64_t pages = pragma_number(store, "PRAGMA page_count");
-    return (pages - pragma_number(store, "PRAGMA freelist_count")) *
-           pragma_number(store, "PRAGMA page_size");
+    int64_t pages = read_number(store, "PRAGMA page_count");
+    return (pages - read_number(store, "PRAGMA freelist_count")) *
+           read_number(store, "PRAGMA page_size");
 }
 
 int64_t md_store_bytes(struct md_store *store)
@@ -173,17 +173,29 @@ static enum md_status delete_before(struct md_store *store, const char *sql, int
     return status;
 }
 
-/* Drops the oldest forecasts, a tenth of them at a time, until the rest fits. */
+static enum md_status drop_before(struct md_store *store, int64_t limit_ms, struct md_error *err)
+{
+    enum md_status status =
+        delete_before(store, "DELETE FROM forecast WHERE made_at_ms < ?", limit_ms, err);
+    if (status == MD_OK)
+        status = delete_before(store, "DELETE FROM step WHERE end_ms < ?", limit_ms, err);
+    return status;
+}
+
+/* The end of the oldest tenth of the time that is kept; 0 when nothing is. */
+static const char tenth_ms[] =
+    "SELECT min(at) + (max(at) - min(at)) / 10 + 1 FROM ("
+    "SELECT min(made_at_ms) AS at FROM forecast UNION ALL SELECT max(made_at_ms) FROM forecast "
+    "UNION ALL SELECT min(end_ms) FROM step UNION ALL SELECT max(end_ms) FROM step)";
+
+/* Drops the oldest of all, a tenth of the time at once, until the rest fits. */
 static enum md_status shrink(struct md_store *store, struct md_error *err)
 {
     enum md_status status = MD_OK;
+    int64_t limit_ms;
     while (status == MD_OK && used_bytes(store) > store->options.bytes_max &&
-           pragma_number(store, "SELECT count(*) FROM forecast") > 0)
-        status =
-            md__store_exec(store,
-                           "DELETE FROM forecast WHERE id IN (SELECT id FROM forecast "
-                           "ORDER BY made_at_ms LIMIT 1 + (SELECT count(*) FROM forecast) / 10)",
-                           err);
+           (limit_ms = read_number(store, tenth_ms)) != 0)
+        status = drop_before(store, limit_ms, err);
     return status;
 }
 
@@ -193,11 +205,14 @@ enum md_status md_store_trim(struct md_store *store, struct md_error *err)
     enum md_status status = md__store_begin(store, err);
     if (status != MD_OK)
         return status;
-    status = delete_before(store, "DELETE FROM forecast WHERE made_at_ms < ?", limit_ms, err);
-    if (status == MD_OK)
-        status = delete_before(store, "DELETE FROM step WHERE end_ms < ?", limit_ms, err);
+    status = drop_before(store, limit_ms, err);
     if (status == MD_OK)
         status = shrink(store, err);
+    if (status == MD_OK)
+        status = md__store_exec(store,
+                                "DELETE FROM entity WHERE NOT EXISTS "
+                                "(SELECT 1 FROM step WHERE step.entity = entity.id)",
+                                err);
     status = md__store_end(store, status, err);
     if (status == MD_OK) {
         pthread_mutex_lock(&store->lock);

@@ -358,6 +358,76 @@ static void trimming_keeps_retention_and_cap(void **state)
     md_store_close(store);
 }
 
+static enum md_status count_steps(void *context, int64_t step, const void *cells, size_t bytes,
+                                  struct md_error *err)
+{
+    (void)cells, (void)bytes, (void)err;
+    int64_t *seen = context;
+    seen[0]++;
+    seen[1] = step;
+    return MD_OK;
+}
+
+static enum md_status count_entity(void *context, const char *key, const char *labels,
+                                   struct md_error *err)
+{
+    (void)key, (void)labels, (void)err;
+    ((int64_t *)context)[2]++;
+    return MD_OK;
+}
+
+/* Steps alone may pass the cap: then forecasts must not pay for all of it. */
+static void the_cap_holds_for_steps_too(void **state)
+{
+    (void)state;
+    enum { STEPS = 8000 };
+    static const char cells[100];
+    static struct md_store_step steps[STEPS];
+    const struct md_store_entity entities[] = {{"old", ""}, {"busy", ""}};
+    struct md_error err;
+    struct md_store *store = open_store(400000);
+    for (int i = 0; i < STEPS; i++)
+        steps[i] = (struct md_store_step){i > 0, i, START_MS + i, cells, sizeof cells};
+    assert_ok(md_store_put_steps(store, "servers", entities, 2, steps, STEPS, &err));
+    assert_ok(put_forecast(store, START_MS + STEPS, STEPS % 1000, &err));
+    assert_true(md_store_bytes(store) > 400000);
+    assert_ok(md_store_trim(store, &err));
+    assert_true(md_store_bytes(store) <= 400000);
+    int64_t seen[3] = {0};
+    const struct md_store_reader reader = {seen, count_entity, count_steps};
+    assert_ok(md_store_read_steps(store, "servers", 0, &reader, &err));
+    assert_true(seen[0] > 500 && seen[0] < STEPS);
+    assert_int_equal(seen[1], STEPS - 1); /* the oldest went, */
+    assert_int_equal(seen[2], 1);
+    struct seen forecasts = {0};
+    assert_ok(md_store_read_forecasts(store, "tft", "cpu", 0, INT64_MAX, &forecasts, see, &err));
+    assert_int_equal(forecasts.count, 1); /* not what was of no weight */
+    md_store_close(store);
+    run_sql("CREATE TABLE proof(x CHECK(x = 1)); INSERT INTO proof SELECT count(*) FROM entity");
+}
+
+/* Steps of a clock that ran ahead would make the entity refuse the present as too old. */
+static void steps_from_the_future_stay_out(void **state)
+{
+    (void)state;
+    struct md_error err;
+    struct md_store *store = open_store(0);
+    struct md_series *first = new_table(before, 20, 10), *second = new_table(before, 20, 10);
+    assert_ok(md_series_restore(first, store, START_MS, &err));
+    fill(first, 1, 15);
+    md_clock_manual_set(&time_now, START_MS + 100 * STEP_MS);
+    assert_ok(
+        md_series_upsert(first, "s0", START_MS + 100 * STEP_MS, (float[]){1, 1, 1}, NULL, &err));
+    assert_ok(md_series_save(first, store, &err));
+    md_clock_manual_set(&time_now, START_MS + 15 * STEP_MS);
+    assert_ok(md_series_restore(second, store, md_now_ms(&time_now.base), &err));
+    assert_ok(
+        md_series_upsert(second, "s0", START_MS + 15 * STEP_MS, (float[]){1, 1, 1}, NULL, &err));
+    md_series_delete(first);
+    md_series_delete(second);
+    md_store_close(store);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -371,6 +441,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_saver_saves_before_it_ends, set_up, tear_down),
         cmocka_unit_test_setup_teardown(forecasts_come_back_in_order, set_up, tear_down),
         cmocka_unit_test_setup_teardown(trimming_keeps_retention_and_cap, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(the_cap_holds_for_steps_too, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(steps_from_the_future_stay_out, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
