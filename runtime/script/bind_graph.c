@@ -257,6 +257,18 @@ static void check_shape(lua_State *L, const char *name, const struct md_tensor *
           &err);
 }
 
+/* A training that diverged leaves NaN, and every answer would be NaN. */
+static void check_numbers(lua_State *L, const char *name, const struct md_tensor *tensor)
+{
+    const float *values = tensor->data;
+    size_t count = tensor->dtype == MD_F32 ? md_tensor_count(tensor) : 0;
+    struct md_error err;
+    for (size_t i = 0; i < count; i++)
+        if (isnan(values[i]))
+            raise(L, md_fail(&err, MD_ERR_CORRUPT, "tensor '%s' is NaN at element %zu", name, i),
+                  &err);
+}
+
 /* weights:get(name [, shape]) -> tensor */
 static int weights_get(lua_State *L)
 {
@@ -270,6 +282,7 @@ static int weights_get(lua_State *L)
     raise(L, md_safetensors_get(object->file, name, &view->tensor, &err), &err);
     if (!lua_isnoneornil(L, 3))
         check_shape(L, name, &view->tensor);
+    check_numbers(L, name, &view->tensor);
     object->used[at] = true;
     return 1;
 }

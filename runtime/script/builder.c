@@ -68,6 +68,12 @@ static enum md_status run_build(struct md_script *script, struct build *build, s
         return status;
     status = md__protect(state, run_family, build, err);
     md__state_delete(state);
+    /* What a family stumbles over is what the folder says, most of the time. */
+    if (status == MD_ERR_SCRIPT) {
+        status = MD_ERR_CORRUPT;
+        if (err)
+            err->code = status;
+    }
     return status == MD_OK ? check_extra(build, err) : status;
 }
 
@@ -103,7 +109,7 @@ static enum md_status build_model(void *context, const char *folder, const char 
         status = run_build(context, &build, err);
     free(build.used);
     md_safetensors_close(build.weights);
-    return status == MD_OK ? MD_OK : md_error_context(err, "%s", folder);
+    return status;
 }
 
 enum md_status md_script_builder_new(const char *lib_dir, struct md_clock *clock,

@@ -179,6 +179,30 @@ class Run(unittest.TestCase):
         with open(weights, "wb") as file:
             file.write(data[:-100])
         self.assertEqual(run_cli("inspect", broken)[0], 2)
+        with open(weights, "wb") as file:
+            file.write(data[:8 + length] + struct.pack("<f", float("nan")) * (
+                (len(data) - length - 8) // 4))
+        code, _, err = run_cli("inspect", broken)
+        self.assertEqual((code, err.count("\n")), (2, 1), err)
+        self.assertIn("is NaN at element 0", err)
+
+    def test_a_model_with_a_wrong_configuration(self):
+        broken = os.path.join(self.folder, "misconfigured")
+        shutil.copytree(MODEL, broken)
+        path = os.path.join(broken, "config.json")
+        with open(path, encoding="utf-8") as file:
+            config = json.load(file)
+        for name, value in (("hidden_size", "x"), ("hidden_size", -1), ("hidden_size", 1e9),
+                            ("hidden_size", None), ("attention_head_size", 0),
+                            ("attention_head_size", []), ("lstm_layers", 0.5), ("x_reals", None),
+                            ("static_reals", 3), ("embedding_sizes", {"status": ["a"]}),
+                            ("targets", []), ("output_size", {})):
+            with self.subTest(name=name, value=value):
+                with open(path, "w", encoding="utf-8") as file:
+                    json.dump({**config, name: value}, file)
+                code, _, err = run_cli("inspect", broken)
+                self.assertEqual((code, err.count("\n")), (2, 1), err)
+                self.assertEqual(err.count(broken), 1, err)
 
 
 class Reports(unittest.TestCase):
