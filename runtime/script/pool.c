@@ -90,11 +90,15 @@ static struct md__seat *best_seat(struct md__pool *pool)
 enum md_status md__pool_take(struct md__pool *pool, int64_t timeout_ns, struct md__state **state,
                              struct md_error *err)
 {
+    struct md_clock *clock = pool->seats[0].state->script->clock;
+    int64_t end_ns = md_monotonic_ns(clock) + timeout_ns, left_ns = timeout_ns;
     struct md__seat *seat;
-    bool in_time = true;
     pthread_mutex_lock(&pool->lock);
-    while ((seat = best_seat(pool)) == NULL && in_time)
-        in_time = md_cond_wait_ns(&pool->free, &pool->lock, timeout_ns);
+    while ((seat = best_seat(pool)) == NULL && (timeout_ns < 0 || left_ns > 0) &&
+           md_cond_wait_ns(&pool->free, &pool->lock, left_ns))
+        left_ns = timeout_ns < 0 ? timeout_ns : end_ns - md_monotonic_ns(clock);
+    if (seat == NULL)
+        seat = best_seat(pool);
     if (seat != NULL) {
         seat->busy = true;
         seat->tasks++;
