@@ -146,9 +146,9 @@ def inverse_softplus(y):
 
 
 def tft_quantiles(folder, names, profiles, metrics, states, calendar):
-    """[servers, STEPS, quantiles] of the shipped model from full histories.
+    """[servers, STEPS, quantiles] of the shipped model from histories of equal length.
 
-    metrics [servers, PAST, 14], states [servers, PAST] labels, calendar [PAST + STEPS, 4] in the
+    metrics [servers, past, 14], states [servers, past] labels, calendar [past + STEPS, 4] in the
     order hour, day_of_week, month, is_weekend.
     """
     model = tft_reference.Tft(folder)
@@ -163,20 +163,21 @@ def tft_quantiles(folder, names, profiles, metrics, states, calendar):
         else [z[i].mean(), max(z[i].std(ddof=1),
                                config["fleet"]["target_scale"]["window"]["scale_min"])]
         for i, name in enumerate(names)])
-    servers, total = len(names), PAST + STEPS
+    past = metrics.shape[1]
+    servers, total = len(names), past + STEPS
     cont = np.zeros((servers, total, len(config["x_reals"])))
     for column, name in enumerate(config["x_reals"]):
         scaler = reals[name]["scaler"]
         if name == METRICS[0]:
-            cont[:, :PAST, column] = (z - scale[:, :1]) / scale[:, 1:]
+            cont[:, :past, column] = (z - scale[:, :1]) / scale[:, 1:]
             continue
         if name in METRICS:
             values = np.zeros((servers, total))
-            values[:, :PAST] = metrics[:, :, METRICS.index(name)]
+            values[:, :past] = metrics[:, :, METRICS.index(name)]
         elif name == "relative_time_idx":
-            values = np.broadcast_to(np.arange(-PAST, STEPS) / PAST, (servers, total))
+            values = np.broadcast_to(np.arange(-past, STEPS) / PAST, (servers, total))
         elif name == "encoder_length":
-            values = np.full((servers, total), (PAST - PAST / 2) / PAST * 2)
+            values = np.full((servers, total), (past - PAST / 2) / PAST * 2)
         elif name.endswith(("_center", "_scale")):
             part = scale[:, [0 if name.endswith("_center") else 1]]
             values = np.broadcast_to(part, (servers, total))
@@ -191,11 +192,11 @@ def tft_quantiles(folder, names, profiles, metrics, states, calendar):
         if name == "profile":
             cat[:, :, column] = [[codes[name].get(p, 0)] for p in profiles]
         else:
-            cat[:, :PAST, column] = [[codes[name].get(s, 0) for s in row] for row in states]
+            cat[:, :past, column] = [[codes[name].get(s, 0) for s in row] for row in states]
     answer = model.run({
-        "encoder_cont": cont[:, :PAST], "decoder_cont": cont[:, PAST:],
-        "encoder_cat": cat[:, :PAST], "decoder_cat": cat[:, PAST:],
-        "encoder_lengths": np.full(servers, PAST), "decoder_lengths": np.full(servers, STEPS),
+        "encoder_cont": cont[:, :past], "decoder_cont": cont[:, past:],
+        "encoder_cat": cat[:, :past], "decoder_cat": cat[:, past:],
+        "encoder_lengths": np.full(servers, past), "decoder_lengths": np.full(servers, STEPS),
         "target_scale": scale,
     })
     return answer["prediction"]
