@@ -1,6 +1,7 @@
 /*
  * `moondial check`: every Lua file of a folder is compiled, then app.lua is loaded in a scratch
- * state where acting calls raise. All mistakes that can be found are reported, not only the first.
+ * state where acting calls raise, then what it has loaded is searched for undeclared names
+ * (lua/moondial/lint.lua). All mistakes that can be found are reported, not only the first.
  */
 #include <dirent.h>
 #include <stdio.h>
@@ -21,6 +22,7 @@ struct checking {
     void *context;
     enum md_status first; /* the code of the first mistake */
     int mistakes;
+    char last[256]; /* the line reported last */
 };
 
 static void report(struct checking *checking, enum md_status code, const char *text)
@@ -32,48 +34,10 @@ static void report(struct checking *checking, enum md_status code, const char *t
         size_t length = strcspn(text, "\n");
         snprintf(line, sizeof line, "%.*s", (int)length, text);
         checking->report(checking->context, line);
+        snprintf(checking->last, sizeof checking->last, "%.255s", line);
         text += length + (text[length] == '\n');
     }
 }
-
-/* ---- syntax ---------------------------------------------------------------------------------- */
-
-static void check_folder(struct checking *checking, const char *relative, int depth);
-
-static void check_entry(struct checking *checking, const char *relative, int depth)
-{
-    char path[PATH_BYTES];
-    struct stat status;
-    struct md_error err;
-    size_t length = strlen(relative);
-    snprintf(path, sizeof path, "%s/%s", checking->script->dir, relative);
-    if (stat(path, &status) != 0)
-        return;
-    if (S_ISDIR(status.st_mode))
-        check_folder(checking, relative, depth + 1);
-    else if (length > 4 && strcmp(relative + length - 4, ".lua") == 0 &&
-             md__compile_check(checking->state, path, relative, &err) != MD_OK)
-        report(checking, err.code, err.text);
-}
-
-static void check_folder(struct checking *checking, const char *relative, int depth)
-{
-    char path[PATH_BYTES], entry_path[RELATIVE_BYTES];
-    struct dirent **entries;
-    snprintf(path, sizeof path, "%s/%s", checking->script->dir, relative);
-    int count = depth < FOLDERS_MAX ? scandir(path, &entries, NULL, alphasort) : -1;
-    for (int i = 0; i < count; i++) {
-        int length = snprintf(entry_path, sizeof entry_path, "%s%s%s", relative,
-                              *relative != '\0' ? "/" : "", entries[i]->d_name);
-        if (entries[i]->d_name[0] != '.' && length < (int)sizeof entry_path)
-            check_entry(checking, entry_path, depth);
-        free(entries[i]);
-    }
-    if (count >= 0)
-        free(entries);
-}
-
-/* ---- meaning --------------------------------------------------------------------------------- */
 
 /* Runs function as md__protect does, but reports the message whole: it may have many lines. */
 static bool run(struct checking *checking, lua_CFunction function, void *argument)
@@ -94,6 +58,117 @@ static bool run(struct checking *checking, lua_CFunction function, void *argumen
     }
     return false;
 }
+
+/* ---- one file at a time ---------------------------------------------------------------------- */
+
+struct file {
+    struct checking *checking;
+    const char *relative;
+};
+
+static int compile(lua_State *L)
+{
+    const struct file *file = lua_touserdata(L, 1);
+    md__compile(L, file->checking->script->dir, file->relative);
+    return 0;
+}
+
+static void check_folder(struct checking *checking, const char *relative, int depth);
+
+static void check_entry(struct checking *checking, const char *relative, int depth)
+{
+    char path[PATH_BYTES];
+    struct stat status;
+    struct file file = {checking, relative};
+    size_t length = strlen(relative);
+    snprintf(path, sizeof path, "%s/%s", checking->script->dir, relative);
+    if (stat(path, &status) != 0)
+        return;
+    if (S_ISDIR(status.st_mode))
+        check_folder(checking, relative, depth + 1);
+    else if (length > 4 && strcmp(relative + length - 4, ".lua") == 0)
+        run(checking, compile, &file);
+}
+
+static void check_folder(struct checking *checking, const char *relative, int depth)
+{
+    char path[PATH_BYTES], entry_path[RELATIVE_BYTES];
+    struct dirent **entries;
+    snprintf(path, sizeof path, "%s/%s", checking->script->dir, relative);
+    int count = depth < FOLDERS_MAX ? scandir(path, &entries, NULL, alphasort) : -1;
+    for (int i = 0; i < count; i++) {
+        int length = snprintf(entry_path, sizeof entry_path, "%s%s%s", relative,
+                              *relative != '\0' ? "/" : "", entries[i]->d_name);
+        if (entries[i]->d_name[0] != '.' && length < (int)sizeof entry_path)
+            check_entry(checking, entry_path, depth);
+        free(entries[i]);
+    }
+    if (count >= 0)
+        free(entries);
+}
+
+/* ---- undeclared names ------------------------------------------------------------------------ */
+
+/* LuaJIT keeps this library for a require that scripts do not have. */
+static void push_jit_util(lua_State *L)
+{
+    lua_getfield(L, LUA_REGISTRYINDEX, "_PRELOAD");
+    lua_getfield(L, -1, "jit.util");
+    lua_remove(L, -2);
+    lua_pushliteral(L, "jit.util");
+    lua_call(L, 1, 1);
+}
+
+static void push_probe(lua_State *L, const char *text)
+{
+    if (luaL_loadstring(L, text) != 0)
+        lua_error(L);
+}
+
+/* Reports what lint.mistakes, in stack slot 2, finds in one file. */
+static void lint_file(lua_State *L, struct checking *checking, const char *relative)
+{
+    char line[1400];
+    lua_pushvalue(L, 2);
+    push_jit_util(L);
+    md__compile(L, checking->script->dir, relative);
+    md__push_globals(L);
+    push_probe(L, "return x");
+    push_probe(L, "x = 1");
+    lua_call(L, 5, 1);
+    int count = (int)lua_objlen(L, -1);
+    for (int i = 1; i <= count; i++) {
+        lua_rawgeti(L, -1, i);
+        snprintf(line, sizeof line, "%s:%s", relative, lua_tostring(L, -1));
+        if (strcmp(line, checking->last) != 0) /* what loading has run into already */
+            report(checking, MD_ERR_SCRIPT, line);
+        lua_pop(L, 1);
+    }
+    lua_pop(L, 1);
+}
+
+static int lint(lua_State *L)
+{
+    struct checking *checking = lua_touserdata(L, 1);
+    char relative[MD__MODULE_FILE_MAX];
+    checking->state->loading = true;
+    md__require(L, "moondial.lint");
+    lua_getfield(L, 2, "modules");
+    lua_getfield(L, 2, "mistakes");
+    lua_replace(L, 2);
+    lua_getfield(L, LUA_REGISTRYINDEX, md__loaded_key);
+    lua_call(L, 1, 1);
+    int count = (int)lua_objlen(L, 3);
+    for (int i = 1; i <= count; i++) {
+        lua_rawgeti(L, 3, i);
+        if (md__module_find(checking->script->dir, lua_tostring(L, -1), relative))
+            lint_file(L, checking, relative);
+        lua_settop(L, 3);
+    }
+    return 0;
+}
+
+/* ---- all together ---------------------------------------------------------------------------- */
 
 static void check_models(struct checking *checking, const struct md_generation *generation)
 {
@@ -117,6 +192,7 @@ static void check_app(struct checking *checking)
     if (run(checking, md__app_load, NULL) && run(checking, md__app_read, &generation))
         check_models(checking, &generation);
     md_arena_fini(&generation.arena);
+    run(checking, lint, checking);
 }
 
 enum md_status md_script_check(const struct md_script_options *options,

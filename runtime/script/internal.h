@@ -188,9 +188,13 @@ int md__checkpoint_push(lua_State *L);
 void md__checkpoint_insert(const char *text, size_t length, struct md_buffer *out);
 struct md__state *md__checkpoint_enter(struct md__state *state); /* returns the one before */
 int md__script_checkpoint(void);
-/* Only compiles: syntax errors as MD_ERR_SCRIPT. */
-enum md_status md__compile_check(struct md__state *state, const char *path, const char *relative,
-                                 struct md_error *err);
+/* Pushes the compiled file folder/relative, not yet run; raises. */
+void md__compile(lua_State *L, const char *folder, const char *relative);
+/* The file of a module, "a/b.lua" or "a/b/init.lua", whichever exists below folder. */
+#define MD__MODULE_FILE_MAX 144
+bool md__module_find(const char *folder, const char *name, char relative[MD__MODULE_FILE_MAX]);
+/* Pushes the table of the names that scripts can see. */
+void md__push_globals(lua_State *L);
 
 /* `moondial.models.gru`, `features`: pushes the module's value, loading its file once; raises. The
  * state's require. */

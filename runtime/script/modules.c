@@ -61,9 +61,9 @@ static int compile_file(lua_State *L, const char *path, const char *chunk_name)
     return status;
 }
 
-static void compile(lua_State *L, const char *folder, const char *relative)
+void md__compile(lua_State *L, const char *folder, const char *relative)
 {
-    char path[PATH_BYTES], chunk_name[MODULE_NAME_MAX + 16];
+    char path[PATH_BYTES], chunk_name[MD__MODULE_FILE_MAX + 1];
     snprintf(path, sizeof path, "%s/%s", folder, relative);
     snprintf(chunk_name, sizeof chunk_name, "@%s", relative);
     if (compile_file(L, path, chunk_name) != 0)
@@ -74,21 +74,9 @@ static void compile(lua_State *L, const char *folder, const char *relative)
 
 int md__load_file(lua_State *L, const char *folder, const char *relative)
 {
-    compile(L, folder, relative);
+    md__compile(L, folder, relative);
     lua_call(L, md__checkpoint_push(L), 1);
     return 1;
-}
-
-enum md_status md__compile_check(struct md__state *state, const char *path, const char *relative,
-                                 struct md_error *err)
-{
-    char chunk_name[MODULE_NAME_MAX + 16];
-    snprintf(chunk_name, sizeof chunk_name, "@%s", relative);
-    int status = compile_file(state->L, path, chunk_name);
-    if (status != 0)
-        return md__take_error(state->L, status, err);
-    lua_pop(state->L, 1);
-    return MD_OK;
 }
 
 /* ---- require --------------------------------------------------------------------------------- */
@@ -114,17 +102,17 @@ static bool is_library(const char *name)
 }
 
 /* "a.b" to "a/b.lua" or "a/b/init.lua", whichever exists below folder. */
-static bool find_file(const char *folder, const char *name, char relative[MODULE_NAME_MAX + 16])
+bool md__module_find(const char *folder, const char *name, char relative[MD__MODULE_FILE_MAX])
 {
     static const char *const endings[] = {".lua", "/init.lua"};
     char path[PATH_BYTES];
     for (int i = 0; i < 2; i++) {
-        int length = snprintf(relative, MODULE_NAME_MAX + 16, "%s", name);
+        int length = snprintf(relative, MD__MODULE_FILE_MAX, "%s", name);
         for (int at = 0; at < length; at++) {
             if (relative[at] == '.')
                 relative[at] = '/';
         }
-        snprintf(relative + length, (size_t)(MODULE_NAME_MAX + 16 - length), "%s", endings[i]);
+        snprintf(relative + length, (size_t)(MD__MODULE_FILE_MAX - length), "%s", endings[i]);
         snprintf(path, sizeof path, "%s/%s", folder, relative);
         if (access(path, R_OK) == 0)
             return true;
@@ -147,15 +135,15 @@ static void load_module(lua_State *L, const char *name)
 {
     const struct md_script *script = md__state(L)->script;
     const char *folder = is_library(name) ? script->lib_dir : script->dir;
-    char relative[MODULE_NAME_MAX + 16];
-    if (!find_file(folder, name, relative))
+    char relative[MD__MODULE_FILE_MAX];
+    if (!md__module_find(folder, name, relative))
         luaL_error(L, "module '%s' not found: %s has no such file", name,
                    is_library(name) ? "Moondial's library" : "the scripts folder");
     if (!md__state(L)->loading && md__state(L)->kind != MD__STATE_BUILDER)
         luaL_error(L, "require '%s': not loaded yet; require it at the top of a file", name);
     lua_pushlightuserdata(L, &loading_mark);
     md__loaded_set(L, name);
-    compile(L, folder, relative);
+    md__compile(L, folder, relative);
     lua_call(L, md__checkpoint_push(L), 1);
     if (lua_isnil(L, -1)) {
         lua_pop(L, 1);

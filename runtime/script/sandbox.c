@@ -19,6 +19,7 @@ enum {
     COLLECT_AT_PCT = 150 /* of what the last collection left: memory before speed */
 };
 
+static const char globals_key[] = "moondial.globals"; /* registry: the table behind the globals */
 static const size_t repeat_bytes_max = (size_t)64 << 20;
 
 /* ---- frozen tables --------------------------------------------------------------------------- */
@@ -305,6 +306,11 @@ static void fill_globals(lua_State *L)
     lua_setfield(L, -2, "require");
 }
 
+void md__push_globals(lua_State *L)
+{
+    lua_getfield(L, LUA_REGISTRYINDEX, globals_key);
+}
+
 void md__sandbox_open(lua_State *L)
 {
     lua_gc(L, LUA_GCSETPAUSE, COLLECT_AT_PCT);
@@ -317,6 +323,8 @@ void md__sandbox_open(lua_State *L)
     md__http_open(L);
     lua_newtable(L);
     fill_globals(L);
+    lua_pushvalue(L, -1);
+    lua_setfield(L, LUA_REGISTRYINDEX, globals_key);
     lua_createtable(L, 0, 1);
     lua_pushcfunction(L, refuse_read);
     lua_setfield(L, -2, "__index");
