@@ -30,6 +30,8 @@ return {
     -- A step closes this long after its end, to let slow senders finish.
     grace_s = 10,
     servers_max = 2000,
+    -- Room for the answer that is served and the next one: about 25 KB a server each.
+    dict_bytes_max = 256 * 1024 * 1024,
 
     -- Offset of timestamps that name none, and of the calendar that the model sees.
     timezone = "UTC",
