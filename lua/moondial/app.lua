@@ -162,7 +162,7 @@ function app.describe(given)
         checked.series = check_series(checked.series, mistakes)
         checked.on_tick = check_tick(checked.on_tick, checked.series, mistakes)
     end
-    check.done(mistakes)
+    check.done(mistakes, "app.lua")
     if checked.on_start then
         checked.on_start = { run = checked.on_start }
     end

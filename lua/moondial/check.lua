@@ -75,12 +75,20 @@ function check.fields(what, given, schema, mistakes)
     return copy
 end
 
--- Raises all mistakes at once, at the caller's caller.
-function check.done(mistakes)
-    if #mistakes > 0 then
-        table.sort(mistakes)
+-- Raises all mistakes at once: at the caller's caller, or with the file's name when that is known
+-- (`return md.app { ... }` is a tail call, which leaves no line to blame).
+function check.done(mistakes, file)
+    if #mistakes == 0 then
+        return
+    end
+    table.sort(mistakes)
+    if not file then
         error(table.concat(mistakes, "\n"), 3)
     end
+    for index, mistake in ipairs(mistakes) do
+        mistakes[index] = file .. ": " .. mistake
+    end
+    error(table.concat(mistakes, "\n"), 0)
 end
 
 return check

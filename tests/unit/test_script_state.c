@@ -193,7 +193,7 @@ static void test_check_reports_every_mistake(void **state)
     scripted_begin(&s);
     scripted_write(&s, "app.lua", APP "return md.app { nme = 't', routs = {}, timers = 5 }");
     assert_fails(MD_ERR_SCRIPT, check(&err));
-    assert_non_null(strstr(reported, "'name' is missing"));
+    assert_non_null(strstr(reported, "app.lua: app: 'name' is missing\n"));
     assert_non_null(strstr(reported, "did you mean 'routes'?"));
     assert_non_null(strstr(reported, "'timers' must be a list, not a number"));
     scripted_end(&s);
