@@ -60,7 +60,7 @@ enum { KEYS_MAX = 500 };
     X(clock_speed, "1", true, false, "wall time runs this many times as fast; 0: it stands")       \
     X(clock_origin_ms, "0", true, false, "the moment from which clock_speed counts")               \
     X(timezone, "\"UTC\"", true, false, "of times without an offset, and of calendar features")    \
-    X(log_level, "\"info\"", false, false, "debug, info, warn, error, off")                        \
+    X(log_level, "\"info\"", true, false, "debug, info, warn, error, off")                        \
     X(log_format, "\"text\"", true, false, "text or json")
 
 static const struct {
@@ -111,6 +111,7 @@ enum md_status md__config_add(struct md_config *config, const char *name, json_t
     snprintf(key->origin, sizeof key->origin, "%s", origin);
     key->value = value;
     key->help = "";
+    key->restart = true; /* until a running daemon can load its scripts anew */
     return MD_OK;
 }
 
