@@ -13,6 +13,8 @@
 
 #include "http/internal.h"
 
+#define THREADS_MAX 4096
+
 static int or_int(int value, int otherwise)
 {
     return value != 0 ? value : otherwise;
@@ -110,6 +112,10 @@ enum md_status md_http_new(const struct md_http_options *options, struct md_http
     if (status == MD_OK && (http->options.address == NULL || http->options.cors_origins == NULL ||
                             http->limits == NULL || http->gzip == NULL || http->watch == NULL)) {
         status = md_fail(err, MD_ERR_MEMORY, "out of memory for the HTTP server");
+    }
+    if (status == MD_OK && http->options.threads > THREADS_MAX) {
+        status = md_fail(err, MD_ERR_INVALID, "%d threads for HTTP are more than %d",
+                         http->options.threads, THREADS_MAX);
     }
     if (status == MD_OK) {
         status = try_address(&http->options, err);

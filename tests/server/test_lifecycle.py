@@ -103,6 +103,7 @@ class Starting(unittest.TestCase):
                 (["--tls-certificate", "x.pem"], 2, "HTTPS"),
                 (["--no-such-flag", "1"], 2, "no-such-flag"),
                 (["--http-threads", "many"], 2, "threads"),
+                (["--http-threads", "100000"], 2, "4096"),
                 (["--device", "cuda"], 2, "cuda"),
                 (["--device", "abacus"], 2, "abacus"),
                 (["--isa", "abacus"], 2, "abacus"),
