@@ -11,6 +11,9 @@
 
 enum { SPACE_MAX = 64 };
 
+/* Two tasks without deadlines that make values for each other must not wait for ever. */
+static const int64_t join_ns_max = 120000000000;
+
 struct dict {
     char space[SPACE_MAX];
 };
@@ -230,10 +233,10 @@ static enum md_status join_block(struct md_wait *wait, struct md_script *script,
                                  int64_t deadline_ns, struct md_error *err)
 {
     struct joining *joining = (struct joining *)wait;
-    int64_t timeout_ns = -1;
+    int64_t timeout_ns = join_ns_max;
     if (deadline_ns != 0) {
-        timeout_ns = deadline_ns - md_monotonic_ns(script->clock);
-        timeout_ns = timeout_ns > 0 ? timeout_ns : 0;
+        int64_t left_ns = deadline_ns - md_monotonic_ns(script->clock);
+        timeout_ns = left_ns < 0 ? 0 : left_ns < join_ns_max ? left_ns : join_ns_max;
     }
     return md__flight_wait(joining->flight, timeout_ns, &joining->value, err);
 }
@@ -270,35 +273,68 @@ static int wait_for(lua_State *L, struct md__flight *flight)
     return md__yield(L, &joining->wait);
 }
 
+/* Whether this task itself is making the value: waiting for it would never end. */
+static bool is_own_flight(const struct md__task *task, const struct md__flight *flight)
+{
+    for (struct md__hold *hold = task->holds; hold != NULL; hold = hold->next) {
+        if (hold->release == abandon && ((struct flight *)hold)->flight == flight)
+            return true;
+    }
+    return false;
+}
+
+/* Pushes "value" and the stored value; false when there is none. */
+static bool push_stored(lua_State *L, struct md__dicts *dicts, const struct md__key_text *key,
+                        const char *version)
+{
+    lua_pushliteral(L, "value");
+    lua_pushcfunction(L, push_protected);
+    struct md__value *value = md__dict_get(dicts, key, version);
+    if (value == NULL)
+        lua_pop(L, 2);
+    else
+        push_and_drop(L, value);
+    return value != NULL;
+}
+
+/* Leaves the object with the flight when it is this task's to fly; waits for it otherwise. */
+static int join(lua_State *L, struct md__dicts *dicts, const struct md__key_text *key,
+                const char *version, struct flight *object)
+{
+    bool runs;
+    struct md__flight *flight = md__flight_join(dicts, key, version, &runs);
+    if (flight == NULL)
+        return luaL_error(L, "not enough memory");
+    if (!runs && is_own_flight(md__state(L)->task, flight)) {
+        md__flight_unref(flight);
+        return luaL_error(L, "md.dict.fetch: this value is being made by this very task");
+    }
+    if (!runs)
+        return wait_for(L, flight);
+    object->flight = flight;
+    /* It may have been stored since we looked. */
+    if (!push_stored(L, dicts, key, version))
+        return 2;
+    end_flight(object, NULL, NULL);
+    return 2;
+}
+
 /* (dict, key, version) -> "value", value | "run", flight | "again" | nil, err */
 static int fetch_begin(lua_State *L)
 {
-    bool runs;
+    size_t length;
     struct md__key_text key;
     struct md__dicts *dicts = check_key(L, "md.dict.fetch", &key);
-    size_t length;
     const char *version = luaL_checklstring(L, 3, &length);
     luaL_argcheck(L, length < MD__VERSION_MAX, 3, "a version is at most 63 bytes");
     lua_settop(L, 3);
-    lua_pushliteral(L, "value");
-    lua_pushcfunction(L, push_protected);
-    struct md__value *value = md__dict_get(dicts, &key, version);
-    if (value != NULL)
-        return 1 + push_and_drop(L, value);
-    lua_pop(L, 2);
+    if (push_stored(L, dicts, &key, version))
+        return 2;
     lua_pushliteral(L, "run");
     struct flight *object = md__object_new(L, &flight_class, sizeof *object);
     md__hold(L, &object->hold);
     object->hold.release = abandon;
-    struct md__flight *flight = md__flight_join(dicts, &key, version, &runs);
-    if (flight == NULL || !runs)
-        md__unhold(&object->hold);
-    if (flight == NULL)
-        return luaL_error(L, "not enough memory");
-    if (!runs)
-        return wait_for(L, flight);
-    object->flight = flight;
-    return 2;
+    return join(L, dicts, &key, version, object);
 }
 
 /* ---- the binding ----------------------------------------------------------------------------- */

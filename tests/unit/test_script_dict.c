@@ -224,6 +224,23 @@ static void test_fetch_shares_failure(void **state)
     assert_true(strcmp(s.body, "[16]") != 0);
 }
 
+static void test_flights_do_not_hang(void **state)
+{
+    scripted_routes(&s,
+                    "local d = md.dict 'x'\n"
+                    "return { md.get('/abandon', function()\n"
+                    "    return d:fetch('k', 1, function() coroutine.yield() end) end),\n"
+                    "  md.get('/own', function() return d:fetch('k', 1, function()\n"
+                    "    return { d:fetch('k', 1, function() return 1 end) } end) end),\n"
+                    "  md.get('/after', function()\n"
+                    "    return d:fetch('k', 1, function() return { 1 } end) end) }",
+                    NULL);
+    md_log_set_level(MD_LOG_OFF);
+    assert_int_equal(scripted_call(&s, "GET", "/abandon", NULL), 500);
+    assert_int_equal(scripted_call(&s, "GET", "/own", NULL), 500);
+    expect("/after", "[1]");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -235,6 +252,7 @@ int main(void)
         cmocka_unit_test_teardown(test_option_fields_are_read_raw, end),
         cmocka_unit_test_teardown(test_fetch_runs_once, end),
         cmocka_unit_test_teardown(test_fetch_shares_failure, end),
+        cmocka_unit_test_teardown(test_flights_do_not_hang, end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
