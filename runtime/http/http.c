@@ -33,6 +33,11 @@ static void set_defaults(struct md_http_options *options)
     options->bytes_max = options->bytes_max ? options->bytes_max : (size_t)512 << 20;
 }
 
+static const char *numeric_address(const char *address)
+{
+    return address == NULL || strcmp(address, "localhost") == 0 ? "127.0.0.1" : address;
+}
+
 /* Binding by hand first tells why a port cannot be had; civetweb would only say that it cannot. */
 static enum md_status try_address(const struct md_http_options *options, struct md_error *err)
 {
@@ -101,7 +106,7 @@ enum md_status md_http_new(const struct md_http_options *options, struct md_http
     }
     http->options = *options;
     set_defaults(&http->options);
-    http->options.address = strdup(options->address ? options->address : "127.0.0.1");
+    http->options.address = strdup(numeric_address(options->address));
     http->options.cors_origins = strdup(options->cors_origins ? options->cors_origins : "");
     http->started_ms = md_now_ms(options->clock);
     http->limits = md__ratelimit_new();

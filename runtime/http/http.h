@@ -36,7 +36,7 @@ struct md_http_options {
     struct md_clock *clock;
     struct md_script *script; /* may be NULL: built-in routes only */
     struct md_store *store;   /* may be NULL; its trouble shows in /health */
-    const char *address;      /* ("127.0.0.1") */
+    const char *address;      /* IPv4, or localhost ("127.0.0.1") */
     int port;                 /* 0: any free one, see md_http_port */
     bool insecure;            /* lets an address other than loopback do without an API key */
     struct md_http_key keys[MD_HTTP_KEYS_MAX];

@@ -35,7 +35,7 @@ enum { KEYS_MAX = 500 };
     X(api_key_file, "\"\"", true, false, "a file that holds the API key")                          \
     X(cors_origins, "\"\"", true, false, "origins allowed by CORS, separated by commas")           \
     X(rate_limit_loopback, "false", true, false, "rate limits hold for loopback clients too")      \
-    X(tls_certificate, "\"\"", true, false, "PEM file: serve HTTPS")                               \
+    X(tls_certificate, "\"\"", true, false, "PEM file: serve HTTPS (not in this version)")         \
     X(tls_key, "\"\"", true, false, "PEM file with the certificate's key")                         \
     X(state, "\"\"", true, false, "folder for what outlives the process; empty: nothing does")     \
     X(control, "\"\"", true, false, "control socket; empty: control.sock in the state folder")     \

@@ -126,7 +126,14 @@ class Starting(unittest.TestCase):
             with Daemon({"app.lua": APP}, flags) as daemon:
                 daemon.stop()
                 daemon.start("0.0.0.0:0")
-                self.assertIn(daemon.get("/health").status, (200,))
+                self.assertEqual(daemon.get("/health").status, 200)
+
+    def test_addresses(self):
+        with Daemon({"app.lua": APP}) as daemon:
+            for listen in ("localhost:0", "127.0.0.2:0", ":0", "0"):
+                daemon.stop()
+                daemon.start(listen)
+                self.assertTrue(daemon.port)
 
     def test_folders(self):
         for arguments, says in ((["/nonexistent"], "nonexistent"), ([], "usage"),
