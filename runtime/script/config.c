@@ -60,7 +60,7 @@ enum { KEYS_MAX = 500 };
     X(clock_speed, "1", true, false, "wall time runs this many times as fast; 0: it stands")       \
     X(clock_origin_ms, "0", true, false, "the moment from which clock_speed counts")               \
     X(timezone, "\"UTC\"", true, false, "of times without an offset, and of calendar features")    \
-    X(log_level, "\"info\"", true, false, "debug, info, warn, error, off")                        \
+    X(log_level, "\"info\"", true, false, "debug, info, warn, error, off")                         \
     X(log_format, "\"text\"", true, false, "text or json")
 
 static const struct {

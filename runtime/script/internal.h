@@ -66,7 +66,7 @@ struct md_script {
     pthread_t housekeeper;
     bool housekeeping;
     struct md__degraded degraded[MD__DEGRADED_MAX]; /* under lock */
-    _Atomic bool ready;
+    _Atomic bool begun; /* models were loaded or given up, on_start is done */
     /* Filled by the series binding's declare, which runs before the second state exists; constant
      * afterwards. */
     struct {

@@ -155,7 +155,7 @@ static void *timer_main(void *context)
 
 /* ---- the main thread ------------------------------------------------------------------------- */
 
-static bool load_model(struct md_script *script, const struct md__model_entry *model)
+static void load_model(struct md_script *script, const struct md__model_entry *model)
 {
     char path[4096], subject[96], reason[320];
     struct md_error err = {0};
@@ -166,10 +166,8 @@ static bool load_model(struct md_script *script, const struct md__model_entry *m
                                 : md_fail(&err, MD_ERR_UNAVAILABLE, "models are not served");
     snprintf(reason, sizeof reason, "%s is not loaded: %.200s", subject, err.text);
     md__degraded_set(script, subject, status != MD_OK ? reason : NULL);
-    if (status == MD_OK)
-        return true;
-    md_log(model->optional ? MD_LOG_WARN : MD_LOG_ERROR, "script", "%s", reason);
-    return model->optional;
+    if (status != MD_OK)
+        md_log(model->optional ? MD_LOG_WARN : MD_LOG_ERROR, "script", "%s", reason);
 }
 
 static void start_timers(struct md__scheduler *scheduler)
@@ -195,18 +193,17 @@ static void run_once(struct worker *worker)
     run_job(worker, md_now_ms(worker->script->clock));
 }
 
-/* Models, on_start, ready; then the ticks. */
+/* Models, on_start, then we have begun; then the ticks. */
 static void *main_thread(void *context)
 {
     struct worker *self = context;
     struct md_script *script = self->script;
     struct md__scheduler *scheduler = script->scheduler;
     struct md_generation *generation = scheduler->generation;
-    bool complete = true;
     for (int i = 0; i < generation->model_count; i++)
-        complete = load_model(script, &generation->models[i]) && complete;
+        load_model(script, &generation->models[i]);
     run_kind(scheduler, MD__JOB_START, run_once);
-    atomic_store(&script->ready, complete);
+    atomic_store(&script->begun, true);
     start_timers(scheduler);
     run_kind(scheduler, MD__JOB_TICK, repeat);
     return NULL;
@@ -284,7 +281,7 @@ enum md_status md_script_start(struct md_script *script, struct md_error *err)
 void md_script_stop(struct md_script *script)
 {
     struct md__scheduler *scheduler = script->scheduler;
-    atomic_store(&script->ready, false);
+    atomic_store(&script->begun, false);
     pthread_mutex_lock(&script->lock);
     script->stopping = true;
     pthread_cond_broadcast(&script->stopped);

@@ -9,6 +9,7 @@
 #include "base/stack.h"
 #include "base/wait.h"
 #include "script/generation.h"
+#include "serve/serve.h"
 
 static const size_t header_text_max = (size_t)64 << 10;
 
@@ -214,9 +215,28 @@ enum md_status md_script_call(struct md_script *script, const struct md_match *m
 
 /* ---- about the app --------------------------------------------------------------------------- */
 
-bool md_script_ready(const struct md_script *script)
+static bool has_models(const struct md_script *script, const struct md_generation *generation)
 {
-    return atomic_load(&script->ready);
+    for (int i = 0; i < generation->model_count; i++) {
+        struct md_model *model = NULL;
+        if (generation->models[i].optional)
+            continue;
+        if (script->serve == NULL ||
+            md_serve_model(script->serve, generation->models[i].name, &model, NULL) != MD_OK)
+            return false;
+        md_model_unref(model);
+    }
+    return true;
+}
+
+bool md_script_ready(struct md_script *script)
+{
+    if (!atomic_load(&script->begun))
+        return false;
+    struct md_generation *generation = md__generation_current(script);
+    bool ready = has_models(script, generation);
+    md__generation_unref(generation);
+    return ready;
 }
 
 void md_script_health(struct md_script *script, struct md_buffer *json)

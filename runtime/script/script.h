@@ -133,7 +133,8 @@ enum md_status md_script_call(struct md_script *script, const struct md_match *m
                               struct md_error *err);
 
 /* For /health, /ready, /openapi.json. */
-bool md_script_ready(const struct md_script *script); /* models loaded or given up, on_start done */
+/* Started, and every model that is not optional is there (it may come later: md.models.load). */
+bool md_script_ready(struct md_script *script);
 /* Appends the app's static health fields as members: `"service":"x","running":true`, or nothing. */
 void md_script_health(struct md_script *script, struct md_buffer *json);
 /* Appends why service is impaired, as JSON strings separated by commas, or nothing. */

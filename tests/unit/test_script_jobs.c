@@ -1,8 +1,10 @@
 /* Timers, ticks and on_start, under a manual clock. */
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/log.h"
+#include "script/internal.h"
 #include "scripted.h"
 #include "unit.h"
 
@@ -141,11 +143,40 @@ static void test_silent_entities_are_forgotten_without_a_store(void **state)
     wait_for("/count", "[0]");
 }
 
+/* Without a required model the service is alive but not ready, and says why. */
+static void test_missing_model_keeps_from_ready(void **state)
+{
+    static const char *const cases[] = {"false", "true"};
+    for (int optional = 0; optional < 2; optional++) {
+        char app[512];
+        struct md_buffer reasons;
+        snprintf(app, sizeof app,
+                 "local md = require 'moondial'\n"
+                 "local d = md.dict 'x'\n"
+                 "return md.app { name = 't', on_start = function() d:set('on', true) end,\n"
+                 "  models = { m = { path = 'models/m', optional = %s } },\n"
+                 "  routes = { md.get('/', function() return { d:get 'on' or false } end) } }",
+                 cases[optional]);
+        md_log_set_level(MD_LOG_OFF);
+        open_app(app);
+        wait_for("/", "[true]");
+        while (!atomic_load(&s.script->begun))
+            usleep(1000);
+        assert_int_equal(md_script_ready(s.script), optional);
+        md_buffer_init(&reasons, 0);
+        md_script_degraded(s.script, &reasons);
+        assert_non_null(strstr(reasons.data, "model m is not loaded"));
+        md_buffer_fini(&reasons);
+        scripted_end(&s);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(test_timer_is_aligned_and_skips, end),
         cmocka_unit_test_teardown(test_failing_timer_degrades_and_recovers, end),
+        cmocka_unit_test(test_missing_model_keeps_from_ready),
         cmocka_unit_test_teardown(test_tick_follows_series_step_and_grace, end),
         cmocka_unit_test_teardown(test_silent_entities_are_forgotten_without_a_store, end),
     };
