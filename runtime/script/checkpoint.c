@@ -1,9 +1,11 @@
 /*
- * Time budgets. LuaJIT's hooks do not fire inside compiled loops, so the loader writes a checkpoint
- * into every file: at the head of each function and each loop body and before each goto, a call of
- * a C function through the FFI, which the compiler keeps and which costs about one percent. The
- * checkpoint looks at the clock once in a while; past the end of the running slice it makes the
- * script raise, again and again until it has left every pcall and the task has ended.
+ * Budgets of time and of C stack. LuaJIT's hooks do not fire inside compiled loops, so the loader
+ * writes a checkpoint into every file: at the head of each function and each loop body and before
+ * each goto, a call of a C function through the FFI, which the compiler keeps and which costs about
+ * one percent. The checkpoint looks at the clock once in a while; past the end of the running slice
+ * it makes the script raise, again and again until it has left every pcall and the task has ended.
+ * It looks at the stack pointer each time: LuaJIT counts Lua's own frames, not those of C below
+ * callbacks and nested coroutines, and the end of the C stack is the end of the process.
  *
  * The pass is a scanner of tokens, not a parser: it knows strings, comments and names, and inserts
  * text on the line where it is, so that line numbers stay what they are. The names that it inserts
@@ -34,10 +36,17 @@ struct md__state *md__checkpoint_enter(struct md__state *state)
     return before;
 }
 
+static bool is_deep(const struct md__state *state)
+{
+    return (uintptr_t)__builtin_frame_address(0) < state->stack_end;
+}
+
 /* Called by scripts through the FFI, found by its name in the executable. */
 int md__script_checkpoint(void)
 {
     struct md__state *state = running;
+    if (state != NULL && is_deep(state))
+        return 1;
     if (state == NULL || state->budget_end_ns == 0 || ++state->checks % LOOK_EVERY != 0)
         return 0;
     return md_monotonic_ns(state->script->clock) > state->budget_end_ns;
@@ -45,6 +54,8 @@ int md__script_checkpoint(void)
 
 static int stop(lua_State *L)
 {
+    if (is_deep(md__state(L)))
+        return luaL_error(L, "stack overflow (callbacks or coroutines nested too deep)");
     md__state(L)->checks = LOOK_EVERY - 1; /* look again at once, should this be caught */
     return luaL_error(L, "runs longer than its time budget");
 }

@@ -99,7 +99,7 @@ struct md__state {
     struct md__task *task; /* running now, or NULL */
     int64_t budget_end_ns; /* the checkpoint raises after this; 0: no limit */
     uint32_t checks;       /* checkpoints passed */
-    uintptr_t stack_end;   /* C code that calls Lua back must not go below; 0: no task runs */
+    uintptr_t stack_end;   /* the checkpoint raises when the C stack is below; 0: no limit */
     struct md__pool *pool; /* NULL: not pooled, one thread owns it */
     struct md__seat *seat; /* its place in the pool */
 };

@@ -67,28 +67,6 @@ static int freeze_function(lua_State *L)
 
 /* ---- replaced library functions -------------------------------------------------------------- */
 
-/* LuaJIT counts Lua frames, not the C stack below them, which callbacks from C can exhaust. */
-static void check_stack(lua_State *L)
-{
-    if ((uintptr_t)__builtin_frame_address(0) < md__state(L)->stack_end)
-        luaL_error(L, "stack overflow (callbacks nested too deep)");
-}
-
-/* Calls the function in upvalue 1 with the arguments. */
-static int call_original(lua_State *L)
-{
-    lua_pushvalue(L, lua_upvalueindex(1));
-    lua_insert(L, 1);
-    lua_call(L, lua_gettop(L) - 1, LUA_MULTRET);
-    return lua_gettop(L);
-}
-
-static int string_gsub(lua_State *L)
-{
-    check_stack(L);
-    return call_original(L);
-}
-
 static int string_rep(lua_State *L)
 {
     size_t length, separator = 0;
@@ -98,7 +76,11 @@ static int string_rep(lua_State *L)
         luaL_checklstring(L, 3, &separator);
     if (times > 0 && times * (double)(length + separator) > (double)repeat_bytes_max)
         return luaL_error(L, "string.rep: the result would exceed %d bytes", (int)repeat_bytes_max);
-    return call_original(L);
+    int count = lua_gettop(L);
+    lua_pushvalue(L, lua_upvalueindex(1));
+    lua_insert(L, 1);
+    lua_call(L, count, 1);
+    return 1;
 }
 
 static int os_time(lua_State *L)
@@ -193,7 +175,6 @@ static int script_print(lua_State *L)
 {
     int count = lua_gettop(L);
     luaL_Buffer text;
-    check_stack(L);
     luaL_buffinit(L, &text);
     for (int i = 1; i <= count; i++) {
         lua_pushvalue(L, lua_upvalueindex(1));
@@ -242,23 +223,15 @@ static void copy_library(lua_State *L, const char *name)
     lua_setfield(L, -2, name);
 }
 
-/* Replaces a field of the table on top of the stack by a function with the old one as upvalue. */
-static void replace(lua_State *L, const char *name, lua_CFunction function)
-{
-    lua_getfield(L, -1, name);
-    lua_pushcclosure(L, function, 1);
-    lua_setfield(L, -2, name);
-}
-
-/* string: without dump, with a bounded rep and bounded nesting of gsub; method calls on strings see
- * the same table. */
+/* string: without dump, with a bounded rep; method calls on strings see the same table. */
 static void open_string(lua_State *L)
 {
     lua_getglobal(L, "string");
     lua_pushnil(L);
     lua_setfield(L, -2, "dump");
-    replace(L, "rep", string_rep);
-    replace(L, "gsub", string_gsub);
+    lua_getfield(L, -1, "rep");
+    lua_pushcclosure(L, string_rep, 1);
+    lua_setfield(L, -2, "rep");
     lua_pushliteral(L, "");
     lua_getmetatable(L, -1);
     lua_pushboolean(L, 0);

@@ -15,6 +15,9 @@ local function nest(levels)
         return levels > 0 and nest(levels - 1) or "y"
     end))
 end
+local function spiral()
+    return coroutine.wrap(spiral)()
+end
 return md.app {
     name = "probe",
     version = "1.2",
@@ -37,6 +40,7 @@ return md.app {
             return 418, { short = true }, { ["X-Kind"] = "teapot" }
         end),
         md.get("/nest", function(request) return { text = nest(tonumber(request.query.n)) } end),
+        md.get("/spiral", spiral),
         md.get("/boom", function() error("boom at work") end),
         md.get("/forever", function() while true do end end),
         md.get("/large", function() return { text = ("abcdefgh"):rep(20000) } end),
@@ -63,6 +67,7 @@ TABLE = [
     ("wrong method", "DELETE", "/text", None, 405, {"code": "METHOD_NOT_ALLOWED"}),
     ("script's own status", "GET", "/teapot", None, 418, {"short": True}),
     ("nested callbacks", "GET", "/nest?n=100", None, 200, {"text": "y"}),
+    ("endless coroutines", "GET", "/spiral", None, 500, {"code": "SCRIPT_ERROR"}),
     ("endless callbacks", "GET", "/nest?n=1000000", None, 500, {"code": "SCRIPT_ERROR"}),
     ("script error", "GET", "/boom", None, 500,
      {"code": "SCRIPT_ERROR", "detail": "script error in GET /boom"}),
