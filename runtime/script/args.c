@@ -65,6 +65,22 @@ int64_t md__field_int(lua_State *L, int index, const char *name, int64_t otherwi
     return (int64_t)number;
 }
 
+int64_t md__field_ms(lua_State *L, int index, const char *name, double otherwise)
+{
+    double ms = md__field_number(L, index, name, otherwise);
+    if (!(fabs(ms) < MD__MS_MAX))
+        luaL_error(L, "%s: not a time in milliseconds", name);
+    return (int64_t)ms;
+}
+
+int64_t md__field_step_ms(lua_State *L, int index, const char *name)
+{
+    double seconds = md__field_number(L, index, name, NAN);
+    if (!(seconds > 0 && seconds < 1e8))
+        luaL_error(L, "%s: not a number of seconds", name);
+    return (int64_t)(seconds * 1000);
+}
+
 bool md__field_table(lua_State *L, int index, const char *name)
 {
     if (!push_field(L, index, name))

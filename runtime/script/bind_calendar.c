@@ -95,8 +95,8 @@ static int calendar(lua_State *L)
     struct md_timezone *zone;
     struct md_error err;
     luaL_checktype(L, 1, LUA_TTABLE);
-    int64_t start_ms = (int64_t)md__field_number(L, 1, "start_ms", NAN);
-    int64_t step_ms = (int64_t)(md__field_number(L, 1, "step_s", NAN) * 1000);
+    int64_t start_ms = md__field_ms(L, 1, "start_ms", NAN);
+    int64_t step_ms = md__field_step_ms(L, 1, "step_s");
     int64_t count = md__field_int(L, 1, "count", INT64_MIN, 0, 10000000);
     const char *name = md__field_string(L, 1, "timezone", "UTC");
     int field_count = fields_check(L, bodies);

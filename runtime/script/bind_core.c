@@ -20,7 +20,7 @@ static int now_ms(lua_State *L)
 static int64_t check_ms(lua_State *L, int index)
 {
     lua_Number ms = luaL_checknumber(L, index);
-    luaL_argcheck(L, fabs(ms) < 1e15, index, "not a time in milliseconds");
+    luaL_argcheck(L, fabs(ms) < MD__MS_MAX, index, "not a time in milliseconds");
     return (int64_t)floor(ms);
 }
 

@@ -55,9 +55,9 @@ static size_t check_arguments(lua_State *L, struct put_wait *put)
     luaL_checktype(L, 1, LUA_TTABLE);
     size_t bytes = strlen(md__field_string(L, 1, "model", NULL)) + 1;
     bytes += strlen(md__field_string(L, 1, "target", NULL)) + 1;
-    f->made_at_ms = (int64_t)md__field_number(L, 1, "made_at_ms", NAN);
-    f->start_ms = (int64_t)md__field_number(L, 1, "start_ms", NAN);
-    f->step_ms = (int64_t)(md__field_number(L, 1, "step_s", NAN) * 1000);
+    f->made_at_ms = md__field_ms(L, 1, "made_at_ms", NAN);
+    f->start_ms = md__field_ms(L, 1, "start_ms", NAN);
+    f->step_ms = md__field_step_ms(L, 1, "step_s");
     if (!md__field_table(L, 1, "quantiles"))
         luaL_error(L, "quantiles is missing");
     f->quantile_count = (int)lua_objlen(L, -1);

@@ -115,7 +115,7 @@ static int64_t now_closed_ms(lua_State *L, const struct md_series *series)
 /* Field end_ms; by default the end of the newest closed step. */
 static int64_t end_check(lua_State *L, const struct md_series *series)
 {
-    return (int64_t)md__field_number(L, 2, "end_ms", (double)now_closed_ms(L, series));
+    return md__field_ms(L, 2, "end_ms", (double)now_closed_ms(L, series));
 }
 
 /* ---- reading --------------------------------------------------------------------------------- */

@@ -355,6 +355,10 @@ double md__field_number(lua_State *L, int index, const char *name, double otherw
 int64_t md__field_int(lua_State *L, int index, const char *name, int64_t otherwise, int64_t min,
                       int64_t max);
 bool md__field_bool(lua_State *L, int index, const char *name, bool otherwise);
+/* A time, within 30,000 years of 1970; the length of a step, given in seconds. */
+#define MD__MS_MAX 1e15
+int64_t md__field_ms(lua_State *L, int index, const char *name, double otherwise);
+int64_t md__field_step_ms(lua_State *L, int index, const char *name);
 /* Pushes the table; false (nothing pushed) when it is absent. */
 bool md__field_table(lua_State *L, int index, const char *name);
 /* Required variants: otherwise NULL for strings; NaN for numbers means "raise when absent". */

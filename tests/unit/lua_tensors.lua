@@ -192,5 +192,11 @@ local days = native.calendar {
 check(days, { { 5, 1, 28, 3, 1 }, { 6, 1, 29, 3, 1 }, { 0, 0, 30, 3, 2 } })
 fails("unknown calendar field", native.calendar,
     { start_ms = 0, step_s = 1, count = 1, fields = { "fortnight" } })
+for _, never in ipairs { NAN, 1e300, -1e300 } do
+    fails("start_ms", native.calendar,
+        { start_ms = never, step_s = 1, count = 1, fields = { "hour" } })
+    fails("step_s", native.calendar,
+        { start_ms = 0, step_s = never, count = 1, fields = { "hour" } })
+end
 fails("time zone", native.calendar,
     { start_ms = 0, step_s = 1, count = 1, fields = { "hour" }, timezone = "Mars" })
