@@ -9,6 +9,7 @@
  */
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/f64text.h"
@@ -18,7 +19,7 @@
 
 /* TREE_BYTES_PER_BYTE: what jansson's tree of ordinary JSON weighs; of the worst, ten times more.
  */
-enum { DEPTH_MAX = 64, KEY_SHOWN_MAX = 40, TREE_BYTES_PER_BYTE = 8 };
+enum { DEPTH_MAX = 64, NAMES_LOCAL = 32, KEY_SHOWN_MAX = 40, TREE_BYTES_PER_BYTE = 8 };
 
 const char md__json_array_class[] = "moondial.array";
 
@@ -119,11 +120,11 @@ static enum md_status write_member(struct writer *writer, int key)
     return status;
 }
 
-static enum md_status write_object(struct writer *writer, int index)
+/* Members in the order of the table: when keys are not all strings. */
+static enum md_status write_unsorted(struct writer *writer, int index)
 {
     lua_State *L = writer->L;
     bool first = true;
-    md_buffer_append(writer->out, "{", 1);
     for (lua_pushnil(L); lua_next(L, index) != 0; lua_pop(L, 1)) {
         if (!first)
             md_buffer_append(writer->out, ",", 1);
@@ -134,8 +135,75 @@ static enum md_status write_object(struct writer *writer, int index)
             return status;
         }
     }
-    md_buffer_append(writer->out, "}", 1);
     return MD_OK;
+}
+
+struct name {
+    const char *text; /* stays where it is: the table keeps it alive */
+    size_t length;
+};
+
+static int compare_names(const void *left, const void *right)
+{
+    const struct name *a = left, *b = right;
+    int order = memcmp(a->text, b->text, a->length < b->length ? a->length : b->length);
+    if (order != 0)
+        return order;
+    return a->length < b->length ? -1 : a->length > b->length;
+}
+
+/* How many keys there are, with the first `room` of them in names; -1: one is not a string. */
+static int list_names(lua_State *L, int index, struct name *names, int room)
+{
+    int count = 0;
+    for (lua_pushnil(L); lua_next(L, index) != 0; lua_pop(L, 1), count++) {
+        if (lua_type(L, -2) != LUA_TSTRING) {
+            lua_pop(L, 2);
+            return -1;
+        }
+        if (count < room)
+            names[count].text = lua_tolstring(L, -2, &names[count].length);
+    }
+    return count;
+}
+
+static enum md_status write_sorted(struct writer *writer, int index, struct name *names, int count)
+{
+    lua_State *L = writer->L;
+    enum md_status status = MD_OK;
+    qsort(names, (size_t)count, sizeof *names, compare_names);
+    for (int i = 0; i < count && status == MD_OK; i++) {
+        if (i > 0)
+            md_buffer_append(writer->out, ",", 1);
+        lua_pushlstring(L, names[i].text, names[i].length);
+        lua_pushvalue(L, -1);
+        lua_rawget(L, index);
+        status = write_member(writer, lua_gettop(L) - 1);
+        lua_pop(L, 2);
+    }
+    return status;
+}
+
+/* The members in the order of their names: equal tables give equal bytes. */
+static enum md_status write_members(struct writer *writer, int index)
+{
+    struct name local[NAMES_LOCAL], *names = local;
+    int count = list_names(writer->L, index, names, NAMES_LOCAL);
+    if (count > NAMES_LOCAL && (names = malloc((size_t)count * sizeof *names)) != NULL)
+        list_names(writer->L, index, names, count);
+    enum md_status status = count < 0 || names == NULL ? write_unsorted(writer, index)
+                                                       : write_sorted(writer, index, names, count);
+    if (names != local)
+        free(names);
+    return status;
+}
+
+static enum md_status write_object(struct writer *writer, int index)
+{
+    md_buffer_append(writer->out, "{", 1);
+    enum md_status status = write_members(writer, index);
+    md_buffer_append(writer->out, "}", 1);
+    return status;
 }
 
 static enum md_status write_table(struct writer *writer, int index)

@@ -55,6 +55,11 @@ static void test_shapes(void **state)
     expect("{}, md.json.array {}, { 1, { 2 } }, { a = {} }, true, md.json.null",
            "[{},[],[1,[2]],{\"a\":{}},true,null]");
     expect("{ [5] = 1 }", "[{\"5\":1}]");
+    expect("{ b = 1, a = 2, ab = 3, c = { z = 1, y = 2 } }",
+           "[{\"a\":2,\"ab\":3,\"b\":1,\"c\":{\"y\":2,\"z\":1}}]");
+    expect("(function() local t = {} for i = 1, 100 do t['k' .. i] = 0 end\n"
+           "local s = md.json.encode(t) return #s, s:sub(1, 24), s:sub(-10) end)()",
+           "[793,\"{\\\"k1\\\":0,\\\"k10\\\":0,\\\"k100\\\":0\",\"0,\\\"k99\\\":0}\"]");
     expect_error("{ 1, x = 2 }");
     expect_error("print");
     expect_error("coroutine.create(print)");
