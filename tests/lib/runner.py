@@ -269,6 +269,7 @@ def run_everything(arguments, tally):
 def main():
     arguments, tally, start = parse_arguments(), Tally(), time.time()
     say(f"Moondial tests: {describe_machine()}")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         run_everything(arguments, tally)
     except KeyboardInterrupt:
