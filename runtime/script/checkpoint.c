@@ -203,9 +203,22 @@ static void step(struct scan *scan)
     }
 }
 
+/* Past what LuaJIT itself skips at the head of a file: a byte order mark, then a line with #. */
+static const char *after_head(const char *text, const char *end)
+{
+    if (end - text >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0)
+        text += 3;
+    if (text < end && *text == '#') {
+        while (text < end && *text != '\n' && *text != '\r')
+            text++;
+    }
+    return text;
+}
+
 void md__checkpoint_insert(const char *text, size_t length, struct md_buffer *out)
 {
-    struct scan scan = {.text = text, .end = text + length, .at = text, .copied = text, .out = out};
+    const char *end = text + length, *start = after_head(text, end);
+    struct scan scan = {.text = start, .end = end, .at = start, .copied = start, .out = out};
     md_buffer_append(out, prologue, sizeof prologue - 1);
     while (scan.at < scan.end)
         step(&scan);

@@ -41,7 +41,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     assert(strcmp(match.route->method, "GET") == 0);
     for (int i = 0; i < match.param_count; i++) {
         const char *value = match.params[i].value;
-        assert(value > match.text - 1 && value < match.text + sizeof match.text);
+        assert(value >= match.text && value < match.text + sizeof match.text);
         assert(*value != '\0' && strlen(value) < sizeof match.text);
     }
     return 0;
