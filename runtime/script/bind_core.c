@@ -153,7 +153,7 @@ static enum md_status sleep_block(struct md_wait *wait, struct md_script *script
         ns = late ? left : ns;
     }
     if (!md__script_sleep(script, ns > 0 ? ns : 0))
-        return md_fail(err, MD_ERR_CANCELLED, "the daemon ends");
+        return md_fail(err, MD_ERR_UNAVAILABLE, "the daemon ends");
     return late ? md_fail(err, MD_ERR_TIMEOUT, "slept until the deadline") : MD_OK;
 }
 

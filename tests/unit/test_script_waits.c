@@ -125,7 +125,7 @@ static void test_stop_ends_sleep(void **state)
     while (strcmp(s.body, "[true]") != 0);
     md_script_stop(s.script);
     pthread_join(caller.thread, NULL);
-    assert_string_equal(caller.body, "[\"CANCELLED\"]");
+    assert_string_equal(caller.body, "[\"UNAVAILABLE\"]");
 }
 
 static void test_models_are_unavailable_without_serve(void **state)
