@@ -2,11 +2,7 @@
  * Out of memory, at every place it can happen: each operation is run with its first allocation
  * failing, then its second, and so on until it succeeds. A failing run gives an error and keeps
  * nothing; what was there before is untouched.
- *
- * malloc and its kin are replaced for the whole process, libraries included. Sanitizers bring their
- * own, so this program runs in plain builds only.
  */
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +15,7 @@
 #include "base/json_in.h"
 #include "base/metrics.h"
 #include "base/pool.h"
+#include "failing.h"
 #include "model/config.h"
 #include "model/safetensors.h"
 #include "tensor/npy.h"
@@ -26,68 +23,7 @@
 
 static struct md_error err;
 
-#if defined(__has_feature) /* clang */
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define HAS_SANITIZER
-#endif
-#elif defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) /* GCC */
-#define HAS_SANITIZER
-#endif
-
-#ifndef HAS_SANITIZER
-
-/* ---- the allocator ---- */
-
-void *__libc_malloc(size_t size);
-void *__libc_calloc(size_t count, size_t size);
-void *__libc_realloc(void *memory, size_t size);
-void *__libc_memalign(size_t alignment, size_t size);
-void __libc_free(void *memory);
-
-static _Atomic long allocations_left = -1; /* before the one that fails; negative: none does */
-static _Atomic long live_blocks;
-
-static bool may_allocate(void)
-{
-    return atomic_load(&allocations_left) < 0 || atomic_fetch_sub(&allocations_left, 1) > 0;
-}
-
-static void *counted(void *memory)
-{
-    if (memory)
-        atomic_fetch_add(&live_blocks, 1);
-    return memory;
-}
-
-void *malloc(size_t size)
-{
-    return may_allocate() ? counted(__libc_malloc(size)) : NULL;
-}
-
-void *calloc(size_t count, size_t size)
-{
-    return may_allocate() ? counted(__libc_calloc(count, size)) : NULL;
-}
-
-void *aligned_alloc(size_t alignment, size_t size)
-{
-    return may_allocate() ? counted(__libc_memalign(alignment, size)) : NULL;
-}
-
-void *realloc(void *memory, size_t size)
-{
-    if (!may_allocate())
-        return NULL;
-    void *moved = __libc_realloc(memory, size);
-    return memory ? moved : counted(moved);
-}
-
-void free(void *memory)
-{
-    if (memory)
-        atomic_fetch_sub(&live_blocks, 1);
-    __libc_free(memory);
-}
+#if FAILING_AVAILABLE
 
 /*
  * Operations free all they make. Returns how many failures it took until one succeeded. jansson
@@ -96,12 +32,10 @@ void free(void *memory)
 static int fail_each_allocation(enum md_status (*operation)(void), bool by_jansson)
 {
     for (int allowed = 0;; allowed++) {
-        long live_before = live_blocks;
-        atomic_store(&allocations_left, allowed);
-        enum md_status status = operation();
-        /* The one that failed counted past zero, and those after it succeeded again. */
-        bool has_failed = atomic_exchange(&allocations_left, -1) < 0;
-        assert_int_equal(live_blocks, live_before);
+        enum md_status status;
+        long kept;
+        bool has_failed = failing_run(operation, allowed, &status, &kept);
+        assert_int_equal(kept, 0);
         if (!has_failed) {
             assert_ok(status);
             return allowed;
