@@ -66,6 +66,8 @@ static enum md_status read_label(const json_t *json, const char **label, struct 
     if (!*label || json_string_length(json) >= MD_SERIES_KEY_BYTES)
         return md_fail(err, MD_ERR_UNPROCESSABLE, "must be a string of at most %d bytes",
                        MD_SERIES_KEY_BYTES - 1);
+    if (md__has_control(*label))
+        return md_fail(err, MD_ERR_UNPROCESSABLE, "holds a control character");
     return MD_OK;
 }
 

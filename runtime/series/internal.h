@@ -106,6 +106,8 @@ void md__entity_advance(const struct md_series *series, struct md__entity *entit
 /* A refused record: the field is "" when no single one is to blame. */
 enum md_status md__series_check_time(const struct md_series *series, int64_t time_ms,
                                      int64_t now_ms, struct md_error *err);
+/* Names and labels hold no control characters: they are kept one a line, and shown in logs. */
+bool md__has_control(const char *text);
 /* The first column whose value is out of its range, or -1. */
 int md__series_check_values(const struct md_series *series, const float *values,
                             struct md_error *err);

@@ -149,15 +149,21 @@ struct md__entity *md__entity_find(const struct md_series *series, const char *k
     return number ? series->entities[number - 1] : NULL;
 }
 
+bool md__has_control(const char *text)
+{
+    while (*text && (unsigned char)*text >= 0x20 && *text != 0x7f)
+        text++;
+    return *text != '\0';
+}
+
 static enum md_status check_key(const char *key, struct md_error *err)
 {
     size_t length = strlen(key);
     if (length == 0 || length >= MD_SERIES_KEY_BYTES)
         return md_fail(err, MD_ERR_UNPROCESSABLE, "a name has 1 to %d bytes",
                        MD_SERIES_KEY_BYTES - 1);
-    for (const char *p = key; *p; p++)
-        if ((unsigned char)*p < 0x20 || *p == 0x7f)
-            return md_fail(err, MD_ERR_UNPROCESSABLE, "a name holds no control characters");
+    if (md__has_control(key))
+        return md_fail(err, MD_ERR_UNPROCESSABLE, "a name holds no control characters");
     return MD_OK;
 }
 

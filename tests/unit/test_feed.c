@@ -111,6 +111,9 @@ static void good_records_survive_bad_neighbours(void **state)
          "status", "odd"},
         {"{\"server_name\": \"a\", \"timestamp\": \"2025-12-31T23:59:00Z\", \"profile\": 1}",
          "profile", "string"},
+        {"{\"server_name\": \"a\", \"timestamp\": \"2025-12-31T23:59:00Z\", "
+         "\"profile\": \"web\\nidle\"}",
+         "profile", "control"},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         char body[512];
