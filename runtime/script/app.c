@@ -106,7 +106,7 @@ static int64_t read_ms(lua_State *L, const char *field, double otherwise)
 {
     double seconds = md__field_number(L, -1, field, otherwise);
     if (!(seconds >= 0 && seconds * 1000 <= EVERY_MS_MAX))
-        luaL_error(L, "app.lua: %s must be at most a day", field);
+        luaL_error(L, "app.lua: %s must be between 0 and 86400", field);
     return (int64_t)llround(seconds * 1000);
 }
 

@@ -89,6 +89,20 @@ static enum md_status take_table(lua_State *L, int index, struct md_error *err)
     return md_fail(err, code != NULL ? code_by_name(code) : MD_ERR_SCRIPT, "%s", detail);
 }
 
+/* An error is one line: where the text breaks, it goes on after a semicolon. */
+static enum md_status take_text(const char *text, struct md_error *err)
+{
+    char line[2 * sizeof err->text];
+    size_t used = 0;
+    for (; *text != '\0' && used < sizeof line - 2; text++) {
+        line[used++] = *text == '\n' ? ';' : *text;
+        if (*text == '\n')
+            line[used++] = ' ';
+    }
+    line[used] = '\0';
+    return md_fail(err, MD_ERR_SCRIPT, "%s", line);
+}
+
 enum md_status md__take_error(lua_State *L, int lua_status, struct md_error *err)
 {
     enum md_status status;
@@ -101,7 +115,7 @@ enum md_status md__take_error(lua_State *L, int lua_status, struct md_error *err
                          "not enough memory for the script (see "
                          "request_bytes_max and state_bytes_max)");
     else if (lua_type(L, top) == LUA_TSTRING)
-        status = md_fail(err, MD_ERR_SCRIPT, "%s", lua_tostring(L, top));
+        status = take_text(lua_tostring(L, top), err);
     else if (lua_type(L, top) == LUA_TTABLE)
         status = take_table(L, top, err);
     else

@@ -44,6 +44,8 @@ static void test_load_errors_name_file_and_line(void **state)
     expect_load_error(APP "local g = md.get\nreturn md.app { name = 'x',\n"
                           "  routes = { g('/a', print), g('/a', print) } }",
                       "route GET /a: declared twice");
+    expect_load_error(APP "return md.app { nme = 'x', rotes = {} }",
+                      "did you mean 'name'?); app.lua: app: unknown key 'rotes'");
     expect_load_error("\x1bLJ\x02", "app.lua");
 }
 
