@@ -142,10 +142,6 @@ void md_script_degraded(struct md_script *script, struct md_buffer *json);
 void md_script_visit_routes(struct md_script *script,
                             void (*visit)(void *context, const struct md_route_info *route),
                             void *context);
-/* {"name", "version", "generation", "states", "routes": [...], "jobs": [...], "models": [...],
- * "series": [...]} */
-enum md_status md_script_info(struct md_script *script, struct md_buffer *json,
-                              struct md_error *err);
 
 /*
  * `moondial check`: loads everything in a scratch state, without effects, and reports every mistake
