@@ -16,8 +16,8 @@ struct command {
 };
 
 static const struct command commands[] = {
-    {"serve", "SCRIPTS_DIR [--listen ADDR:PORT] [--state DIR] [--config FILE] [--device DEVICE]",
-     "serve a folder of scripts over HTTP", md__cli_serve},
+    {"serve", "SCRIPTS_DIR [--listen ADDR:PORT] [--state DIR] [--config FILE] [--KEY VALUE ...]",
+     "serve a folder of scripts over HTTP; show-config lists every KEY", md__cli_serve},
     {"run", "MODEL --in NAME=FILE.npy ... --out DIR [--device DEVICE] [--threads N]",
      "one inference, .npy files in and out", md__cli_run},
     {"bench",
