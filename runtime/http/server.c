@@ -19,7 +19,7 @@
 #include "http/internal.h"
 
 #define IDLE_MS_MAX      "5000"  /* keep-alive without a request */
-#define HEADER_MS_MAX    "10000" /* a request's header in all; any single read or write */
+#define HEADER_MS_MAX    "5000"  /* a header in all; a body or an answer that does not move */
 #define HEADER_BYTES_MAX "32768"
 
 /* ---- exchanges ---- */
