@@ -21,6 +21,7 @@
 enum { LOOK_EVERY = 64 };
 
 static const char checkpoint_key[] = "moondial.checkpoint";
+static const char reserved[] = "md__"; /* a script with these could lift its own budget */
 static const char prologue[] = "local md__ck,md__stop=...;";
 static const char inserted[] = " if md__ck.md__script_checkpoint()~=0 then md__stop()end; ";
 
@@ -91,7 +92,8 @@ struct scan {
     const char *text, *end, *at;
     const char *copied; /* what lies before is in out */
     struct md_buffer *out;
-    bool in_header; /* between `function` and its parameters' closing parenthesis */
+    bool names_ours; /* a name of the text begins like the inserted ones */
+    bool in_header;  /* between `function` and its parameters' closing parenthesis */
 };
 
 static void insert_at(struct scan *scan, const char *place)
@@ -174,6 +176,8 @@ static void take_word(struct scan *scan)
     while (scan->at < scan->end && is_name_byte(*scan->at))
         scan->at++;
     size_t length = (size_t)(scan->at - begin);
+    scan->names_ours |=
+        length >= strlen(reserved) && memcmp(begin, reserved, strlen(reserved)) == 0;
     if (is_word(begin, length, "function"))
         scan->in_header = true;
     else if (is_word(begin, length, "do") || is_word(begin, length, "repeat"))
@@ -215,7 +219,7 @@ static const char *after_head(const char *text, const char *end)
     return text;
 }
 
-void md__checkpoint_insert(const char *text, size_t length, struct md_buffer *out)
+bool md__checkpoint_insert(const char *text, size_t length, struct md_buffer *out)
 {
     const char *end = text + length, *start = after_head(text, end);
     struct scan scan = {.text = start, .end = end, .at = start, .copied = start, .out = out};
@@ -223,4 +227,5 @@ void md__checkpoint_insert(const char *text, size_t length, struct md_buffer *ou
     while (scan.at < scan.end)
         step(&scan);
     md_buffer_append(out, scan.copied, (size_t)(scan.end - scan.copied));
+    return !scan.names_ours;
 }

@@ -182,10 +182,11 @@ void md__loaded_set(lua_State *L, const char *name); /* require(name) gives the 
 int md__require_function(lua_State *L);
 extern const char md__environment_key[], md__loaded_key[]; /* in the registry */
 /* checkpoint.c: declares the checkpoint in a new state; pushes what every chunk gets as its first
- * two arguments; writes a source text with checkpoints; tells which state this thread runs. */
+ * two arguments; writes a source text with checkpoints (false: it uses names that begin with md__,
+ * which are taken); tells which state this thread runs. */
 void md__checkpoint_open(lua_State *L);
 int md__checkpoint_push(lua_State *L);
-void md__checkpoint_insert(const char *text, size_t length, struct md_buffer *out);
+bool md__checkpoint_insert(const char *text, size_t length, struct md_buffer *out);
 struct md__state *md__checkpoint_enter(struct md__state *state); /* returns the one before */
 int md__script_checkpoint(void);
 /* Pushes the compiled file folder/relative, not yet run; raises. */

@@ -37,7 +37,11 @@ static int compile_text(lua_State *L, const struct md_buffer *source, const char
         return status;
     lua_pop(L, 1);
     md_buffer_init(&guarded, 4 * source_bytes_max);
-    md__checkpoint_insert(text, source->length, &guarded);
+    if (!md__checkpoint_insert(text, source->length, &guarded)) {
+        md_buffer_fini(&guarded);
+        lua_pushfstring(L, "%s: names that begin with md__ are taken", chunk_name + 1);
+        return LUA_ERRSYNTAX;
+    }
     status = md_buffer_check(&guarded, NULL) != MD_OK
                  ? LUA_ERRMEM
                  : luaL_loadbufferx(L, guarded.data, guarded.length, chunk_name, "t");

@@ -1,4 +1,5 @@
 /* Runaway scripts cost their own request; checkpoints change nothing else. */
+#include <stdio.h>
 #include <string.h>
 
 #include "base/log.h"
@@ -103,6 +104,26 @@ static void test_lines_stay(void **state)
     assert_string_equal(s.body, "routes.lua:5: here");
 }
 
+/* With the checkpoint's own names a script could lift its budget, or hold a C pointer. */
+static void test_names_of_checkpoints_are_taken(void **state)
+{
+    static const char *const bad[] = {"local md__ck = {}", "md__stop = print",
+                                      "local pointer = md__ck.md__script_checkpoint"};
+    md_log_set_level(MD_LOG_OFF);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        char app[160];
+        snprintf(app, sizeof app, "%s\nreturn require('moondial').app { name = 't' }", bad[i]);
+        scripted_begin(&s);
+        scripted_write(&s, "app.lua", app);
+        assert_int_equal(scripted_try(&s, NULL), MD_ERR_SCRIPT);
+        scripted_end(&s);
+    }
+    struct md_buffer out;
+    md_buffer_init(&out, 0);
+    assert_true(md__checkpoint_insert("x = 'md__ck' -- md__ck", 22, &out));
+    md_buffer_fini(&out);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -111,6 +132,7 @@ int main(void)
         cmocka_unit_test(test_loading_is_bounded),
         cmocka_unit_test(test_only_code_is_touched),
         cmocka_unit_test_teardown(test_lines_stay, end),
+        cmocka_unit_test(test_names_of_checkpoints_are_taken),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
