@@ -42,11 +42,12 @@ end
 
 function admin.models()
     local found, why = md.models.scan(MODELS_DIR)
-    if not found then
+    -- No folder at all: no models.
+    if not found and why.code ~= "NOT_FOUND" then
         return md.fail(why)
     end
     local current, list = current_path(), {}
-    for index, model in ipairs(found) do
+    for index, model in ipairs(found or {}) do
         list[index] = describe(model, current)
     end
     table.sort(list, function(a, b)

@@ -4,6 +4,8 @@
 -- alert per server and metric: the first step that reaches any limit. When a later step within the
 -- hour reaches the critical limit as well, the alert says when (critical_minutes_ahead).
 
+local policy = require "policy"
+
 local WITHIN_MIN = 60
 
 -- At or above. Profiles may have limits of their own; what is not named stays as in `default`.
@@ -16,6 +18,8 @@ local LIMITS = {
         disk_usage_pct = { critical = 95, warning = 85 },
     },
 }
+
+policy.by_profile("alerts.lua", "LIMITS", LIMITS, policy.limits)
 
 local alerts = { WITHIN_MIN = WITHIN_MIN, LIMITS = LIMITS }
 

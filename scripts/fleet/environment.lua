@@ -5,6 +5,8 @@
 -- passes the limit, or its 90 % quantile passes it by more than 5. For cpu_idle_pct low is bad, and
 -- the median alone decides.
 
+local policy = require "policy"
+
 local NEAR_MIN = 30
 local PESSIMIST_MARGIN = 5
 
@@ -27,6 +29,9 @@ local SPANS = {
 
 local HIGH_RISK_ABOVE = 0.5
 local FLEET_HEALTH = { { "critical", 0.6 }, { "warning", 0.3 } }
+
+policy.by_metric("environment.lua", "HIGH", HIGH, policy.pair)
+policy.by_metric("environment.lua", "LOW", LOW, policy.pair)
 
 local environment = { NEAR_MIN = NEAR_MIN, HIGH = HIGH, LOW = LOW }
 

@@ -7,6 +7,8 @@
 --
 -- cpu_used_pct is 100 - cpu_idle_pct, or cpu_user_pct where idle is not reported.
 
+local policy = require "policy"
+
 local WEIGHTS = { current = 0.7, predicted = 0.3 }
 
 -- { at or above, points }, highest first.
@@ -40,6 +42,9 @@ local LEVELS = {
     { level = "watch", from = 20, color = "#ffcc00", emoji = "🟡", label = "Watch" },
     { level = "healthy", from = 0, color = "#44ff44", emoji = "🟢", label = "Healthy" },
 }
+
+policy.by_metric("risk.lua", "POINTS", POINTS, policy.points)
+policy.by_profile("risk.lua", "PROFILE_POINTS", PROFILE_POINTS, policy.points)
 
 local risk = { POINTS = POINTS, PROFILE_POINTS = PROFILE_POINTS, LEVELS = LEVELS }
 

@@ -133,7 +133,10 @@ local function clear_cache()
     return { status = "cleared" }
 end
 
-local OPEN = { key = false }
+local function open(summary)
+    return { key = false, summary = summary }
+end
+
 local FEED = { key = true, rate_per_min = md.config.feed_rate_per_min,
     body_bytes_max = md.config.feed_bytes_max, summary = "Records of one or more servers" }
 
@@ -146,8 +149,8 @@ local function operate(summary)
 end
 
 return {
-    md.get("/", OPEN, root),
-    md.get("/status", OPEN, status),
+    md.get("/", open "What this daemon offers", root),
+    md.get("/status", open "How far the histories reach", status),
     md.post("/feed/data", FEED, feed),
     md.get("/predictions/current", read "Forecasts, risks and alerts of all servers", predictions),
     md.get("/alerts/active", read "Alerts of the current forecast", active_alerts),

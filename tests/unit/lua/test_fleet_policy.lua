@@ -1,13 +1,14 @@
 -- The fleet's policies on small cases worked out by hand: profiles, risk, levels, alerts,
 -- environment, display.
 
-package.path = "tests/lib/?.lua;scripts/fleet/?.lua;" .. package.path
+package.path = "tests/lib/?.lua;scripts/fleet/?.lua;lua/?.lua;" .. package.path
 
 local alerts = require "alerts"
 local check = require "check"
 local display = require "display"
 local environment = require "environment"
 local metrics = require "metrics"
+local policy = require "policy"
 local profiles = require "profiles"
 local risk = require "risk"
 local states = require "states"
@@ -226,6 +227,43 @@ check.test("display figures have one decimal and compare before rounding", funct
     check.equal(figures.load.trend, "stable")
     check.equal(figures.load.unit, "")
     check.equal(figures.memory, nil)
+end)
+
+local function mistake_of(checked, given, check_entry)
+    local ok, why = pcall(checked, "alerts.lua", "TABLE", given, check_entry)
+    return not ok and why or "none"
+end
+
+check.test("mistakes in policy tables are said, with what was meant", function()
+    local function limits(given)
+        return mistake_of(policy.by_profile, given, policy.limits)
+    end
+    check.equal(limits { database = { mem_used_pct = { critical = 99, warning = 97 } } }, "none")
+    check.equal(limits { databse = {} },
+        "alerts.lua: TABLE: nothing is named 'databse' (did you mean 'database'?)")
+    check.equal(limits { default = { mem_usd_pct = { critical = 99, warning = 97 } } },
+        "alerts.lua: TABLE.default: nothing is named 'mem_usd_pct' (did you mean 'mem_used_pct'?)")
+    check.equal(limits { default = { mem_used_pct = { critcal = 99, warning = "97" } } },
+        "alerts.lua: TABLE.default.mem_used_pct: 'critical' is missing\n"
+        .. "alerts.lua: TABLE.default.mem_used_pct: 'warning' must be a number, not a string\n"
+        .. "alerts.lua: TABLE.default.mem_used_pct: unknown key 'critcal' "
+        .. "(did you mean 'critical'?)")
+    check.equal(limits { default = 5 }, "alerts.lua: TABLE.default must be a table, not a number")
+end)
+
+check.test("points and pairs are checked down to their numbers", function()
+    local function points(given)
+        return mistake_of(policy.by_metric, { load_average = given }, policy.points)
+    end
+    check.equal(points { current = { { 12, 20 }, { 8, 10 } } }, "none")
+    check.equal(points { current = { { 8, 10 }, { 12, 20 } } },
+        "alerts.lua: TABLE.load_average.current[2] is not below the one before: highest first")
+    check.equal(points { current = { { 12 } } },
+        "alerts.lua: TABLE.load_average.current[1] must be two numbers in braces")
+    check.equal(points { current = 12 },
+        "alerts.lua: TABLE.load_average: 'current' must be a list, not a number")
+    check.equal(mistake_of(policy.by_metric, { cpu_idle_pct = { 20, "10" } }, policy.pair),
+        "alerts.lua: TABLE.cpu_idle_pct must be two numbers in braces")
 end)
 
 check.finish()

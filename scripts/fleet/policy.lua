@@ -1,0 +1,90 @@
+-- Mistakes in the tables of alerts.lua, risk.lua and environment.lua, found when the daemon loads
+-- them: a misspelt metric would never alert, and a limit in quotes would end every forecast.
+
+local check = require "moondial.check"
+local metrics = require "metrics"
+local profiles = require "profiles"
+
+-- What the tables may name. cpu_used_pct is what risk.lua makes of idle and user time.
+local METRICS, PROFILES = { cpu_used_pct = true }, { default = true }
+for _, metric in ipairs(metrics) do
+    METRICS[metric.name] = true
+end
+for _, profile in ipairs(profiles.registry) do
+    PROFILES[profile.name] = true
+end
+
+local LIMITS = {
+    critical = { "number", required = true },
+    warning = { "number", required = true },
+}
+local POINTS = { current = { "list" }, predicted = { "list" } }
+
+local policy = {}
+
+-- Calls check_entry(what, entry, mistakes) for each entry of a table whose keys must be `known`.
+local function each(what, given, known, check_entry, mistakes)
+    if type(given) ~= "table" then
+        mistakes[#mistakes + 1] = ("%s must be a table, not a %s"):format(what, type(given))
+        return
+    end
+    for name, entry in pairs(given) do
+        if not known[name] then
+            mistakes[#mistakes + 1] = ("%s: nothing is named '%s'%s"):format(what, tostring(name),
+                check.suggestion(name, known))
+        end
+        check_entry(what .. "." .. tostring(name), entry, mistakes)
+    end
+end
+
+-- ---- entries -------------------------------------------------------------------------------
+
+-- { critical = 95, warning = 85 }
+function policy.limits(what, entry, mistakes)
+    check.fields(what, entry, LIMITS, mistakes)
+end
+
+-- { 80, 90 }
+function policy.pair(what, entry, mistakes)
+    local is_pair = type(entry) == "table" and #entry == 2 and type(entry[1]) == "number"
+        and type(entry[2]) == "number"
+    if not is_pair then
+        mistakes[#mistakes + 1] = what .. " must be two numbers in braces"
+    end
+    return is_pair
+end
+
+-- { current = { { 98, 60 }, { 95, 40 } }, predicted = ... }, highest first
+function policy.points(what, entry, mistakes)
+    for when, steps in pairs(check.fields(what, entry, POINTS, mistakes)) do
+        local above = math.huge
+        for index, step in ipairs(type(steps) == "table" and steps or {}) do
+            local where = ("%s.%s[%d]"):format(what, when, index)
+            local is_pair = policy.pair(where, step, mistakes)
+            if is_pair and step[1] >= above then
+                mistakes[#mistakes + 1] = where .. " is not below the one before: highest first"
+            end
+            above = is_pair and step[1] or above
+        end
+    end
+end
+
+-- ---- tables: these raise all mistakes at once ------------------------------------------------
+
+-- { metric = entry, ... }
+function policy.by_metric(file, what, given, check_entry)
+    local mistakes = {}
+    each(what, given, METRICS, check_entry, mistakes)
+    check.done(mistakes, file)
+end
+
+-- { profile = { metric = entry, ... }, ... }
+function policy.by_profile(file, what, given, check_entry)
+    local mistakes = {}
+    each(what, given, PROFILES, function(inner, entries)
+        each(inner, entries, METRICS, check_entry, mistakes)
+    end, mistakes)
+    check.done(mistakes, file)
+end
+
+return policy
