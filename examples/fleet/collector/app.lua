@@ -14,6 +14,18 @@ local function count(outcome)
     md.dict("collector"):incr(outcome, 1)
 end
 
+-- What is wrong with a target is worth a line when it begins and when it ends.
+local problems = {}
+
+local function tell(target, problem)
+    if problem and not problems[target] then
+        md.log.warn("%s: %s", target, problem)
+    elseif problems[target] and not problem then
+        md.log.info("%s: works again", target)
+    end
+    problems[target] = problem
+end
+
 local function post(records)
     local headers = { ["Content-Type"] = "application/json" }
     if md.config.target_key ~= "" then
@@ -24,9 +36,7 @@ local function post(records)
     local problem = not answer and why.detail
         or answer.status >= 300 and answer.status .. " " .. answer.body:sub(1, 200)
     count(problem and "failed" or "sent")
-    if problem then
-        md.log.debug("cannot send to %s: %s", md.config.target_url, problem)
-    end
+    tell("the daemon", problem)
 end
 
 local function send(name, reading)
@@ -64,11 +74,13 @@ end
 local function scrape()
     for name, url in pairs(md.config.exporters) do
         local answer, why = md.http.get(url, { timeout_ms = md.config.scrape_timeout_ms })
-        if answer and answer.status == 200 then
-            send(name, exporter.reading(answer.body, md.now_ms()))
-        else
+        local problem = not answer and why.detail
+            or answer.status ~= 200 and "answered " .. answer.status
+        tell(name, problem)
+        if problem then
             count "unreachable"
-            md.log.debug("cannot scrape %s: %s", url, answer and answer.status or why.detail)
+        else
+            send(name, exporter.reading(answer.body, md.now_ms()))
         end
     end
 end
