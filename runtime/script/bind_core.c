@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "base/timestamp.h"
+#include "script/config_internal.h"
 #include "script/internal.h"
 
 enum { SLEEP_S_MAX = 86400 };
@@ -115,10 +116,17 @@ static void bind_log(lua_State *L)
 
 /* ---- config ---------------------------------------------------------------------------------- */
 
+/* Upvalue: the config, or NULL. */
 static int no_such_key(lua_State *L)
 {
-    return luaL_error(L, "md.config has no '%s' (declare it in config.lua)",
-                      lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : luaL_typename(L, 2));
+    const struct md_config *config = lua_touserdata(L, lua_upvalueindex(1));
+    bool is_name = lua_type(L, 2) == LUA_TSTRING;
+    const char *name = is_name ? lua_tostring(L, 2) : luaL_typename(L, 2);
+    const struct md__key *meant = config && is_name ? md__config_nearest(config, name) : NULL;
+
+    if (meant != NULL)
+        return luaL_error(L, "md.config has no '%s' (did you mean '%s'?)", name, meant->name);
+    return luaL_error(L, "md.config has no '%s' (declare it in config.lua)", name);
 }
 
 /* The table behind md.config; init.lua freezes it like all the others. */
@@ -129,7 +137,8 @@ static void bind_config(lua_State *L, const struct md_script *script)
     else
         lua_newtable(L); /* a model is built without a service */
     lua_createtable(L, 0, 1);
-    lua_pushcfunction(L, no_such_key);
+    lua_pushlightuserdata(L, (void *)script->config);
+    lua_pushcclosure(L, no_such_key, 1);
     lua_setfield(L, -2, "__index");
     lua_setmetatable(L, -2);
     lua_setfield(L, -2, "config");

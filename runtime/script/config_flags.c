@@ -50,8 +50,7 @@ static int distance(const char *a, const char *b)
     return row[width];
 }
 
-static enum md_status fail_unknown(const struct md_config *config, const char *flag,
-                                   const char *name, struct md_error *err)
+const struct md__key *md__config_nearest(const struct md_config *config, const char *name)
 {
     const struct md__key *best = NULL;
     int nearest = 4;
@@ -62,6 +61,13 @@ static enum md_status fail_unknown(const struct md_config *config, const char *f
             best = &config->keys[i];
         }
     }
+    return best;
+}
+
+static enum md_status fail_unknown(const struct md_config *config, const char *flag,
+                                   const char *name, struct md_error *err)
+{
+    const struct md__key *best = md__config_nearest(config, name);
     if (best == NULL)
         return md_fail(err, MD_ERR_INVALID, "unknown flag %.80s", flag);
     char suggestion[KEY_MAX];

@@ -26,6 +26,8 @@ struct md_config {
 
 /* NULL: no such key. */
 struct md__key *md__config_find(const struct md_config *config, const char *name);
+/* The key that somebody may have meant by name. NULL: none is near. */
+const struct md__key *md__config_nearest(const struct md_config *config, const char *name);
 /* These two take over the reference to value, also on failure. The type must be the key's. */
 enum md_status md__config_add(struct md_config *config, const char *name, json_t *value,
                               const char *origin, struct md_error *err);

@@ -46,6 +46,9 @@ static void test_load_errors_name_file_and_line(void **state)
                       "route GET /a: declared twice");
     expect_load_error(APP "return md.app { nme = 'x', rotes = {} }",
                       "did you mean 'name'?); app.lua: app: unknown key 'rotes'");
+    expect_load_error(APP "return md.config.prot",
+                      "app.lua:2: md.config has no 'prot' (did you mean 'port'?)");
+    expect_load_error(APP "return md.config.xyzzyxyzzy", "(declare it in config.lua)");
     expect_load_error("\x1bLJ\x02", "app.lua");
 }
 
