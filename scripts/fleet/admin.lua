@@ -26,16 +26,15 @@ end
 
 local function describe(found, current)
     local config, null = found.config or {}, md.json.null
-    local training = config.training or {}
     return {
         path = shown(found.path), name = found.name, timestamp = timestamp_of(found.name),
         is_current = shown(found.path) == current,
         size_mb = math.floor((found.size_bytes or 0) / 10485.76 + 0.5) / 100,
         modified = found.modified_ms and md.time.iso(found.modified_ms) or nil,
+        -- A model's folder does not say how long it was trained.
         training = {
-            epochs = training.epochs or null, training_time = training.seconds or null,
-            servers_trained = training.servers
-                or config.targets and features.known_count(config) or null,
+            epochs = null, training_time = null,
+            servers_trained = config.targets and features.known_count(config) or null,
         },
     }
 end
