@@ -25,6 +25,16 @@ local function check_pattern(pattern, mistakes)
     end
 end
 
+local function check_counts(what, options, mistakes)
+    for _, name in ipairs { "rate_per_min", "body_bytes_max" } do
+        local count = options[name]
+        if type(count) == "number" and not (count >= 0 and count % 1 == 0) then
+            mistakes[#mistakes + 1] = ("%s: %s must be a whole number from 0 on, not %g")
+                :format(what, name, count)
+        end
+    end
+end
+
 local function route(method)
     return function(pattern, options, handler)
         if handler == nil then
@@ -34,6 +44,7 @@ local function route(method)
         local mistakes = {}
         check_pattern(pattern, mistakes)
         local checked = check.fields(what, options, OPTIONS, mistakes)
+        check_counts(what, checked, mistakes)
         if type(handler) ~= "function" then
             mistakes[#mistakes + 1] = what .. ": the handler must be a function, not a "
                 .. type(handler)

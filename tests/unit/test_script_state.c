@@ -46,6 +46,8 @@ static void test_load_errors_name_file_and_line(void **state)
                       "route GET /a: declared twice");
     expect_load_error(APP "return md.app { nme = 'x', rotes = {} }",
                       "did you mean 'name'?); app.lua: app: unknown key 'rotes'");
+    expect_load_error(APP "local r = md.get('/a', { rate_per_min = -1 }, print)",
+                      "app.lua:2: route GET /a: rate_per_min must be a whole number");
     expect_load_error(APP "return md.config.prot",
                       "app.lua:2: md.config has no 'prot' (did you mean 'port'?)");
     expect_load_error(APP "return md.config.xyzzyxyzzy", "(declare it in config.lua)");
