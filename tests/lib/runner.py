@@ -232,6 +232,9 @@ def coverage(tally):
     for counts in glob.glob(os.path.join(ROOT, "build/coverage/**/*.gcda"), recursive=True):
         os.remove(counts)
     ctest("coverage", tally, None)
+    for name, path in suites(None):
+        if name not in RELEASE_ONLY:
+            run_suite(name, path, "coverage", tally, True)
     say("== line coverage")
     status, output = execute(["gcovr", "--root", ROOT, "--filter", "runtime/", "--filter",
                               "kernels/", "--object-directory", "build/coverage",
