@@ -1,7 +1,7 @@
 /*
- * The CPU backend, float32. `reference` holds one plain kernel an operator, written to be read;
- * `fast` starts from it and replaces slots with kernels of the best instruction set this processor
- * has. One source (kernels/cpu/isa/) is compiled for each instruction set.
+ * The CPU backend, float32. The reference holds one plain kernel an operator, written to be read; a
+ * backend of an instruction set starts from it and replaces slots with fast kernels. One source
+ * (kernels/cpu/isa/) is compiled for each instruction set.
  */
 #ifndef MD_KERNELS_CPU_H
 #define MD_KERNELS_CPU_H

@@ -1,6 +1,6 @@
 -- Settings of the fleet daemon. `moondial show-config scripts/fleet` prints each value and where it
--- came from; every key can also be given as a flag (--warmup-records 150) or in the environment
--- (MOONDIAL_WARMUP_RECORDS=150).
+-- came from; every key can also be given as a flag (--warmup-steps 150) or in the environment
+-- (MOONDIAL_WARMUP_STEPS=150).
 
 return {
     port = 8000,
