@@ -1,7 +1,6 @@
 /*
- * md.series: the tables that the app declares, as objects; and md.calendar. The tables are made
- * when the app has been loaded, filled from the store when the engine starts, and saved in the
- * background until it ends.
+ * md.series: the tables that the app declares, as objects. They are made when the app has been
+ * loaded, filled from the store when the engine starts, and saved in the background until it ends.
  *
  * Reading copies out of the table into new tensors, so scripts never look at memory that a feed is
  * changing. Tables live as long as the engine; the objects only point at them.
