@@ -39,7 +39,7 @@ static int time_parse(lua_State *L)
     int64_t ms;
     struct md_error err;
     const char *text = luaL_checkstring(L, 1);
-    if (md_timestamp_parse(text, md__state(L)->script->zone, &ms, &err) != MD_OK)
+    if (md_timestamp_parse(text, md__state(L)->script->timezone, &ms, &err) != MD_OK)
         return md__return_error(L, &err);
     lua_pushnumber(L, (double)ms);
     return 1;
@@ -56,7 +56,7 @@ static int time_civil(lua_State *L)
 {
     struct md_civil civil;
     int64_t ms = check_ms(L, 1);
-    int offset_s = md_timezone_offset_s(md__state(L)->script->zone, ms);
+    int offset_s = md_timezone_offset_s(md__state(L)->script->timezone, ms);
     md_civil_from_ms(ms + (int64_t)offset_s * 1000, &civil);
     lua_createtable(L, 0, 9);
     set_integer(L, "year", civil.year);
@@ -205,12 +205,12 @@ static void bind(lua_State *L, struct md_script *script)
 
 static enum md_status start(struct md_script *script, struct md_error *err)
 {
-    return md_timezone_new(md_config_string(script->config, "timezone"), &script->zone, err);
+    return md_timezone_new(md_config_string(script->config, "timezone"), &script->timezone, err);
 }
 
 static void fini(struct md_script *script)
 {
-    md_timezone_delete(script->zone);
+    md_timezone_delete(script->timezone);
 }
 
 const struct md__binding md__binding_core = {

@@ -389,13 +389,9 @@ static void declare_one(lua_State *L, struct md_script *script)
 
 static void declare(lua_State *L, struct md_script *script)
 {
-    struct md_error err;
     int app = lua_gettop(L);
     if (script->series_count)
         return; /* a later generation finds them made */
-    md__tensor_check_status(
-        L, md_timezone_new(md_config_string(script->config, "timezone"), &script->timezone, &err),
-        &err);
     lua_getfield(L, app, "series");
     int count = (int)lua_objlen(L, -1);
     for (int i = 1; i <= count; i++) {
@@ -441,8 +437,6 @@ static void fini(struct md_script *script)
     for (int i = 0; i < script->series_count; i++)
         md_series_delete(script->series[i].series);
     script->series_count = 0;
-    md_timezone_delete(script->timezone);
-    script->timezone = NULL;
 }
 
 static void bind(lua_State *L, struct md_script *script)

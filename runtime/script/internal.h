@@ -55,7 +55,7 @@ struct md_script {
     struct md_config *config;
     struct md_serve *serve;
     struct md_store *store;
-    struct md_timezone *zone; /* config.timezone */
+    struct md_timezone *timezone; /* of config.timezone; the core binding's, others borrow it */
     int64_t started_ms;
     pthread_mutex_t lock; /* guards current, stopping */
     pthread_cond_t stopped;
@@ -74,8 +74,7 @@ struct md_script {
         struct md_series *series;
     } series[MD_SCRIPT_SERIES_MAX];
     int series_count;
-    struct md_timezone *timezone; /* of config.timezone; made with the series */
-    struct md_saver *saver;       /* writes the series to the store; NULL without one */
+    struct md_saver *saver; /* writes the series to the store; NULL without one */
 };
 
 enum md__state_kind {

@@ -73,9 +73,12 @@ void md_script_delete(struct md_script *script)
         return;
     md_script_stop(script);
     md__generation_unref(script->current);
-    for (int i = 0; md__bindings[i] != NULL; i++) {
-        if (md__bindings[i]->fini != NULL)
-            md__bindings[i]->fini(script);
+    int count = 0;
+    while (md__bindings[count] != NULL)
+        count++;
+    while (count-- > 0) { /* later bindings stand on earlier ones */
+        if (md__bindings[count]->fini != NULL)
+            md__bindings[count]->fini(script);
     }
     md_config_unref(script->config);
     pthread_cond_destroy(&script->stopped);
