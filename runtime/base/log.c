@@ -48,6 +48,11 @@ enum md_log_level md_log_get_level(void)
     return (enum md_log_level)atomic_load_explicit(&log_level, memory_order_relaxed);
 }
 
+const char *md_log_level_name(enum md_log_level level)
+{
+    return (unsigned)level < LEVEL_COUNT ? level_names[level] : "?";
+}
+
 enum md_status md_log_level_parse(const char *name, enum md_log_level *level, struct md_error *err)
 {
     for (int i = 0; i < LEVEL_COUNT; i++) {

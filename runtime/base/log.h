@@ -17,6 +17,7 @@ struct md_clock;
 void md_log_setup(enum md_log_level level, bool json, struct md_clock *clock);
 void md_log_set_level(enum md_log_level level);
 enum md_log_level md_log_get_level(void);
+const char *md_log_level_name(enum md_log_level level);
 enum md_status md_log_level_parse(const char *name, enum md_log_level *level, struct md_error *err);
 
 /*

@@ -29,6 +29,15 @@ const char *md_status_name(enum md_status code)
     return statuses[known(code)].name;
 }
 
+enum md_status md_status_of_name(const char *name)
+{
+    for (int i = 0; i < MD_STATUS_COUNT; i++) {
+        if (strcmp(statuses[i].name, name) == 0)
+            return (enum md_status)i;
+    }
+    return MD_ERR_INTERNAL;
+}
+
 int md_status_http(enum md_status code)
 {
     return statuses[known(code)].http;

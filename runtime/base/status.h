@@ -47,6 +47,8 @@ struct md_error {
 };
 
 const char *md_status_name(enum md_status code);
+/* The code of a name; MD_ERR_INTERNAL: there is none like that. */
+enum md_status md_status_of_name(const char *name);
 int md_status_http(enum md_status code);
 int md_status_exit(enum md_status code);
 

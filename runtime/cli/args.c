@@ -75,7 +75,9 @@ static enum md_status take_flag(int argc, char **argv, int *i, const struct md__
 enum md_status md__args_parse(int argc, char **argv, const struct md__flag *flags, int flag_count,
                               const char *usage, const char **subject, struct md_error *err)
 {
-    *subject = NULL;
+    if (subject != NULL) {
+        *subject = NULL;
+    }
     for (int i = 0; i < argc; i++) {
         const char *value = NULL;
         const struct md__flag *flag = find(flags, flag_count, argv[i], &value);
@@ -87,14 +89,16 @@ enum md_status md__args_parse(int argc, char **argv, const struct md__flag *flag
         } else if (strncmp(argv[i], "--", 2) == 0) {
             return md_fail(err, MD_ERR_INVALID, "unknown flag %.64s (usage: moondial %s)", argv[i],
                            usage);
-        } else if (*subject != NULL) {
+        } else if (subject == NULL || *subject != NULL) {
             return md_fail(err, MD_ERR_INVALID,
                            "unexpected argument \"%.64s\" (usage: moondial %s)", argv[i], usage);
         } else {
             *subject = argv[i];
         }
     }
-    return *subject != NULL ? MD_OK : md_fail(err, MD_ERR_INVALID, "usage: moondial %s", usage);
+    return subject == NULL || *subject != NULL
+               ? MD_OK
+               : md_fail(err, MD_ERR_INVALID, "usage: moondial %s", usage);
 }
 
 int md__args_ints(const char *text, int64_t *numbers, int max)

@@ -20,6 +20,7 @@ int md__cli_bench(int argc, char **argv);
 int md__cli_inspect(int argc, char **argv);
 int md__cli_check(int argc, char **argv);
 int md__cli_show_config(int argc, char **argv);
+int md__cli_control(int argc, char **argv);
 
 /* Prints "moondial: text" on stderr; returns the exit status of err's code. */
 int md__cli_fail(const struct md_error *err);
@@ -43,7 +44,7 @@ struct md__flag {
 
 /*
  * Reads flags ("--name value", "--name=value"; booleans alone) and exactly one other argument,
- * the command's subject. usage is named in errors.
+ * the command's subject (none when subject is NULL). usage is named in errors.
  */
 enum md_status md__args_parse(int argc, char **argv, const struct md__flag *flags, int flag_count,
                               const char *usage, const char **subject, struct md_error *err);

@@ -28,6 +28,8 @@ static const struct command commands[] = {
      md__cli_check},
     {"show-config", "SCRIPTS_DIR [--json] [--KEY VALUE ...]",
      "each setting, its value and where it comes from", md__cli_show_config},
+    {"control", "OP|JSON [--control SOCKET] [--state DIR]",
+     "one request to a running daemon: ping, log-level, config, ...", md__cli_control},
 };
 
 static const char *const later[] = {"load",   "tune",     "test", "rehearse",

@@ -5,6 +5,7 @@
  * SIGTERM and SIGINT drain: new requests are refused, those in progress finish, the scheduler ends
  * after its job, series and store are saved, exit 0. A second signal ends the process at once.
  */
+#include <limits.h>
 #include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
@@ -14,6 +15,7 @@
 
 #include "base/log.h"
 #include "cli/cli.h"
+#include "cli/control.h"
 #include "cli/settings.h"
 #include "kernels/cpu/cpu.h"
 #include "script/builder.h"
@@ -31,6 +33,8 @@ struct daemon {
     struct md_serve *serve;
     struct md_script *script;
     struct md_http *http;
+    struct md_control *control;
+    int64_t started_ns;
     char secret[512], address[64];
 };
 
@@ -166,6 +170,41 @@ static enum md_status start_http(struct daemon *daemon, struct md_error *err)
     return status == MD_OK ? md_http_new(&options, &daemon->http, err) : status;
 }
 
+/*
+ * A state folder whose path is too long for a socket must not keep a service from starting that
+ * nobody told to have one.
+ */
+static enum md_status start_control(struct daemon *daemon, struct md_error *err)
+{
+    const struct md_config *config = daemon->settings.config;
+    const char *path = md_config_string(config, "control"), *state;
+    struct md_control_context context = {
+        .script = daemon->script,
+        .serve = daemon->serve,
+        .http = daemon->http,
+        .config = daemon->settings.config,
+        .clock = daemon->clock,
+        .started_ns = daemon->started_ns,
+    };
+    char in_state[PATH_MAX];
+    struct md_error cause;
+    enum md_status status;
+
+    if (path[0] != '\0') {
+        return md__control_new(path, &context, &daemon->control, err);
+    }
+    state = md_config_string(config, "state");
+    if (state[0] == '\0') {
+        return MD_OK;
+    }
+    snprintf(in_state, sizeof in_state, "%s/" MD__CONTROL_NAME, state);
+    status = md__control_new(in_state, &context, &daemon->control, &cause);
+    if (status != MD_OK) {
+        md_log(MD_LOG_WARN, "serve", "%s", cause.text);
+    }
+    return MD_OK;
+}
+
 static enum md_status start(struct daemon *daemon, struct md_error *err)
 {
     enum md_status status = choose_clock(daemon, err);
@@ -187,6 +226,9 @@ static enum md_status start(struct daemon *daemon, struct md_error *err)
         status = start_http(daemon, err);
     }
     if (status == MD_OK) {
+        status = start_control(daemon, err);
+    }
+    if (status == MD_OK) {
         status = md_script_start(daemon->script, err);
     }
     return status;
@@ -202,6 +244,7 @@ static void stop(struct daemon *daemon)
             md_log(MD_LOG_WARN, "serve", "requests were still running after %d ms", drain_ms);
         }
     }
+    md__control_delete(daemon->control);
     if (daemon->script != NULL) {
         md_script_stop(daemon->script);
     }
@@ -247,7 +290,7 @@ enum { MALLOC_ARENAS = 2 };
 int md__cli_serve(int argc, char **argv)
 {
     static sigset_t signals; /* outlives main's frame: a thread may wait on it while we exit */
-    struct daemon daemon = {0};
+    struct daemon daemon = {.started_ns = md_monotonic_ns(md_clock_system())};
     struct md_error err = {0};
     enum md_status status = md__settings_load(argc, argv, USAGE, &daemon.settings, &err);
 

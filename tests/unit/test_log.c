@@ -130,6 +130,7 @@ static void level_names_parse(void **state)
     enum md_log_level level;
     assert_ok(md_log_level_parse("debug", &level, &err));
     assert_int_equal(level, MD_LOG_DEBUG);
+    assert_string_equal(md_log_level_name(level), "debug");
     assert_ok(md_log_level_parse("off", &level, &err));
     assert_int_equal(level, MD_LOG_OFF);
     assert_fails(MD_ERR_INVALID, md_log_level_parse("loud", &level, &err));

@@ -19,6 +19,9 @@ static void every_status_has_its_columns(void **state)
 static void a_number_that_is_no_status_reads_as_internal(void **state)
 {
     assert_string_equal(md_status_name((enum md_status)999), "INTERNAL");
+    for (int i = 0; i < MD_STATUS_COUNT; i++)
+        assert_int_equal(md_status_of_name(md_status_name((enum md_status)i)), i);
+    assert_int_equal(md_status_of_name("NO_SUCH_NAME"), MD_ERR_INTERNAL);
     assert_int_equal(md_status_http((enum md_status) - 1), 500);
 }
 

@@ -1,0 +1,72 @@
+/*
+ * What the control socket can be asked. An op is a row of the table at the end; larger ones have a
+ * file of their own.
+ *
+ *     ping        -> version, pid, uptime_s
+ *     log-level   level (optional: sets it) -> level
+ *     config      -> config: [{key, value, origin, restart, help}]
+ */
+#include <jansson.h>
+#include <unistd.h>
+
+#include "base/json_in.h"
+#include "base/log.h"
+#include "cli/control.h"
+#include "script/config.h"
+#include "script/script.h"
+
+static enum md_status ping(struct md_control_call *call, json_t *request, struct md_error *err)
+{
+    double seconds = (double)(md_monotonic_ns(md_clock_system()) - call->context->started_ns) / 1e9;
+
+    (void)request;
+    (void)err;
+    json_object_set_new(call->result, "version", json_string(MD_VERSION));
+    json_object_set_new(call->result, "pid", json_integer(getpid()));
+    json_object_set_new(call->result, "uptime_s", json_real(seconds));
+    return MD_OK;
+}
+
+static enum md_status log_level(struct md_control_call *call, json_t *request, struct md_error *err)
+{
+    json_t *wanted = json_object_get(request, "level");
+    enum md_log_level level;
+
+    if (wanted != NULL) {
+        const char *name = json_string_value(wanted);
+        enum md_status status = md_log_level_parse(name != NULL ? name : "", &level, err);
+        if (status != MD_OK) {
+            return status;
+        }
+        md_log_set_level(level);
+        md_log(MD_LOG_INFO, "serve", "log level is now %s", md_log_level_name(level));
+    }
+    json_object_set_new(call->result, "level", json_string(md_log_level_name(md_log_get_level())));
+    return MD_OK;
+}
+
+static enum md_status config(struct md_control_call *call, json_t *request, struct md_error *err)
+{
+    struct md_buffer text;
+    json_t *keys = NULL;
+    enum md_status status;
+
+    (void)request;
+    md_buffer_init(&text, 0);
+    status = md_config_describe(call->context->config, &text, err);
+    if (status == MD_OK) {
+        status = md_json_parse(text.data, text.length, &keys, err);
+    }
+    if (status == MD_OK) {
+        json_object_set_new(call->result, "config", keys);
+    }
+    md_buffer_fini(&text);
+    return status;
+}
+
+const struct md_control_op md__control_ops[] = {
+    {"ping", ping},
+    {"log-level", log_level},
+    {"config", config},
+    {NULL, NULL},
+};
