@@ -29,7 +29,8 @@
     X(MD_ERR_DEVICE, "DEVICE_ERROR", 500, 1)                                                       \
     X(MD_ERR_MEMORY, "OUT_OF_MEMORY", 503, 1)                                                      \
     X(MD_ERR_UNAVAILABLE, "UNAVAILABLE", 503, 1) /* queue full, draining, not ready */             \
-    X(MD_ERR_TIMEOUT, "DEADLINE_EXCEEDED", 504, 1)
+    X(MD_ERR_TIMEOUT, "DEADLINE_EXCEEDED", 504, 1)                                                 \
+    X(MD_ERR_PENDING, "PENDING", 500, 1) /* graph/ only: needs contents that a run will know */
 
 enum md_status {
 #define X(code, name, http, exit) code,

@@ -60,9 +60,10 @@ enum md_status md__attr_copy(struct md_arena *arena, const struct md_attr *from,
                              struct md_error *err)
 {
     *to = (struct md_attr){.type = from->type, .i = from->i, .f = from->f};
+    to->graph = from->type == MD_ATTR_GRAPH ? from->graph : NULL;
     if (!from->name || !from->name[0])
         return md_fail(err, MD_ERR_INVALID, "an attribute has no name");
-    if (from->type > MD_ATTR_TENSOR)
+    if (from->type > MD_ATTR_GRAPH || (from->type == MD_ATTR_GRAPH && !from->graph))
         return md_fail(err, MD_ERR_INVALID, "attribute \"%.60s\" has no known type", from->name);
     to->name = md_arena_strdup(arena, from->name);
     to->s = md_arena_strdup(arena, from->type == MD_ATTR_STRING && from->s ? from->s : "");

@@ -2,9 +2,9 @@
  * What a backend is: a sparse table of kernels, one slot an operator.
  *
  * A kernel computes one node from input tensors to output tensors of planned shapes. It never
- * allocates: scratch memory is asked for while planning, packed weights are prepared once and owned
- * by the executable. `run` may split its work over call->pool. Inputs and outputs never overlap
- * unless `in_place` is set and the planner chose it for input 0.
+ * allocates (but for md_kernel_output): scratch memory is asked for while planning, packed weights
+ * are prepared once and owned by the executable. `run` may split its work over call->pool. Inputs
+ * and outputs never overlap unless `in_place` is set and the planner chose it for input 0.
  */
 #ifndef MD_GRAPH_BACKEND_H
 #define MD_GRAPH_BACKEND_H
@@ -20,7 +20,21 @@ struct md_kernel_call {
     void *scratch;        /* scratch_bytes() bytes, aligned to 64, contents undefined */
     const void *prepared; /* what prepare() made, or NULL */
     struct md_pool *pool; /* md_pool_threads(pool) threads */
+    struct md_tail *tail; /* where md_kernel_output takes memory from */
 };
+
+/* What a run may still take for tensors whose size no plan knew. */
+struct md_tail {
+    size_t bytes, bytes_max;
+};
+
+/*
+ * For kernels whose rule set MD_DIM_DATA in output i: its size is known now. Checks it against the
+ * caps and makes call->out[i], zeroed, which had no data until now. Call it once for each such
+ * output, also when it is empty. Errors: MD_ERR_TOO_LARGE, MD_ERR_MEMORY.
+ */
+enum md_status md_kernel_output(const struct md_kernel_call *call, int i,
+                                const struct md_shape *shape, struct md_error *err);
 
 /* While planning, tensors carry dtype and shape; data is set only for constants. */
 struct md_kernel {

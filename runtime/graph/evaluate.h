@@ -15,6 +15,9 @@
 enum md_status md__infer_node(const struct md_node *node, const struct md_value_info *in,
                               struct md_value_info *out, struct md_error *err);
 
+/* No dimension is MD_DIM_DATA. */
+bool md__shape_is_planned(const struct md_shape *shape);
+
 /* The kernel in this backend that accepts the node, or NULL. Tensors as while planning (backend.h).
  */
 const struct md_kernel *md__kernel_find(const struct md_backend *backend,

@@ -74,6 +74,8 @@ void md_graph_delete(struct md_graph *graph)
     if (!graph)
         return;
     drop_values(graph, 0);
+    for (int i = 0; i < graph->body_count; i++)
+        md_graph_delete(graph->bodies[i]);
     md_arena_fini(&graph->arena);
     free(graph);
 }
@@ -140,6 +142,8 @@ static enum md_status check_port_name(const struct md_port *ports, int count, co
 static enum md_status check_input_shape(const struct md_graph *graph, const char *name,
                                         const struct md_shape *shape, struct md_error *err)
 {
+    if (shape->rank == MD_RANK_UNKNOWN)
+        return MD_OK;
     if (shape->rank < 0 || shape->rank > MD_RANK_MAX)
         return md_fail(err, MD_ERR_INVALID, "input \"%.80s\" has rank %d, allowed are 0 to %d",
                        name, shape->rank, MD_RANK_MAX);
@@ -222,12 +226,13 @@ static enum md_status check_counts(const struct md_op_info *info, int in_count, 
 }
 
 /* Only fixed positions past in_min may be absent: an absent member of a variable list has no
- * meaning. */
-static enum md_status check_inputs(const struct md_graph *graph, const struct md_op_info *info,
-                                   const int *inputs, int in_count, struct md_error *err)
+ * meaning. Loop's first two are fixed positions before its list. */
+static enum md_status check_inputs(const struct md_graph *graph, enum md_op op, const int *inputs,
+                                   int in_count, struct md_error *err)
 {
+    const struct md_op_info *info = md_op_info(op);
     for (int i = 0; i < in_count; i++) {
-        bool optional = i >= info->in_min && info->in_max >= 0;
+        bool optional = (i >= info->in_min && info->in_max >= 0) || (op == MD_OP_LOOP && i < 2);
         if (inputs[i] == MD_NONE && optional)
             continue;
         if (inputs[i] == MD_NONE)
@@ -325,6 +330,46 @@ static enum md_status add_fused(struct md_graph *graph, struct md_node *node, in
     return MD_OK;
 }
 
+/* Room for the bodies among attrs[], and a look at how deep they go. */
+static enum md_status check_bodies(struct md_graph *graph, const struct md_attr *attrs, int count,
+                                   struct md_error *err)
+{
+    for (int i = 0; i < count; i++) {
+        const struct md_graph *body = attrs[i].type == MD_ATTR_GRAPH ? attrs[i].graph : NULL;
+        if (!body)
+            continue;
+        if (body->depth + 1 > MD_GRAPH_DEPTH_MAX)
+            return md_fail(err, MD_ERR_TOO_LARGE, "graphs are nested more than %d deep",
+                           MD_GRAPH_DEPTH_MAX);
+        bool owned = body == graph;
+        for (int k = 0; k < graph->body_count; k++)
+            owned |= graph->bodies[k] == body;
+        for (int k = 0; k < i; k++)
+            owned |= attrs[k].type == MD_ATTR_GRAPH && attrs[k].graph == body;
+        if (owned)
+            return md_fail(err, MD_ERR_INVALID, "attribute \"%.60s\" is a graph in use already",
+                           attrs[i].name ? attrs[i].name : "");
+    }
+    for (int i = 0; i < count; i++) { /* one place more each time: none is taken until the end */
+        enum md_status status = grow(graph, &graph->bodies, graph->body_count + i,
+                                     &graph->body_capacity, sizeof(struct md_graph *), err);
+        if (status)
+            return status;
+    }
+    return MD_OK;
+}
+
+static void take_bodies(struct md_graph *graph, const struct md_attr *attrs, int count)
+{
+    for (int i = 0; i < count; i++) {
+        if (attrs[i].type != MD_ATTR_GRAPH)
+            continue;
+        graph->bodies[graph->body_count++] = attrs[i].graph;
+        if (graph->depth <= attrs[i].graph->depth)
+            graph->depth = attrs[i].graph->depth + 1;
+    }
+}
+
 static enum md_status add_node(struct md_graph *graph, enum md_op op, const char *name,
                                const int *inputs, int in_count, const struct md_attr *attrs,
                                int attr_count, int *outputs, int out_count, struct md_error *err)
@@ -333,9 +378,11 @@ static enum md_status add_node(struct md_graph *graph, enum md_op op, const char
     struct md_node node = {.op = op};
     enum md_status status = check_counts(info, in_count, out_count, attr_count, err);
     if (!status)
-        status = check_inputs(graph, info, inputs, in_count, err);
+        status = check_inputs(graph, op, inputs, in_count, err);
     if (!status)
         status = copy_node(graph, name, inputs, in_count, attrs, attr_count, &node, err);
+    if (!status)
+        status = check_bodies(graph, attrs, attr_count, err);
     if (!status)
         status = info->body ? add_fused(graph, &node, outputs, out_count, err)
                             : add_primitive(graph, &node, outputs, out_count, err);
@@ -353,8 +400,10 @@ enum md_status md_graph_node(struct md_graph *graph, const char *op_name, const 
     int nodes = graph->node_count, values = graph->value_count, regions = graph->region_count;
     status = add_node(graph, op, name, inputs, input_count, attrs, attr_count, outputs,
                       output_count, err);
-    if (!status)
+    if (!status) {
+        take_bodies(graph, attrs, attr_count);
         return MD_OK;
+    }
     graph->node_count = nodes;
     graph->region_count = regions;
     drop_values(graph, values);

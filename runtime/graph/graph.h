@@ -8,8 +8,9 @@
  * stay in the mapped file.
  *
  * Dimensions of graph inputs may be symbols (md_graph_symbol): negative numbers which a plan binds
- * to sizes. A *region* is a contiguous run of nodes that writes one fused operator out as
- * primitives; the lowering pass may replace it by the operator. Adding a fused operator with
+ * to sizes; or an input's whole shape is unknown (MD_RANK_UNKNOWN) until a run brings it. A
+ * *region* is a contiguous run of nodes that writes one fused operator out as primitives; the
+ * lowering pass may replace it by the operator. Adding a fused operator with
  * md_graph_node opens a region, runs the operator's body, and closes it.
  */
 #ifndef MD_GRAPH_GRAPH_H
@@ -21,7 +22,9 @@
 #include "graph/ops.h"
 
 #define MD_GRAPH_NODES_MAX 100000
+#define MD_GRAPH_DEPTH_MAX 32   /* graphs inside graphs */
 #define MD_NONE            (-1) /* an absent optional input; no region */
+#define MD_RANK_UNKNOWN    (-1) /* of a graph input: any rank and any sizes, known in each run */
 
 enum md_attr_type {
     MD_ATTR_INT,
@@ -30,7 +33,8 @@ enum md_attr_type {
     MD_ATTR_INTS,
     MD_ATTR_FLOATS,
     MD_ATTR_STRINGS,
-    MD_ATTR_TENSOR
+    MD_ATTR_TENSOR,
+    MD_ATTR_GRAPH
 };
 
 struct md_attr {
@@ -44,6 +48,11 @@ struct md_attr {
     const char *const *strings;
     int count; /* of ints, floats or strings */
     struct md_tensor tensor;
+    /*
+     * A body of a control operator. md_graph_node takes it over when it succeeds: it dies with the
+     * graph that the node was added to. No graph may contain itself or be given twice.
+     */
+    struct md_graph *graph;
 };
 
 struct md_value {
@@ -92,7 +101,10 @@ struct md_graph {
     int value_count, node_count, region_count, input_count, output_count, symbol_count;
     int value_capacity, node_capacity, region_capacity, input_capacity, output_capacity,
         symbol_capacity;
-    int region_open; /* innermost open region while building, or MD_NONE */
+    int region_open;          /* innermost open region while building, or MD_NONE */
+    struct md_graph **bodies; /* graphs of attributes, owned */
+    int body_count, body_capacity;
+    int depth; /* 0: no bodies; else one more than the deepest of them */
 };
 
 enum md_status md_graph_new(const char *name, struct md_graph **graph, struct md_error *err);

@@ -49,6 +49,14 @@ enum md_status md__infer_axis(int64_t axis, int rank, int *position, struct md_e
     return MD_OK;
 }
 
+enum md_status md__infer_unknown(const struct md_value_info *in, int i, const char *what,
+                                 struct md_error *err)
+{
+    if (in[i].asked)
+        *in[i].asked = true;
+    return md_fail(err, MD_ERR_PENDING, "%s (input %d) depends on data", what, i);
+}
+
 enum md_status md__infer_ints(const struct md_value_info *in, int i, const char *what,
                               int64_t *ints, int max, int *count, struct md_error *err)
 {
@@ -61,9 +69,7 @@ enum md_status md__infer_ints(const struct md_value_info *in, int i, const char 
         return md_fail(err, MD_ERR_INVALID, "%s (input %d) has shape %s, wanted at most [%d]", what,
                        i, MD_SHAPE(*info), max);
     if (!info->known && length > 0)
-        return md_fail(err, MD_ERR_UNSUPPORTED,
-                       "%s (input %d) depends on data, it must follow from constants and shapes",
-                       what, i);
+        return md__infer_unknown(in, i, what, err);
     for (int k = 0; k < length; k++) {
         if (info->dtype == MD_I64)
             memcpy(&ints[k], (const char *)info->known + (size_t)k * 8, 8);

@@ -45,6 +45,8 @@ MD_INFER_RULE(md_infer_concat);
 MD_INFER_RULE(md_infer_split);
 MD_INFER_RULE(md_infer_slice);
 MD_INFER_RULE(md_infer_gather);
+/* infer_control.c */
+MD_INFER_RULE(md_infer_control);
 /* infer_fused.c */
 MD_INFER_RULE(md_infer_linear);
 MD_INFER_RULE(md_infer_glu);
@@ -78,7 +80,15 @@ enum md_status md__infer_broadcast_shape(const struct md_value_info *in, int cou
 enum md_status md__infer_axis(int64_t axis, int rank, int *position, struct md_error *err);
 
 /*
- * The integers in input i (int64 or int32, rank 0 or 1), which must be known while planning. At
+ * What a rule returns when the contents of input i decide and in[i].known is NULL: MD_ERR_PENDING.
+ * The planner then plans up to this node, runs that, and asks again with the contents. A rule may
+ * ask for any input; it never guesses.
+ */
+enum md_status md__infer_unknown(const struct md_value_info *in, int i, const char *what,
+                                 struct md_error *err);
+
+/*
+ * The integers in input i (int64 or int32, rank 0 or 1); MD_ERR_PENDING while they are unknown. At
  * most `max`.
  */
 enum md_status md__infer_ints(const struct md_value_info *in, int i, const char *what,

@@ -173,8 +173,7 @@ MD_INFER_RULE(md_infer_range)
             return md_fail(err, MD_ERR_INVALID, "input %d has shape %s, wanted a scalar", i,
                            MD_SHAPE(in[i]));
         if (!in[i].known)
-            return md_fail(err, MD_ERR_UNSUPPORTED,
-                           "input %d depends on data, it must follow from constants and shapes", i);
+            return md__infer_unknown(in, i, "a bound", err);
         v[i] = read_scalar(&in[i]);
     }
     double count = ceil((v[1] - v[0]) / v[2]);

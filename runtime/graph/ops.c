@@ -21,6 +21,11 @@ const struct md_op_info *md_op_info(enum md_op op)
     return &op_table[op];
 }
 
+bool md_op_is_control(enum md_op op)
+{
+    return op == MD_OP_IF || op == MD_OP_LOOP || op == MD_OP_SCAN;
+}
+
 enum md_status md_op_find(const char *name, enum md_op *op, struct md_error *err)
 {
     for (int i = 0; i < MD_OP_COUNT; i++) {

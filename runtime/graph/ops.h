@@ -78,6 +78,10 @@ struct md_node;
     X(SHAPE, "Shape", 1, 1, 1, 1, md_infer_shape, NULL)                                            \
     X(CONSTANT_OF_SHAPE, "ConstantOfShape", 1, 1, 1, 1, md_infer_constant_of_shape, NULL)          \
     X(RANGE, "Range", 3, 3, 1, 1, md_infer_range, NULL)                                            \
+    /* control: run by the executable (control.c), their bodies are attributes */                  \
+    X(IF, "If", 1, -1, 1, -1, md_infer_control, NULL)                                              \
+    X(LOOP, "Loop", 2, -1, 1, -1, md_infer_control, NULL)                                          \
+    X(SCAN, "Scan", 1, -1, 1, -1, md_infer_control, NULL)                                          \
     /* fused, domain moondial: specified in fused.md, written out in body_*.c */                   \
     X(LINEAR, "moondial.Linear", 2, 3, 1, 1, md_infer_linear, md_body_linear)                      \
     X(GATED_LINEAR_UNIT, "moondial.GatedLinearUnit", 2, 3, 1, 1, md_infer_glu, md_body_glu)        \
@@ -102,9 +106,13 @@ enum md_op {
 /* What a shape rule sees of one input or output. */
 struct md_value_info {
     enum md_dtype dtype;   /* 0: an optional input that is absent */
-    struct md_shape shape; /* concrete: no negative dimension */
+    struct md_shape shape; /* concrete; outputs alone may hold MD_DIM_DATA */
     const void *known;     /* the contents, when they are known while planning; else NULL */
+    bool *asked;           /* md__infer_unknown sets it; may be NULL */
 };
+
+/* A dimension of an output that only the kernel learns (NonZero, ...): see md_kernel_output. */
+#define MD_DIM_DATA (-1)
 
 /* A shape rule fills out[]; it must fail with a message naming the node's problem, never read
  * outside in[]. */
@@ -125,6 +133,8 @@ struct md_op_info {
 };
 
 const struct md_op_info *md_op_info(enum md_op op);
+/* If, Loop, Scan: no backend has them, the executable runs their bodies. */
+bool md_op_is_control(enum md_op op);
 /* MD_ERR_UNSUPPORTED names the operator. */
 enum md_status md_op_find(const char *name, enum md_op *op, struct md_error *err);
 

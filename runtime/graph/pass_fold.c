@@ -40,8 +40,8 @@ static bool affordable(struct folding *folding, const struct md_node *node)
     for (int i = 0; i < node->in_count; i++) {
         int v = node->in[i];
         room->in[i] = v == MD_NONE ? (struct md_tensor){0} : folding->graph->values[v].constant;
-        room->in_info[i] =
-            (struct md_value_info){room->in[i].dtype, room->in[i].shape, room->in[i].data};
+        room->in_info[i] = (struct md_value_info){
+            .dtype = room->in[i].dtype, .shape = room->in[i].shape, .known = room->in[i].data};
     }
     if (md__infer_node(node, room->in_info, room->out_info, NULL))
         return false;

@@ -24,11 +24,15 @@ static enum md_status bind_input(const struct md_graph *graph, int i, const stru
 {
     const char *name = graph->inputs[i].name;
     const struct md_shape *declared = &graph->values[graph->inputs[i].value].shape;
-    if (shape->rank != declared->rank)
+    if (shape->rank < 0 || shape->rank > MD_RANK_MAX)
+        return md_fail(err, MD_ERR_INVALID, "input \"%.60s\" has rank %d, allowed are 0 to %d",
+                       name, shape->rank, MD_RANK_MAX);
+    bool any = declared->rank == MD_RANK_UNKNOWN;
+    if (!any && shape->rank != declared->rank)
         return md_fail(err, MD_ERR_INVALID, "input \"%.60s\" has rank %d, wanted %d", name,
                        shape->rank, declared->rank);
     for (int d = 0; d < shape->rank; d++) {
-        int64_t want = declared->dim[d], have = shape->dim[d];
+        int64_t want = any ? shape->dim[d] : declared->dim[d], have = shape->dim[d];
         if (have < 0)
             return md_fail(err, MD_ERR_INVALID, "input \"%.60s\" has dimension %lld", name,
                            (long long)have);
@@ -161,6 +165,12 @@ static enum md_status trace_node(struct md_trace *trace, const struct md_graph *
 {
     md__trace_infos(trace, node->in, node->in_count, room->in_info);
     enum md_status status = md__infer_node(node, room->in_info, room->out_info, err);
+    if (status == MD_ERR_PENDING)
+        return md_fail(err, MD_ERR_UNSUPPORTED, "%s", err ? err->text : "");
+    for (int i = 0; !status && i < node->out_count; i++)
+        if (!md__shape_is_planned(&room->out_info[i].shape))
+            status = md_fail(err, MD_ERR_UNSUPPORTED, "%s: the size of its result depends on data",
+                             md_op_info(node->op)->name);
     if (status)
         return status;
     for (int i = 0; i < node->out_count; i++) {
@@ -189,11 +199,12 @@ enum md_status md__trace_init(struct md_trace *trace, const struct md_graph *gra
         goto out;
     for (int v = 0; v < graph->value_count; v++)
         if (graph->values[v].constant.data)
-            trace->values[v] = (struct md_value_info){
-                graph->values[v].dtype, graph->values[v].shape, graph->values[v].constant.data};
+            trace->values[v] = (struct md_value_info){.dtype = graph->values[v].dtype,
+                                                      .shape = graph->values[v].shape,
+                                                      .known = graph->values[v].constant.data};
     for (int i = 0; i < graph->input_count; i++)
-        trace->values[graph->inputs[i].value] =
-            (struct md_value_info){graph->values[graph->inputs[i].value].dtype, shapes[i], NULL};
+        trace->values[graph->inputs[i].value] = (struct md_value_info){
+            .dtype = graph->values[graph->inputs[i].value].dtype, .shape = shapes[i]};
     for (int i = 0; !status && i < graph->input_count; i++) {
         size_t bytes;
         status =

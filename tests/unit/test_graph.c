@@ -1,8 +1,9 @@
 /* The graph builder: what it keeps, what it refuses, and that fused operators become regions. */
 
+#include <stdio.h>
 #include <string.h>
 
-#include "graph/graph.h"
+#include "graphs.h"
 #include "unit.h"
 
 static struct md_graph *graph;
@@ -238,6 +239,66 @@ static void a_failing_body_leaves_nothing_behind(void **state)
     assert_int_equal(graph->region_open, MD_NONE);
 }
 
+/* An If over one boolean, with these branches. */
+static enum md_status add_if(struct md_graph *outer, struct md_graph *yes, struct md_graph *no)
+{
+    static int count;
+    char name[16];
+    snprintf(name, sizeof name, "c%d", count++);
+    int condition = graphs_input(outer, name, MD_BOOL, 0, NULL), out;
+    const struct md_attr attrs[] = {
+        {.name = "then_branch", .type = MD_ATTR_GRAPH, .graph = yes},
+        {.name = "else_branch", .type = MD_ATTR_GRAPH, .graph = no},
+    };
+    return md_graph_node(outer, "If", "", &condition, 1, attrs, 2, &out, 1, &err);
+}
+
+static void a_node_owns_its_bodies_once_it_is_added(void **state)
+{
+    struct md_graph *yes, *no;
+    assert_ok(md_graph_new("yes", &yes, &err));
+    assert_ok(md_graph_new("no", &no, &err));
+    assert_int_equal(add_if(graph, yes, yes), MD_ERR_INVALID);
+    assert_int_equal(add_if(graph, yes, graph), MD_ERR_INVALID);
+    assert_int_equal(add_if(graph, yes, NULL), MD_ERR_INVALID);
+    assert_int_equal(graph->body_count, 0);
+    assert_ok(add_if(graph, yes, no));
+    assert_int_equal(graph->body_count, 2);
+    assert_int_equal(graph->depth, 1);
+    assert_ptr_equal(md_node_attr(&graph->nodes[0], "else_branch")->graph, no);
+    struct md_graph *other;
+    assert_ok(md_graph_new("other", &other, &err));
+    assert_int_equal(add_if(graph, no, other), MD_ERR_INVALID);
+    assert_non_null(strstr(err.text, "else_branch") ? err.text : strstr(err.text, "then_branch"));
+    md_graph_delete(other);
+}
+
+static void bodies_nest_only_so_deep(void **state)
+{
+    struct md_graph *inner = NULL, *outer, *leaf;
+    assert_ok(md_graph_new("0", &inner, &err));
+    for (int depth = 1; depth <= MD_GRAPH_DEPTH_MAX; depth++) {
+        assert_ok(md_graph_new("deeper", &outer, &err));
+        assert_ok(md_graph_new("leaf", &leaf, &err));
+        assert_ok(add_if(outer, inner, leaf));
+        assert_int_equal(outer->depth, depth);
+        inner = outer;
+    }
+    assert_ok(md_graph_new("leaf", &leaf, &err));
+    assert_int_equal(add_if(graph, inner, leaf), MD_ERR_TOO_LARGE);
+    md_graph_delete(inner);
+    md_graph_delete(leaf);
+}
+
+static void an_input_may_have_any_rank(void **state)
+{
+    int value;
+    const struct md_shape any = {.rank = MD_RANK_UNKNOWN}, less = {.rank = -2};
+    assert_ok(md_graph_input(graph, "x", MD_F32, &any, &value, &err));
+    assert_int_equal(graph->values[value].shape.rank, MD_RANK_UNKNOWN);
+    assert_int_equal(md_graph_input(graph, "y", MD_F32, &less, &value, &err), MD_ERR_INVALID);
+}
+
 static void every_row_of_the_table_is_found_by_name(void **state)
 {
     for (int i = 0; i < MD_OP_COUNT; i++) {
@@ -262,6 +323,9 @@ int main(void)
         TEST(attributes_have_defaults),
         TEST(fused_operators_become_nested_regions),
         TEST(a_failing_body_leaves_nothing_behind),
+        TEST(a_node_owns_its_bodies_once_it_is_added),
+        TEST(bodies_nest_only_so_deep),
+        TEST(an_input_may_have_any_rank),
         TEST(every_row_of_the_table_is_found_by_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

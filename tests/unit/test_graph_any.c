@@ -33,7 +33,8 @@ static uint64_t draw(struct drawing *drawing, uint64_t below)
 static void remember(struct drawing *drawing, int value)
 {
     const struct md_value *made = &drawing->graph->values[value];
-    drawing->infos[value] = (struct md_value_info){made->dtype, made->shape, made->constant.data};
+    drawing->infos[value] = (struct md_value_info){
+        .dtype = made->dtype, .shape = made->shape, .known = made->constant.data};
 }
 
 static void add_inputs(struct drawing *drawing)

@@ -127,7 +127,7 @@ static const char *const cases[] = {
     "Range i[]{5} i[]{2} i[]{1} -> i[0]",
     "Range i[]{5} i[]{2} i[]{-2} -> i[2]",
     "Range i[]{5} i[]{2} i[]{0} ! has no size",
-    "Range i[] i[]{2} i[]{1} ! input 0 depends on data",
+    "Range i[] i[]{2} i[]{1} ! a bound (input 0) depends on data",
     "Range i[2]{1,2} i[]{2} i[]{1} ! wanted a scalar",
     "Range b[] b[] b[] ! wanted one numeric dtype",
     "Expand f[3,1] i[3]{2,1,4} -> f[2,3,4]",
@@ -372,6 +372,8 @@ static void every_operator_has_a_good_and_a_bad_case(void **state)
             good += parsed.error == NULL;
             bad += parsed.error != NULL;
         }
+        if (md_op_is_control((enum md_op)op))
+            continue; /* nothing is known before its body ran */
         bool cannot_fail =
             op == MD_OP_IDENTITY || info->infer == md_infer_same || info->infer == md_infer_shape;
         if (!good || (!bad && !cannot_fail && info->infer != md_infer_compare))
