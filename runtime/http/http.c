@@ -85,6 +85,9 @@ static void declare_metrics(struct md_http *http)
         md_metric_get(md_family_new(metrics, MD_GAUGE, "moondial_http_requests_in_flight",
                                     "Requests that a script is answering", NULL, NULL, 0),
                       NULL);
+    http->streams_gauge = md_metric_get(md_family_new(metrics, MD_GAUGE, "moondial_http_streams",
+                                                      "Open event streams", NULL, NULL, 0),
+                                        NULL);
     http->bytes_in =
         md_metric_get(md_family_new(metrics, MD_COUNTER, "moondial_http_received_bytes_total",
                                     "Request bodies", NULL, NULL, 0),
@@ -109,6 +112,7 @@ enum md_status md_http_new(const struct md_http_options *options, struct md_http
     http->options.address = strdup(numeric_address(options->address));
     http->options.cors_origins = strdup(options->cors_origins ? options->cors_origins : "");
     http->started_ms = md_now_ms(options->clock);
+    pthread_mutex_init(&http->streams_lock, NULL);
     http->limits = md__ratelimit_new();
     http->gzip = md__gzip_new(http->options.gzip_level);
     http->watch = md__watch_new(options->clock);
@@ -146,6 +150,7 @@ bool md_http_drain(struct md_http *http, int timeout_ms)
     const struct timespec pause = {.tv_nsec = 10 * 1000000};
 
     http->draining = true;
+    md__events_close_all(http, "the service is shutting down");
     for (int waited_ms = 0; http->in_flight > 0 && waited_ms < timeout_ms; waited_ms += 10) {
         nanosleep(&pause, NULL);
     }
@@ -162,6 +167,7 @@ void md_http_delete(struct md_http *http)
     md__gzip_delete(http->gzip);
     md__ratelimit_delete(http->limits);
     md__auth_fini(&http->auth);
+    pthread_mutex_destroy(&http->streams_lock);
     free((void *)(uintptr_t)http->options.address);
     free((void *)(uintptr_t)http->options.cors_origins);
     free(http);

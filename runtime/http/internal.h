@@ -65,6 +65,8 @@ void md__watch_shut_port(int port);
 
 /* ---- the server ----------------------------------------------------------------------------- */
 
+struct md__events;
+
 struct md_http {
     struct md_http_options options; /* strings are our copies */
     struct md__auth auth;
@@ -79,8 +81,11 @@ struct md_http {
     _Atomic int in_flight; /* script requests */
     atomic_size_t bytes;   /* of bodies in memory */
     _Atomic uint64_t ids;
+    pthread_mutex_t streams_lock;
+    struct md__events *streams; /* open ones */
+    int stream_count;
     struct md_family *requests, *seconds;
-    struct md_metric *in_flight_gauge, *bytes_in, *bytes_out;
+    struct md_metric *in_flight_gauge, *streams_gauge, *bytes_in, *bytes_out;
 };
 
 /* One request and its answer. */
@@ -137,6 +142,27 @@ void md__respond_error(struct md__exchange *exchange, const struct md_error *err
                        const char *header_name, const char *header_value);
 bool md__response_header(struct md_response *response, const char *name, const char *value);
 void md__response_json(struct md_response *response, int status);
+
+#define MD__LENGTH_STREAM SIZE_MAX
+/* Appends the head of an answer whose body has this many bytes, or is a stream of chunks. */
+void md__response_head(struct md__exchange *exchange, const struct md_response *response,
+                       size_t length, struct md_buffer *head);
+
+/* stream.c: the event stream that an exchange may become. */
+#define MD__STREAM_NS_MAX 10000000000 /* for a client to read what it was sent */
+struct md__events {
+    struct md__exchange *exchange;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    _Atomic(const char *) closed; /* why, or NULL */
+    bool lost;                    /* nothing more reaches the client */
+    int64_t sent_ns, keep_alive_ns;
+    struct md__events *next, **previous; /* http->streams */
+};
+void md__events_init(struct md__events *events, struct md__exchange *exchange);
+void md__events_fini(struct md__events *events);
+void md__events_close_all(struct md_http *http, const char *why);
+extern const struct md_stream_writer md__stream_writer; /* its context is a struct md__events */
 
 /* cors.c: adds what the request's Origin is entitled to. */
 void md__cors_headers(const struct md__exchange *exchange, struct md_response *response);

@@ -120,12 +120,29 @@ static void leave(struct md_http *http)
 
 /* ---- handling ---- */
 
+static void send_response(struct md__exchange *exchange, struct md_response *response)
+{
+    struct md_error err;
+
+    if (md__exchange_hold(exchange, response->body.capacity, &err) != MD_OK) {
+        md_response_error(response, &err); /* shared blobs do not count: they are there anyway */
+    }
+    if (response->status == 503 && response->header_count < MD_RESPONSE_HEADERS_MAX) {
+        md__response_header(response, "Retry-After", "1");
+    }
+    md__respond(exchange, response);
+}
+
 static void run_handler(struct md__exchange *exchange, const struct md_match *match)
 {
     struct md_http *http = exchange->http;
     struct md_response response;
+    struct md__events events;
     struct md_error err = {0};
 
+    md__events_init(&events, exchange);
+    exchange->request.stream = &md__stream_writer;
+    exchange->request.stream_context = &events;
     exchange->request.deadline_ns =
         exchange->begin_ns + (int64_t)http->options.request_ms_max * 1000000;
     md_response_init(&response, http->options.response_bytes_max);
@@ -133,14 +150,11 @@ static void run_handler(struct md__exchange *exchange, const struct md_match *ma
         md_log(MD_LOG_WARN, "http", "%s %s: %s", exchange->request.method, exchange->request.path,
                err.text);
     }
-    if (md__exchange_hold(exchange, response.body.capacity, &err) != MD_OK) {
-        md_response_error(&response, &err); /* shared blobs do not count: they are there anyway */
+    if (exchange->status == 0) { /* otherwise it was a stream */
+        send_response(exchange, &response);
     }
-    if (response.status == 503 && response.header_count < MD_RESPONSE_HEADERS_MAX) {
-        md__response_header(&response, "Retry-After", "1");
-    }
-    md__respond(exchange, &response);
     md_response_fini(&response);
+    md__events_fini(&events);
 }
 
 static void answer_route(struct md__exchange *exchange, const struct md_match *match)

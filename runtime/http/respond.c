@@ -145,7 +145,7 @@ static void format_date(int64_t now_ms, char *text, size_t size)
              months[civil.month - 1], civil.year, civil.hour, civil.minute, civil.second);
 }
 
-static void build_head(struct md__exchange *exchange, const struct md_response *response,
+void md__response_head(struct md__exchange *exchange, const struct md_response *response,
                        size_t length, struct md_buffer *head)
 {
     char date[64];
@@ -155,9 +155,13 @@ static void build_head(struct md__exchange *exchange, const struct md_response *
     md_buffer_printf(head, "HTTP/1.1 %d %s\r\nDate: %s\r\n", response->status,
                      reason_phrase(response->status), date);
     if (!bodyless) {
-        md_buffer_printf(head, "Content-Type: %s\r\nContent-Length: %zu\r\n",
-                         response->content_type ? response->content_type : "application/json",
-                         length);
+        md_buffer_printf(head, "Content-Type: %s\r\n",
+                         response->content_type ? response->content_type : "application/json");
+    }
+    if (!bodyless && length != MD__LENGTH_STREAM) {
+        md_buffer_printf(head, "Content-Length: %zu\r\n", length);
+    } else if (!bodyless && !exchange->http_1_0) {
+        md_buffer_text(head, "Transfer-Encoding: chunked\r\n");
     }
     for (int i = 0; i < response->header_count; i++) {
         md_buffer_printf(head, "%s: %s\r\n", response->headers[i].name, response->headers[i].value);
@@ -210,7 +214,7 @@ void md__respond(struct md__exchange *exchange, struct md_response *response)
     length = response->blob ? response->blob->length : response->body.length;
     exchange->status = response->status;
     md_buffer_init(&head, 0);
-    build_head(exchange, response, length, &head);
+    md__response_head(exchange, response, length, &head);
     if (exchange->head || response->status == 204 || response->status == 304) {
         length = 0;
     }

@@ -6,7 +6,7 @@
 #include "base/log.h"
 #include "base/timestamp.h"
 #include "script/config_internal.h"
-#include "script/internal.h"
+#include "script/generation.h"
 
 enum { SLEEP_S_MAX = 86400 };
 
@@ -149,13 +149,17 @@ static void bind_config(lua_State *L, const struct md_script *script)
 struct sleeping {
     struct md_wait wait;
     int64_t ns;
+    struct md__stream *stream; /* whose end ends the sleep; NULL: none */
 };
 
 static enum md_status sleep_block(struct md_wait *wait, struct md_script *script,
                                   int64_t deadline_ns, struct md_error *err)
 {
     int64_t ns = ((struct sleeping *)wait)->ns;
+    struct md__stream *stream = ((struct sleeping *)wait)->stream;
     bool late = false;
+    if (stream != NULL)
+        return md__stream_sleep(stream, ns, err);
     if (deadline_ns != 0) {
         int64_t left = deadline_ns - md_monotonic_ns(script->clock);
         late = left < ns;
@@ -183,12 +187,14 @@ static int md_sleep(lua_State *L)
 {
     lua_Number seconds = luaL_checknumber(L, 1);
     luaL_argcheck(L, seconds >= 0 && seconds <= SLEEP_S_MAX, 1, "0 to 86400 seconds");
+    struct md__state *state = md__state(L);
     md__check_acting(L, "md.sleep");
     struct sleeping *sleeping = malloc(sizeof *sleeping);
     if (sleeping == NULL)
         return luaL_error(L, "not enough memory");
-    *sleeping =
-        (struct sleeping){{sleep_block, sleep_finish, sleep_drop}, (int64_t)(seconds * 1e9)};
+    *sleeping = (struct sleeping){{sleep_block, sleep_finish, sleep_drop},
+                                  (int64_t)(seconds * 1e9),
+                                  state->task != NULL ? state->task->stream : NULL};
     return md__yield(L, &sleeping->wait);
 }
 

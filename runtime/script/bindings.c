@@ -14,7 +14,8 @@
     X(graph)                                                                                       \
     X(series)                                                                                      \
     X(calendar)                                                                                    \
-    X(forecasts)
+    X(forecasts)                                                                                   \
+    X(stream)
 
 #define X(name) extern const struct md__binding md__binding_##name;
 MD__BINDINGS(X)

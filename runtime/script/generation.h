@@ -102,9 +102,27 @@ struct md__http_call {
     const struct md_request *request;
     struct md_response *response;
     struct md__task *task;
+    bool streams; /* the handler returned an event stream: md__stream_run is next */
 };
 void md__http_open(lua_State *L);   /* once per state */
 int md__http_prepare(lua_State *L); /* task prepare; argument: a struct md__http_call */
 int md__http_finish(lua_State *L);  /* protected; the same argument */
+
+/* bind_stream.c: event streams. */
+struct md__stream {
+    const struct md_generation *generation;
+    const struct md_stream_writer *writer;
+    void *context;
+    int waits_closed; /* that its function began after it was closed */
+    struct md__stream *next, **previous;
+};
+extern const struct md__class md__stream_class;
+/* Is the value at index an event stream? Then its function is kept for md__stream_run. */
+bool md__stream_take(lua_State *L, int index, struct md__http_call *call);
+/* Sends the stream, from its head to its end; the handler's task has ended. */
+void md__stream_run(struct md__http_call *call);
+enum md_status md__stream_sleep(struct md__stream *stream, int64_t ns, struct md_error *err);
+/* False when the function of a closed stream goes on waiting. */
+bool md__stream_may_wait(struct md__stream *stream);
 
 #endif

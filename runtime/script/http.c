@@ -2,7 +2,8 @@
  * A request as a Lua table, and what a handler returns as a response.
  *
  * A handler returns `body`, or `status, body [, headers]`, or `nil, err`. A table body is JSON, a
- * string is text, a blob is sent as it is; an error table decides the status itself.
+ * string is text, a blob is sent as it is, md.stream is an event stream; an error table decides the
+ * status itself.
  */
 #include <math.h>
 #include <stdio.h>
@@ -187,8 +188,9 @@ static void set_json(lua_State *L, struct md_response *response, int index)
     luaL_error(L, "the response cannot be encoded: %s", err.text); /* the script's mistake */
 }
 
-static void set_body(lua_State *L, struct md_response *response, int index)
+static void set_body(lua_State *L, struct md__http_call *call, int index)
 {
+    struct md_response *response = call->response;
     size_t length;
     const char *text;
     switch (lua_type(L, index)) {
@@ -210,7 +212,8 @@ static void set_body(lua_State *L, struct md_response *response, int index)
         }
         /* fall through */
     default:
-        set_json(L, response, index);
+        if (!md__stream_take(L, index, call))
+            set_json(L, response, index);
     }
 }
 
@@ -246,7 +249,7 @@ int md__http_finish(lua_State *L)
         raise_error_result(L);
     bool has_status = lua_type(L, 2) == LUA_TNUMBER;
     response->status = has_status ? check_status(L, 2) : STATUS_DEFAULT;
-    set_body(L, response, has_status ? 3 : 2);
+    set_body(L, call, has_status ? 3 : 2);
     if (!has_status && lua_isnil(L, 2))
         response->status = 204;
     set_headers(L, response, has_status ? 4 : 3);

@@ -37,6 +37,7 @@ struct md__pool;
 struct md__seat;
 struct md__dicts;
 struct md__scheduler;
+struct md__stream;
 
 #define MD_SCRIPT_SERIES_MAX 8
 
@@ -61,6 +62,7 @@ struct md_script {
     pthread_cond_t stopped;
     _Atomic bool stopping;
     struct md_generation *current;
+    struct md__stream *streams; /* open ones, under lock */
     struct md__dicts *dicts;
     struct md__scheduler *scheduler;
     pthread_t housekeeper;
@@ -124,6 +126,7 @@ struct md__task {
     const char *what;    /* "GET /risk/{server}", "timer poll": for messages */
     int64_t deadline_ns; /* for everything; 0: none */
     int64_t budget_ns;   /* of Lua between two waits; 0: none */
+    struct md__stream *stream; /* the event stream that it writes, or NULL */
     /* Kept by task.c, beginning as zeroes: */
     lua_State *co;
     int arguments;        /* values on co for the next resume */

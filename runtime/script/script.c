@@ -179,6 +179,8 @@ static void handle(void *context)
     if (status != MD_OK)
         respond_failure(task, &cause, call->response);
     md__task_end(task);
+    if (status == MD_OK && call->streams)
+        md__stream_run(call);
 }
 
 /* How long a request may wait for a state: its own limit, or the configured one. */
@@ -199,7 +201,8 @@ enum md_status md_script_call(struct md_script *script, const struct md_match *m
 {
     char what[128];
     struct md__task task = {.what = what, .deadline_ns = request->deadline_ns};
-    struct md__http_call call = {match, request, response, &task};
+    struct md__http_call call = {
+        .match = match, .request = request, .response = response, .task = &task};
     struct md_error failure;
     enum md_status status =
         md__pool_take(match->generation->pool, patience_ns(script, request), &task.state, &failure);

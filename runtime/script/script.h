@@ -30,6 +30,26 @@ struct md_store;
 struct md_script;
 struct md_generation;
 
+struct md_response;
+
+/*
+ * Where the events of a handler that returned md.stream go. Whoever serves requests registers one
+ * with each request that it can answer in this way (http/). begin, send, wait and end come from the
+ * thread of md_script_call, in this order; check and close from any thread in between.
+ */
+struct md_stream_writer {
+    /* Takes a place among the streams and sends the head: status, headers, content_type,
+     * keep_alive_ms of the response. After a failure nothing else is called. */
+    enum md_status (*begin)(void *context, struct md_response *response, struct md_error *err);
+    /* Sends bytes; blocks while the client does not read, up to a limit that closes the stream. */
+    enum md_status (*send)(void *context, const char *data, size_t length, struct md_error *err);
+    /* Lets time pass, and keeps the connection alive; fails as soon as the stream is closed. */
+    enum md_status (*wait)(void *context, int64_t ns, struct md_error *err);
+    enum md_status (*check)(void *context, struct md_error *err); /* MD_OK: it is open */
+    void (*close)(void *context, const char *why);                /* why: a constant text */
+    void (*end)(void *context);
+};
+
 struct md_header {
     const char *name; /* of a request: lower-case */
     const char *value;
@@ -47,6 +67,8 @@ struct md_request {
     size_t body_length;
     uint64_t id;
     const char *key_name; /* whose API key it was, or NULL */
+    const struct md_stream_writer *stream; /* NULL: event streams are refused */
+    void *stream_context;
     int64_t
         deadline_ns; /* md_monotonic_ns of the script's clock; 0: none but the script's own limit */
 };
@@ -63,6 +85,7 @@ struct md_response {
     struct md_buffer body;
     struct md_blob *blob;  /* a shared body, held by this response; NULL: see body */
     struct md_arena arena; /* the text of headers and content_type */
+    int keep_alive_ms; /* of an event stream: comments when nothing was sent for so long; 0: none */
 };
 void md_response_init(struct md_response *response, size_t body_bytes_max);
 void md_response_fini(struct md_response *response);
@@ -125,12 +148,20 @@ void md_match_fini(struct md_match *match); /* needed after MD_OK; harmless othe
 
 /*
  * Runs the handler. MD_OK: response is complete, whatever its HTTP status; a script's error is a
- * complete response (500) and has been logged with file and line. Otherwise (no free state in time,
+ * complete response (500) and has been logged with file and line. A handler that answers with an
+ * event stream sends it through request->stream, and the call lasts as long as the stream; response
+ * is of use only when the writer's begin failed. Otherwise (no free state in time,
  * out of memory, deadline) response holds the same error as err, ready to send.
  */
 enum md_status md_script_call(struct md_script *script, const struct md_match *match,
                               const struct md_request *request, struct md_response *response,
                               struct md_error *err);
+/*
+ * Closes the event streams that began in this generation (NULL: in any); their functions are told
+ * by their next call. Returns how many there were; does not wait for their end.
+ */
+int md_script_streams_close(struct md_script *script, const struct md_generation *generation,
+                            const char *why);
 
 /* For /health, /ready, /openapi.json. */
 /* Started, and every model that is not optional is there (it may come later: md.models.load). */

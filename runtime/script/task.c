@@ -15,7 +15,7 @@
 
 #include "base/log.h"
 #include "base/stack.h"
-#include "script/internal.h"
+#include "script/generation.h"
 
 /* Values that a wait may push: what a yielded C function's frame is sure to have room for. */
 enum { RESULTS_MAX = 8 };
@@ -127,7 +127,7 @@ void md__task_end(struct md__task *task)
 
 /* ---- waiting --------------------------------------------------------------------------------- */
 
-static const char *why_not_wait(lua_State *L, const struct md__state *state)
+static const char *why_not_wait(lua_State *L, struct md__state *state)
 {
     if (state->loading)
         return "cannot wait while loading";
@@ -135,6 +135,8 @@ static const char *why_not_wait(lua_State *L, const struct md__state *state)
         return "can wait only in a request, a timer or a tick";
     if (state->task->co != L)
         return "cannot wait inside a coroutine of the script's own";
+    if (!md__stream_may_wait(state->task->stream))
+        return "the stream is closed: its function must return";
     return NULL;
 }
 

@@ -15,7 +15,8 @@ local function root()
         endpoints = {
             health = "GET /health", ready = "GET /ready", status = "GET /status",
             feed = "POST /feed/data", predictions = "GET /predictions/current",
-            alerts = "GET /alerts/active", admin_models = "GET /admin/models",
+            alerts = "GET /alerts/active", events = "GET /events",
+            admin_models = "GET /admin/models",
             admin_reload = "POST /admin/reload-model", admin_model_info = "GET /admin/model-info",
             cache_clear = "POST /cache/clear", metrics = "GET /metrics",
             openapi = "GET /openapi.json",
@@ -128,6 +129,32 @@ local function active_alerts()
         alerts = md.json.array(answer.alerts) }
 end
 
+-- Seconds between two looks for a closed step.
+local EVENT_POLL_S = 1
+
+-- What a dashboard wants to know of a new forecast; it fetches the rest.
+local function news(answer, closed_ms)
+    return { closed_at = md.time.iso(closed_ms), made_at = answer.made_at,
+        servers = fleet.servers():count(), alert_count = answer.alert_count }
+end
+
+-- One event "forecast" now, and one whenever a step has closed.
+local function events()
+    return md.stream(function(stream)
+        local told_ms
+        repeat
+            local closed_ms = fleet.servers():closed_ms()
+            if closed_ms ~= told_ms and not too_little() then
+                local answer = fleet.answer()
+                if answer then
+                    stream:send { event = "forecast", data = news(answer, closed_ms) }
+                    told_ms = closed_ms
+                end
+            end
+        until not md.sleep(EVENT_POLL_S)
+    end)
+end
+
 local function clear_cache()
     fleet.clear()
     return { status = "cleared" }
@@ -154,6 +181,7 @@ return {
     md.post("/feed/data", FEED, feed),
     md.get("/predictions/current", read "Forecasts, risks and alerts of all servers", predictions),
     md.get("/alerts/active", read "Alerts of the current forecast", active_alerts),
+    md.get("/events", read "An event for each new forecast (text/event-stream)", events),
     md.get("/admin/models", operate "Models that could be loaded", admin.models),
     md.get("/admin/model-info", operate "The model in use", admin.model_info),
     md.post("/admin/reload-model", operate "Load a model: ?model_path=models/NAME",
