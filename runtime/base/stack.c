@@ -7,6 +7,7 @@
 
 #include <pthread.h>
 #include <semaphore.h>
+#include <stdbool.h>
 #include <stdlib.h>
 
 struct companion {
@@ -95,4 +96,23 @@ enum md_status md_stack_call(void (*run)(void *context), void *context, struct m
     sem_post(&companion->begin);
     wait_for(&companion->end);
     return MD_OK;
+}
+
+static _Thread_local uintptr_t stack_low;
+static _Thread_local bool stack_known;
+
+uintptr_t md_stack_low(void)
+{
+    pthread_attr_t attributes;
+    void *lowest;
+    size_t bytes;
+    if (stack_known)
+        return stack_low;
+    stack_known = true;
+    if (pthread_getattr_np(pthread_self(), &attributes) != 0)
+        return 0;
+    if (pthread_attr_getstack(&attributes, &lowest, &bytes) == 0)
+        stack_low = (uintptr_t)lowest + bytes / 4;
+    pthread_attr_destroy(&attributes);
+    return stack_low;
 }

@@ -7,6 +7,7 @@
 #define MD_BASE_STACK_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/status.h"
 
@@ -18,5 +19,9 @@
  * MD_ERR_UNAVAILABLE: that thread cannot be made, and nothing was run.
  */
 enum md_status md_stack_call(void (*run)(void *context), void *context, struct md_error *err);
+
+/* The lowest address that code of this thread which may nest any deeper should go down to: what
+ * lies below, a quarter of the stack, is for what it calls. 0: not known. */
+uintptr_t md_stack_low(void);
 
 #endif

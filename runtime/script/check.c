@@ -44,9 +44,9 @@ static bool run(struct checking *checking, lua_CFunction function, void *argumen
 {
     lua_State *L = checking->state->L;
     struct md_error err;
-    struct md__state *before = md__checkpoint_enter(checking->state);
+    struct md__state *before = md__state_running(checking->state);
     int status = lua_cpcall(L, function, argument);
-    md__checkpoint_enter(before);
+    md__state_running(before);
     if (status == 0)
         return true;
     if (lua_type(L, -1) == LUA_TSTRING) {
@@ -188,7 +188,7 @@ static void check_app(struct checking *checking)
 {
     struct md_generation generation = {.script = checking->script};
     md_arena_init(&generation.arena, (size_t)16 << 20);
-    checking->state->budget_end_ns = md_monotonic_ns(checking->script->clock) + load_budget_ns;
+    md__budget_begin(checking->state, load_budget_ns);
     if (run(checking, md__app_load, NULL) && run(checking, md__app_read, &generation))
         check_models(checking, &generation);
     md_arena_fini(&generation.arena);

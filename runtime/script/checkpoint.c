@@ -1,11 +1,8 @@
 /*
- * Budgets of time and of C stack. LuaJIT's hooks do not fire inside compiled loops, so the loader
- * writes a checkpoint into every file: at the head of each function and each loop body and before
- * each goto, a call of a C function through the FFI, which the compiler keeps and which costs about
- * one percent. The checkpoint looks at the clock once in a while; past the end of the running slice
- * it makes the script raise, again and again until it has left every pcall and the task has ended.
- * It looks at the stack pointer each time: LuaJIT counts Lua's own frames, not those of C below
- * callbacks and nested coroutines, and the end of the C stack is the end of the process.
+ * Checkpoints. LuaJIT's hooks do not fire inside compiled loops, so the loader writes a checkpoint
+ * into every file: at the head of each function and each loop body and before each goto, a call of
+ * a C function through the FFI, which the compiler keeps and which costs about one percent. What it
+ * does then is in limits.c.
  *
  * The pass is a scanner of tokens, not a parser: it knows strings, comments and names, and inserts
  * text on the line where it is, so that line numbers stay what they are. The names that it inserts
@@ -17,49 +14,10 @@
 
 #include "script/internal.h"
 
-/* Calls between two looks at the clock; a power of two. */
-enum { LOOK_EVERY = 64 };
-
 static const char checkpoint_key[] = "moondial.checkpoint";
 static const char reserved[] = "md__"; /* a script with these could lift its own budget */
 static const char prologue[] = "local md__ck,md__stop=...;";
 static const char inserted[] = " if md__ck.md__script_checkpoint()~=0 then md__stop()end; ";
-
-/* ---- at run time ----------------------------------------------------------------------------- */
-
-/* The state that this thread runs Lua on: an FFI call has no lua_State to ask. */
-static _Thread_local struct md__state *running;
-
-struct md__state *md__checkpoint_enter(struct md__state *state)
-{
-    struct md__state *before = running;
-    running = state;
-    return before;
-}
-
-static bool is_deep(const struct md__state *state)
-{
-    return (uintptr_t)__builtin_frame_address(0) < state->stack_end;
-}
-
-/* Called by scripts through the FFI, found by its name in the executable. */
-int md__script_checkpoint(void)
-{
-    struct md__state *state = running;
-    if (state != NULL && is_deep(state))
-        return 1;
-    if (state == NULL || state->budget_end_ns == 0 || ++state->checks % LOOK_EVERY != 0)
-        return 0;
-    return md_monotonic_ns(state->script->clock) > state->budget_end_ns;
-}
-
-static int stop(lua_State *L)
-{
-    if (is_deep(md__state(L)))
-        return luaL_error(L, "stack overflow (callbacks or coroutines nested too deep)");
-    md__state(L)->checks = LOOK_EVERY - 1; /* look again at once, should this be caught */
-    return luaL_error(L, "runs longer than its time budget");
-}
 
 /* ---- at load --------------------------------------------------------------------------------- */
 
@@ -82,7 +40,7 @@ void md__checkpoint_open(lua_State *L)
 int md__checkpoint_push(lua_State *L)
 {
     lua_getfield(L, LUA_REGISTRYINDEX, checkpoint_key);
-    lua_pushcfunction(L, stop);
+    lua_pushcfunction(L, md__stop);
     return 2;
 }
 
@@ -94,6 +52,7 @@ struct scan {
     struct md_buffer *out;
     bool names_ours; /* a name of the text begins like the inserted ones */
     bool in_header;  /* between `function` and its parameters' closing parenthesis */
+    bool in_value;   /* the last token wants a value or a name after it */
 };
 
 static void insert_at(struct scan *scan, const char *place)
@@ -160,14 +119,48 @@ static bool is_word(const char *begin, size_t length, const char *word)
     return strlen(word) == length && memcmp(begin, word, length) == 0;
 }
 
-/* `goto name`, and not a field or variable that is called goto. */
-static bool is_jump(const struct scan *scan, const char *begin)
+static void skip_blank(struct scan *scan)
 {
-    const char *next = scan->at;
-    while (next < scan->end && (*next == ' ' || *next == '\t'))
-        next++;
-    bool is_field = begin > scan->text && (begin[-1] == '.' || begin[-1] == ':');
-    return !is_field && next > scan->at && next < scan->end && is_name_byte(*next);
+    while (scan->at < scan->end) {
+        if (isspace((unsigned char)*scan->at))
+            scan->at++;
+        else if (*scan->at == '-' && scan->at + 1 < scan->end && scan->at[1] == '-')
+            skip_comment(scan);
+        else
+            return;
+    }
+}
+
+static bool is_in(const char *begin, size_t length, const char *const *words)
+{
+    for (; *words != NULL; words++) {
+        if (is_word(begin, length, *words))
+            return true;
+    }
+    return false;
+}
+
+/* After these a value or a name follows; in all other places a statement may begin. */
+static const char *const leading_words[] = {"and",  "elseif", "for",    "function", "if",
+                                            "in",   "local",  "not",    "or",       "return",
+                                            "goto", "until",  "while",  NULL};
+static const char *const other_words[] = {"break", "do",  "else",   "end",  "false",
+                                          "nil",   "true", "repeat", "then", NULL};
+
+/*
+ * `goto` before a name is a jump where a statement may begin; anywhere else LuaJIT takes it for a
+ * name like any other. Called behind the word.
+ */
+static bool is_jump(const struct scan *scan)
+{
+    struct scan ahead = *scan;
+    skip_blank(&ahead);
+    const char *begin = ahead.at;
+    while (ahead.at < ahead.end && is_name_byte(*ahead.at))
+        ahead.at++;
+    size_t length = (size_t)(ahead.at - begin);
+    return !scan->in_value && length > 0 && !isdigit((unsigned char)*begin) &&
+           !is_in(begin, length, leading_words) && !is_in(begin, length, other_words);
 }
 
 static void take_word(struct scan *scan)
@@ -182,28 +175,44 @@ static void take_word(struct scan *scan)
         scan->in_header = true;
     else if (is_word(begin, length, "do") || is_word(begin, length, "repeat"))
         insert_at(scan, scan->at);
-    else if (is_word(begin, length, "goto") && is_jump(scan, begin))
+    else if (is_word(begin, length, "goto") && is_jump(scan))
         insert_at(scan, begin);
+    scan->in_value = is_in(begin, length, leading_words) && !is_word(begin, length, "goto");
 }
 
+static bool starts_with(const struct scan *scan, const char *text)
+{
+    size_t length = strlen(text);
+    return (size_t)(scan->end - scan->at) >= length && memcmp(scan->at, text, length) == 0;
+}
+
+static void take_mark(struct scan *scan)
+{
+    char byte = *scan->at;
+    bool is_label = starts_with(scan, "::"), is_rest = starts_with(scan, "...");
+    scan->at += is_rest ? 3 : is_label ? 2 : 1;
+    scan->in_value = !is_label && !is_rest && strchr(")]};", byte) == NULL;
+    if (byte == ')' && scan->in_header) {
+        scan->in_header = false;
+        insert_at(scan, scan->at);
+    }
+}
+
+/* One token; blanks and comments lie before it. */
 static void step(struct scan *scan)
 {
     char byte = *scan->at;
     int level = bracket_level(scan, scan->at);
     if (level >= 0) {
         skip_long(scan, level);
-    } else if (byte == '-' && scan->at + 1 < scan->end && scan->at[1] == '-') {
-        skip_comment(scan);
+        scan->in_value = false;
     } else if (byte == '"' || byte == '\'') {
         skip_string(scan);
+        scan->in_value = false;
     } else if (is_name_byte(byte)) {
         take_word(scan);
     } else {
-        scan->at++;
-        if (byte == ')' && scan->in_header) {
-            scan->in_header = false;
-            insert_at(scan, scan->at);
-        }
+        take_mark(scan);
     }
 }
 
@@ -224,7 +233,7 @@ bool md__checkpoint_insert(const char *text, size_t length, struct md_buffer *ou
     const char *end = text + length, *start = after_head(text, end);
     struct scan scan = {.text = start, .end = end, .at = start, .copied = start, .out = out};
     md_buffer_append(out, prologue, sizeof prologue - 1);
-    while (scan.at < scan.end)
+    for (skip_blank(&scan); scan.at < scan.end; skip_blank(&scan))
         step(&scan);
     md_buffer_append(out, scan.copied, (size_t)(scan.end - scan.copied));
     return !scan.names_ours;

@@ -27,9 +27,9 @@ enum md_status md__generation_state(struct md_generation *generation, enum md__s
     struct md__state *state = NULL;
     enum md_status status = md__state_new(generation->script, kind, &state, err);
     if (status == MD_OK) {
-        state->budget_end_ns = md_monotonic_ns(generation->script->clock) + load_budget_ns;
+        md__budget_begin(state, load_budget_ns);
         status = md__protect(state, md__app_load, NULL, err);
-        state->budget_end_ns = 0;
+        md__budget_end(state);
     }
     if (status != MD_OK) {
         md__state_delete(state);

@@ -27,6 +27,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "script/hooks.h"
 #include "script/script.h"
 
 struct json_t;
@@ -98,9 +99,13 @@ struct md__state {
     size_t gc_debt;        /* charged since the last collector step for it */
     size_t task_bytes_max; /* cap of one task's growth */
     struct md__task *task; /* running now, or NULL */
-    int64_t budget_end_ns; /* the checkpoint raises after this; 0: no limit */
-    uint32_t checks;       /* checkpoints passed */
-    uintptr_t stack_end;   /* the checkpoint raises when the C stack is below; 0: no limit */
+    int64_t budget_end_ns; /* Lua is stopped after this; 0: no limit */
+    int64_t looked_ns;     /* when limits.c last looked at the clock */
+    uint32_t work;         /* units of work since then */
+    uint32_t look_at;      /* the next look comes at so many */
+    bool expired;          /* a look has found the budget spent */
+    bool deep;             /* the C stack was nearly used up */
+    char stopped_at[80];   /* "routes.lua:12", where it was stopped first */
     struct md__pool *pool; /* NULL: not pooled, one thread owns it */
     struct md__seat *seat; /* its place in the pool */
 };
@@ -133,7 +138,11 @@ struct md__task {
     int64_t bytes;        /* growth charged so far; frees count back */
     struct md_wait *wait; /* pending */
     struct md__hold *holds;
-    bool failed_memory;
+    struct md__hook_stat *stat; /* what is counted for its route or job; NULL: nothing */
+    int64_t bytes_peak;
+    int64_t lua_ns; /* spent in Lua so far */
+    bool failed, failed_memory;
+    bool killed;      /* stopped for its time budget */
     char trace[1024]; /* after a script error: the stack */
 };
 
@@ -143,6 +152,9 @@ enum md_status md__task_begin(struct md__task *task, lua_CFunction prepare, void
                               struct md_error *err);
 /* MD_OK: the results are all that is on task->co's stack. */
 enum md_status md__task_run(struct md__task *task, struct md_error *err);
+/* md__protect on the task's state, under the task's budget and memory cap. */
+enum md_status md__task_protect(struct md__task *task, lua_CFunction function, void *argument,
+                                struct md_error *err);
 void md__task_end(struct md__task *task);
 /* Logs and counts a failure of the task, with its stack. */
 void md__task_log(struct md__task *task, const struct md_error *cause);
@@ -185,12 +197,10 @@ int md__require_function(lua_State *L);
 extern const char md__environment_key[], md__loaded_key[]; /* in the registry */
 /* checkpoint.c: declares the checkpoint in a new state; pushes what every chunk gets as its first
  * two arguments; writes a source text with checkpoints (false: it uses names that begin with md__,
- * which are taken); tells which state this thread runs. */
+ * which are taken). */
 void md__checkpoint_open(lua_State *L);
 int md__checkpoint_push(lua_State *L);
 bool md__checkpoint_insert(const char *text, size_t length, struct md_buffer *out);
-struct md__state *md__checkpoint_enter(struct md__state *state); /* returns the one before */
-int md__script_checkpoint(void);
 /* Pushes the compiled file folder/relative, not yet run; raises. */
 void md__compile(lua_State *L, const char *folder, const char *relative);
 /* The file of a module, "a/b.lua" or "a/b/init.lua", whichever exists below folder. */
@@ -206,9 +216,32 @@ int md__require(lua_State *L, const char *name);
  * result; raises. */
 int md__load_file(lua_State *L, const char *folder, const char *relative);
 
+/* ---- budgets (limits.c) ---------------------------------------------------------------------- */
+
+/* Tells which state this thread runs Lua on; returns the one before. */
+struct md__state *md__state_running(struct md__state *state);
+/* Lua on this state may take ns from now on (0: any time), until the end; true: it took longer and
+ * was told to stop. */
+void md__budget_begin(struct md__state *state, int64_t ns);
+bool md__budget_end(struct md__state *state);
+/*
+ * What C does for a script in loops of its own: so many units of work, about as long as ten
+ * nanoseconds each. md__spend raises when the budget is spent; md__is_spent only tells. Both are
+ * cheap; neither is for less than a few hundred units at a time.
+ */
+void md__spend(lua_State *L, double units);
+bool md__is_spent(struct md__state *state, double units);
+/* Raises that the budget is spent, or the C stack. */
+int md__stop(lua_State *L);
+/* What checkpoints call through the FFI, found by name in the executable; not 0: call md__stop. */
+int md__script_checkpoint(void);
+int md__script_spend(double units);
+extern const char md__spent_text[];
+
 /* ---- metrics (metrics.c) --------------------------------------------------------------------- */
 
 void md__metric_failed(const char *task);
+void md__metric_killed(const char *task, const char *reason);
 void md__metric_job(const char *job, double seconds);
 void md__metric_skipped(const char *job, int64_t count);
 void md__metric_lua_bytes(int64_t change);

@@ -3,7 +3,7 @@
 
 #include "script/internal.h"
 
-static struct md_family *failures, *runs, *skips, *durations;
+static struct md_family *failures, *kills, *runs, *skips, *durations;
 static struct md_metric *lua_bytes, *refusals;
 
 static struct md_family *declare(enum md_metric_type type, const char *name, const char *help,
@@ -14,10 +14,19 @@ static struct md_family *declare(enum md_metric_type type, const char *name, con
                          0);
 }
 
+static struct md_family *kill_family(void)
+{
+    static const char *const labels[] = {"task", "reason", NULL};
+    return md_family_new(md_metrics_global(), MD_COUNTER, "moondial_script_kills_total",
+                         "Handlers, timers and ticks that were stopped for time or memory", labels,
+                         NULL, 0);
+}
+
 static void declare_all(void)
 {
     failures = declare(MD_COUNTER, "moondial_script_errors_total",
                        "Handlers, timers and ticks that failed", "task");
+    kills = kill_family();
     runs = declare(MD_COUNTER, "moondial_job_runs_total", "Runs of timers and ticks", "job");
     skips = declare(MD_COUNTER, "moondial_job_skips_total",
                     "Runs of timers and ticks that came too late and were left out", "job");
@@ -40,6 +49,13 @@ void md__metric_failed(const char *task)
 {
     ready();
     md_metric_add(md_metric_get(failures, &task), 1);
+}
+
+void md__metric_killed(const char *task, const char *reason)
+{
+    const char *const values[] = {task, reason};
+    ready();
+    md_metric_add(md_metric_get(kills, values), 1);
 }
 
 void md__metric_job(const char *job, double seconds)

@@ -16,6 +16,7 @@ enum { MODULE_NAME_MAX = 128, PATH_BYTES = 4096 };
 
 static const size_t source_bytes_max = (size_t)4 << 20;
 static const char library_prefix[] = "moondial";
+static const char native_prefix[] = "moondial.native";
 
 const char md__environment_key[] = "moondial.environment";
 const char md__loaded_key[] = "moondial.loaded";
@@ -157,11 +158,27 @@ static void load_module(lua_State *L, const char *name)
     md__loaded_set(L, name);
 }
 
+/* The tables behind the library's own: what a script changes there would be changed for all. */
+static bool is_native(const char *name)
+{
+    return strncmp(name, native_prefix, sizeof native_prefix - 1) == 0;
+}
+
+static bool is_called_by_library(lua_State *L)
+{
+    lua_Debug caller;
+    if (!lua_getstack(L, 1, &caller) || !lua_getinfo(L, "S", &caller))
+        return true; /* C */
+    return caller.what[0] == 'C' || strncmp(caller.source, "@moondial/", 10) == 0;
+}
+
 int md__require(lua_State *L, const char *name)
 {
     if (!is_module_name(name))
         return luaL_error(L, "require: \"%s\" is not a module name (letters, digits, _ and dots)",
                           name);
+    if (is_native(name) && !is_called_by_library(L))
+        return luaL_error(L, "require '%s': for Moondial's own library only", name);
     lua_getfield(L, LUA_REGISTRYINDEX, md__loaded_key);
     lua_getfield(L, -1, name);
     lua_remove(L, -2);

@@ -170,6 +170,16 @@ static int os_difftime(lua_State *L)
     return 1;
 }
 
+/* A task's own coroutine belongs to the engine: to its script it is nothing, like the main thread
+ * of plain Lua, or another request could resume it. */
+static int coroutine_running(lua_State *L)
+{
+    const struct md__task *task = md__state(L)->task;
+    if ((task != NULL && task->co == L) || lua_pushthread(L))
+        lua_pushnil(L);
+    return 1;
+}
+
 /* print(...) is a line of the log. */
 static int script_print(lua_State *L)
 {
@@ -239,6 +249,14 @@ static void open_string(lua_State *L)
     lua_pop(L, 3);
 }
 
+static void open_coroutine(lua_State *L)
+{
+    lua_getglobal(L, "coroutine");
+    lua_pushcfunction(L, coroutine_running);
+    lua_setfield(L, -2, "running");
+    lua_pop(L, 1);
+}
+
 static void open_libraries(lua_State *L)
 {
     static const luaL_Reg libraries[] = {{"", luaopen_base},
@@ -263,6 +281,7 @@ static void fill_globals(lua_State *L)
     copy_names(L, plain_globals);
     lua_remove(L, -2);
     open_string(L);
+    open_coroutine(L);
     copy_library(L, "string");
     copy_library(L, "table");
     copy_library(L, "math");

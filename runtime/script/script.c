@@ -152,13 +152,16 @@ void md_match_fini(struct md_match *match)
 }
 
 /* What the client learns of a failed handler: errors that the script meant for it as they are, a
- * mistake in the script only by its route. */
+ * mistake in the script only by its route, and that it was stopped. */
 static void respond_failure(struct md__task *task, const struct md_error *cause,
                             struct md_response *response)
 {
     struct md_error shown = *cause;
     if (cause->code == MD_ERR_SCRIPT)
-        md_fail(&shown, MD_ERR_SCRIPT, "script error in %s", task->what);
+        md_fail(&shown, MD_ERR_SCRIPT, "script error in %s%s%s", task->what,
+                task->killed ? ": it " : "", task->killed ? md__spent_text : "");
+    if (cause->code == MD_ERR_MEMORY)
+        md_error_context(&shown, "%s", task->what);
     if (cause->code == MD_ERR_SCRIPT || cause->code == MD_ERR_MEMORY)
         md__task_log(task, cause);
     md_response_error(response, &shown);
@@ -175,7 +178,7 @@ static void handle(void *context)
     if (status == MD_OK)
         status = md__task_run(task, &cause);
     if (status == MD_OK)
-        status = md__protect(task->state, md__http_finish, call, &cause);
+        status = md__task_protect(task, md__http_finish, call, &cause);
     if (status != MD_OK)
         respond_failure(task, &cause, call->response);
     md__task_end(task);

@@ -18,13 +18,26 @@
 /* Charged growth that makes a full collection worth its milliseconds. */
 static const size_t gc_debt_max = (size_t)16 << 20;
 
+enum { BYTES_PER_UNIT = 256 }; /* what is allocated and filled while one unit of work is done */
+static const size_t large_bytes = (size_t)64 << 10;
+
 /* ---- allocation ------------------------------------------------------------------------------ */
 
-static bool is_over(const struct md__state *state, size_t growth)
+/* Large growth counts as work, and there is none for a script whose time is up: it ends even where
+ * no checkpoint comes. */
+static bool is_late(struct md__state *state, size_t growth)
+{
+    state->work += (uint32_t)(growth / BYTES_PER_UNIT);
+    return growth >= large_bytes && md__is_spent(state, 0);
+}
+
+static bool is_over(struct md__state *state, size_t growth)
 {
     const struct md__task *task = state->task;
     if (state->closing)
         return false;
+    if (is_late(state, growth))
+        return true;
     if (growth > state->bytes_max || state->bytes_used > state->bytes_max - growth)
         return true;
     return task != NULL && task->bytes + (int64_t)growth > (int64_t)state->task_bytes_max;
@@ -32,9 +45,13 @@ static bool is_over(const struct md__state *state, size_t growth)
 
 static void account(struct md__state *state, int64_t change)
 {
+    struct md__task *task = state->task;
     state->bytes_used = (size_t)((int64_t)state->bytes_used + change);
-    if (state->task != NULL)
-        state->task->bytes += change;
+    if (task == NULL)
+        return;
+    task->bytes += change;
+    if (task->bytes > task->bytes_peak)
+        task->bytes_peak = task->bytes;
 }
 
 static void *allocate(void *context, void *memory, size_t old_size, size_t new_size)
@@ -68,6 +85,7 @@ static void fail_memory(lua_State *L, const struct md__state *state, size_t byte
 void md__charge(lua_State *L, size_t bytes)
 {
     struct md__state *state = md__state(L);
+    md__spend(L, (double)bytes / BYTES_PER_UNIT);
     bool worth = state->gc_debt > gc_debt_max && state->gc_debt > state->bytes_charged / 2;
     if (worth || is_over(state, bytes)) {
         state->gc_debt = 0;
@@ -151,9 +169,9 @@ enum md_status md__protect(struct md__state *state, lua_CFunction function, void
 {
     lua_State *L = state->L;
     int top = lua_gettop(L);
-    struct md__state *before = md__checkpoint_enter(state);
+    struct md__state *before = md__state_running(state);
     int lua_status = lua_cpcall(L, function, argument);
-    md__checkpoint_enter(before);
+    md__state_running(before);
     if (lua_status == 0)
         return MD_OK;
     enum md_status status = md__take_error(L, lua_status, err);

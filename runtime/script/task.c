@@ -86,21 +86,55 @@ static int begin(lua_State *L)
     return 0;
 }
 
-/* Runs a protected function with the task's memory cap in force. */
-static enum md_status protect(struct md__task *task, lua_CFunction function, void *argument,
-                              struct md_error *err)
+/* From here to slice_end Lua runs, on the task's account. */
+static void slice_begin(struct md__task *task)
 {
+    md__budget_begin(task->state, task->budget_ns);
+    task->lua_ns -= task->state->looked_ns;
     task->state->task = task;
-    enum md_status status = md__protect(task->state, function, argument, err);
-    task->state->task = NULL;
+}
+
+/* False when the task was stopped for its time, whatever it made of that. */
+static bool slice_end(struct md__task *task)
+{
+    struct md__state *state = task->state;
+    state->task = NULL;
+    task->lua_ns += md_monotonic_ns(state->script->clock);
+    task->killed |= md__budget_end(state);
+    return !task->killed;
+}
+
+/* What says something about the script; that a row was not found does not. */
+static enum md_status note_failure(struct md__task *task, enum md_status status)
+{
+    task->failed_memory |= status == MD_ERR_MEMORY;
+    task->failed |= status == MD_ERR_MEMORY || status == MD_ERR_SCRIPT || status == MD_ERR_INTERNAL;
     return status;
+}
+
+static enum md_status fail_killed(struct md__task *task, struct md_error *err)
+{
+    const char *place = task->state->stopped_at;
+    md_fail(err, MD_ERR_SCRIPT, "%s%s%s of %d ms", place, place[0] != '\0' ? ": " : "",
+            md__spent_text, (int)(task->budget_ns / 1000000));
+    return note_failure(task, MD_ERR_SCRIPT);
+}
+
+enum md_status md__task_protect(struct md__task *task, lua_CFunction function, void *argument,
+                                struct md_error *err)
+{
+    slice_begin(task);
+    enum md_status status = md__protect(task->state, function, argument, err);
+    if (!slice_end(task))
+        return fail_killed(task, err);
+    return note_failure(task, status);
 }
 
 enum md_status md__task_begin(struct md__task *task, lua_CFunction prepare, void *argument,
                               struct md_error *err)
 {
     struct beginning beginning = {.task = task, .prepare = prepare, .argument = argument};
-    enum md_status status = protect(task, begin, &beginning, err);
+    enum md_status status = md__task_protect(task, begin, &beginning, err);
     task->arguments = beginning.count - 1; /* the function itself is not one */
     return status;
 }
@@ -112,6 +146,22 @@ static int forget(lua_State *L)
     return 0;
 }
 
+static void count(const struct md__task *task)
+{
+    bool killed = task->killed || task->failed_memory;
+    if (killed)
+        md__metric_killed(task->what, task->killed ? "time" : "memory");
+    struct md__hook_stat *stat = task->stat;
+    if (stat == NULL)
+        return;
+    atomic_fetch_add(&stat->calls, 1);
+    atomic_fetch_add(&stat->errors, task->failed);
+    atomic_fetch_add(&stat->kills, killed);
+    atomic_fetch_add(&stat->lua_ns_total, task->lua_ns);
+    md__hook_raise(&stat->lua_ns_max, task->lua_ns);
+    md__hook_raise(&stat->bytes_peak, task->bytes_peak);
+}
+
 void md__task_end(struct md__task *task)
 {
     drop_wait(task);
@@ -121,6 +171,7 @@ void md__task_end(struct md__task *task)
         hold->release(hold);
     }
     md__protect(task->state, forget, task, NULL);
+    count(task);
     if (task->failed_memory || task->bytes > worth_collecting)
         md__state_collect(task->state);
 }
@@ -137,6 +188,10 @@ static const char *why_not_wait(lua_State *L, struct md__state *state)
         return "cannot wait inside a coroutine of the script's own";
     if (!md__stream_may_wait(state->task->stream))
         return "the stream is closed: its function must return";
+    if (!lua_isyieldable(L))
+        return "cannot wait inside a function that C code calls (string.gsub's, for example)";
+    if (state->expired)
+        return md__spent_text;
     return NULL;
 }
 
@@ -149,8 +204,6 @@ int md__yield(lua_State *L, struct md_wait *wait)
             wait->drop(wait);
         return luaL_error(L, "%s", why);
     }
-    /* One left over from a yield that LuaJIT refused (a C callback in between) and a pcall hid. */
-    drop_wait(state->task);
     state->task->wait = wait;
     return lua_yield(L, 0);
 }
@@ -186,7 +239,7 @@ static enum md_status wait_outside(struct md__task *task, struct md_error *err)
     enum md_status status = wait->block(wait, state->script, task->deadline_ns, &failure);
     md__state_enter(state);
     struct finishing finishing = {task, status == MD_OK ? NULL : &failure};
-    status = protect(task, finish, &finishing, err);
+    status = md__task_protect(task, finish, &finishing, err);
     drop_wait(task);
     return status;
 }
@@ -204,26 +257,25 @@ static int trace(lua_State *L)
 
 static enum md_status take_failure(struct md__task *task, int lua_status, struct md_error *err)
 {
-    enum md_status status = md__take_error(task->co, lua_status, err);
-    task->failed_memory = status == MD_ERR_MEMORY;
+    enum md_status status = note_failure(task, md__take_error(task->co, lua_status, err));
     if (!task->failed_memory)
         md__protect(task->state, trace, task, NULL);
-    return status;
+    return task->killed ? fail_killed(task, err) : status;
+}
+
+static enum md_status fail_yield(struct md__task *task, struct md_error *err)
+{
+    md_fail(err, MD_ERR_SCRIPT, "coroutine.yield outside of a coroutine");
+    return note_failure(task, MD_ERR_SCRIPT);
 }
 
 static int resume(struct md__task *task)
 {
-    struct md__state *state = task->state;
-    struct md_clock *clock = state->script->clock;
-    state->task = task;
-    state->stack_end = (uintptr_t)__builtin_frame_address(0) - MD_STACK_BYTES / 2;
-    state->budget_end_ns = task->budget_ns > 0 ? md_monotonic_ns(clock) + task->budget_ns : 0;
-    struct md__state *before = md__checkpoint_enter(state);
+    slice_begin(task);
+    struct md__state *before = md__state_running(task->state);
     int status = lua_resume(task->co, task->arguments);
-    md__checkpoint_enter(before);
-    state->budget_end_ns = 0;
-    state->stack_end = 0;
-    state->task = NULL;
+    md__state_running(before);
+    slice_end(task);
     return status;
 }
 
@@ -231,18 +283,17 @@ enum md_status md__task_run(struct md__task *task, struct md_error *err)
 {
     for (;;) {
         int lua_status = resume(task);
+        if (lua_status != 0 && lua_status != LUA_YIELD)
+            return take_failure(task, lua_status, err);
+        if (task->killed) /* and it has caught that */
+            return fail_killed(task, err);
         if (lua_status == 0)
             return MD_OK;
-        if (lua_status != LUA_YIELD)
-            return take_failure(task, lua_status, err);
         if (task->wait == NULL)
-            return md_fail(err, MD_ERR_SCRIPT, "%s: coroutine.yield outside of a coroutine",
-                           task->what);
+            return fail_yield(task, err);
         enum md_status status = wait_outside(task, err);
-        if (status != MD_OK) {
-            task->failed_memory = status == MD_ERR_MEMORY;
+        if (status != MD_OK)
             return status;
-        }
     }
 }
 

@@ -1,7 +1,7 @@
 -- What tensors do in Lua. Expected values are worked out by hand.
 
-local native = require "moondial.native"
-local tensor = native.tensor
+local md = require "moondial"
+local tensor = md.tensor
 local NAN = 0 / 0
 
 local function same(a, b)
@@ -185,18 +185,18 @@ fails("does not fit", tensor.concat, { m, tensor.from { 1 } }, 1)
 fails("does not fit", tensor.stack, { m, tensor.from { 1 } })
 
 -- calendars: 2026-03-28 was a Saturday; Prague's clocks went forward on the 29th
-local days = native.calendar {
+local days = md.calendar {
     start_ms = 1774656000000, step_s = 86400, count = 3,
     fields = { "day_of_week", "is_weekend", "day", "month", "hour" }, timezone = "Europe/Prague",
 }
 check(days, { { 5, 1, 28, 3, 1 }, { 6, 1, 29, 3, 1 }, { 0, 0, 30, 3, 2 } })
-fails("unknown calendar field", native.calendar,
+fails("unknown calendar field", md.calendar,
     { start_ms = 0, step_s = 1, count = 1, fields = { "fortnight" } })
 for _, never in ipairs { NAN, 1e300, -1e300 } do
-    fails("start_ms", native.calendar,
+    fails("start_ms", md.calendar,
         { start_ms = never, step_s = 1, count = 1, fields = { "hour" } })
-    fails("step_s", native.calendar,
+    fails("step_s", md.calendar,
         { start_ms = 0, step_s = never, count = 1, fields = { "hour" } })
 end
-fails("time zone", native.calendar,
+fails("time zone", md.calendar,
     { start_ms = 0, step_s = 1, count = 1, fields = { "hour" }, timezone = "Mars" })

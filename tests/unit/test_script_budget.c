@@ -42,6 +42,41 @@ static void test_runaways_are_stopped(void **state)
     }
 }
 
+/* No handler outlives its budget, or passes as good, by catching the error or by stealth. */
+static void test_stopping_cannot_be_evaded(void **state)
+{
+    static const char *const flags[] = {"--handler-budget-ms", "50", "--states", "1", NULL};
+    static const char *const targets[] = {"/swallow", "/xpcall",  "/wrap",   "/wait",  "/err",
+                                          "/ok",      "/nested",  "/growth", "/handler"};
+    scripted_routes(
+        &s,
+        "local function forever() while true do end end\n"
+        "local trap = setmetatable({}, { __index = forever })\n"
+        "return { md.get('/swallow', function() pcall(forever) return 'ok' end),\n"
+        "  md.get('/xpcall', function() xpcall(forever, print) return 'ok' end),\n"
+        "  md.get('/wrap', function()\n"
+        "    coroutine.resume(coroutine.create(forever)) return 'ok' end),\n"
+        "  md.get('/wait', function()\n"
+        "    pcall(forever) pcall(md.sleep, 0) return 'ok' end),\n"
+        "  md.get('/err', function() return nil, trap end),\n"
+        "  md.get('/ok', function() pcall(forever) error({ detail = 'no' }) end),\n"
+        "  md.get('/nested', function()\n"
+        "    local function f() pcall(f) f() end f() end),\n"
+        "  md.get('/growth', function() local s = ('x'):rep(1e6)\n"
+        "    local t = {} pcall(forever) for i = 1, 100 do t[i] = s .. i end return 'ok' end),\n"
+        "  md.get('/handler', function()\n"
+        "    return xpcall(forever, forever) and 'ok' or 'no' end),\n"
+        "  md.get('/good', function() return 'ok' end) }\n",
+        flags);
+    md_log_set_level(MD_LOG_OFF);
+    for (size_t i = 0; i < sizeof targets / sizeof *targets; i++) {
+        if (scripted_call(&s, "GET", targets[i], NULL) != 500 ||
+            strstr(s.body, "it runs longer than its time budget") == NULL)
+            fail_msg("%s: %s", targets[i], s.body);
+        assert_int_equal(scripted_call(&s, "GET", "/good", NULL), 200);
+    }
+}
+
 static void test_waiting_is_not_counted(void **state)
 {
     static const char *const flags[] = {"--handler-budget-ms", "50", NULL};
@@ -85,9 +120,29 @@ static void test_only_code_is_touched(void **state)
     assert_int_equal(insertions("for i = 1, 2 do repeat until x end"), 2);
     assert_int_equal(insertions("goto done ::done::"), 1);
     assert_int_equal(insertions("x = t.goto y = 1"), 0);
+    assert_int_equal(insertions("local goto = 1 local x = goto\ny = 2"), 0);
+    assert_int_equal(insertions("local t = { goto, goto, n = goto } t:goto()"), 0);
+    assert_int_equal(insertions("x = 'a' goto--[[ over ]]\n b ::b:: goto c ::c::"), 2);
+    assert_int_equal(insertions("x = ... goto a ::a:: f() goto b ::b::"), 2);
+    assert_int_equal(insertions("if goto then end x = -goto y = {} goto z ::z::"), 1);
     assert_int_equal(insertions("--[[ open"), 0);
     assert_int_equal(insertions("'open"), 0);
     assert_int_equal(insertions(""), 0);
+}
+
+static void test_goto_may_be_a_name(void **state)
+{
+    scripted_routes(&s,
+                    "local goto = 1\n"
+                    "local t = { goto = goto, f = function(goto) return goto end }\n"
+                    "return { md.get('/', function()\n"
+                    "  local x = goto\n"
+                    "  local y = x + t.goto goto = x\n"
+                    "  for i = 1, 3 do if i < 2 then goto next end x = x + i ::next:: end\n"
+                    "  return { x, y, t.f(goto) } end) }",
+                    NULL);
+    assert_int_equal(scripted_call(&s, "GET", "/", NULL), 200);
+    assert_string_equal(s.body, "[6,2,1]");
 }
 
 static void test_lines_stay(void **state)
@@ -128,6 +183,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(test_runaways_are_stopped, end),
+        cmocka_unit_test_teardown(test_stopping_cannot_be_evaded, end),
+        cmocka_unit_test_teardown(test_goto_may_be_a_name, end),
         cmocka_unit_test_teardown(test_waiting_is_not_counted, end),
         cmocka_unit_test(test_loading_is_bounded),
         cmocka_unit_test(test_only_code_is_touched),

@@ -81,6 +81,9 @@ static void test_dangerous_names_are_absent(void **state)
     expect_load_error("string.format = nil", "this table is read-only");
     expect_load_error("local md = require 'moondial' md.get = nil", "this table is read-only");
     expect_load_error("require 'ffi'", "module 'ffi' not found");
+    expect_load_error("require 'moondial.native'", "for Moondial's own library only");
+    expect_load_error("pcall(require, 'x') require('moondial.native_dict')",
+                      "for Moondial's own library only");
 }
 
 static void test_requests_are_isolated(void **state)
@@ -96,6 +99,20 @@ static void test_requests_are_isolated(void **state)
     assert_int_equal(scripted_call(&s, "GET", "/get", NULL), 500);
     assert_int_equal(scripted_call(&s, "GET", "/ok", NULL), 200);
     assert_string_equal(s.body, "[true,true]");
+}
+
+/* What a request could keep of itself, another one must not be able to resume. */
+static void test_own_coroutine_is_out_of_reach(void **state)
+{
+    scripted_routes(&s,
+                    "local kept\n"
+                    "return { md.get('/keep', function() kept = coroutine.running()\n"
+                    "    local inner = coroutine.wrap(function()\n"
+                    "      return type(coroutine.running()) end)()\n"
+                    "    return { tostring(kept), inner } end) }",
+                    NULL);
+    assert_int_equal(scripted_call(&s, "GET", "/keep", NULL), 200);
+    assert_string_equal(s.body, "[\"nil\",\"thread\"]");
 }
 
 static void test_time_is_the_given_clock(void **state)
@@ -123,6 +140,9 @@ static void test_waiting_where_it_cannot_be_left(void **state)
         "    table.sort({ 2, 1 }, function(a, b) md.sleep(0) return a < b end) end),\n"
         "  md.get('/co', function()\n"
         "    return { coroutine.wrap(function() return pcall(md.sleep, 0) end)() } end),\n"
+        "  md.get('/gsub', function() local ok, why\n"
+        "    (''):gsub('', function() ok, why = pcall(md.sleep, 0) end)\n"
+        "    return { ok, why } end),\n"
         "  md.get('/yield', function() coroutine.yield() end),\n"
         "  md.get('/pcall', function()\n"
         "    return { pcall(function() return md.sleep(0) end) } end) }",
@@ -131,6 +151,8 @@ static void test_waiting_where_it_cannot_be_left(void **state)
     assert_int_equal(scripted_call(&s, "GET", "/sort", NULL), 500);
     assert_int_equal(scripted_call(&s, "GET", "/co", NULL), 200);
     assert_non_null(strstr(s.body, "inside a coroutine"));
+    assert_int_equal(scripted_call(&s, "GET", "/gsub", NULL), 200);
+    assert_non_null(strstr(s.body, "cannot wait inside"));
     assert_int_equal(scripted_call(&s, "GET", "/yield", NULL), 500);
     assert_int_equal(scripted_call(&s, "GET", "/pcall", NULL), 200);
     assert_string_equal(s.body, "[true,true]");
@@ -250,6 +272,7 @@ int main(void)
         cmocka_unit_test(test_loading_has_no_effects),
         cmocka_unit_test(test_dangerous_names_are_absent),
         cmocka_unit_test_teardown(test_requests_are_isolated, end),
+        cmocka_unit_test_teardown(test_own_coroutine_is_out_of_reach, end),
         cmocka_unit_test_teardown(test_time_is_the_given_clock, end),
         cmocka_unit_test_teardown(test_waiting_where_it_cannot_be_left, end),
         cmocka_unit_test_teardown(test_file_read_is_confined, end),

@@ -1,0 +1,129 @@
+/*
+ * Time budgets at run time. Work is counted in units: a checkpoint is one, so are some hundred
+ * bytes that a script allocates, and functions in C tell what they are about to do. After enough
+ * work comes a look at the clock; how much is enough follows from how long the work since the last
+ * look took, so that sixty cheap loops cost one look and one huge string costs one too.
+ *
+ * Once the budget is spent the script is stopped: whatever looks next raises, again and again until
+ * the task has left every pcall, and its result does not count even when no look comes (task.c).
+ * Large allocations fail as well from then on (state.c), which ends code without any checkpoint.
+ *
+ * The C stack is watched too: LuaJIT counts Lua's own frames, not those of C below callbacks and
+ * nested coroutines, and the end of the C stack is the end of the process.
+ */
+#include <stdio.h>
+
+#include "base/stack.h"
+#include "script/internal.h"
+
+enum { LOOK_AT_MAX = 64 };
+
+/* Looks come about as often: cheap beside the work, fine beside any budget. */
+static const int64_t look_ns_min = 20000, look_ns_max = 500000;
+
+const char md__spent_text[] = "runs longer than its time budget";
+
+/* The state that this thread runs Lua on: an FFI call has no lua_State to ask. */
+static _Thread_local struct md__state *running;
+
+struct md__state *md__state_running(struct md__state *state)
+{
+    struct md__state *before = running;
+    running = state;
+    return before;
+}
+
+void md__budget_begin(struct md__state *state, int64_t ns)
+{
+    state->looked_ns = md_monotonic_ns(state->script->clock);
+    state->budget_end_ns = ns > 0 ? state->looked_ns + ns : 0;
+    state->work = 0;
+    state->look_at = 1;
+    state->expired = state->deep = false;
+    state->stopped_at[0] = '\0';
+}
+
+bool md__budget_end(struct md__state *state)
+{
+    bool expired = state->expired;
+    state->budget_end_ns = 0;
+    state->expired = false;
+    return expired;
+}
+
+/* True when the budget is spent. */
+static bool look(struct md__state *state)
+{
+    state->work = 0;
+    if (state->budget_end_ns == 0 || state->expired) {
+        state->look_at = state->expired ? 0 : LOOK_AT_MAX;
+        return state->expired;
+    }
+    int64_t now_ns = md_monotonic_ns(state->script->clock);
+    int64_t took_ns = now_ns - state->looked_ns;
+    state->looked_ns = now_ns;
+    state->expired = now_ns > state->budget_end_ns;
+    if (took_ns > look_ns_max)
+        state->look_at = 1;
+    else if (took_ns < look_ns_min && state->look_at < LOOK_AT_MAX)
+        state->look_at = 2 * state->look_at + 1;
+    return state->expired;
+}
+
+bool md__is_spent(struct md__state *state, double units)
+{
+    if (units < LOOK_AT_MAX)
+        state->work += units > 0 ? (uint32_t)units : 0;
+    else
+        state->work += LOOK_AT_MAX;
+    return state->work >= state->look_at && look(state);
+}
+
+static bool is_deep(struct md__state *state)
+{
+    bool deep = (uintptr_t)__builtin_frame_address(0) < md_stack_low();
+    state->deep |= deep;
+    return deep;
+}
+
+int md__script_checkpoint(void)
+{
+    struct md__state *state = running;
+    if (state == NULL)
+        return 0;
+    if (is_deep(state))
+        return 1;
+    return ++state->work >= state->look_at && look(state);
+}
+
+int md__script_spend(double units)
+{
+    return running != NULL && md__is_spent(running, units);
+}
+
+/* Where the script was when it was first told to stop. */
+static void note_place(lua_State *L, struct md__state *state)
+{
+    lua_Debug place;
+    for (int level = 0; state->stopped_at[0] == '\0' && lua_getstack(L, level, &place); level++) {
+        lua_getinfo(L, "Sl", &place);
+        if (place.currentline > 0)
+            snprintf(state->stopped_at, sizeof state->stopped_at, "%s:%d", place.short_src,
+                     place.currentline);
+    }
+}
+
+int md__stop(lua_State *L)
+{
+    struct md__state *state = md__state(L);
+    if (!state->expired)
+        return luaL_error(L, "stack overflow (callbacks or coroutines nested too deep)");
+    note_place(L, state);
+    return luaL_error(L, "%s", md__spent_text);
+}
+
+void md__spend(lua_State *L, double units)
+{
+    if (md__is_spent(md__state(L), units))
+        md__stop(L);
+}
