@@ -3,8 +3,9 @@
  */
 #include "kernels/cpu/common.h"
 
-#include <math.h>
 #include <string.h>
+
+#include "kernels/cpu/blocks.h"
 
 void md__strides(const struct md_shape *shape, int64_t *stride)
 {
@@ -97,103 +98,28 @@ bool md__dtype_is_float(enum md_dtype dtype)
     return dtype == MD_F32 || dtype == MD_F64 || dtype == MD_F16 || dtype == MD_BF16;
 }
 
-/* The C type of every integer dtype, for the switches below. */
-#define INTEGERS(X)                                                                                \
-    X(MD_U8, uint8_t)                                                                              \
-    X(MD_BOOL, uint8_t)                                                                            \
-    X(MD_I8, int8_t)                                                                               \
-    X(MD_U16, uint16_t)                                                                            \
-    X(MD_I16, int16_t)                                                                             \
-    X(MD_I32, int32_t)                                                                             \
-    X(MD_I64, int64_t)                                                                             \
-    X(MD_U32, uint32_t)                                                                            \
-    X(MD_U64, uint64_t)
-
 double md__get_float(const struct md_tensor *tensor, size_t i)
 {
-    switch (tensor->dtype) {
-    case MD_F32:
-        return ((const float *)tensor->data)[i];
-    case MD_F64:
-        return ((const double *)tensor->data)[i];
-    case MD_F16:
-        return md_f16_to_f32(((const uint16_t *)tensor->data)[i]);
-    case MD_BF16:
-        return md_bf16_to_f32(((const uint16_t *)tensor->data)[i]);
-    case MD_U64:
-        return (double)((const uint64_t *)tensor->data)[i];
-    default:
-        return (double)md__get_int(tensor, i);
-    }
-}
-
-static int64_t truncated(double value)
-{
-    if (isnan(value))
-        return 0;
-    if (value >= 0x1p63)
-        return INT64_MAX;
-    return value <= -0x1p63 ? INT64_MIN : (int64_t)value;
+    double value = 0;
+    md__load_floats(tensor, i, 0, 1, &value);
+    return value;
 }
 
 int64_t md__get_int(const struct md_tensor *tensor, size_t i)
 {
-    switch (tensor->dtype) {
-#define X(code, type)                                                                              \
-    case code:                                                                                     \
-        return (int64_t)((const type *)tensor->data)[i];
-        INTEGERS(X)
-#undef X
-    default:
-        return truncated(md__get_float(tensor, i));
-    }
+    int64_t value = 0;
+    md__load_ints(tensor, i, 0, 1, &value);
+    return value;
 }
 
 void md__set_float(const struct md_tensor *tensor, size_t i, double value)
 {
-    switch (tensor->dtype) {
-    case MD_F32:
-        ((float *)tensor->data)[i] = (float)value;
-        break;
-    case MD_F64:
-        ((double *)tensor->data)[i] = value;
-        break;
-    case MD_F16:
-        ((uint16_t *)tensor->data)[i] = md_f32_to_f16((float)value);
-        break;
-    case MD_BF16:
-        ((uint16_t *)tensor->data)[i] = md_f32_to_bf16((float)value);
-        break;
-    case MD_BOOL:
-        ((uint8_t *)tensor->data)[i] = value != 0;
-        break;
-    default:
-        md__set_int(tensor, i, truncated(value));
-    }
+    md__store_floats(tensor, i, 0, 1, &value);
 }
 
 void md__set_int(const struct md_tensor *tensor, size_t i, int64_t value)
 {
-    switch (tensor->dtype) {
-    case MD_BOOL:
-        ((uint8_t *)tensor->data)[i] = value != 0;
-        break;
-#define X(code, type)                                                                              \
-    case code:                                                                                     \
-        ((type *)tensor->data)[i] = (type)value;                                                   \
-        break;
-        X(MD_U8, uint8_t)
-        X(MD_I8, int8_t)
-        X(MD_U16, uint16_t)
-        X(MD_I16, int16_t)
-        X(MD_I32, int32_t)
-        X(MD_I64, int64_t)
-        X(MD_U32, uint32_t)
-        X(MD_U64, uint64_t)
-#undef X
-    default:
-        md__set_float(tensor, i, (double)value);
-    }
+    md__store_ints(tensor, i, 0, 1, &value);
 }
 
 bool md__all_f32(const struct md_node *node, const struct md_tensor *in, int in_count)

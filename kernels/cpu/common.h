@@ -59,8 +59,7 @@ void md__walk_seek(struct md__walk *walk, size_t i);
 /* Merges neighbouring axes over which every slot advances as over one; at least one axis stays. */
 void md__walk_merge(struct md__walk *walk);
 
-/* Element i as a double or an int64, whatever the dtype; floats become integers by truncation,
- * saturated, NaN gives 0. */
+/* Element i as a double or an int64, whatever the dtype; blocks.h says how it is converted. */
 double md__get_float(const struct md_tensor *tensor, size_t i);
 int64_t md__get_int(const struct md_tensor *tensor, size_t i);
 void md__set_float(const struct md_tensor *tensor, size_t i, double value);

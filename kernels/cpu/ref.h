@@ -3,8 +3,8 @@
  * They define what the fast kernels are tested against, run whatever a faster backend lacks, and
  * fold constants.
  *
- * Each is single-threaded; sums run in double precision. Kernels that serve several operators look
- * at node->op.
+ * Sums run in double precision, integers are exact; elementwise and matrix kernels split their work
+ * over the pool. Kernels that serve several operators look at node->op.
  */
 #ifndef MD_KERNELS_CPU_REF_H
 #define MD_KERNELS_CPU_REF_H
@@ -12,11 +12,13 @@
 #include "kernels/cpu/common.h"
 
 /* ref_unary.c */
-extern const struct md_kernel md__ref_unary; /* Abs .. Erf */
+extern const struct md_kernel md__ref_unary; /* Abs .. ThresholdedRelu */
 extern const struct md_kernel md__ref_clip;
-extern const struct md_kernel md__ref_cast; /* also Not */
+/* ref_cast.c */
+extern const struct md_kernel md__ref_cast; /* also CastLike */
+extern const struct md_kernel md__ref_bit_cast;
 /* ref_broadcast.c */
-extern const struct md_kernel md__ref_binary; /* Add .. Or */
+extern const struct md_kernel md__ref_binary; /* Add .. Xor */
 extern const struct md_kernel md__ref_where;
 extern const struct md_kernel md__ref_expand;
 /* ref_matrix.c */

@@ -1,106 +1,278 @@
 /*
- * Reference kernels of elementwise operators that broadcast: arithmetic, comparison, logic, Where,
- * Expand.
+ * Reference kernels of elementwise operators that broadcast: one row an operator with its function
+ * on doubles and its exact function on integers, as in ref_unary.c. Where and Expand move bytes.
  *
- * Min and Max take any number of inputs: the first two give the output, each further one is folded
- * into it. Float arithmetic runs in double and is rounded once, which gives the float result of + -
- * * / exactly.
+ * Min, Max, Sum and Mean take any number of inputs: each further one is folded into the block that
+ * the ones before it gave. Float arithmetic runs in double and is rounded once, which gives the
+ * float32 result of + - * / exactly. Predicates give 0 or 1.
  */
 #include <math.h>
 #include <string.h>
 
+#include "kernels/cpu/blocks.h"
 #include "kernels/cpu/ref.h"
 
+typedef double (*real_function)(double a, double b, double alpha);
+typedef int64_t (*integer_function)(int64_t a, int64_t b, enum md_dtype dtype);
+
+#define REAL(name, expression)                                                                     \
+    static double real_##name(double a, double b, double alpha)                                    \
+    {                                                                                              \
+        (void)alpha;                                                                               \
+        return expression;                                                                         \
+    }
+#define INTEGER(name, expression)                                                                  \
+    static int64_t integer_##name(int64_t a, int64_t b, enum md_dtype dtype)                       \
+    {                                                                                              \
+        (void)dtype;                                                                               \
+        return expression;                                                                         \
+    }
+
+/* A NaN on either side gives NaN. */
 static double lesser(double a, double b)
 {
-    if (isnan(a) || isnan(b))
-        return NAN;
-    return a < b ? a : b;
+    return a < b || isnan(a) ? a : b;
 }
 
-static double apply(enum md_op op, double a, double b)
+/* The remainder with the sign of b; a multiple of b gives a zero with that sign. */
+static double floor_mod(double a, double b)
 {
-    switch (op) {
-    case MD_OP_ADD:
-        return a + b;
-    case MD_OP_SUB:
-        return a - b;
-    case MD_OP_MUL:
-        return a * b;
-    case MD_OP_DIV:
-        return a / b;
-    case MD_OP_POW:
-        return pow(a, b);
-    case MD_OP_MIN:
-        return lesser(a, b);
-    case MD_OP_MAX:
-        return -lesser(-a, -b);
-    case MD_OP_EQUAL:
-        return a == b;
-    case MD_OP_LESS:
-        return a < b;
-    case MD_OP_LESS_OR_EQUAL:
-        return a <= b;
-    case MD_OP_GREATER:
-        return a > b;
-    default:
-        return a >= b;
+    double rest = fmod(a, b);
+    if (rest == 0)
+        return copysign(0, b);
+    return (rest < 0) != (b < 0) ? rest + b : rest;
+}
+
+static double silu(double a, double alpha)
+{
+    double e = exp(-fabs(alpha * a));
+    return a * (alpha * a < 0 ? e : 1) / (1 + e);
+}
+
+REAL(add, a + b)
+REAL(sub, a - b)
+REAL(mul, a *b)
+REAL(div, a / b)
+REAL(pow, pow(a, b))
+REAL(min, lesser(a, b))
+REAL(max, -lesser(-a, -b))
+REAL(mod, floor_mod(a, b))
+REAL(fmod, fmod(a, b))
+REAL(prelu, a < 0 ? a * b : a)
+REAL(swiglu, silu(a, alpha) * b)
+REAL(equal, a == b)
+REAL(less, a < b)
+REAL(less_or_equal, a <= b)
+REAL(greater, a > b)
+REAL(greater_or_equal, a >= b)
+
+/* Two's complement: sums and products of uint64 bits are those of int64. */
+INTEGER(add, (int64_t)((uint64_t)a + (uint64_t)b))
+INTEGER(sub, (int64_t)((uint64_t)a - (uint64_t)b))
+INTEGER(mul, (int64_t)((uint64_t)a *(uint64_t)b))
+INTEGER(min, md__int_less(a, b, dtype) ? a : b)
+INTEGER(max, md__int_less(a, b, dtype) ? b : a)
+INTEGER(prelu, md__int_less(a, 0, dtype) ? (int64_t)((uint64_t)a *(uint64_t)b) : a)
+INTEGER(equal, a == b)
+INTEGER(less, md__int_less(a, b, dtype))
+INTEGER(less_or_equal, !md__int_less(b, a, dtype))
+INTEGER(greater, md__int_less(b, a, dtype))
+INTEGER(greater_or_equal, !md__int_less(a, b, dtype))
+INTEGER(and, a &b)
+INTEGER(or, a | b)
+INTEGER(xor, a ^ b)
+
+/* Truncates; division by zero gives 0 where the processor would trap, -1 wraps. */
+static int64_t integer_div(int64_t a, int64_t b, enum md_dtype dtype)
+{
+    if (b == 0)
+        return 0;
+    if (dtype == MD_U64)
+        return (int64_t)((uint64_t)a / (uint64_t)b);
+    return b == -1 ? (int64_t)(0 - (uint64_t)a) : a / b;
+}
+
+/* The sign of a; 0 where b is 0. */
+static int64_t integer_fmod(int64_t a, int64_t b, enum md_dtype dtype)
+{
+    if (b == 0 || (b == -1 && dtype != MD_U64))
+        return 0;
+    return dtype == MD_U64 ? (int64_t)((uint64_t)a % (uint64_t)b) : a % b;
+}
+
+/* The sign of b; 0 where b is 0. */
+static int64_t integer_mod(int64_t a, int64_t b, enum md_dtype dtype)
+{
+    int64_t rest = integer_fmod(a, b, dtype);
+    bool turned = dtype != MD_U64 && rest != 0 && (rest < 0) != (b < 0);
+    return turned ? rest + b : rest;
+}
+
+/* By squaring, wrapping; a negative power of anything but 1 and -1 truncates to 0. */
+static int64_t integer_pow(int64_t a, int64_t b, enum md_dtype dtype)
+{
+    (void)dtype;
+    uint64_t power = 1, base = (uint64_t)a;
+    if (b < 0)
+        return a == 1 ? 1 : a == -1 ? (b & 1 ? -1 : 1) : 0;
+    for (; b; b >>= 1, base *= base)
+        if (b & 1)
+            power *= base;
+    return (int64_t)power;
+}
+
+/* Shifts by less than nothing or by the whole width leave copies of the sign. */
+static bool shifts_out(int64_t b, enum md_dtype dtype)
+{
+    return b < 0 || b >= 8 * (int64_t)md_dtype_bytes(dtype);
+}
+
+static int64_t integer_shift_left(int64_t a, int64_t b, enum md_dtype dtype)
+{
+    return shifts_out(b, dtype) ? 0 : (int64_t)((uint64_t)a << b);
+}
+
+static int64_t integer_shift_right(int64_t a, int64_t b, enum md_dtype dtype)
+{
+    if (shifts_out(b, dtype))
+        return md__int_less(a, 0, dtype) ? -1 : 0;
+    return dtype == MD_U64 ? (int64_t)((uint64_t)a >> b) : a >> b;
+}
+
+struct row {
+    enum md_op op;
+    real_function real;
+    integer_function integer;
+    /* what an attribute turns the row into: Mod's fmod, BitShift's direction LEFT */
+    real_function other_real;
+    integer_function other_integer;
+};
+
+static const struct row rows[] = {
+    {MD_OP_ADD, real_add, integer_add, NULL, NULL},
+    {MD_OP_SUB, real_sub, integer_sub, NULL, NULL},
+    {MD_OP_MUL, real_mul, integer_mul, NULL, NULL},
+    {MD_OP_DIV, real_div, integer_div, NULL, NULL},
+    {MD_OP_POW, real_pow, integer_pow, NULL, NULL},
+    {MD_OP_MIN, real_min, integer_min, NULL, NULL},
+    {MD_OP_MAX, real_max, integer_max, NULL, NULL},
+    {MD_OP_SUM, real_add, integer_add, NULL, NULL},
+    {MD_OP_MEAN, real_add, NULL, NULL, NULL},
+    {MD_OP_MOD, real_mod, integer_mod, real_fmod, integer_fmod},
+    {MD_OP_PRELU, real_prelu, integer_prelu, NULL, NULL},
+    {MD_OP_SWIGLU, real_swiglu, NULL, NULL, NULL},
+    {MD_OP_EQUAL, real_equal, integer_equal, NULL, NULL},
+    {MD_OP_LESS, real_less, integer_less, NULL, NULL},
+    {MD_OP_LESS_OR_EQUAL, real_less_or_equal, integer_less_or_equal, NULL, NULL},
+    {MD_OP_GREATER, real_greater, integer_greater, NULL, NULL},
+    {MD_OP_GREATER_OR_EQUAL, real_greater_or_equal, integer_greater_or_equal, NULL, NULL},
+    {MD_OP_AND, NULL, integer_and, NULL, NULL},
+    {MD_OP_OR, NULL, integer_or, NULL, NULL},
+    {MD_OP_XOR, NULL, integer_xor, NULL, NULL},
+    {MD_OP_BITWISE_AND, NULL, integer_and, NULL, NULL},
+    {MD_OP_BITWISE_OR, NULL, integer_or, NULL, NULL},
+    {MD_OP_BITWISE_XOR, NULL, integer_xor, NULL, NULL},
+    {MD_OP_BIT_SHIFT, NULL, integer_shift_right, NULL, integer_shift_left},
+};
+
+static const struct row *row_of(enum md_op op)
+{
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        if (rows[i].op == op)
+            return &rows[i];
+    return NULL;
+}
+
+static bool is_logic(enum md_op op)
+{
+    return op == MD_OP_AND || op == MD_OP_OR || op == MD_OP_XOR;
+}
+
+/* Pow alone mixes dtypes: floats on either side make it a float power, rounded to the base's. */
+static bool is_real(enum md_op op, const struct md_tensor *in)
+{
+    return md__dtype_is_float(in[0].dtype) || (op == MD_OP_POW && md__dtype_is_float(in[1].dtype));
+}
+
+static bool binary_supports(const struct md_node *node, const struct md_tensor *in, int in_count)
+{
+    const struct row *row = row_of(node->op);
+    bool boolean = is_logic(node->op) || node->op == MD_OP_EQUAL;
+    for (int i = 0; i < in_count; i++)
+        if (in[i].dtype == 0 || (in[i].dtype != in[0].dtype && node->op != MD_OP_POW))
+            return false;
+    if (in[0].dtype == MD_BOOL ? !boolean : is_logic(node->op))
+        return false;
+    return is_real(node->op, in) ? row->real != NULL : row->integer != NULL;
+}
+
+struct fold {
+    const struct md_kernel_call *call;
+    real_function real; /* NULL: integers */
+    integer_function integer;
+    double alpha, scale;
+};
+
+static void fold_reals(const struct fold *fold, struct md__view *views, size_t at, size_t count)
+{
+    double a[MD__BLOCK], b[MD__BLOCK];
+    md__view_floats(&views[0], at, count, a);
+    for (int k = 1; k < fold->call->in_count; k++) {
+        md__view_init(&views[1], &fold->call->in[k], &fold->call->out[0].shape);
+        md__view_floats(&views[1], at, count, b);
+        for (size_t i = 0; i < count; i++)
+            a[i] = fold->real(a[i], b[i], fold->alpha);
+    }
+    for (size_t i = 0; fold->scale != 1 && i < count; i++)
+        a[i] *= fold->scale;
+    md__store_floats(&fold->call->out[0], at, 1, count, a);
+}
+
+static void fold_integers(const struct fold *fold, struct md__view *views, size_t at, size_t count)
+{
+    int64_t a[MD__BLOCK], b[MD__BLOCK];
+    md__view_ints(&views[0], at, count, a);
+    for (int k = 1; k < fold->call->in_count; k++) {
+        md__view_init(&views[1], &fold->call->in[k], &fold->call->out[0].shape);
+        md__view_ints(&views[1], at, count, b);
+        for (size_t i = 0; i < count; i++)
+            a[i] = fold->integer(a[i], b[i], fold->call->in[0].dtype);
+    }
+    md__store_ints(&fold->call->out[0], at, 1, count, a);
+}
+
+static void fold_some(void *context, size_t begin, size_t end, int thread)
+{
+    (void)thread;
+    const struct fold *fold = context;
+    struct md__view views[2];
+    md__view_init(&views[0], &fold->call->in[0], &fold->call->out[0].shape);
+    for (size_t at = begin; at < end; at += MD__BLOCK) {
+        size_t count = end - at < MD__BLOCK ? end - at : MD__BLOCK;
+        (fold->real ? fold_reals : fold_integers)(fold, views, at, count);
     }
 }
 
-/* Two's-complement arithmetic; division truncates, and by zero gives 0 where the processor would
- * trap. */
-static int64_t apply_int(enum md_op op, int64_t a, int64_t b)
+static enum md_status binary_run(const struct md_kernel_call *call, struct md_error *err)
 {
-    switch (op) {
-    case MD_OP_ADD:
-        return (int64_t)((uint64_t)a + (uint64_t)b);
-    case MD_OP_SUB:
-        return (int64_t)((uint64_t)a - (uint64_t)b);
-    case MD_OP_MUL:
-        return (int64_t)((uint64_t)a * (uint64_t)b);
-    case MD_OP_DIV:
-        if (b == -1)
-            return (int64_t)(0 - (uint64_t)a);
-        return b == 0 ? 0 : a / b;
-    case MD_OP_MIN:
-        return a < b ? a : b;
-    case MD_OP_MAX:
-        return a > b ? a : b;
-    case MD_OP_EQUAL:
-        return a == b;
-    case MD_OP_LESS:
-        return a < b;
-    case MD_OP_LESS_OR_EQUAL:
-        return a <= b;
-    case MD_OP_GREATER:
-        return a > b;
-    case MD_OP_GREATER_OR_EQUAL:
-        return a >= b;
-    case MD_OP_AND:
-        return a && b;
-    default:
-        return a || b;
-    }
+    (void)err;
+    const struct md_node *node = call->node;
+    const struct row *row = row_of(node->op);
+    bool other = node->op == MD_OP_MOD ? md_node_int(node, "fmod", 0) != 0
+                                       : md_node_string(node, "direction", "")[0] == 'L';
+    struct fold fold = {.call = call,
+                        .integer = other && row->other_integer ? row->other_integer : row->integer,
+                        .alpha = md_node_float(node, "alpha", 1),
+                        .scale = node->op == MD_OP_MEAN ? 1.0 / call->in_count : 1};
+    if (is_real(node->op, call->in))
+        fold.real = other && row->other_real ? row->other_real : row->real;
+    md__parallel(call->pool, md__count(&call->out[0]), 4096, fold_some, &fold);
+    return MD_OK;
 }
 
-static void combine(enum md_op op, const struct md_tensor *a, const struct md_tensor *b,
-                    const struct md_tensor *out)
-{
-    struct md__walk walk;
-    md__walk_init(&walk, out->shape.rank, out->shape.dim);
-    md__walk_broadcast(&walk, 0, &a->shape);
-    md__walk_broadcast(&walk, 1, &b->shape);
-    size_t count = md__count(out);
-    bool is_float = md__dtype_is_float(a->dtype) || op == MD_OP_POW;
-    for (size_t i = 0; i < count; i++, md__walk_next(&walk)) {
-        size_t at = (size_t)walk.at[0], bt = (size_t)walk.at[1];
-        if (is_float)
-            md__set_float(out, i, apply(op, md__get_float(a, at), md__get_float(b, bt)));
-        else
-            md__set_int(out, i, apply_int(op, md__get_int(a, at), md__get_int(b, bt)));
-    }
-}
+const struct md_kernel md__ref_binary = {.supports = binary_supports, .run = binary_run};
+
+/* ---- bytes ----------------------------------------------------------------------------------- */
 
 /* out = condition ? a : b for elements of any size; condition NULL copies a. */
 static void choose(const struct md_tensor *condition, const struct md_tensor *a,
@@ -122,30 +294,6 @@ static void choose(const struct md_tensor *condition, const struct md_tensor *a,
     }
 }
 
-static bool binary_supports(const struct md_node *node, const struct md_tensor *in, int in_count)
-{
-    bool logic = node->op == MD_OP_AND || node->op == MD_OP_OR;
-    if (logic && in[0].dtype != MD_BOOL)
-        return false;
-    for (int i = 1; i < in_count; i++)
-        if (in[i].dtype != in[0].dtype && node->op != MD_OP_POW)
-            return false;
-    return true;
-}
-
-static enum md_status binary_run(const struct md_kernel_call *call, struct md_error *err)
-{
-    (void)err;
-    const struct md_tensor *in = call->in, *out = &call->out[0];
-    if (call->in_count == 1)
-        choose(NULL, &in[0], NULL, out);
-    else
-        combine(call->node->op, &in[0], &in[1], out);
-    for (int i = 2; i < call->in_count; i++)
-        combine(call->node->op, out, &in[i], out);
-    return MD_OK;
-}
-
 static enum md_status where_run(const struct md_kernel_call *call, struct md_error *err)
 {
     (void)err;
@@ -160,6 +308,5 @@ static enum md_status expand_run(const struct md_kernel_call *call, struct md_er
     return MD_OK;
 }
 
-const struct md_kernel md__ref_binary = {.supports = binary_supports, .run = binary_run};
 const struct md_kernel md__ref_where = {.run = where_run};
 const struct md_kernel md__ref_expand = {.run = expand_run};

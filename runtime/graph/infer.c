@@ -120,6 +120,28 @@ enum md_status md__infer_dtype(const struct md_value_info *in, int i, enum md_dt
                    md_dtype_name(dtype));
 }
 
+enum md_status md__infer_dtype_attr(const struct md_node *node, const char *name,
+                                    enum md_dtype otherwise, enum md_dtype *dtype,
+                                    struct md_error *err)
+{
+    int64_t number = md_node_int(node, name, (int64_t)otherwise);
+    if (number < 0 || number > 64 || !md_dtype_bytes((enum md_dtype)number))
+        return md_fail(err, MD_ERR_UNSUPPORTED, "attribute \"%s\" = %lld is no supported dtype",
+                       name, (long long)number);
+    *dtype = (enum md_dtype)number;
+    return MD_OK;
+}
+
+enum md_status md__infer_word(const struct md_node *node, const char *name,
+                              const char *const *words, int count, int *word, struct md_error *err)
+{
+    const char *given = md_node_string(node, name, words[0]);
+    for (*word = 0; *word < count; ++*word)
+        if (strcmp(given, words[*word]) == 0)
+            return MD_OK;
+    return md_fail(err, MD_ERR_UNSUPPORTED, "attribute \"%s\" = \"%.40s\" is unknown", name, given);
+}
+
 enum md_status md__infer_expect(const struct md_value_info *in, int i, const char *what, int rank,
                                 const int64_t *dim, struct md_error *err)
 {

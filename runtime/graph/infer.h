@@ -17,9 +17,17 @@
 
 /* infer_elementwise.c */
 MD_INFER_RULE(md_infer_same);
+MD_INFER_RULE(md_infer_gelu);
+MD_INFER_RULE(md_infer_test);
 MD_INFER_RULE(md_infer_cast);
+MD_INFER_RULE(md_infer_cast_like);
+MD_INFER_RULE(md_infer_bit_cast);
 MD_INFER_RULE(md_infer_clip);
 MD_INFER_RULE(md_infer_broadcast);
+MD_INFER_RULE(md_infer_mod);
+MD_INFER_RULE(md_infer_prelu);
+MD_INFER_RULE(md_infer_swiglu);
+MD_INFER_RULE(md_infer_bit_shift);
 MD_INFER_RULE(md_infer_compare);
 MD_INFER_RULE(md_infer_logical);
 MD_INFER_RULE(md_infer_where);
@@ -104,6 +112,13 @@ enum md_status md__infer_axes(const struct md_node *node, const struct md_value_
 
 enum md_status md__infer_dtype(const struct md_value_info *in, int i, enum md_dtype dtype,
                                struct md_error *err);
+/* The dtype that the integer attribute `name` gives as ONNX's number; `otherwise` when absent. */
+enum md_status md__infer_dtype_attr(const struct md_node *node, const char *name,
+                                    enum md_dtype otherwise, enum md_dtype *dtype,
+                                    struct md_error *err);
+/* The string attribute `name` must be one of `count` words; *word is which. Absent: word 0. */
+enum md_status md__infer_word(const struct md_node *node, const char *name,
+                              const char *const *words, int count, int *word, struct md_error *err);
 /* Input i must have exactly this shape; `dim` values of -1 accept anything. */
 enum md_status md__infer_expect(const struct md_value_info *in, int i, const char *what, int rank,
                                 const int64_t *dim, struct md_error *err);

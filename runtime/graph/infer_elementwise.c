@@ -9,16 +9,43 @@ MD_INFER_RULE(md_infer_same)
     return MD_OK;
 }
 
+MD_INFER_RULE(md_infer_gelu)
+{
+    int word;
+    enum md_status status =
+        md__infer_word(node, "approximate", (const char *const[]){"none", "tanh"}, 2, &word, err);
+    return status ? status : md_infer_same(node, in, in_count, out, out_count, err);
+}
+
+MD_INFER_RULE(md_infer_test)
+{
+    enum md_status status = md_infer_same(node, in, in_count, out, out_count, err);
+    out[0].dtype = MD_BOOL;
+    return status;
+}
+
 MD_INFER_RULE(md_infer_cast)
 {
     (void)in_count, (void)out_count;
-    int64_t to = md_node_int(node, "to", 0);
-    if (to < 0 || to > 64 || !md_dtype_bytes((enum md_dtype)to))
-        return md_fail(err, MD_ERR_UNSUPPORTED, "attribute \"to\" = %lld is no supported dtype",
-                       (long long)to);
-    out[0].dtype = (enum md_dtype)to;
     out[0].shape = in[0].shape;
+    return md__infer_dtype_attr(node, "to", (enum md_dtype)0, &out[0].dtype, err);
+}
+
+MD_INFER_RULE(md_infer_cast_like)
+{
+    (void)node, (void)in_count, (void)out_count, (void)err;
+    out[0].shape = in[0].shape;
+    out[0].dtype = in[1].dtype;
     return MD_OK;
+}
+
+MD_INFER_RULE(md_infer_bit_cast)
+{
+    enum md_status status = md_infer_cast(node, in, in_count, out, out_count, err);
+    if (!status && md_dtype_bytes(out[0].dtype) != md_dtype_bytes(in[0].dtype))
+        status = md_fail(err, MD_ERR_INVALID, "%s and %s differ in width",
+                         md_dtype_name(in[0].dtype), md_dtype_name(out[0].dtype));
+    return status;
 }
 
 MD_INFER_RULE(md_infer_clip)
@@ -50,6 +77,43 @@ MD_INFER_RULE(md_infer_broadcast)
     }
     out[0].dtype = in[0].dtype;
     return md__infer_broadcast_shape(in, in_count, &out[0].shape, err);
+}
+
+MD_INFER_RULE(md_infer_mod)
+{
+    int64_t fmod = md_node_int(node, "fmod", 0);
+    if (fmod != 0 && fmod != 1)
+        return md_fail(err, MD_ERR_INVALID, "attribute \"fmod\" = %lld is neither 0 nor 1",
+                       (long long)fmod);
+    return md_infer_broadcast(node, in, in_count, out, out_count, err);
+}
+
+/* The slope broadcasts to X, never the other way. */
+MD_INFER_RULE(md_infer_prelu)
+{
+    enum md_status status = md_infer_broadcast(node, in, in_count, out, out_count, err);
+    if (!status && !md_shape_equal(&out[0].shape, &in[0].shape))
+        status = md_fail(err, MD_ERR_INVALID, "slope of shape %s does not broadcast to %s",
+                         MD_SHAPE(in[1]), MD_SHAPE(in[0]));
+    return status;
+}
+
+MD_INFER_RULE(md_infer_swiglu)
+{
+    if (!md_shape_equal(&in[0].shape, &in[1].shape))
+        return md_fail(err, MD_ERR_INVALID, "inputs %s and %s differ in shape", MD_SHAPE(in[0]),
+                       MD_SHAPE(in[1]));
+    return md_infer_broadcast(node, in, in_count, out, out_count, err);
+}
+
+MD_INFER_RULE(md_infer_bit_shift)
+{
+    int word;
+    if (!md_node_attr(node, "direction"))
+        return md_fail(err, MD_ERR_INVALID, "has no attribute \"direction\"");
+    enum md_status status =
+        md__infer_word(node, "direction", (const char *const[]){"LEFT", "RIGHT"}, 2, &word, err);
+    return status ? status : md_infer_broadcast(node, in, in_count, out, out_count, err);
 }
 
 MD_INFER_RULE(md_infer_compare)

@@ -24,28 +24,68 @@ struct md_node;
     /* elementwise, one input */                                                                   \
     X(IDENTITY, "Identity", 1, 1, 1, 1, md_infer_same, NULL)                                       \
     X(ABS, "Abs", 1, 1, 1, 1, md_infer_same, NULL)                                                 \
-    X(NEG, "Neg", 1, 1, 1, 1, md_infer_same, NULL)                                                 \
-    X(EXP, "Exp", 1, 1, 1, 1, md_infer_same, NULL)                                                 \
-    X(LOG, "Log", 1, 1, 1, 1, md_infer_same, NULL)                                                 \
-    X(SQRT, "Sqrt", 1, 1, 1, 1, md_infer_same, NULL)                                               \
-    X(RECIPROCAL, "Reciprocal", 1, 1, 1, 1, md_infer_same, NULL)                                   \
-    X(SIGMOID, "Sigmoid", 1, 1, 1, 1, md_infer_same, NULL)                                         \
-    X(TANH, "Tanh", 1, 1, 1, 1, md_infer_same, NULL)                                               \
-    X(RELU, "Relu", 1, 1, 1, 1, md_infer_same, NULL)                                               \
+    X(ACOS, "Acos", 1, 1, 1, 1, md_infer_same, NULL)                                               \
+    X(ACOSH, "Acosh", 1, 1, 1, 1, md_infer_same, NULL)                                             \
+    X(ASIN, "Asin", 1, 1, 1, 1, md_infer_same, NULL)                                               \
+    X(ASINH, "Asinh", 1, 1, 1, 1, md_infer_same, NULL)                                             \
+    X(ATAN, "Atan", 1, 1, 1, 1, md_infer_same, NULL)                                               \
+    X(ATANH, "Atanh", 1, 1, 1, 1, md_infer_same, NULL)                                             \
+    X(BITWISE_NOT, "BitwiseNot", 1, 1, 1, 1, md_infer_same, NULL)                                  \
+    X(CEIL, "Ceil", 1, 1, 1, 1, md_infer_same, NULL)                                               \
+    X(CELU, "Celu", 1, 1, 1, 1, md_infer_same, NULL)                                               \
+    X(COS, "Cos", 1, 1, 1, 1, md_infer_same, NULL)                                                 \
+    X(COSH, "Cosh", 1, 1, 1, 1, md_infer_same, NULL)                                               \
     X(ELU, "Elu", 1, 1, 1, 1, md_infer_same, NULL)                                                 \
-    X(SOFTPLUS, "Softplus", 1, 1, 1, 1, md_infer_same, NULL)                                       \
     X(ERF, "Erf", 1, 1, 1, 1, md_infer_same, NULL)                                                 \
+    X(EXP, "Exp", 1, 1, 1, 1, md_infer_same, NULL)                                                 \
+    X(FLOOR, "Floor", 1, 1, 1, 1, md_infer_same, NULL)                                             \
+    X(GELU, "Gelu", 1, 1, 1, 1, md_infer_gelu, NULL)                                               \
+    X(HARD_SIGMOID, "HardSigmoid", 1, 1, 1, 1, md_infer_same, NULL)                                \
+    X(HARD_SWISH, "HardSwish", 1, 1, 1, 1, md_infer_same, NULL)                                    \
+    X(IS_INF, "IsInf", 1, 1, 1, 1, md_infer_test, NULL)                                            \
+    X(IS_NAN, "IsNaN", 1, 1, 1, 1, md_infer_test, NULL)                                            \
+    X(LEAKY_RELU, "LeakyRelu", 1, 1, 1, 1, md_infer_same, NULL)                                    \
+    X(LOG, "Log", 1, 1, 1, 1, md_infer_same, NULL)                                                 \
+    X(MISH, "Mish", 1, 1, 1, 1, md_infer_same, NULL)                                               \
+    X(NEG, "Neg", 1, 1, 1, 1, md_infer_same, NULL)                                                 \
     X(NOT, "Not", 1, 1, 1, 1, md_infer_logical, NULL)                                              \
+    X(RECIPROCAL, "Reciprocal", 1, 1, 1, 1, md_infer_same, NULL)                                   \
+    X(RELU, "Relu", 1, 1, 1, 1, md_infer_same, NULL)                                               \
+    X(ROUND, "Round", 1, 1, 1, 1, md_infer_same, NULL)                                             \
+    X(SELU, "Selu", 1, 1, 1, 1, md_infer_same, NULL)                                               \
+    X(SHRINK, "Shrink", 1, 1, 1, 1, md_infer_same, NULL)                                           \
+    X(SIGMOID, "Sigmoid", 1, 1, 1, 1, md_infer_same, NULL)                                         \
+    X(SIGN, "Sign", 1, 1, 1, 1, md_infer_same, NULL)                                               \
+    X(SIN, "Sin", 1, 1, 1, 1, md_infer_same, NULL)                                                 \
+    X(SINH, "Sinh", 1, 1, 1, 1, md_infer_same, NULL)                                               \
+    X(SOFTPLUS, "Softplus", 1, 1, 1, 1, md_infer_same, NULL)                                       \
+    X(SOFTSIGN, "Softsign", 1, 1, 1, 1, md_infer_same, NULL)                                       \
+    X(SQRT, "Sqrt", 1, 1, 1, 1, md_infer_same, NULL)                                               \
+    X(SWISH, "Swish", 1, 1, 1, 1, md_infer_same, NULL)                                             \
+    X(TAN, "Tan", 1, 1, 1, 1, md_infer_same, NULL)                                                 \
+    X(TANH, "Tanh", 1, 1, 1, 1, md_infer_same, NULL)                                               \
+    X(THRESHOLDED_RELU, "ThresholdedRelu", 1, 1, 1, 1, md_infer_same, NULL)                        \
     X(CLIP, "Clip", 1, 3, 1, 1, md_infer_clip, NULL)                                               \
     X(CAST, "Cast", 1, 1, 1, 1, md_infer_cast, NULL)                                               \
+    X(CAST_LIKE, "CastLike", 2, 2, 1, 1, md_infer_cast_like, NULL)                                 \
+    X(BIT_CAST, "BitCast", 1, 1, 1, 1, md_infer_bit_cast, NULL)                                    \
     /* elementwise with broadcasting */                                                            \
     X(ADD, "Add", 2, 2, 1, 1, md_infer_broadcast, NULL)                                            \
     X(SUB, "Sub", 2, 2, 1, 1, md_infer_broadcast, NULL)                                            \
     X(MUL, "Mul", 2, 2, 1, 1, md_infer_broadcast, NULL)                                            \
     X(DIV, "Div", 2, 2, 1, 1, md_infer_broadcast, NULL)                                            \
     X(POW, "Pow", 2, 2, 1, 1, md_infer_broadcast, NULL)                                            \
+    X(MOD, "Mod", 2, 2, 1, 1, md_infer_mod, NULL)                                                  \
+    X(PRELU, "PRelu", 2, 2, 1, 1, md_infer_prelu, NULL)                                            \
+    X(SWIGLU, "SwiGLU", 2, 2, 1, 1, md_infer_swiglu, NULL)                                         \
     X(MIN, "Min", 1, -1, 1, 1, md_infer_broadcast, NULL)                                           \
     X(MAX, "Max", 1, -1, 1, 1, md_infer_broadcast, NULL)                                           \
+    X(SUM, "Sum", 1, -1, 1, 1, md_infer_broadcast, NULL)                                           \
+    X(MEAN, "Mean", 1, -1, 1, 1, md_infer_broadcast, NULL)                                         \
+    X(BITWISE_AND, "BitwiseAnd", 2, 2, 1, 1, md_infer_broadcast, NULL)                             \
+    X(BITWISE_OR, "BitwiseOr", 2, 2, 1, 1, md_infer_broadcast, NULL)                               \
+    X(BITWISE_XOR, "BitwiseXor", 2, 2, 1, 1, md_infer_broadcast, NULL)                             \
+    X(BIT_SHIFT, "BitShift", 2, 2, 1, 1, md_infer_bit_shift, NULL)                                 \
     X(EQUAL, "Equal", 2, 2, 1, 1, md_infer_compare, NULL)                                          \
     X(LESS, "Less", 2, 2, 1, 1, md_infer_compare, NULL)                                            \
     X(LESS_OR_EQUAL, "LessOrEqual", 2, 2, 1, 1, md_infer_compare, NULL)                            \
@@ -53,6 +93,7 @@ struct md_node;
     X(GREATER_OR_EQUAL, "GreaterOrEqual", 2, 2, 1, 1, md_infer_compare, NULL)                      \
     X(AND, "And", 2, 2, 1, 1, md_infer_logical, NULL)                                              \
     X(OR, "Or", 2, 2, 1, 1, md_infer_logical, NULL)                                                \
+    X(XOR, "Xor", 2, 2, 1, 1, md_infer_logical, NULL)                                              \
     X(WHERE, "Where", 3, 3, 1, 1, md_infer_where, NULL)                                            \
     /* matrices, recurrences, normalisation */                                                     \
     X(MATMUL, "MatMul", 2, 2, 1, 1, md_infer_matmul, NULL)                                         \

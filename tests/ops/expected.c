@@ -1,7 +1,8 @@
 /*
- * The reference kernels, and the fast ones, against committed results of NumPy and PyTorch. Cases
- * and results are in expected.inc, which make_expected.py writes.
+ * The reference kernels, and the fast ones, against committed results of other libraries. Cases and
+ * results are in expected*.inc, which make_expected*.py write.
  */
+#include <math.h>
 #include <string.h>
 
 #include "unit.h"
@@ -14,7 +15,10 @@ struct expected {
     const double *outputs[OP_OUTPUTS_MAX];
 };
 
+static const struct expected expected_cases[] = {
 #include "expected.inc"
+#include "expected_numeric.inc"
+};
 
 /* A run that was never run, with the committed outputs in place of computed ones. */
 static void fill_expected(struct op_run *run, const struct expected *expected)

@@ -9,8 +9,10 @@ import numpy as np
 import torch
 
 OUT = "tests/ops/expected.inc"
-DTYPES = {"float32": "MD_F32", "int64": "MD_I64", "int32": "MD_I32", "bool": "MD_BOOL",
-          "float64": "MD_F64"}
+DTYPES = {"float32": "MD_F32", "float64": "MD_F64", "float16": "MD_F16", "bfloat16": "MD_BF16",
+          "bool": "MD_BOOL", "int8": "MD_I8", "int16": "MD_I16", "int32": "MD_I32",
+          "int64": "MD_I64", "uint8": "MD_U8", "uint16": "MD_U16", "uint32": "MD_U32",
+          "uint64": "MD_U64"}
 rng = np.random.default_rng(7)
 cases = []
 
@@ -178,10 +180,19 @@ def wrapped(items, indent):
     return "\n".join(lines + [line.rstrip().rstrip(",")])
 
 
+def number(value, digits):
+    if np.isnan(value):
+        return "NAN"
+    if np.isinf(value):
+        return "INFINITY" if value > 0 else "-INFINITY"
+    return "-0.0" if value == 0 and np.signbit(value) else "%.*g" % (digits, value)
+
+
 def numbers(array):
-    if array.dtype == np.bool_ or array.dtype.kind == "i":
-        return ["%d" % v for v in array.ravel()]
-    return ["%.9g" % v for v in array.ravel()]
+    if array.dtype.kind in "biu":
+        return ["%d%s" % (v, "." if abs(int(v)) > 2**31 else "") for v in array.ravel()]
+    digits = 17 if array.dtype == np.float64 else 9
+    return [number(float(v), digits) for v in array.ravel()]
 
 
 def tensor(array):
@@ -191,7 +202,8 @@ def tensor(array):
     shape = "{%d, {%s}}" % (array.ndim, ", ".join(map(str, array.shape)) or "0")
     return ("         {.dtype = %s, .shape = %s, .fill = OP_VALUES, .value_count = %d,\n"
             "          .values = (const double[]){\n%s}},"
-            % (DTYPES[str(array.dtype)], shape, array.size, wrapped(numbers(array), " " * 14)))
+            % (DTYPES[str(array.dtype)], shape, array.size,
+               wrapped(numbers(array) or ["0"], " " * 14)))
 
 
 def attribute(key, value):
@@ -219,18 +231,17 @@ def text(name, op, inputs, outputs, tolerance, attrs):
     lines += ["      .in = {"] + [tensor(x) for x in inputs] + ["      },"]
     lines += ["      .out = {", wrapped([output(y) for y in outputs], " " * 10), "      }},"]
     lines += ["     {"] + ["         (const double[]){\n%s}," % wrapped(
-        numbers(np.asarray(y)), " " * 14) for y in outputs] + ["     }},"]
+        numbers(np.asarray(y)) or ["0"], " " * 14) for y in outputs] + ["     }},"]
     return "\n".join(lines)
 
 
-def main():
+def write(path, made_by, what):
+    with open(path, "w") as out:
+        out.write("/* Made by %s: %s. */\n" % (made_by, what))
+        out.write("\n".join(text(*c) for c in cases) + "\n")
+
+
+if __name__ == "__main__":
     for part in (elementwise, broadcasting, matrices, norms, movement, recurrences):
         part()
-    with open(OUT, "w") as out:
-        out.write("/* Made by make_expected.py: what NumPy and PyTorch say operators give. */\n"
-                  "static const struct expected expected_cases[] = {\n")
-        out.write("\n".join(text(*c) for c in cases))
-        out.write("\n};\n")
-
-
-main()
+    write(OUT, "make_expected.py", "what NumPy and PyTorch say operators give")

@@ -1,0 +1,193 @@
+"""Writes tests/ops/expected_numeric.inc: what onnx and NumPy say that operators give, in
+many dtypes and at the edges: NaN, infinities, signed zeros, overflow, nothing at all.
+
+Run from the repository root in an environment with onnx:  python tests/ops/make_expected_numeric.py
+"""
+
+import math
+import re
+import sys
+import warnings
+
+import ml_dtypes
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+from onnx.reference import ReferenceEvaluator
+
+sys.path.insert(0, "tests/ops")
+import make_expected as page  # noqa: E402
+
+OUT = "tests/ops/expected_numeric.inc"
+OPSET = 28
+INF, NAN = np.inf, np.nan
+warnings.simplefilter("ignore")
+rng = np.random.default_rng(11)
+bf16 = ml_dtypes.bfloat16
+
+
+def onnx_gives(op, inputs, outputs, attrs):
+    """What onnx's reference implementation of the newest opset computes."""
+    names = ["x%d" % i if x is not None else "" for i, x in enumerate(inputs)]
+    ports = [helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(x.dtype), x.shape)
+             for n, x in zip(names, inputs) if n]
+    results = ["y%d" % i for i in range(outputs)]
+    graph = helper.make_graph(
+        [helper.make_node(op, names, results, **attrs)], "case", ports,
+        [helper.make_tensor_value_info(y, TensorProto.UNDEFINED, None) for y in results])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)])
+    return ReferenceEvaluator(model).run(None, {n: x for n, x in zip(names, inputs) if n})
+
+
+def our_name(op):
+    """BitwiseNot -> BITWISE_NOT; the op table's few irregular names."""
+    irregular = {"IsNaN": "IS_NAN", "PRelu": "PRELU", "SwiGLU": "SWIGLU", "MatMul": "MATMUL",
+                 "MatMulInteger": "MATMUL_INTEGER", "QLinearMatMul": "QLINEAR_MATMUL",
+                 "DFT": "DFT", "STFT": "STFT", "ReduceL1": "REDUCE_L1", "ReduceL2": "REDUCE_L2"}
+    return irregular.get(op) or re.sub(r"(?<=[a-z])(?=[A-Z])", "_", op).upper()
+
+
+def case(label, op, inputs, outputs=None, tolerance=0.0, count=1, **attrs):
+    """One case; without `outputs`, they are onnx's. Tolerances follow the first output's dtype."""
+    inputs = [None if x is None else np.asarray(x) for x in inputs]
+    if outputs is None:
+        outputs = [np.asarray(y) for y in onnx_gives(op, inputs, count, attrs)]
+    outputs = outputs if isinstance(outputs, list) else [outputs]
+    floor = {"float16": 1e-3, "bfloat16": 1e-2, "float32": 1e-6, "float64": 1e-14}
+    tolerance = max(tolerance, floor.get(str(np.asarray(outputs[0]).dtype), 0))
+    page.case("%s %s" % (op, label) if label else op, our_name(op), inputs, outputs, tolerance,
+              **attrs)
+
+
+def as_float(dtype, *values):
+    return np.array(values, dtype=dtype)
+
+
+EDGES = [-INF, -700.0, -20.0, -2.5, -1.5, -1.0, -0.5, -1e-5, -0.0, 0.0, 1e-5, 0.5, 1.0, 1.5, 2.5,
+         20.0, 700.0, INF, NAN]
+
+
+def unary():
+    plain = ["Abs", "Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "Ceil", "Cos", "Cosh", "Erf",
+             "Exp", "Floor", "Gelu", "HardSwish", "IsInf", "IsNaN", "Log", "Neg", "Reciprocal",
+             "Relu", "Round", "Sigmoid", "Sign", "Sin", "Sinh", "Softplus", "Softsign", "Sqrt",
+             "Tan", "Tanh", "HardSigmoid", "Selu", "Celu", "Elu", "LeakyRelu", "ThresholdedRelu",
+             "Swish"]
+    # What onnx's NumPy code loses to its own overflow and cancellation, exactly:
+    finite = [x for x in EDGES if not np.isinf(x)]
+    special = {"Softplus": lambda x: np.logaddexp(0, x),
+               "Erf": np.vectorize(math.erf),
+               "HardSwish": lambda x: x * np.clip(x / 6 + 0.5, 0, 1),
+               "Gelu": lambda x: x * 0.5 * np.vectorize(math.erfc)(-x / np.sqrt(2)),
+               "Elu": lambda x: np.where(x < 0, np.expm1(x), x),
+               "Celu": lambda x: np.where(x < 0, np.expm1(x), x)}
+    for op in plain:
+        for dtype in (np.float64, np.float32, np.float16):
+            x = as_float(dtype, *(finite if op in ("HardSwish", "Swish", "Gelu", "Softsign",
+                                                   "Sin", "Cos", "Tan") else EDGES))
+            with np.errstate(all="ignore"):
+                y = special[op](x.astype(np.float64)) if op in special else onnx_gives(
+                    op, [x.astype(np.float64)], 1, {})[0]
+            y = y if y.dtype == np.bool_ else y.astype(dtype)
+            case(str(np.dtype(dtype)), op, [x], y, 1e-13 if dtype == np.float64 else 0)
+    x = as_float(np.float32, *finite)
+    case("tanh", "Gelu", [x], approximate="tanh", tolerance=1e-5)
+    case("", "Mish", [x], tolerance=1e-6)
+    case("attributes", "HardSigmoid", [x], alpha=0.5, beta=0.25)
+    case("attributes", "Selu", [x], alpha=2.0, gamma=3.0)
+    case("attributes", "Shrink", [x], bias=1.5, lambd=1.0)
+    case("integers", "Shrink", [np.arange(-3, 4)], bias=1.0, lambd=1.5)
+    case("alpha", "Celu", [x], np.where(x < 0, 2 * np.expm1(x.astype(np.float64) / 2), x)
+         .astype(np.float32), alpha=2.0)
+    case("negative only", "IsInf", [x], detect_positive=0)
+    case("positive only", "IsInf", [as_float(np.float16, *EDGES)], detect_negative=0)
+    case("bfloat16", "Exp", [as_float(bf16, -3, 0, 0.5, 2, 89)])
+    for dtype in (np.int8, np.int64, np.uint64, np.uint8):
+        info = np.iinfo(dtype)
+        # Halves of the range: exact as the doubles that this table holds.
+        n = np.array([info.min // 2 * 2, 1, 0, 5, info.max // 2 + 1], dtype=dtype)
+        for op in ("Abs", "Sign", "BitwiseNot") + (("Neg", "Relu") if info.min else ()):
+            if not (op == "BitwiseNot" and info.bits == 64):
+                case(str(np.dtype(dtype)), op, [n])
+    case("", "Not", [np.array([True, False])])
+    case("of nothing", "Tan", [np.zeros((0, 3), np.float64)])
+    case("of a scalar", "Round", [np.float64(-0.5)])
+    x = as_float(np.float64, *EDGES)
+    case("float64", "Clip", [x, np.float64(-1.5), np.float64(2)], np.clip(x, -1.5, 2))
+    case("crossed bounds", "Clip", [np.arange(4, dtype=np.uint8), np.uint8(3), np.uint8(1)],
+         np.full(4, 1, np.uint8))
+    case("uint64", "Clip", [np.array([1, 2**63], np.uint64), np.uint64(2), None],
+         np.array([2, 2**63], np.uint64))
+
+
+def casts():
+    x = as_float(np.float64, -1.9, -0.0, 0.4, 1.5, 65519, 65520, 3e38, 1e300, NAN, INF, 1e-8)
+    for dtype in (np.float32, np.float16, bf16, np.bool_):
+        case("float64 to %s" % np.dtype(dtype), "Cast", [x], x.astype(dtype),
+             to=helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
+    # The second rounding of float64 -> float32 -> float16 would go up here.
+    case("rounds once", "Cast", [np.float64(1 + 2**-11 + 2**-40)], np.float16(1 + 2**-10), 0, to=10)
+    case("int16 to int8", "Cast", [np.array([200, -129, 5], np.int16)], to=3)
+    case("float32 to uint64", "Cast", [as_float(np.float32, 1.9, 2.0**63, 0)], to=13)
+    case("uint64 to float32", "Cast", [np.array([2**63, 2**63 + 2**40, 7], np.uint64)], to=1)
+    case("int64 to float32 rounds once", "Cast", [np.array([2**62 + 2**38 + 2**10])], to=1)
+    case("bool to bfloat16", "Cast", [np.array([True, False])], to=16)
+    case("", "CastLike", [x[:4], np.zeros(0, np.int8)], x[:4].astype(np.int8))
+    case("float32 to int32", "BitCast", [as_float(np.float32, 1, -0.0, NAN)], to=6)
+    case("int64 to float64", "BitCast", [np.array([2**62])], to=11)
+
+
+def binary():
+    for dtype in (np.float64, np.float32, np.float16):
+        a = as_float(dtype, -INF, -7.5, -2, -0.0, 0, 3, 7.5, INF, NAN)
+        b = as_float(dtype, -INF, -2, -0.0, 0, 0.5, 3, INF, NAN)[:, None]
+        for op in ("Add", "Sub", "Mul", "Div", "Min", "Max", "Equal", "Less", "LessOrEqual",
+                   "Greater", "GreaterOrEqual", "Pow"):
+            case(str(np.dtype(dtype)), op, [a, b])
+        for fmod in (0, 1):
+            case("fmod=%d %s" % (fmod, np.dtype(dtype)), "Mod", [a, b], fmod=fmod)
+        case(str(np.dtype(dtype)), "PRelu", [a[:3], dtype(0.25)])
+        case(str(np.dtype(dtype)), "SwiGLU", [a[1:7], b[:6, 0]], tolerance=1e-6, alpha=1.5)
+    case("bfloat16", "Add", [as_float(bf16, 1, 256), as_float(bf16, 2**-8, 1)])
+    for dtype in (np.int8, np.int32, np.int64, np.uint8, np.uint64):
+        info = np.iinfo(dtype)
+        a = np.array([info.min, 3, 7, info.max // 2 + 1], dtype=dtype)
+        b = np.array([[2], [3]] + ([[-3], [-1]] if info.min else []), dtype=dtype)
+        for op in ("Add", "Sub", "Mul", "Div", "Min", "Max", "Less", "GreaterOrEqual"):
+            exact = op not in ("Add", "Sub", "Mul", "Div") or info.bits < 64
+            case(str(np.dtype(dtype)), op, [a if exact else a // 1024 * 1024, b])
+        for fmod in (0, 1):
+            case("fmod=%d %s" % (fmod, np.dtype(dtype)), "Mod", [a, b], fmod=fmod)
+        for op in ("BitwiseAnd", "BitwiseOr", "BitwiseXor"):
+            case(str(np.dtype(dtype)), op, [a, b % 4])
+        shift = np.array([[0], [1], [info.bits - 1], [info.bits]]
+                         + ([[-1]] if info.min else []), dtype=dtype)
+        for direction in ("LEFT", "RIGHT"):
+            case("%s %s" % (direction, np.dtype(dtype)), "BitShift", [a, shift],
+                 direction=direction)
+        case("by zero %s" % np.dtype(dtype), "Div", [a, np.array([0], dtype)], a * 0)
+    case("integers", "Pow", [np.array([2, -3, 0, 1, -1]), np.array([[5], [0], [3]], np.int32)])
+    case("negative powers", "Pow", [np.array([2, 1, -1]), np.array([-3])], np.array([0, 1, -1]))
+    case("float power of integers", "Pow", [np.array([2, 3], np.int32), as_float(np.float32, 0.5)])
+    case("integers", "PRelu", [np.array([-4, 5]), np.array([3, 3])])
+    flags = np.array([True, False])
+    for op in ("And", "Or", "Xor", "Equal"):
+        case("bool", op, [flags, flags[:, None]])
+    x = [rng.uniform(-2, 2, s).astype(np.float64) for s in ((2, 3), (3,), (2, 1))]
+    for op in ("Sum", "Mean", "Max", "Min"):
+        case("of three", op, x)
+        case("of one", op, x[:1])
+        case("of three float16", op, [t.astype(np.float16) for t in x], tolerance=2e-3)
+    case("int8", "Max", [np.array([-3, 4], np.int8), np.array([[0], [5]], np.int8),
+                         np.array([1], np.int8)])
+    case("of nothing", "Mul", [np.zeros((0, 3), np.int16), np.ones((1, 3), np.int16)])
+    case("rank 0", "Sub", [np.int64(3), np.int64(5)])
+    case("float64", "Where", [flags, x[0][:, :1], np.float64(NAN)],
+         np.where(flags, x[0][:, :1], NAN))
+
+
+if __name__ == "__main__":
+    for part in (unary, casts, binary):
+        part()
+    assert onnx.defs.onnx_opset_version() == OPSET
+    page.write(OUT, "make_expected_numeric.py", "what onnx and NumPy say operators give")
