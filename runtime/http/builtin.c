@@ -1,12 +1,15 @@
 /*
  * Routes that the server answers itself, without a Lua state: they must work while the script
- * starts, is overloaded or broken.
+ * starts, is overloaded or broken. Another one is a row of the table and a function; those for
+ * operators are in admin.c.
  */
 #include <stdio.h>
 #include <string.h>
 
 #include "base/json_out.h"
 #include "http/internal.h"
+
+#define BODY_BYTES_MAX ((size_t)64 << 20)
 
 /* ---- /health and /ready ---- */
 
@@ -30,7 +33,8 @@ static void write_degraded(struct md_http *http, struct md_buffer *json)
  * Liveness: always 200 and "healthy" while the process answers; what is impaired stands in
  * degraded.
  */
-static void health(struct md__exchange *exchange, struct md_response *response)
+static enum md_status health(struct md__exchange *exchange, struct md_response *response,
+                             struct md_error *err)
 {
     struct md_http *http = exchange->http;
     struct md_buffer *json = &response->body;
@@ -48,111 +52,102 @@ static void health(struct md__exchange *exchange, struct md_response *response)
     md_buffer_text(json, ",\"runtime\":\"moondial " MD_VERSION "\",\"degraded\":[");
     write_degraded(http, json);
     md_buffer_text(json, "]}");
-    md__response_json(response, 200);
+    return md_buffer_check(json, err);
 }
 
-static void ready(struct md__exchange *exchange, struct md_response *response)
+static enum md_status ready(struct md__exchange *exchange, struct md_response *response,
+                            struct md_error *err)
 {
     struct md_http *http = exchange->http;
     bool started = http->options.script == NULL || md_script_ready(http->options.script);
 
     if (started && !http->draining) {
         md_buffer_text(&response->body, "{\"ready\":true}");
-        md__response_json(response, 200);
     } else {
         md_buffer_printf(&response->body, "{\"ready\":false,\"reason\":\"%s\"}",
                          http->draining ? "draining" : "starting");
         md__response_json(response, 503);
         md__response_header(response, "Retry-After", "1");
     }
+    return md_buffer_check(&response->body, err);
 }
 
 /* ---- /metrics and /openapi.json ---- */
 
-static void metrics(struct md__exchange *exchange, struct md_response *response)
+static enum md_status metrics(struct md__exchange *exchange, struct md_response *response,
+                              struct md_error *err)
 {
     const char *accept = md__header(&exchange->request, "accept");
 
     md__process_metrics(exchange->http);
-    response->status = 200;
     if (accept != NULL && strstr(accept, "application/json") != NULL) {
-        response->content_type = "application/json";
         md_metrics_render_json(md_metrics_global(), &response->body);
     } else {
         response->content_type = "text/plain; version=0.0.4; charset=utf-8";
         md_metrics_render_prometheus(md_metrics_global(), &response->body);
     }
+    return md_buffer_check(&response->body, err);
 }
 
-static void openapi(struct md__exchange *exchange, struct md_response *response)
+static enum md_status openapi(struct md__exchange *exchange, struct md_response *response,
+                              struct md_error *err)
 {
-    struct md_error err = {0};
-
-    md__response_json(response, 200);
-    if (md__openapi_write(exchange->http, &response->body, &err) != MD_OK) {
-        md_response_error(response, &err);
-    }
+    return md__openapi_write(exchange->http, &response->body, err);
 }
 
 /* ---- the table ---- */
 
-struct builtin {
-    const char *path;
-    const char *summary;
-    void (*answer)(struct md__exchange *exchange, struct md_response *response);
-};
-
-static const struct builtin builtins[] = {
-    {"/health", "Is the process alive, and what is impaired", health},
-    {"/ready", "Does it take requests: 503 while starting or draining", ready},
-    {"/metrics", "Prometheus text, or JSON on Accept: application/json", metrics},
-    {"/openapi.json", "This description", openapi},
+/* Open ones come first and hide a script's route of the same path; a script's hides an admin one.
+ */
+static const struct md__builtin builtins[] = {
+    {"GET", "/health", "Is the process alive, and what is impaired", false, health},
+    {"GET", "/ready", "Does it take requests: 503 while starting or draining", false, ready},
+    {"GET", "/metrics", "Prometheus text, or JSON on Accept: application/json", false, metrics},
+    {"GET", "/openapi.json", "This description", false, openapi},
+    {"GET", "/admin/log-level", "The least important level that is logged", true,
+     md__admin_log_level},
+    {"POST", "/admin/log-level", "Log from ?level= on: debug, info, warn, error, off", true,
+     md__admin_set_log_level},
 };
 
 #define BUILTIN_COUNT ((int)(sizeof builtins / sizeof builtins[0]))
 
-const char *md__builtin_path(int index, const char **summary)
+const struct md__builtin *md__builtin_at(int index)
 {
-    if (index >= BUILTIN_COUNT) {
-        return NULL;
-    }
-    *summary = builtins[index].summary;
-    return builtins[index].path;
+    return index < BUILTIN_COUNT ? &builtins[index] : NULL;
 }
 
-static void refuse_method(const struct md__exchange *exchange, struct md_response *response)
+const struct md__builtin *md__builtin_find(const struct md_request *request, bool admin,
+                                           char allow[MD__ALLOW_BYTES])
 {
-    struct md_error err;
+    const struct md__builtin *row = NULL;
+    struct md_buffer text;
 
-    if (strcmp(exchange->request.method, "OPTIONS") == 0) {
-        response->status = 204;
-        md__cors_preflight(exchange, "GET, HEAD, OPTIONS", response);
-    } else {
-        md_fail(&err, MD_ERR_METHOD, "%s takes GET", exchange->request.path);
-        md_response_error(response, &err);
+    md_buffer_init_fixed(&text, allow, MD__ALLOW_BYTES);
+    for (int i = 0; i < BUILTIN_COUNT; i++) {
+        if (builtins[i].admin != admin || strcmp(builtins[i].path, request->path) != 0) {
+            continue;
+        }
+        if (strcmp(builtins[i].method, request->method) == 0) {
+            row = &builtins[i];
+        }
+        md_buffer_printf(&text, "%s%s", text.length > 0 ? ", " : "", builtins[i].method);
+        md_buffer_text(&text, strcmp(builtins[i].method, "GET") == 0 ? ", HEAD" : "");
     }
-    md__response_header(response, "Allow", "GET, HEAD, OPTIONS");
+    return row;
 }
 
-bool md__builtin(struct md__exchange *exchange)
+void md__builtin_answer(struct md__exchange *exchange, const struct md__builtin *row)
 {
     struct md_response response;
-    int i = 0;
+    struct md_error err;
 
-    while (i < BUILTIN_COUNT && strcmp(builtins[i].path, exchange->request.path) != 0) {
-        i++;
-    }
-    if (i == BUILTIN_COUNT) {
-        return false;
-    }
-    exchange->route = builtins[i].path;
-    md_response_init(&response, (size_t)64 << 20);
-    if (strcmp(exchange->request.method, "GET") == 0) {
-        builtins[i].answer(exchange, &response);
-    } else {
-        refuse_method(exchange, &response);
+    exchange->route = row->path;
+    md_response_init(&response, BODY_BYTES_MAX);
+    md__response_json(&response, 200);
+    if (row->answer(exchange, &response, &err) != MD_OK) {
+        md_response_error(&response, &err);
     }
     md__respond(exchange, &response);
     md_response_fini(&response);
-    return true;
 }

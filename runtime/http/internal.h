@@ -169,13 +169,30 @@ void md__cors_headers(const struct md__exchange *exchange, struct md_response *r
 void md__cors_preflight(const struct md__exchange *exchange, const char *allow,
                         struct md_response *response);
 
-/*
- * builtin.c: answers /health, /ready, /metrics, /openapi.json; false when the path is none of
- * them.
- */
-bool md__builtin(struct md__exchange *exchange);
-/* The built-in paths in order, with their summaries; NULL after the last. */
-const char *md__builtin_path(int index, const char **summary);
+/* builtin.c: what the server answers itself. */
+#define MD__ALLOW_BYTES 64
+struct md__builtin {
+    const char *method, *path, *summary;
+    bool admin; /* needs the key, and this machine */
+    /* Fills the response (200 and JSON unless it says otherwise); a failure is answered as one. */
+    enum md_status (*answer)(struct md__exchange *exchange, struct md_response *response,
+                             struct md_error *err);
+};
+/* The rows in order; NULL after the last. */
+const struct md__builtin *md__builtin_at(int index);
+/* The row for this request; NULL: none, and allow lists the methods that the path has, or "". */
+const struct md__builtin *md__builtin_find(const struct md_request *request, bool admin,
+                                           char allow[MD__ALLOW_BYTES]);
+void md__builtin_answer(struct md__exchange *exchange, const struct md__builtin *row);
+
+/* admin.c */
+/* The decoded value of a field of the query; false: absent, malformed or too long. */
+bool md__query_value(const struct md_request *request, const char *name, char *text, size_t size);
+enum md_status md__admin_log_level(struct md__exchange *exchange, struct md_response *response,
+                                   struct md_error *err);
+enum md_status md__admin_set_log_level(struct md__exchange *exchange, struct md_response *response,
+                                       struct md_error *err);
+
 /* process.c: brings the process_* metrics up to date. */
 void md__process_metrics(struct md_http *http);
 /* openapi.c */

@@ -91,11 +91,11 @@ static int append(const char *text, size_t length, void *buffer)
 enum md_status md__openapi_write(struct md_http *http, struct md_buffer *json, struct md_error *err)
 {
     struct visit visit = {.paths = json_object(), .keys = http->auth.count > 0};
-    const char *path, *summary;
+    const struct md__builtin *row;
     json_t *root;
 
-    for (int i = 0; (path = md__builtin_path(i, &summary)) != NULL; i++) {
-        add_operation(visit.paths, "GET", path, summary, false);
+    for (int i = 0; (row = md__builtin_at(i)) != NULL; i++) {
+        add_operation(visit.paths, row->method, row->path, row->summary, visit.keys && row->admin);
     }
     if (http->options.script != NULL) {
         md_script_visit_routes(http->options.script, visit_route, &visit);

@@ -25,6 +25,50 @@ static void answer_options(struct md__exchange *exchange, const char *allow)
     md_response_fini(&response);
 }
 
+/* The path is known, the method is not one of allow. */
+static void refuse_method(struct md__exchange *exchange, const char *allow)
+{
+    struct md_error err;
+
+    if (strcmp(exchange->request.method, "OPTIONS") == 0) {
+        answer_options(exchange, allow);
+        return;
+    }
+    md_fail(&err, MD_ERR_METHOD, "%s takes %s", exchange->request.path, allow);
+    md__respond_error(exchange, &err, 0, "Allow", allow);
+}
+
+static bool authorize(struct md__exchange *exchange, bool needs_key, bool admin)
+{
+    struct md_http *http = exchange->http;
+    struct md_error err = {0};
+
+    exchange->request.key_name = md__auth_check(&http->auth, &exchange->request);
+    if (admin && !exchange->loopback) {
+        md_fail(&err, MD_ERR_UNAUTHORIZED, "Admin routes answer on the service's own machine only");
+    } else if (http->auth.count > 0 && (needs_key || admin) && exchange->request.key_name == NULL) {
+        md_fail(&err, MD_ERR_UNAUTHORIZED, "Invalid or missing API key.");
+    } else {
+        return true;
+    }
+    md__respond_error(exchange, &err, 0, NULL, NULL);
+    return false;
+}
+
+/* Answers what the server answers itself; false when that is not its path. */
+static bool builtin(struct md__exchange *exchange, bool admin)
+{
+    char allow[MD__ALLOW_BYTES];
+    const struct md__builtin *row = md__builtin_find(&exchange->request, admin, allow);
+
+    if (row != NULL && authorize(exchange, false, admin)) {
+        md__builtin_answer(exchange, row);
+    } else if (row == NULL && allow[0] != '\0') {
+        refuse_method(exchange, allow);
+    }
+    return row != NULL || allow[0] != '\0';
+}
+
 /* True when there is a handler to run; otherwise the request has been answered. */
 static bool route(struct md__exchange *exchange, struct md_match *match)
 {
@@ -32,6 +76,9 @@ static bool route(struct md__exchange *exchange, struct md_match *match)
     struct md_error err = {0};
     enum md_status status;
 
+    if (builtin(exchange, false)) {
+        return false;
+    }
     if (script == NULL) {
         status = md_fail(&err, MD_ERR_NOT_FOUND, "no such route");
     } else {
@@ -42,10 +89,11 @@ static bool route(struct md__exchange *exchange, struct md_match *match)
         exchange->route = match->route->pattern;
         return true;
     }
-    if (status == MD_ERR_METHOD && strcmp(exchange->request.method, "OPTIONS") == 0) {
-        answer_options(exchange, match->allow);
-    } else if (status == MD_ERR_METHOD) {
-        md__respond_error(exchange, &err, 0, "Allow", match->allow);
+    if (builtin(exchange, true)) {
+        return false;
+    }
+    if (status == MD_ERR_METHOD) {
+        refuse_method(exchange, match->allow);
     } else {
         md__respond_error(exchange, &err, status == MD_ERR_TOO_LARGE ? 414 : 0, NULL, NULL);
     }
@@ -53,24 +101,6 @@ static bool route(struct md__exchange *exchange, struct md_match *match)
 }
 
 /* ---- admission ---- */
-
-static bool authorize(struct md__exchange *exchange, const struct md_route_info *info)
-{
-    struct md_http *http = exchange->http;
-    struct md_error err = {0};
-
-    exchange->request.key_name = md__auth_check(&http->auth, &exchange->request);
-    if (info->admin && !exchange->loopback) {
-        md_fail(&err, MD_ERR_UNAUTHORIZED, "Admin routes answer on the service's own machine only");
-    } else if (http->auth.count > 0 && (info->needs_key || info->admin) &&
-               exchange->request.key_name == NULL) {
-        md_fail(&err, MD_ERR_UNAUTHORIZED, "Invalid or missing API key.");
-    } else {
-        return true;
-    }
-    md__respond_error(exchange, &err, 0, NULL, NULL);
-    return false;
-}
 
 static bool pass_rate_limit(struct md__exchange *exchange, const struct md_route_info *info)
 {
@@ -163,8 +193,8 @@ static void answer_route(struct md__exchange *exchange, const struct md_match *m
     size_t body_max = match->route->body_bytes_max;
     struct md_error err = {0};
 
-    if (!authorize(exchange, match->route) || !pass_rate_limit(exchange, match->route) ||
-        !enter(exchange, match->route)) {
+    if (!authorize(exchange, match->route->needs_key, match->route->admin) ||
+        !pass_rate_limit(exchange, match->route) || !enter(exchange, match->route)) {
         return;
     }
     body_max = body_max > 0 ? body_max : http->options.body_bytes_max;
@@ -205,7 +235,7 @@ void md__answer(struct md__exchange *exchange)
     if (status != MD_OK) {
         md__exchange_close(exchange);
         md__respond_error(exchange, &err, status == MD_ERR_TOO_LARGE ? 414 : 0, NULL, NULL);
-    } else if (!md__builtin(exchange) && route(exchange, &match)) {
+    } else if (route(exchange, &match)) {
         answer_route(exchange, &match);
         md_match_fini(&match);
     }

@@ -82,9 +82,6 @@ void md__routes_sort(struct md__route *routes, int count);
 bool md__route_parse(struct md__route *route, char *text);
 enum md_status md__routes_match(const struct md__route *routes, int count, const char *method,
                                 const char *path, struct md_match *match, struct md_error *err);
-/* Decodes %XX (and + when plus) from [text, text+length) into out; -1: malformed, NUL or no room.
- */
-int md__percent_decode(const char *text, size_t length, bool plus, char *out, size_t size);
 
 /* pool.c */
 enum md_status md__pool_new(struct md__state **states, int count, int tasks_max,

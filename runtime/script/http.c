@@ -10,6 +10,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/percent.h"
 #include "script/generation.h"
 
 enum { QUERY_FIELDS_MAX = 100, QUERY_TEXT_MAX = 8192, STATUS_DEFAULT = 200 };
@@ -63,8 +64,8 @@ static void set_query_field(lua_State *L, const char *text, size_t length)
     const char *equal = memchr(text, '=', length);
     size_t name_length = equal != NULL ? (size_t)(equal - text) : length;
     const char *rest = equal != NULL ? equal + 1 : text + length;
-    if (name_length == 0 || md__percent_decode(text, name_length, true, name, sizeof name) < 0 ||
-        md__percent_decode(rest, (size_t)(text + length - rest), true, value, sizeof value) < 0)
+    if (name_length == 0 || md_percent_decode(text, name_length, true, name, sizeof name) < 0 ||
+        md_percent_decode(rest, (size_t)(text + length - rest), true, value, sizeof value) < 0)
         return;
     set_text(L, name, value);
 }

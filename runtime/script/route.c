@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/percent.h"
 #include "script/generation.h"
 
 /* ---- patterns -------------------------------------------------------------------------------- */
@@ -62,35 +63,6 @@ void md__routes_sort(struct md__route *routes, int count)
 
 /* ---- paths ----------------------------------------------------------------------------------- */
 
-static int hex(char digit)
-{
-    if (digit >= '0' && digit <= '9')
-        return digit - '0';
-    digit |= 0x20;
-    return digit >= 'a' && digit <= 'f' ? digit - 'a' + 10 : -1;
-}
-
-int md__percent_decode(const char *text, size_t length, bool plus, char *out, size_t size)
-{
-    size_t used = 0;
-    for (size_t i = 0; i < length; i++) {
-        char byte = text[i];
-        if (byte == '%') {
-            if (i + 2 >= length || hex(text[i + 1]) < 0 || hex(text[i + 2]) < 0)
-                return -1;
-            byte = (char)(hex(text[i + 1]) * 16 + hex(text[i + 2]));
-            i += 2;
-        } else if (plus && byte == '+') {
-            byte = ' ';
-        }
-        if (byte == '\0' || used + 1 >= size)
-            return -1;
-        out[used++] = byte;
-    }
-    out[used] = '\0';
-    return (int)used;
-}
-
 struct path {
     const char *segments[MD__ROUTE_SEGMENTS_MAX];
     int count; /* more than fit: no route can match */
@@ -110,7 +82,7 @@ static enum md_status split(const char *path, struct md_match *match, struct pat
     while (*path == '/') {
         size_t length = strcspn(++path, "/");
         int decoded =
-            md__percent_decode(path, length, false, match->text + used, sizeof match->text - used);
+            md_percent_decode(path, length, false, match->text + used, sizeof match->text - used);
         if (decoded < 0)
             return md_fail(err, MD_ERR_INVALID, "the path has a malformed %% escape");
         if (split->count < MD__ROUTE_SEGMENTS_MAX)

@@ -154,13 +154,26 @@ class Builtin(unittest.TestCase):
         packed = self.daemon.get("/metrics", headers={"Accept-Encoding": "gzip"})
         parse_metrics(gzip.decompress(packed.body).decode())
 
+    def test_log_level(self):
+        key = {"X-API-Key": "secret-secret"}
+        self.assertEqual(self.daemon.get("/admin/log-level").status, 403)
+        self.assertEqual(self.daemon.get("/admin/log-level", headers=key).json(), {"level": "info"})
+        for query, status in (("?level=debug", 200), ("?level=d%65bug", 200), ("", 400),
+                              ("?level=loud", 400), ("?level=%zz", 400), ("?level=info", 200)):
+            answer = self.daemon.post("/admin/log-level" + query, "", headers=key)
+            self.assertEqual(answer.status, status, query)
+        self.assertEqual(self.daemon.get("/admin/log-level", headers=key).json(), {"level": "info"})
+        refused = self.daemon.request("DELETE", "/admin/log-level")
+        self.assertEqual((refused.status, refused.headers["allow"]), (405, "GET, HEAD, POST"))
+
     def test_openapi(self):
         api = self.daemon.get("/openapi.json").json()
         self.assertTrue(api["openapi"].startswith("3.0."))
         self.assertTrue(api["info"]["title"] and api["info"]["version"])
         paths = api["paths"]
-        self.assertEqual(set(paths), {"/health", "/ready", "/metrics", "/openapi.json", "/feed",
-                                      "/fail", "/explain/{server}/{metric}"})
+        self.assertEqual(set(paths), {"/health", "/ready", "/metrics", "/openapi.json",
+                                      "/admin/log-level", "/feed", "/fail",
+                                      "/explain/{server}/{metric}"})
         explain = paths["/explain/{server}/{metric}"]["get"]
         self.assertEqual(explain["summary"], "Why")
         self.assertEqual([(p["name"], p["in"], p["required"]) for p in explain["parameters"]],

@@ -47,7 +47,9 @@ class Keys(unittest.TestCase):
                     self.assertEqual(answer.json()["code"], "FORBIDDEN")
         for path in ("/open", "/health", "/ready", "/metrics", "/openapi.json"):
             self.assertIn(daemon.get(path).status, (200, 503), path)
-        self.assertEqual(daemon.get("/admin").status, 403)
+        for path in ("/admin", "/admin/log-level"):
+            self.assertEqual(daemon.get(path).status, 403)
+            self.assertEqual(daemon.get(path, headers={"X-API-Key": key}).status, 200)
         self.assertEqual(daemon.get("/admin", headers={"X-API-Key": key}).status, 200)
 
     def test_flag(self):

@@ -1,0 +1,53 @@
+/*
+ * What operators may ask and do over HTTP: rows of the table in builtin.c, reached from this
+ * machine with a key only (pipeline.c). Arguments come in the query; a body is ignored.
+ */
+#include <string.h>
+
+#include "base/log.h"
+#include "base/percent.h"
+#include "http/internal.h"
+
+bool md__query_value(const struct md_request *request, const char *name, char *text, size_t size)
+{
+    const char *query = request->query != NULL ? request->query : "";
+    size_t name_length = strlen(name);
+
+    while (*query != '\0') {
+        size_t length = strcspn(query, "&");
+        if (length > name_length && query[name_length] == '=' &&
+            strncmp(query, name, name_length) == 0) {
+            return md_percent_decode(query + name_length + 1, length - name_length - 1, true, text,
+                                     size) >= 0;
+        }
+        query += length + (query[length] == '&');
+    }
+    return false;
+}
+
+enum md_status md__admin_log_level(struct md__exchange *exchange, struct md_response *response,
+                                   struct md_error *err)
+{
+    (void)exchange;
+    md_buffer_printf(&response->body, "{\"level\":\"%s\"}", md_log_level_name(md_log_get_level()));
+    return md_buffer_check(&response->body, err);
+}
+
+enum md_status md__admin_set_log_level(struct md__exchange *exchange, struct md_response *response,
+                                       struct md_error *err)
+{
+    char name[32];
+    enum md_log_level level;
+    enum md_status status;
+
+    if (!md__query_value(&exchange->request, "level", name, sizeof name)) {
+        return md_fail(err, MD_ERR_INVALID, "?level= is missing");
+    }
+    status = md_log_level_parse(name, &level, err);
+    if (status == MD_OK) {
+        md_log_set_level(level);
+        md_log(MD_LOG_INFO, "http", "log level is now %s", name);
+        status = md__admin_log_level(exchange, response, err);
+    }
+    return status;
+}
