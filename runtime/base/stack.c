@@ -10,11 +10,14 @@
 #include <stdbool.h>
 #include <stdlib.h>
 
+#include "base/span.h"
+
 struct companion {
     pthread_t thread;
     sem_t begin, end;
     void (*run)(void *context); /* NULL: end */
     void *context;
+    const struct md_stages *stages; /* the owner's: what is run here belongs to the same request */
 };
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -34,7 +37,10 @@ static void *companion_main(void *argument)
         wait_for(&companion->begin);
         if (companion->run == NULL)
             return NULL;
+        md_stages = *companion->stages;
         companion->run(companion->context);
+        md_stages.trace = NULL;
+        md_stages.depth = 0;
         sem_post(&companion->end);
     }
 }
@@ -93,6 +99,7 @@ enum md_status md_stack_call(void (*run)(void *context), void *context, struct m
         return md_fail(err, MD_ERR_UNAVAILABLE, "cannot make a thread");
     companion->run = run;
     companion->context = context;
+    companion->stages = &md_stages;
     sem_post(&companion->begin);
     wait_for(&companion->end);
     return MD_OK;

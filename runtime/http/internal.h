@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 
 #include "base/metrics.h"
+#include "base/span.h"
 #include "http/http.h"
 
 #define MD__HEADERS_MAX    64
@@ -106,6 +107,7 @@ struct md__exchange {
     struct md_buffer body;
     size_t bytes_held; /* our share of http->bytes */
     int64_t begin_ns;
+    struct md_trace trace;
     const char *route; /* for metrics: the pattern, or "other" */
     int status;        /* sent */
 };

@@ -192,17 +192,22 @@ static void answer_route(struct md__exchange *exchange, const struct md_match *m
     struct md_http *http = exchange->http;
     size_t body_max = match->route->body_bytes_max;
     struct md_error err = {0};
+    int span = md_span_begin("auth");
+    bool admitted = authorize(exchange, match->route->needs_key, match->route->admin) &&
+                    pass_rate_limit(exchange, match->route) && enter(exchange, match->route);
 
-    if (!authorize(exchange, match->route->needs_key, match->route->admin) ||
-        !pass_rate_limit(exchange, match->route) || !enter(exchange, match->route)) {
-        return;
+    if (!admitted) {
+        return; /* the stage ends with the request */
     }
+    md_span_next(span, "read");
     body_max = body_max > 0 ? body_max : http->options.body_bytes_max;
     if (md__request_read_body(exchange, body_max, &err) == MD_OK) {
+        md_span_next(span, "handle");
         run_handler(exchange, match);
     } else {
         md__respond_error(exchange, &err, 0, NULL, NULL);
     }
+    md_span_end(span);
     leave(http);
 }
 
@@ -223,11 +228,28 @@ static void count_request(const struct md__exchange *exchange)
            (double)(now_ns - exchange->begin_ns) / 1e6);
 }
 
-void md__answer(struct md__exchange *exchange)
+static void answer_checked(struct md__exchange *exchange, int span)
 {
     struct md_match match = {0};
+
+    if (!route(exchange, &match)) {
+        return;
+    }
+    md_span_end(span);
+    answer_route(exchange, &match);
+    md_match_fini(&match);
+}
+
+void md__answer(struct md__exchange *exchange)
+{
     struct md_error err = {0};
-    enum md_status status = md__request_check(exchange, &err);
+    enum md_status status;
+    int span;
+
+    md_trace_begin(&exchange->trace, exchange->request.id, exchange->http->options.clock,
+                   exchange->begin_ns);
+    span = md_span_begin("check");
+    status = md__request_check(exchange, &err);
 
     if (exchange->http->draining) {
         md__exchange_close(exchange);
@@ -235,14 +257,16 @@ void md__answer(struct md__exchange *exchange)
     if (status != MD_OK) {
         md__exchange_close(exchange);
         md__respond_error(exchange, &err, status == MD_ERR_TOO_LARGE ? 414 : 0, NULL, NULL);
-    } else if (route(exchange, &match)) {
-        answer_route(exchange, &match);
-        md_match_fini(&match);
+    } else {
+        md_span_next(span, "route");
+        answer_checked(exchange, span);
     }
     if (!exchange->body_read) {
         md__request_discard_body(exchange);
     }
     count_request(exchange);
+    md_trace_end(&exchange->trace, exchange->request.method, exchange->request.path,
+                 exchange->status);
     atomic_fetch_sub(&exchange->http->bytes, exchange->bytes_held);
     md_buffer_fini(&exchange->body);
 }

@@ -204,6 +204,7 @@ void md__respond(struct md__exchange *exchange, struct md_response *response)
     struct md_buffer head;
     const char *data;
     size_t length;
+    int span = md_span_begin("write");
 
     if (!exchange->body_read) {
         md__exchange_close(exchange); /* what follows on this connection is the rest of the body */
@@ -227,6 +228,7 @@ void md__respond(struct md__exchange *exchange, struct md_response *response)
     }
     md__watch_end(http->watch, &exchange->slow);
     md_buffer_fini(&head);
+    md_span_end(span);
 }
 
 void md__respond_error(struct md__exchange *exchange, const struct md_error *err, int status,

@@ -3,6 +3,7 @@
  * it can be kept in md.dict and returned as a response's body by any state.
  */
 #include "base/f64text.h"
+#include "base/span.h"
 #include "script/internal.h"
 
 static const size_t text_bytes_max = (size_t)64 << 20;
@@ -106,7 +107,10 @@ static struct md_buffer *encode_first(lua_State *L)
     luaL_checkany(L, 1);
     int decimals = check_decimals(L, 2);
     struct md_buffer *text = md__scratch(L, text_bytes_max);
-    if (md__json_write(L, 1, decimals, text, &err) != MD_OK)
+    int span = md_span_begin("encode");
+    enum md_status status = md__json_write(L, 1, decimals, text, &err);
+    md_span_end(span);
+    if (status != MD_OK)
         luaL_error(L, "md.json: %s", err.text);
     return text;
 }

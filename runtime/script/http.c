@@ -11,6 +11,7 @@
 #include <strings.h>
 
 #include "base/percent.h"
+#include "base/span.h"
 #include "script/generation.h"
 
 enum { QUERY_FIELDS_MAX = 100, QUERY_TEXT_MAX = 8192, STATUS_DEFAULT = 200 };
@@ -184,7 +185,10 @@ static void set_json(lua_State *L, struct md_response *response, int index)
 {
     struct md_error err;
     response->content_type = "application/json";
-    if (md__json_write(L, index, -1, &response->body, &err) == MD_OK)
+    int span = md_span_begin("encode");
+    enum md_status status = md__json_write(L, index, -1, &response->body, &err);
+    md_span_end(span);
+    if (status == MD_OK)
         return;
     luaL_error(L, "the response cannot be encoded: %s", err.text); /* the script's mistake */
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/json_out.h"
+#include "base/span.h"
 #include "base/stack.h"
 #include "base/wait.h"
 #include "script/generation.h"
@@ -207,8 +208,10 @@ enum md_status md_script_call(struct md_script *script, const struct md_match *m
     struct md__http_call call = {
         .match = match, .request = request, .response = response, .task = &task};
     struct md_error failure;
+    int span = md_span_begin("state");
     enum md_status status =
         md__pool_take(match->generation->pool, patience_ns(script, request), &task.state, &failure);
+    md_span_end(span);
     if (status != MD_OK) {
         md_response_error(response, &failure);
         return md_fail(err, status, "%s", failure.text);

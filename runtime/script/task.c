@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/span.h"
 #include "base/stack.h"
 #include "script/generation.h"
 
@@ -236,8 +237,11 @@ static enum md_status wait_outside(struct md__task *task, struct md_error *err)
     struct md_wait *wait = task->wait;
     struct md_error failure;
     md__state_leave(state);
+    int span = md_span_begin("wait");
     enum md_status status = wait->block(wait, state->script, task->deadline_ns, &failure);
+    md_span_next(span, "state");
     md__state_enter(state);
+    md_span_end(span);
     struct finishing finishing = {task, status == MD_OK ? NULL : &failure};
     status = md__task_protect(task, finish, &finishing, err);
     drop_wait(task);
@@ -273,7 +277,9 @@ static int resume(struct md__task *task)
 {
     slice_begin(task);
     struct md__state *before = md__state_running(task->state);
+    int span = md_span_begin("lua");
     int status = lua_resume(task->co, task->arguments);
+    md_span_end(span);
     md__state_running(before);
     slice_end(task);
     return status;

@@ -11,6 +11,7 @@
  */
 #include <string.h>
 
+#include "base/span.h"
 #include "serve/internal.h"
 
 static bool has_rows(const struct md_model *model, int input)
@@ -47,13 +48,18 @@ static enum md_status run(struct md_serve *serve, struct md_model *model,
 {
     int64_t begin, end;
     enum md_status status;
+    int span;
 
     md__device_lock(serve);
+    span = md_span_begin("run");
     begin = md_monotonic_ns(serve->options.clock);
     status = md_executable_run(model->executable, inputs, model->input_count, outputs,
                                model->output_count, err);
     end = md_monotonic_ns(serve->options.clock);
+    md_span_end(span);
     md__device_unlock(serve);
+    serve->begin_ns = serve->begin_ns == 0 ? begin : serve->begin_ns;
+    serve->end_ns = end;
     md_metric_observe(model->metrics.compute_seconds, (double)(end - begin) / 1e9);
     md_metric_observe(model->metrics.batch_rows, (double)rows);
     return status;
@@ -202,16 +208,23 @@ static enum md_status run_alone(struct md_serve *serve, struct md_call *call, st
 
 void md__batch_run(struct md_serve *serve, struct md_call *calls, int64_t rows)
 {
-    bool joined = calls->next != NULL;
-    bool done = joined && run_joined(serve, calls, rows, NULL) == MD_OK;
+    bool done;
+
+    serve->begin_ns = 0;
+    done = calls->next != NULL && run_joined(serve, calls, rows, NULL) == MD_OK;
 
     for (struct md_call *call = calls, *next; call != NULL; call = next) {
         struct md_error err = {0};
+        bool good;
         next = call->next;
         if (!done) {
+            serve->begin_ns = 0;
             drop(call->outputs, call->model->output_count);
         }
-        if (done || run_alone(serve, call, &err) == MD_OK) {
+        good = done || run_alone(serve, call, &err) == MD_OK;
+        call->begin_ns = serve->begin_ns;
+        call->end_ns = serve->end_ns;
+        if (good) {
             md__call_finish(call, NULL);
         } else {
             drop(call->outputs, call->model->output_count);

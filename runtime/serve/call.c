@@ -4,6 +4,7 @@
  */
 #include <stdlib.h>
 
+#include "base/span.h"
 #include "base/wait.h"
 #include "serve/internal.h"
 
@@ -127,6 +128,16 @@ void md__call_finish(struct md_call *call, const struct md_error *err)
     md__call_release(call);
 }
 
+/* Where the time went while another thread worked for us. */
+static void mark_stages(const struct md_call *call)
+{
+    if (call->begin_ns != 0) {
+        md_span_mark("queue", call->queued_ns, call->taken_ns);
+        md_span_mark("batch", call->taken_ns, call->begin_ns);
+        md_span_mark("run", call->begin_ns, call->end_ns);
+    }
+}
+
 enum md_status md_call_wait(struct md_call *call, int64_t timeout_ns, struct md_error *err)
 {
     int64_t until_ns = md_monotonic_ns(call->clock) + timeout_ns, left_ns = timeout_ns;
@@ -148,6 +159,7 @@ enum md_status md_call_wait(struct md_call *call, int64_t timeout_ns, struct md_
         return md_fail(err, MD_ERR_TIMEOUT, "model \"%s\" did not answer in %lld ms",
                        call->model->name, (long long)(timeout_ns / 1000000));
     }
+    mark_stages(call);
     if (call->error.code != MD_OK && err != NULL) {
         *err = call->error;
     }

@@ -85,6 +85,7 @@ static void run_batch(struct md_serve *serve, struct md_call *calls)
 
     for (struct md_call *call = calls, *next; call != NULL; call = next) {
         next = call->next;
+        call->taken_ns = now_ns;
         md_metric_observe(call->model->metrics.queue_seconds,
                           (double)(now_ns - call->queued_ns) / 1e9);
         if (!end_early(call, now_ns)) {

@@ -48,6 +48,7 @@ struct md_call {
     struct md_tensor *inputs, *outputs;
     int64_t rows; /* along the batch symbol; 1 for models that have none */
     int64_t queued_ns, deadline_ns;
+    int64_t taken_ns, begin_ns, end_ns; /* by the executor; its first run's begin, last one's end */
     struct md_call *next;
 };
 
@@ -60,6 +61,7 @@ struct md_serve {
     pthread_t thread;
     bool ending; /* under lock */
     struct md_call *head, *tail;
+    int64_t begin_ns, end_ns; /* the executor's: of the runs for the calls at hand */
     int depth;
     struct md_model *models[MD_SERVE_MODELS_MAX]; /* sorted by name */
     int model_count;

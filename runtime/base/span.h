@@ -1,0 +1,119 @@
+/*
+ * Where the time of a request goes: *stages*, named by constant strings, nested.
+ *
+ *     int span = md_span_begin("lua");
+ *     ...
+ *     md_span_end(span);        also ends whatever was begun inside and left by a longjmp
+ *
+ * Two readers. A *trace* is one request's stages with times; while a thread has one
+ * (md_trace_begin) every stage is written into it, and when it ends it goes into a bounded ring of
+ * recent requests, from which it can be asked for by id. The *stage stack* of a thread is kept even
+ * without a trace: a signal handler on that thread may read md_stages to learn what is being done.
+ *
+ * Cost: without a trace two stores to thread-local memory, with one a reading of the clock at each
+ * end. Nothing allocates, locks or fails; what is over a bound is left out, and the trace says so.
+ */
+#ifndef MD_BASE_SPAN_H
+#define MD_BASE_SPAN_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/clock.h"
+
+#define MD_SPAN_DEPTH_MAX   16
+#define MD_TRACE_SPANS_MAX  24
+#define MD_TRACE_RECENT_MAX 512 /* traces that are kept, and of those that were slow or failed: */
+#define MD_TRACE_SLOW_MAX   64
+#define MD_TRACE_SLOW_NS    INT64_C(250000000)
+
+struct md_span {
+    const char *name;         /* static */
+    int depth;                /* 0: of the request itself */
+    int64_t begin_ns, end_ns; /* of the trace's clock; end_ns 0: it never ended */
+};
+
+struct md_trace {
+    uint64_t id;
+    struct md_clock *clock;
+    int64_t begin_ms;         /* wall time */
+    int64_t begin_ns, end_ns; /* monotonic */
+    int status;               /* HTTP */
+    int count;
+    bool cut; /* there were more than MD_TRACE_SPANS_MAX spans */
+    char what[100];
+    struct md_span spans[MD_TRACE_SPANS_MAX]; /* in the order of their beginnings */
+};
+
+/* What the calling thread is doing. A signal handler reads depth, then the names below it. */
+struct md_stages {
+    struct md_trace *trace; /* NULL: times are not wanted */
+    volatile int depth;     /* may exceed MD_SPAN_DEPTH_MAX: those stages have no names */
+    struct {
+        const char *volatile name;
+        int span; /* in trace; -1: none */
+    } levels[MD_SPAN_DEPTH_MAX];
+};
+extern _Thread_local struct md_stages md_stages;
+
+/*
+ * From here on the thread's stages belong to this request; the trace is the caller's memory, which
+ * must stay until md_trace_end. begin_ns: when it began by this clock.
+ */
+void md_trace_begin(struct md_trace *trace, uint64_t id, struct md_clock *clock, int64_t begin_ns);
+/* Ends it and keeps a copy for md_trace_find. */
+void md_trace_end(struct md_trace *trace, const char *method, const char *path, int status);
+
+/* Copies of what is kept, from any thread. */
+bool md_trace_find(uint64_t id, struct md_trace *copy);
+/* Newest first; returns how many, at most max. slow: only those that were slow or failed. */
+int md_trace_recent(struct md_trace *copies, int max, bool slow);
+
+int md__span_open(struct md_trace *trace, const char *name, int depth, int64_t now_ns);
+/* Ends what is begun at level and deeper; returns when. */
+int64_t md__span_close(struct md_stages *stages, int level);
+
+static inline int md__span_push(struct md_stages *stages, const char *name, int64_t now_ns)
+{
+    int level = stages->depth;
+    if (level < MD_SPAN_DEPTH_MAX) {
+        stages->levels[level].name = name;
+        stages->levels[level].span =
+            stages->trace != NULL ? md__span_open(stages->trace, name, level, now_ns) : -1;
+    }
+    atomic_signal_fence(memory_order_seq_cst); /* a handler sees the name before the depth */
+    stages->depth = level + 1;
+    return level;
+}
+
+/* Begins a stage inside the present one. */
+static inline int md_span_begin(const char *name)
+{
+    struct md_stages *stages = &md_stages;
+    int64_t now_ns = stages->trace != NULL ? md_monotonic_ns(stages->trace->clock) : 0;
+    return md__span_push(stages, name, now_ns);
+}
+
+static inline void md_span_end(int level)
+{
+    struct md_stages *stages = &md_stages;
+    if (stages->trace != NULL)
+        md__span_close(stages, level);
+    stages->depth = level;
+}
+
+/* Ends this stage and begins another in its place. */
+static inline void md_span_next(int level, const char *name)
+{
+    struct md_stages *stages = &md_stages;
+    int64_t now_ns = stages->trace != NULL ? md__span_close(stages, level) : 0;
+    stages->depth = level;
+    md__span_push(stages, name, now_ns);
+}
+
+/* A stage inside the present one that was measured elsewhere: another thread ran it. */
+void md_span_mark(const char *name, int64_t begin_ns, int64_t end_ns);
+
+#endif
