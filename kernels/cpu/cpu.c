@@ -108,6 +108,28 @@ static const struct md_backend reference = {
             [MD_OP_SHAPE] = &md__ref_shape,
             [MD_OP_CONSTANT_OF_SHAPE] = &md__ref_constant_of_shape,
             [MD_OP_RANGE] = &md__ref_range,
+            [MD_OP_FLATTEN] = &md__ref_copy,
+            [MD_OP_SIZE] = &md__ref_size,
+            [MD_OP_DEPTH_TO_SPACE] = &md__ref_blocks,
+            [MD_OP_SPACE_TO_DEPTH] = &md__ref_blocks,
+            [MD_OP_PAD] = &md__ref_pad,
+            [MD_OP_CENTER_CROP_PAD] = &md__ref_center_crop_pad,
+            [MD_OP_COL2IM] = &md__ref_col2im,
+            [MD_OP_DROPOUT] = &md__ref_dropout,
+            [MD_OP_GATHER_ELEMENTS] = &md__ref_gather_elements,
+            [MD_OP_GATHER_ND] = &md__ref_gather_nd,
+            [MD_OP_SCATTER_ELEMENTS] = &md__ref_scatter_elements,
+            [MD_OP_SCATTER_ND] = &md__ref_scatter_nd,
+            [MD_OP_TENSOR_SCATTER] = &md__ref_tensor_scatter,
+            [MD_OP_TILE] = &md__ref_tile,
+            [MD_OP_REVERSE_SEQUENCE] = &md__ref_reverse_sequence,
+            [MD_OP_ONE_HOT] = &md__ref_one_hot,
+            [MD_OP_TOP_K] = &md__ref_top_k,
+            [MD_OP_TRILU] = &md__ref_trilu,
+            [MD_OP_NON_ZERO] = &md__ref_non_zero,
+            [MD_OP_COMPRESS] = &md__ref_compress,
+            [MD_OP_UNIQUE] = &md__ref_unique,
+            [MD_OP_NON_MAX_SUPPRESSION] = &md__ref_non_max_suppression,
         },
 };
 
@@ -127,7 +149,7 @@ static void fill_one(enum md_cpu_isa isa, const char *name, void (*fill)(struct 
     fast[isa] = reference;
     fast[isa].name = name;
     kernels[MD_OP_IDENTITY] = kernels[MD_OP_RESHAPE] = &md__copy;
-    kernels[MD_OP_SQUEEZE] = kernels[MD_OP_UNSQUEEZE] = &md__copy;
+    kernels[MD_OP_SQUEEZE] = kernels[MD_OP_UNSQUEEZE] = kernels[MD_OP_FLATTEN] = &md__copy;
     kernels[MD_OP_TRANSPOSE] = &md__transpose;
     kernels[MD_OP_CONCAT] = &md__concat;
     kernels[MD_OP_SPLIT] = &md__split;

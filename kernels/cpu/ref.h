@@ -45,5 +45,29 @@ extern const struct md_kernel md__ref_gather;
 extern const struct md_kernel md__ref_shape;
 extern const struct md_kernel md__ref_constant_of_shape;
 extern const struct md_kernel md__ref_range;
+/* ref_layout.c */
+extern const struct md_kernel md__ref_size;
+extern const struct md_kernel md__ref_blocks; /* DepthToSpace, SpaceToDepth */
+extern const struct md_kernel md__ref_pad;
+extern const struct md_kernel md__ref_center_crop_pad;
+extern const struct md_kernel md__ref_col2im;
+extern const struct md_kernel md__ref_dropout;
+extern const struct md_kernel md__ref_tile;
+extern const struct md_kernel md__ref_trilu;
+/* ref_index.c */
+extern const struct md_kernel md__ref_gather_elements;
+extern const struct md_kernel md__ref_gather_nd;
+extern const struct md_kernel md__ref_scatter_elements;
+extern const struct md_kernel md__ref_scatter_nd;
+extern const struct md_kernel md__ref_tensor_scatter;
+extern const struct md_kernel md__ref_reverse_sequence;
+extern const struct md_kernel md__ref_one_hot;
+/* ref_select.c */
+extern const struct md_kernel md__ref_top_k;
+extern const struct md_kernel md__ref_non_zero;
+extern const struct md_kernel md__ref_compress;
+extern const struct md_kernel md__ref_unique;
+/* ref_detect.c */
+extern const struct md_kernel md__ref_non_max_suppression;
 
 #endif

@@ -55,6 +55,31 @@ MD_INFER_RULE(md_infer_slice);
 MD_INFER_RULE(md_infer_gather);
 /* infer_control.c */
 MD_INFER_RULE(md_infer_control);
+/* infer_index.c */
+MD_INFER_RULE(md_infer_gather_elements);
+MD_INFER_RULE(md_infer_gather_nd);
+MD_INFER_RULE(md_infer_scatter_elements);
+MD_INFER_RULE(md_infer_scatter_nd);
+MD_INFER_RULE(md_infer_tensor_scatter);
+MD_INFER_RULE(md_infer_tile);
+MD_INFER_RULE(md_infer_reverse_sequence);
+MD_INFER_RULE(md_infer_one_hot);
+MD_INFER_RULE(md_infer_top_k);
+MD_INFER_RULE(md_infer_trilu);
+/* infer_select.c */
+MD_INFER_RULE(md_infer_non_zero);
+MD_INFER_RULE(md_infer_compress);
+MD_INFER_RULE(md_infer_unique);
+MD_INFER_RULE(md_infer_non_max_suppression);
+/* infer_layout.c */
+MD_INFER_RULE(md_infer_flatten);
+MD_INFER_RULE(md_infer_size);
+MD_INFER_RULE(md_infer_depth_to_space);
+MD_INFER_RULE(md_infer_space_to_depth);
+MD_INFER_RULE(md_infer_pad);
+MD_INFER_RULE(md_infer_center_crop_pad);
+MD_INFER_RULE(md_infer_col2im);
+MD_INFER_RULE(md_infer_dropout);
 /* infer_fused.c */
 MD_INFER_RULE(md_infer_linear);
 MD_INFER_RULE(md_infer_glu);
@@ -109,6 +134,26 @@ enum md_status md__infer_ints(const struct md_value_info *in, int i, const char 
 enum md_status md__infer_axes(const struct md_node *node, const struct md_value_info *in,
                               int in_count, int i, int rank, unsigned *axes, bool *given,
                               struct md_error *err);
+
+/* ---- what attributes and small inputs say (infer_read.c) ---- */
+
+/* Which of `choices` (NULL at the end) the string attribute names; MD_ERR_UNSUPPORTED otherwise. */
+enum md_status md__infer_choice(const struct md_node *node, const char *attribute,
+                                const char *otherwise, const char *const *choices, int *choice,
+                                struct md_error *err);
+/* The attribute's `count` numbers, each at least `least` and within 32 bits; absent: all
+ * `otherwise`. */
+enum md_status md__infer_numbers(const struct md_node *node, const char *name, int count,
+                                 int64_t otherwise, int64_t least, int64_t *list,
+                                 struct md_error *err);
+/* The one element of input i, of any dtype, whose contents must be known. */
+enum md_status md__infer_scalar(const struct md_value_info *in, int i, const char *what,
+                                int64_t *value, struct md_error *err);
+enum md_status md__infer_float(const struct md_value_info *in, int i, const char *what,
+                               double *value, struct md_error *err);
+/* Axes from input i in their order, or all axes when it is absent. */
+enum md_status md__infer_axis_list(const struct md_value_info *in, int in_count, int i, int rank,
+                                   int *axes, int *count, struct md_error *err);
 
 enum md_status md__infer_dtype(const struct md_value_info *in, int i, enum md_dtype dtype,
                                struct md_error *err);

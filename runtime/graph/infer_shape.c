@@ -148,33 +148,18 @@ MD_INFER_RULE(md_infer_constant_of_shape)
     return MD_OK;
 }
 
-static double read_scalar(const struct md_value_info *info)
-{
-    if (info->dtype == MD_F32)
-        return *(const float *)info->known;
-    if (info->dtype == MD_F64)
-        return *(const double *)info->known;
-    if (info->dtype == MD_I32)
-        return *(const int32_t *)info->known;
-    return (double)*(const int64_t *)info->known;
-}
-
 MD_INFER_RULE(md_infer_range)
 {
     (void)node, (void)in_count, (void)out_count;
     double v[3];
+    if (in[0].dtype == MD_BOOL)
+        return md_fail(err, MD_ERR_INVALID, "input 0 is bool, wanted one numeric dtype");
     for (int i = 0; i < 3; i++) {
-        enum md_dtype dtype = in[i].dtype;
-        if (dtype != in[0].dtype ||
-            (dtype != MD_F32 && dtype != MD_F64 && dtype != MD_I32 && dtype != MD_I64))
-            return md_fail(err, MD_ERR_UNSUPPORTED, "input %d is %s, wanted one numeric dtype", i,
-                           md_dtype_name(dtype));
-        if (count_elements(&in[i].shape) != 1)
-            return md_fail(err, MD_ERR_INVALID, "input %d has shape %s, wanted a scalar", i,
-                           MD_SHAPE(in[i]));
-        if (!in[i].known)
-            return md__infer_unknown(in, i, "a bound", err);
-        v[i] = read_scalar(&in[i]);
+        enum md_status status = md__infer_dtype(in, i, in[0].dtype, err);
+        if (!status)
+            status = md__infer_float(in, i, "a bound", &v[i], err);
+        if (status)
+            return status;
     }
     double count = ceil((v[1] - v[0]) / v[2]);
     if (v[2] == 0 || !(fabs(count) < 9e15))

@@ -123,6 +123,29 @@ struct md_node;
     X(IF, "If", 1, -1, 1, -1, md_infer_control, NULL)                                              \
     X(LOOP, "Loop", 2, -1, 1, -1, md_infer_control, NULL)                                          \
     X(SCAN, "Scan", 1, -1, 1, -1, md_infer_control, NULL)                                          \
+    X(FLATTEN, "Flatten", 1, 1, 1, 1, md_infer_flatten, NULL)                                      \
+    X(SIZE, "Size", 1, 1, 1, 1, md_infer_size, NULL)                                               \
+    X(DEPTH_TO_SPACE, "DepthToSpace", 1, 1, 1, 1, md_infer_depth_to_space, NULL)                   \
+    X(SPACE_TO_DEPTH, "SpaceToDepth", 1, 1, 1, 1, md_infer_space_to_depth, NULL)                   \
+    X(PAD, "Pad", 2, 4, 1, 1, md_infer_pad, NULL)                                                  \
+    X(CENTER_CROP_PAD, "CenterCropPad", 2, 2, 1, 1, md_infer_center_crop_pad, NULL)                \
+    X(COL2IM, "Col2Im", 3, 3, 1, 1, md_infer_col2im, NULL)                                         \
+    X(DROPOUT, "Dropout", 1, 3, 1, 2, md_infer_dropout, NULL)                                      \
+    /* by index */                                                                                 \
+    X(GATHER_ELEMENTS, "GatherElements", 2, 2, 1, 1, md_infer_gather_elements, NULL)               \
+    X(GATHER_ND, "GatherND", 2, 2, 1, 1, md_infer_gather_nd, NULL)                                 \
+    X(SCATTER_ELEMENTS, "ScatterElements", 3, 3, 1, 1, md_infer_scatter_elements, NULL)            \
+    X(SCATTER_ND, "ScatterND", 3, 3, 1, 1, md_infer_scatter_nd, NULL)                              \
+    X(TENSOR_SCATTER, "TensorScatter", 2, 3, 1, 1, md_infer_tensor_scatter, NULL)                  \
+    X(TILE, "Tile", 2, 2, 1, 1, md_infer_tile, NULL)                                               \
+    X(REVERSE_SEQUENCE, "ReverseSequence", 2, 2, 1, 1, md_infer_reverse_sequence, NULL)            \
+    X(ONE_HOT, "OneHot", 3, 3, 1, 1, md_infer_one_hot, NULL)                                       \
+    X(TOP_K, "TopK", 2, 2, 1, 2, md_infer_top_k, NULL)                                             \
+    X(TRILU, "Trilu", 1, 2, 1, 1, md_infer_trilu, NULL)                                            \
+    X(NON_ZERO, "NonZero", 1, 1, 1, 1, md_infer_non_zero, NULL)                                    \
+    X(COMPRESS, "Compress", 2, 2, 1, 1, md_infer_compress, NULL)                                   \
+    X(UNIQUE, "Unique", 1, 1, 1, 4, md_infer_unique, NULL)                                         \
+    X(NON_MAX_SUPPRESSION, "NonMaxSuppression", 2, 5, 1, 1, md_infer_non_max_suppression, NULL)    \
     /* fused, domain moondial: specified in fused.md, written out in body_*.c */                   \
     X(LINEAR, "moondial.Linear", 2, 3, 1, 1, md_infer_linear, md_body_linear)                      \
     X(GATED_LINEAR_UNIT, "moondial.GatedLinearUnit", 2, 3, 1, 1, md_infer_glu, md_body_glu)        \

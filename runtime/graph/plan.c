@@ -55,9 +55,12 @@ static bool is_view(const struct md_trace *trace, const struct md_node *node)
     switch (node->op) {
     case MD_OP_IDENTITY:
     case MD_OP_RESHAPE:
+    case MD_OP_FLATTEN:
     case MD_OP_SQUEEZE:
     case MD_OP_UNSQUEEZE:
         return true;
+    case MD_OP_DROPOUT:
+        return node->out_count == 1;
     case MD_OP_CAST:
         return in->dtype == out->dtype;
     case MD_OP_EXPAND:

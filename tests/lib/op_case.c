@@ -277,3 +277,8 @@ int op_case_disagreements(const struct op_case *op_case, const struct op_run *ex
     }
     return wrong;
 }
+
+double op_element(const struct md_tensor *tensor, size_t i)
+{
+    return md__get_float(tensor, i);
+}

@@ -12,7 +12,7 @@
 
 #define OP_INPUTS_MAX   24
 #define OP_OUTPUTS_MAX  4
-#define OP_ATTRS_MAX    6
+#define OP_ATTRS_MAX    12
 #define OP_BACKENDS_MAX 8
 
 enum op_fill {
@@ -149,6 +149,9 @@ bool op_outputs_agree(const struct op_run *run, const struct op_run *expected, c
  */
 int op_case_disagreements(const struct op_case *op_case, const struct op_run *expected,
                           bool may_refuse);
+
+/* Element i as a number. */
+double op_element(const struct md_tensor *tensor, size_t i);
 
 /* The backends to test: reference, then every instruction set that this machine has. */
 int op_backends(const struct md_backend **backends);
