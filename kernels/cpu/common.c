@@ -131,6 +131,12 @@ bool md__all_f32(const struct md_node *node, const struct md_tensor *in, int in_
     return true;
 }
 
+bool md__float_first(const struct md_node *node, const struct md_tensor *in, int in_count)
+{
+    (void)node;
+    return in_count > 0 && md__dtype_is_float(in[0].dtype);
+}
+
 void md__parallel(struct md_pool *pool, size_t count, size_t grain, md_pool_body body,
                   void *context)
 {

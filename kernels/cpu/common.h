@@ -68,6 +68,8 @@ bool md__dtype_is_float(enum md_dtype dtype);
 
 /* supports(): every given input is float32. */
 bool md__all_f32(const struct md_node *node, const struct md_tensor *in, int in_count);
+/* supports(): input 0 is of any float dtype. */
+bool md__float_first(const struct md_node *node, const struct md_tensor *in, int in_count);
 
 /* md_pool_run, or the plain loop when the work is one grain. */
 void md__parallel(struct md_pool *pool, size_t count, size_t grain, md_pool_body body,

@@ -28,9 +28,14 @@ extern const struct md_kernel md__ref_gemm;
 extern const struct md_kernel md__ref_lstm;
 extern const struct md_kernel md__ref_gru;
 /* ref_norm.c */
-extern const struct md_kernel md__ref_softmax;
 extern const struct md_kernel md__ref_layer_norm;
-extern const struct md_kernel md__ref_reduce;
+/* ref_reduce.c */
+extern const struct md_kernel md__ref_reduce; /* ReduceL1 .. ReduceSumSquare */
+/* ref_lines.c */
+extern const struct md_kernel md__ref_lines; /* Softmax .. CumProd */
+extern const struct md_kernel md__ref_arg;   /* ArgMax, ArgMin */
+/* ref_loss.c */
+extern const struct md_kernel md__ref_loss;
 /* ref_movement.c */
 extern const struct md_kernel md__ref_copy; /* Identity, Reshape, Squeeze, Unsqueeze */
 extern const struct md_kernel md__ref_transpose;

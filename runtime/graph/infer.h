@@ -37,9 +37,14 @@ MD_INFER_RULE(md_infer_matmul);
 MD_INFER_RULE(md_infer_gemm);
 MD_INFER_RULE(md_infer_lstm);
 MD_INFER_RULE(md_infer_gru);
-MD_INFER_RULE(md_infer_softmax);
 MD_INFER_RULE(md_infer_layer_norm);
+/* infer_reduce.c */
+MD_INFER_RULE(md_infer_softmax);
+MD_INFER_RULE(md_infer_lp_normalization);
+MD_INFER_RULE(md_infer_cumulative);
 MD_INFER_RULE(md_infer_reduce);
+MD_INFER_RULE(md_infer_arg);
+MD_INFER_RULE(md_infer_loss);
 /* infer_shape.c */
 MD_INFER_RULE(md_infer_reshape);
 MD_INFER_RULE(md_infer_squeeze);

@@ -1,4 +1,4 @@
-/* Shape rules of products, recurrences, normalisation and reductions. */
+/* Shape rules of products, recurrences, normalisation. */
 #include "graph/infer.h"
 
 #include <string.h>
@@ -131,14 +131,6 @@ MD_INFER_RULE(md_infer_gru)
     return infer_recurrent(node, in, in_count, out, out_count, 3, err);
 }
 
-MD_INFER_RULE(md_infer_softmax)
-{
-    int axis;
-    enum md_status status =
-        md__infer_axis(md_node_int(node, "axis", -1), in[0].shape.rank, &axis, err);
-    return status ? status : md_infer_same(node, in, in_count, out, out_count, err);
-}
-
 MD_INFER_RULE(md_infer_layer_norm)
 {
     int axis;
@@ -160,25 +152,4 @@ MD_INFER_RULE(md_infer_layer_norm)
             return status;
     }
     return md_infer_same(node, in, in_count, out, out_count, err);
-}
-
-MD_INFER_RULE(md_infer_reduce)
-{
-    (void)out_count;
-    unsigned axes;
-    bool given, keep = md_node_int(node, "keepdims", 1) != 0;
-    enum md_status status =
-        md__infer_axes(node, in, in_count, 1, in[0].shape.rank, &axes, &given, err);
-    if (status)
-        return status;
-    if (!given && md_node_int(node, "noop_with_empty_axes", 0) == 0)
-        axes = ~0u;
-    out[0].dtype = in[0].dtype;
-    out[0].shape.rank = 0;
-    for (int i = 0; i < in[0].shape.rank; i++) {
-        bool reduced = axes >> i & 1;
-        if (!reduced || keep)
-            out[0].shape.dim[out[0].shape.rank++] = reduced ? 1 : in[0].shape.dim[i];
-    }
-    return MD_OK;
 }

@@ -100,12 +100,28 @@ struct md_node;
     X(GEMM, "Gemm", 2, 3, 1, 1, md_infer_gemm, NULL)                                               \
     X(LSTM, "LSTM", 3, 8, 1, 3, md_infer_lstm, NULL)                                               \
     X(GRU, "GRU", 3, 6, 1, 2, md_infer_gru, NULL)                                                  \
-    X(SOFTMAX, "Softmax", 1, 1, 1, 1, md_infer_softmax, NULL)                                      \
     X(LAYER_NORM, "LayerNormalization", 2, 3, 1, 1, md_infer_layer_norm, NULL)                     \
-    X(REDUCE_SUM, "ReduceSum", 1, 2, 1, 1, md_infer_reduce, NULL)                                  \
-    X(REDUCE_MEAN, "ReduceMean", 1, 2, 1, 1, md_infer_reduce, NULL)                                \
+    /* along axes */                                                                               \
+    X(REDUCE_L1, "ReduceL1", 1, 2, 1, 1, md_infer_reduce, NULL)                                    \
+    X(REDUCE_L2, "ReduceL2", 1, 2, 1, 1, md_infer_reduce, NULL)                                    \
+    X(REDUCE_LOG_SUM, "ReduceLogSum", 1, 2, 1, 1, md_infer_reduce, NULL)                           \
+    X(REDUCE_LOG_SUM_EXP, "ReduceLogSumExp", 1, 2, 1, 1, md_infer_reduce, NULL)                    \
     X(REDUCE_MAX, "ReduceMax", 1, 2, 1, 1, md_infer_reduce, NULL)                                  \
+    X(REDUCE_MEAN, "ReduceMean", 1, 2, 1, 1, md_infer_reduce, NULL)                                \
     X(REDUCE_MIN, "ReduceMin", 1, 2, 1, 1, md_infer_reduce, NULL)                                  \
+    X(REDUCE_PROD, "ReduceProd", 1, 2, 1, 1, md_infer_reduce, NULL)                                \
+    X(REDUCE_SUM, "ReduceSum", 1, 2, 1, 1, md_infer_reduce, NULL)                                  \
+    X(REDUCE_SUM_SQUARE, "ReduceSumSquare", 1, 2, 1, 1, md_infer_reduce, NULL)                     \
+    X(ARG_MAX, "ArgMax", 1, 1, 1, 1, md_infer_arg, NULL)                                           \
+    X(ARG_MIN, "ArgMin", 1, 1, 1, 1, md_infer_arg, NULL)                                           \
+    X(SOFTMAX, "Softmax", 1, 1, 1, 1, md_infer_softmax, NULL)                                      \
+    X(LOG_SOFTMAX, "LogSoftmax", 1, 1, 1, 1, md_infer_softmax, NULL)                               \
+    X(HARDMAX, "Hardmax", 1, 1, 1, 1, md_infer_softmax, NULL)                                      \
+    X(LP_NORMALIZATION, "LpNormalization", 1, 1, 1, 1, md_infer_lp_normalization, NULL)            \
+    X(CUM_SUM, "CumSum", 2, 2, 1, 1, md_infer_cumulative, NULL)                                    \
+    X(CUM_PROD, "CumProd", 2, 2, 1, 1, md_infer_cumulative, NULL)                                  \
+    X(NEGATIVE_LOG_LIKELIHOOD_LOSS, "NegativeLogLikelihoodLoss", 2, 3, 1, 1, md_infer_loss, NULL)  \
+    X(SOFTMAX_CROSS_ENTROPY_LOSS, "SoftmaxCrossEntropyLoss", 2, 3, 1, 2, md_infer_loss, NULL)      \
     /* shape and movement */                                                                       \
     X(RESHAPE, "Reshape", 2, 2, 1, 1, md_infer_reshape, NULL)                                      \
     X(SQUEEZE, "Squeeze", 1, 2, 1, 1, md_infer_squeeze, NULL)                                      \

@@ -186,8 +186,81 @@ def binary():
          np.where(flags, x[0][:, :1], NAN))
 
 
+def reductions():
+    x = rng.uniform(-2, 2, (2, 3, 4))
+    sets = [("all", None, {}), ("middle", [1], {}), ("outer, dropped", [-1, 0], {"keepdims": 0}),
+            ("no axes", [], {"noop_with_empty_axes": 1})]
+    names = ["L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare"]
+    for op in ["Reduce" + n for n in names]:
+        values = np.abs(x) if op == "ReduceLogSum" else x
+        for label, axes, attrs in sets:
+            axes = None if axes is None else np.array(axes, np.int64)
+            case(label, op, [values, axes] if axes is not None else [values], **attrs)
+        case("float16", op, [values.astype(np.float16)], tolerance=4e-3)
+        if op != "ReduceMean":
+            case("of nothing", op, [np.zeros((2, 0, 3), np.float32), np.array([1])])
+        if "Log" not in op:
+            for dtype in (np.int32, np.uint64):
+                case(str(np.dtype(dtype)), op, [(x * 20).astype(np.int32).astype(dtype) if dtype
+                                                == np.int32 else (np.abs(x) * 9).astype(dtype),
+                                                np.array([2])])
+    edges = np.array([[1, NAN, 2], [-INF, -INF, -INF], [INF, 1, 2], [500, 501, 500]], np.float32)
+    for op in ("ReduceMax", "ReduceMin", "ReduceSum"):
+        case("edges", op, [edges, np.array([1])])
+    case("edges", "ReduceLogSumExp", [edges, np.array([1])],
+         np.array([[NAN], [-INF], [INF], [np.logaddexp(501, np.logaddexp(500, 500))]], np.float32))
+    case("int32 wraps", "ReduceProd", [np.full(5, 100, np.int32)])
+    case("uint64", "ReduceMax", [np.array([1, 2**63], np.uint64)])
+    case("bool", "ReduceMax", [np.array([[False, True], [False, False]]), np.array([1])])
+    case("bool", "ReduceMin", [np.array([[False, True], [True, True]]), np.array([1])])
+    case("long", "ReduceSum", [np.ones((3, 1500), np.float32), np.array([1])])
+    case("long columns", "ReduceMean", [rng.uniform(-1, 1, (1500, 3)), np.array([0])])
+
+
+def lines():
+    x = rng.uniform(-2, 2, (2, 3, 4))
+    for op in ("Softmax", "LogSoftmax", "Hardmax", "LpNormalization"):
+        for axis in (0, 1, -1):
+            case("axis %d" % axis, op, [x], axis=axis)
+        case("float16", op, [x.astype(np.float16)])
+        case("large", op, [as_float(np.float32, 1e4, 1e4 + 1, -1e4)])
+    case("wide", "Softmax", [rng.uniform(-9, 9, (2, 7, 45)).astype(np.float32)], axis=1)
+    case("wide", "LogSoftmax", [rng.uniform(-9, 9, (2, 7, 45)).astype(np.float32)], axis=1)
+    case("p=1", "LpNormalization", [x], x / np.abs(x).sum(1, keepdims=True), axis=1, p=1)
+    case("zeros", "LpNormalization", [np.zeros((2, 3))])
+    for op in ("CumSum", "CumProd"):
+        for exclusive in (0, 1):
+            for reverse in (0, 1):
+                case("exclusive=%d reverse=%d" % (exclusive, reverse), op, [x, np.int64(1)],
+                     exclusive=exclusive, reverse=reverse)
+        case("int32", op, [np.array([[3, -4, 5], [70000, 80000, 9]], np.int32), np.int32(-1)])
+        case("uint64", op, [np.array([2**62, 2, 3], np.uint64), np.int64(0)])
+    ties = np.array([[2, 2, 1], [1, 3, 3]])
+    for op in ("ArgMax", "ArgMin"):
+        for last in (0, 1):
+            for dtype in (np.int8, np.uint64, np.float32, np.float16):
+                case("last=%d %s" % (last, np.dtype(dtype)), op, [ties.astype(dtype)], axis=1,
+                     select_last_index=last)
+        case("dropped", op, [x], axis=-2, keepdims=0)
+        case("nan", op, [as_float(np.float32, 1, NAN, 3, NAN)])
+        case("uint64", op, [np.array([5, 2**63], np.uint64)])
+
+
+def losses():
+    scores = rng.uniform(-2, 2, (3, 4, 2)).astype(np.float32)
+    labels = np.array([[0, 3], [1, 1], [2, 0]])
+    weights = as_float(np.float32, 0.5, 1, 2, 0.25)
+    for reduction in ("none", "sum", "mean"):
+        for more, label in (([], ""), ([weights], ", weighted")):
+            for op, outputs in (("NegativeLogLikelihoodLoss", 1), ("SoftmaxCrossEntropyLoss", 2)):
+                case(reduction + label, op, [scores, labels] + more, count=outputs,
+                     reduction=reduction, ignore_index=1)
+    case("rank 2, int32", "SoftmaxCrossEntropyLoss",
+         [scores[:, :, 0].astype(np.float64), labels[:, 0].astype(np.int32)])
+
+
 if __name__ == "__main__":
-    for part in (unary, casts, binary):
+    for part in (unary, casts, binary, reductions, lines, losses):
         part()
     assert onnx.defs.onnx_opset_version() == OPSET
     page.write(OUT, "make_expected_numeric.py", "what onnx and NumPy say operators give")

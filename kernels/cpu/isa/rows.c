@@ -50,7 +50,7 @@ static bool layer_norm_supports(const struct md_node *node, const struct md_tens
 const struct md_kernel md__layer_norm = {
     .supports = layer_norm_supports, .run = layer_norm_run, .in_place = true};
 
-/* ---- Softmax over the last axis -------------------------------------------------------------- */
+/* ---- Softmax --------------------------------------------------------------------------------- */
 
 static void softmax_some(void *context, size_t begin, size_t end, int thread)
 {
@@ -65,15 +65,57 @@ static void softmax_some(void *context, size_t begin, size_t end, int thread)
     }
 }
 
+/* Over another axis: up to VL lines side by side, one in a lane; their elements lie `inner` apart.
+ */
+struct columns {
+    const float *x;
+    float *y;
+    size_t count, inner, groups; /* groups of VL lines cover `inner` */
+};
+
+INLINE void softmax_lanes(const float *x, float *y, const struct columns *columns, size_t lanes)
+{
+    size_t count = columns->count, step = columns->inner;
+    vf max = splat(-INFINITY), sum = {0};
+    for (size_t i = 0; i < count; i++)
+        max = vmax(max, load_some(x + i * step, lanes));
+    for (size_t i = 0; i < count; i++) {
+        vf e = exp_negative(load_some(x + i * step, lanes) - max);
+        store_some(y + i * step, e, lanes);
+        sum += e;
+    }
+    for (size_t i = 0; i < count; i++)
+        store_some(y + i * step, load_some(y + i * step, lanes) / sum, lanes);
+}
+
+static void softmax_columns(void *context, size_t begin, size_t end, int thread)
+{
+    (void)thread;
+    const struct columns *columns = context;
+    for (size_t g = begin; g < end; g++) {
+        size_t first = g % columns->groups * VL, left = columns->inner - first;
+        size_t at = g / columns->groups * columns->count * columns->inner + first;
+        softmax_lanes(columns->x + at, columns->y + at, columns, left < VL ? left : VL);
+    }
+}
+
 static enum md_status softmax_run(const struct md_kernel_call *call, struct md_error *err)
 {
+    (void)err;
     const struct md_shape *shape = &call->in[0].shape;
     int axis = md__axis(md_node_int(call->node, "axis", -1), shape->rank);
-    if (axis == MD_NONE || md__span(shape, axis + 1, shape->rank) != 1)
-        return md__ref_softmax.run(call, err);
+    size_t outer = md__span(shape, 0, axis), inner = md__span(shape, axis + 1, shape->rank);
     struct rows rows = {.call = call, .count = (size_t)shape->dim[axis]};
-    md__parallel(call->pool, md__span(shape, 0, axis), md__grain(rows.count * 2 + 32), softmax_some,
-                 &rows);
+    struct columns columns = {.x = call->in[0].data,
+                              .y = call->out[0].data,
+                              .count = rows.count,
+                              .inner = inner,
+                              .groups = (inner + VL - 1) / VL};
+    if (inner == 1)
+        md__parallel(call->pool, outer, md__grain(rows.count * 2 + 32), softmax_some, &rows);
+    else
+        md__parallel(call->pool, outer * columns.groups, md__grain(rows.count * 16),
+                     softmax_columns, &columns);
     return MD_OK;
 }
 
