@@ -23,7 +23,8 @@ static const char inserted[] = " if md__ck.md__script_checkpoint()~=0 then md__s
 
 /* Runs where ffi is in reach and leaves the namespace of C in the registry. */
 static const char declaration[] = "local ffi = ...\n"
-                                  "ffi.cdef 'int md__script_checkpoint(void);'\n"
+                                  "ffi.cdef [[int md__script_checkpoint(void);\n"
+                                  "int spend(double) __asm__(\"md__script_spend\");]]\n"
                                   "return ffi.C\n";
 
 void md__checkpoint_open(lua_State *L)

@@ -189,6 +189,7 @@ enum md_status md__protect(struct md__state *state, lua_CFunction function, void
 
 /* Opening a state (sandbox.c, modules.c, errors.c, bindings.c). */
 void md__sandbox_open(lua_State *L);
+void md__strings_open(lua_State *L); /* adds find, match, gmatch, gsub to the table on top */
 void md__errors_open(lua_State *L);
 void md__objects_open(lua_State *L);
 void md__bind_all(lua_State *L);

@@ -20,7 +20,6 @@ enum {
 };
 
 static const char globals_key[] = "moondial.globals"; /* registry: the table behind the globals */
-static const size_t repeat_bytes_max = (size_t)64 << 20;
 
 /* ---- frozen tables --------------------------------------------------------------------------- */
 
@@ -57,6 +56,19 @@ static void freeze(lua_State *L, lua_CFunction on_write)
     lua_remove(L, -2);
 }
 
+/* A face that freeze made: table.insert and its kin would write through it. */
+static int is_frozen(lua_State *L)
+{
+    bool frozen = false;
+    if (lua_getmetatable(L, 1)) {
+        lua_getfield(L, -1, "__newindex");
+        lua_CFunction on_write = lua_tocfunction(L, -1);
+        frozen = on_write == refuse_change || on_write == refuse_write;
+    }
+    lua_pushboolean(L, frozen);
+    return 1;
+}
+
 static int freeze_function(lua_State *L)
 {
     luaL_checktype(L, 1, LUA_TTABLE);
@@ -66,22 +78,6 @@ static int freeze_function(lua_State *L)
 }
 
 /* ---- replaced library functions -------------------------------------------------------------- */
-
-static int string_rep(lua_State *L)
-{
-    size_t length, separator = 0;
-    luaL_checklstring(L, 1, &length);
-    lua_Number times = luaL_checknumber(L, 2);
-    if (!lua_isnoneornil(L, 3))
-        luaL_checklstring(L, 3, &separator);
-    if (times > 0 && times * (double)(length + separator) > (double)repeat_bytes_max)
-        return luaL_error(L, "string.rep: the result would exceed %d bytes", (int)repeat_bytes_max);
-    int count = lua_gettop(L);
-    lua_pushvalue(L, lua_upvalueindex(1));
-    lua_insert(L, 1);
-    lua_call(L, count, 1);
-    return 1;
-}
 
 static int os_time(lua_State *L)
 {
@@ -233,15 +229,54 @@ static void copy_library(lua_State *L, const char *name)
     lua_setfield(L, -2, name);
 }
 
-/* string: without dump, with a bounded rep; method calls on strings see the same table. */
+/* Adds the fields of the table on top of the stack to the global table of this name. */
+static void extend_library(lua_State *L, const char *name)
+{
+    lua_getfield(L, -1, name);
+    lua_getglobal(L, name);
+    for (lua_pushnil(L); lua_next(L, -3) != 0;) {
+        lua_pushvalue(L, -2);
+        lua_insert(L, -2);
+        lua_settable(L, -4);
+    }
+    lua_pop(L, 2);
+}
+
+/* lua/moondial/standard.lua, which sees the real globals. */
+static void open_safe(lua_State *L)
+{
+    lua_pushvalue(L, LUA_GLOBALSINDEX);
+    lua_setfield(L, LUA_REGISTRYINDEX, md__environment_key);
+    lua_createtable(L, 0, 3);
+    md__checkpoint_push(L);
+    lua_setfield(L, -3, "stop");
+    lua_setfield(L, -2, "budget");
+    lua_pushcfunction(L, is_frozen);
+    lua_setfield(L, -2, "is_frozen");
+    lua_setglobal(L, "limits");
+    md__load_file(L, md__state(L)->script->lib_dir, "moondial/standard.lua");
+    extend_library(L, "table");
+    extend_library(L, "string");
+    lua_getfield(L, -1, "tostring");
+    lua_setglobal(L, "tostring");
+    lua_pop(L, 1);
+}
+
+static void remove_names(lua_State *L, const char *library, const char *const *names)
+{
+    lua_getglobal(L, library);
+    for (; *names != NULL; names++) {
+        lua_pushnil(L);
+        lua_setfield(L, -2, *names);
+    }
+    lua_pop(L, 1);
+}
+
+/* Method calls on strings see the same table, whose metatable nobody gets to see. */
 static void open_string(lua_State *L)
 {
     lua_getglobal(L, "string");
-    lua_pushnil(L);
-    lua_setfield(L, -2, "dump");
-    lua_getfield(L, -1, "rep");
-    lua_pushcclosure(L, string_rep, 1);
-    lua_setfield(L, -2, "rep");
+    md__strings_open(L);
     lua_pushliteral(L, "");
     lua_getmetatable(L, -1);
     lua_pushboolean(L, 0);
@@ -276,12 +311,17 @@ static void open_libraries(lua_State *L)
 /* Fills the table on top of the stack, the one behind the frozen globals. */
 static void fill_globals(lua_State *L)
 {
+    static const char *const no_string[] = {"dump", NULL};
+    static const char *const no_table[] = {"foreach", "foreachi", "getn", "maxn", NULL};
+    open_safe(L);
+    remove_names(L, "string", no_string);
+    remove_names(L, "table", no_table);
+    open_string(L);
+    open_coroutine(L);
     lua_pushvalue(L, LUA_GLOBALSINDEX);
     lua_insert(L, -2);
     copy_names(L, plain_globals);
     lua_remove(L, -2);
-    open_string(L);
-    open_coroutine(L);
     copy_library(L, "string");
     copy_library(L, "table");
     copy_library(L, "math");
