@@ -63,6 +63,13 @@ struct md_control_op {
     const char *name;
     enum md_status (*run)(struct md_control_call *call, json_t *request, struct md_error *err);
 };
+/* reload.c */
+enum md_status md__control_reload(struct md_control_call *call, json_t *request,
+                                  struct md_error *err);
+enum md_status md__control_rollback(struct md_control_call *call, json_t *request,
+                                    struct md_error *err);
+enum md_status md__control_scripts(struct md_control_call *call, json_t *request,
+                                   struct md_error *err);
 extern const struct md_control_op md__control_ops[]; /* control_ops.c; ends with a NULL name */
 
 /* Sends a line before the answer; takes over the reference. A peer that is gone loses it. */

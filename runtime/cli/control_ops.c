@@ -4,6 +4,8 @@
  *
  *     ping        -> version, pid, uptime_s
  *     log-level   level (optional: sets it) -> level
+ *     reload, rollback (reload.c) -> what md_script_reload reports
+ *     scripts     -> what /admin/scripts shows
  *     config      -> config: [{key, value, origin, restart, help}]
  */
 #include <jansson.h>
@@ -68,5 +70,8 @@ const struct md_control_op md__control_ops[] = {
     {"ping", ping},
     {"log-level", log_level},
     {"config", config},
+    {"reload", md__control_reload},
+    {"rollback", md__control_rollback},
+    {"scripts", md__control_scripts},
     {NULL, NULL},
 };

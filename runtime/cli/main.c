@@ -28,12 +28,15 @@ static const struct command commands[] = {
      md__cli_check},
     {"show-config", "SCRIPTS_DIR [--json] [--KEY VALUE ...]",
      "each setting, its value and where it comes from", md__cli_show_config},
+    {"reload", "[--control SOCKET] [--state DIR] [--json]",
+     "let a running daemon load its scripts as they are on disk now", md__cli_reload},
+    {"rollback", "[--control SOCKET] [--state DIR] [--json]",
+     "let a running daemon go back to the scripts before the last change", md__cli_rollback},
     {"control", "OP|JSON [--control SOCKET] [--state DIR]",
      "one request to a running daemon: ping, log-level, config, ...", md__cli_control},
 };
 
-static const char *const later[] = {"load",   "tune",     "test", "rehearse",
-                                    "reload", "rollback", "repl"};
+static const char *const later[] = {"load",   "tune",     "test", "rehearse", "repl"};
 
 #define COUNT(array) ((int)(sizeof(array) / sizeof(array)[0]))
 

@@ -4,6 +4,7 @@
  *
  * SIGTERM and SIGINT drain: new requests are refused, those in progress finish, the scheduler ends
  * after its job, series and store are saved, exit 0. A second signal ends the process at once.
+ * SIGHUP loads the scripts anew.
  */
 #include <limits.h>
 #include <malloc.h>
@@ -268,12 +269,17 @@ static void *end_at_once(void *signals)
     _exit(128 + number);
 }
 
-static void wait_for_signal(sigset_t *signals)
+/* Until one that ends the process. */
+static void wait_for_signal(struct daemon *daemon, sigset_t *signals)
 {
     pthread_t impatient;
     int number;
 
-    sigwait(signals, &number);
+    sigaddset(signals, SIGHUP);
+    while (sigwait(signals, &number) == 0 && number == SIGHUP) {
+        md_script_reload(daemon->script, "signal", NULL, NULL); /* tells its result itself */
+    }
+    sigdelset(signals, SIGHUP);
     md_log(MD_LOG_INFO, "serve", "%s: draining", strsignal(number));
     if (pthread_create(&impatient, NULL, end_at_once, signals) == 0) {
         pthread_detach(impatient);
@@ -302,12 +308,14 @@ int md__cli_serve(int argc, char **argv)
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
+    sigdelset(&signals, SIGHUP);
     status = start(&daemon, &err);
     if (status == MD_OK) {
         md_log(MD_LOG_INFO, "serve", "%s: http://%s:%d", daemon.settings.dir, daemon.address,
                md_http_port(daemon.http));
-        wait_for_signal(&signals);
+        wait_for_signal(&daemon, &signals);
     }
     stop(&daemon);
     return status == MD_OK ? 0 : md__cli_fail(&err);

@@ -51,3 +51,43 @@ enum md_status md__admin_set_log_level(struct md__exchange *exchange, struct md_
     }
     return status;
 }
+
+/* ---- scripts ---- */
+
+static enum md_status find_script(const struct md__exchange *exchange, struct md_script **script,
+                                  struct md_error *err)
+{
+    *script = exchange->http->options.script;
+    return *script != NULL ? MD_OK : md_fail(err, MD_ERR_NOT_FOUND, "no scripts are served");
+}
+
+enum md_status md__admin_scripts(struct md__exchange *exchange, struct md_response *response,
+                                 struct md_error *err)
+{
+    struct md_script *script;
+    enum md_status status = find_script(exchange, &script, err);
+
+    if (status == MD_OK) {
+        md_script_state(script, &response->body);
+        status = md_buffer_check(&response->body, err);
+    }
+    return status;
+}
+
+enum md_status md__admin_scripts_reload(struct md__exchange *exchange, struct md_response *response,
+                                        struct md_error *err)
+{
+    struct md_script *script;
+    enum md_status status = find_script(exchange, &script, err);
+
+    return status == MD_OK ? md_script_reload(script, "admin", &response->body, err) : status;
+}
+
+enum md_status md__admin_scripts_rollback(struct md__exchange *exchange,
+                                          struct md_response *response, struct md_error *err)
+{
+    struct md_script *script;
+    enum md_status status = find_script(exchange, &script, err);
+
+    return status == MD_OK ? md_script_rollback(script, "admin", &response->body, err) : status;
+}

@@ -108,6 +108,13 @@ static const struct md__builtin builtins[] = {
      md__admin_log_level},
     {"POST", "/admin/log-level", "Log from ?level= on: debug, info, warn, error, off", true,
      md__admin_set_log_level},
+    {"GET", "/admin/scripts",
+     "Which scripts serve, how their hooks fare, how the last reload ended", true,
+     md__admin_scripts},
+    {"POST", "/admin/scripts/reload", "Load the scripts as they are on disk now", true,
+     md__admin_scripts_reload},
+    {"POST", "/admin/scripts/rollback", "Back to the scripts that served before", true,
+     md__admin_scripts_rollback},
 };
 
 #define BUILTIN_COUNT ((int)(sizeof builtins / sizeof builtins[0]))

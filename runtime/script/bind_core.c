@@ -130,14 +130,15 @@ static int no_such_key(lua_State *L)
 }
 
 /* The table behind md.config; init.lua freezes it like all the others. */
-static void bind_config(lua_State *L, const struct md_script *script)
+static void bind_config(lua_State *L)
 {
-    if (script->config != NULL)
-        md__json_push(L, md__config_values(script->config));
+    const struct md_config *config = md__state(L)->config;
+    if (config != NULL)
+        md__json_push(L, md__config_values(config));
     else
         lua_newtable(L); /* a model is built without a service */
     lua_createtable(L, 0, 1);
-    lua_pushlightuserdata(L, (void *)script->config);
+    lua_pushlightuserdata(L, (void *)config);
     lua_pushcclosure(L, no_such_key, 1);
     lua_setfield(L, -2, "__index");
     lua_setmetatable(L, -2);
@@ -148,6 +149,7 @@ static void bind_config(lua_State *L, const struct md_script *script)
 
 struct sleeping {
     struct md_wait wait;
+    const struct md_generation *generation;
     int64_t ns;
     struct md__stream *stream; /* whose end ends the sleep; NULL: none */
 };
@@ -155,8 +157,9 @@ struct sleeping {
 static enum md_status sleep_block(struct md_wait *wait, struct md_script *script,
                                   int64_t deadline_ns, struct md_error *err)
 {
-    int64_t ns = ((struct sleeping *)wait)->ns;
-    struct md__stream *stream = ((struct sleeping *)wait)->stream;
+    const struct sleeping *sleeping = (struct sleeping *)wait;
+    struct md__stream *stream = sleeping->stream;
+    int64_t ns = sleeping->ns;
     bool late = false;
     if (stream != NULL)
         return md__stream_sleep(stream, ns, err);
@@ -165,8 +168,8 @@ static enum md_status sleep_block(struct md_wait *wait, struct md_script *script
         late = left < ns;
         ns = late ? left : ns;
     }
-    if (!md__script_sleep(script, ns > 0 ? ns : 0))
-        return md_fail(err, MD_ERR_UNAVAILABLE, "the daemon ends");
+    if (!md__script_sleep(script, sleeping->generation, ns))
+        return md_fail(err, MD_ERR_UNAVAILABLE, "the daemon ends, or has newer scripts");
     return late ? md_fail(err, MD_ERR_TIMEOUT, "slept until the deadline") : MD_OK;
 }
 
@@ -193,6 +196,7 @@ static int md_sleep(lua_State *L)
     if (sleeping == NULL)
         return luaL_error(L, "not enough memory");
     *sleeping = (struct sleeping){{sleep_block, sleep_finish, sleep_drop},
+                                  state->generation,
                                   (int64_t)(seconds * 1e9),
                                   state->task != NULL ? state->task->stream : NULL};
     return md__yield(L, &sleeping->wait);
@@ -202,11 +206,12 @@ static int md_sleep(lua_State *L)
 
 static void bind(lua_State *L, struct md_script *script)
 {
+    (void)script;
     static const luaL_Reg functions[] = {{"now_ms", now_ms}, {"sleep", md_sleep}, {NULL, NULL}};
     luaL_register(L, NULL, functions);
     md__bind_table(L, "time", time_functions);
     bind_log(L);
-    bind_config(L, script);
+    bind_config(L);
 }
 
 static enum md_status start(struct md_script *script, struct md_error *err)

@@ -10,13 +10,10 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "script/config.h"
+#include "script/series_declare.h"
 #include "script/tensor_object.h"
 #include "series/persist.h"
 
-#define MS_PER_S   1000.0
-#define MS_PER_MIN 60000.0
-#define VALUES_MAX 256 /* legal texts of one categorical column */
 
 struct series_object {
     struct md_series *series;
@@ -47,21 +44,6 @@ static int series_find(lua_State *L)
 
 /* ---- arguments ------------------------------------------------------------------------------- */
 
-/* Strings of a Lua array, borrowed from it: an array in a userdata left on the stack. */
-static const char **texts_check(lua_State *L, int table, int *count)
-{
-    *count = (int)lua_objlen(L, table);
-    const char **texts = lua_newuserdata(L, ((size_t)*count + 1) * sizeof *texts);
-    for (int i = 0; i < *count; i++) {
-        lua_rawgeti(L, table, i + 1);
-        if (lua_type(L, -1) != LUA_TSTRING)
-            luaL_error(L, "entry %d must be a string", i + 1);
-        texts[i] = lua_tostring(L, -1);
-        lua_pop(L, 1);
-    }
-    return texts;
-}
-
 /* Pushes an array of all keys of the table. */
 static void push_keys(lua_State *L, const struct md_series *series)
 {
@@ -84,7 +66,7 @@ static const char **keys_check(lua_State *L, const struct md_series *series, int
     luaL_checktype(L, 2, LUA_TTABLE);
     if (!md__field_table(L, 2, "keys"))
         push_keys(L, series);
-    return texts_check(L, lua_gettop(L), count);
+    return md__texts_check(L, lua_gettop(L), count);
 }
 
 /* Field columns as numbers, or all columns. */
@@ -97,7 +79,7 @@ static int columns_check(lua_State *L, const struct md_series *series, int *colu
             columns[i] = i;
         return options->column_count;
     }
-    const char **names = texts_check(L, lua_gettop(L), &count);
+    const char **names = md__texts_check(L, lua_gettop(L), &count);
     if (count > MD_SERIES_COLUMNS_MAX)
         luaL_error(L, "columns: at most %d", MD_SERIES_COLUMNS_MAX);
     for (int i = 0; i < count; i++)
@@ -311,113 +293,7 @@ static const luaL_Reg series_methods[] = {
 };
 static const struct md__class series_class = {.name = "series", .methods = series_methods};
 
-/* ---- declaring ------------------------------------------------------------------------------- */
-
-static enum md_column_kind column_kind(const char *name)
-{
-    return strcmp(name, "max") == 0    ? MD_COLUMN_MAX
-           : strcmp(name, "last") == 0 ? MD_COLUMN_LAST
-                                       : MD_COLUMN_MEAN;
-}
-
-/* The column description on top of the stack; its texts stay referenced from the app. */
-static void read_column(lua_State *L, struct md_column *column)
-{
-    int index = lua_gettop(L);
-    *column = (struct md_column){
-        .name = md__field_string(L, index, "name", NULL),
-        .kind = column_kind(md__field_string(L, index, "kind", "mean")),
-        .min = (float)md__field_number(L, index, "min", -INFINITY),
-        .max = (float)md__field_number(L, index, "max", INFINITY),
-        .integer = md__field_bool(L, index, "integer", false),
-    };
-    lua_getfield(L, index, "values");
-    if (!lua_isnil(L, -1)) {
-        column->values = texts_check(L, lua_gettop(L), &column->value_count);
-        if (column->value_count > VALUES_MAX)
-            luaL_error(L, "column '%s' has more than %d values", column->name, VALUES_MAX);
-    }
-}
-
-/* The fields of the description at index; columns and labels are filled by the caller. */
-static void read_options(lua_State *L, int index, struct md_series_options *options)
-{
-    options->name = md__field_string(L, index, "name", NULL);
-    options->key_field = md__field_string(L, index, "key", NULL);
-    options->time_field = md__field_string(L, index, "time", NULL);
-    options->step_ms = (int64_t)(md__field_number(L, index, "step_s", NAN) * MS_PER_S);
-    options->steps = (int)md__field_int(L, index, "steps", INT64_MIN, 1, 100000);
-    options->entities_max = (int)md__field_int(L, index, "entities_max", 1000, 1, 1000000);
-    options->grace_ms = (int64_t)(md__field_number(L, index, "grace_s", 10) * MS_PER_S);
-    options->late_max_ms = (int64_t)(md__field_number(L, index, "late_max_min", 60) * MS_PER_MIN);
-    options->future_max_ms =
-        (int64_t)(md__field_number(L, index, "future_max_min", 5) * MS_PER_MIN);
-    options->evict_after_ms =
-        (int64_t)(md__field_number(L, index, "evict_after_min", 1440) * MS_PER_MIN);
-}
-
-/* Makes the table that is described on top of the stack. */
-static void declare_one(lua_State *L, struct md_script *script)
-{
-    struct md_series_options options = {.clock = script->clock, .timezone = script->timezone};
-    struct md_column columns[MD_SERIES_COLUMNS_MAX];
-    struct md_error err;
-    int index = lua_gettop(L);
-    read_options(L, index, &options);
-    lua_getfield(L, index, "labels");
-    options.label_fields = texts_check(L, lua_gettop(L), &options.label_count);
-    lua_getfield(L, index, "columns");
-    int list = lua_gettop(L);
-    options.columns = columns;
-    options.column_count = (int)lua_objlen(L, list);
-    if (options.column_count > MD_SERIES_COLUMNS_MAX)
-        luaL_error(L, "series '%s': at most %d columns", options.name, MD_SERIES_COLUMNS_MAX);
-    luaL_checkstack(L, 4 * options.column_count + 8, "columns");
-    for (int i = 0; i < options.column_count; i++) {
-        lua_rawgeti(L, list, i + 1);
-        read_column(L, &columns[i]);
-    }
-    if (script->series_count == MD_SCRIPT_SERIES_MAX)
-        luaL_error(L, "at most %d series", MD_SCRIPT_SERIES_MAX);
-    md__tensor_check_status(
-        L, md_series_new(&options, &script->series[script->series_count].series, &err), &err);
-    snprintf(script->series[script->series_count].name, sizeof script->series->name, "%s",
-             options.name);
-    script->series_count++;
-    lua_settop(L, index);
-}
-
-static void declare(lua_State *L, struct md_script *script)
-{
-    int app = lua_gettop(L);
-    if (script->series_count)
-        return; /* a later generation finds them made */
-    lua_getfield(L, app, "series");
-    int count = (int)lua_objlen(L, -1);
-    for (int i = 1; i <= count; i++) {
-        lua_rawgeti(L, app + 1, i);
-        declare_one(L, script);
-        lua_pop(L, 1);
-    }
-    lua_settop(L, app);
-}
-
-static enum md_status declared(struct md_script *script, struct md_error *err)
-{
-    struct md_series *tables[MD_SCRIPT_SERIES_MAX];
-    if (!script->store || !script->series_count)
-        return MD_OK;
-    for (int i = 0; i < script->series_count; i++) {
-        tables[i] = script->series[i].series;
-        enum md_status status =
-            md_series_restore(tables[i], script->store, md_now_ms(script->clock), err);
-        if (status != MD_OK)
-            return md_error_context(err, "restoring series '%s'", script->series[i].name);
-    }
-    int interval_ms = (int)(md_config_number(script->config, "save_interval_s") * MS_PER_S);
-    return md_saver_new(script->store, tables, script->series_count, interval_ms, &script->saver,
-                        err);
-}
+/* ---- the binding ----------------------------------------------------------------------------- */
 
 /* Forgets entities that went silent; with or without a store. */
 static void housekeep(struct md_script *script, int64_t now_ms)
@@ -437,6 +313,7 @@ static void fini(struct md_script *script)
     for (int i = 0; i < script->series_count; i++)
         md_series_delete(script->series[i].series);
     script->series_count = 0;
+    md__series_settle(script, false, NULL);
 }
 
 static void bind(lua_State *L, struct md_script *script)
@@ -449,7 +326,7 @@ static void bind(lua_State *L, struct md_script *script)
 
 const struct md__binding md__binding_series = {.name = "series",
                                                .bind = bind,
-                                               .declare = declare,
-                                               .declared = declared,
+                                               .declare = md__series_declare,
+                                               .settle = md__series_settle,
                                                .housekeep = housekeep,
                                                .fini = fini};

@@ -32,11 +32,11 @@ static bool is_below(const char *path, const char *folder)
     return strncmp(path, resolved, length) == 0 && (path[length] == '/' || path[length] == '\0');
 }
 
-static bool may_read(const struct md_script *script, const char *path)
+static bool may_read(const struct md_config *config, const char *path)
 {
     size_t i;
     json_t *folder;
-    json_array_foreach(json_object_get(md__config_values(script->config), "read_paths"), i, folder)
+    json_array_foreach(json_object_get(md__config_values(config), "read_paths"), i, folder)
     {
         if (json_is_string(folder) && is_below(path, json_string_value(folder)))
             return true;
@@ -62,7 +62,7 @@ static enum md_status read_all(int fd, struct md_buffer *text, struct md_error *
 }
 
 /* Opens what read_paths allow; links are resolved first, so nothing leads outside. */
-static enum md_status open_allowed(const struct md_script *script, const char *path, int *fd,
+static enum md_status open_allowed(const struct md_config *config, const char *path, int *fd,
                                    struct md_error *err)
 {
     char resolved[PATH_MAX];
@@ -70,7 +70,7 @@ static enum md_status open_allowed(const struct md_script *script, const char *p
     if (realpath(path, resolved) == NULL)
         return md_fail(err, errno == ENOENT ? MD_ERR_NOT_FOUND : MD_ERR_IO, "%.150s: %s", path,
                        strerror(errno));
-    if (!may_read(script, resolved))
+    if (!may_read(config, resolved))
         return md_fail(err, MD_ERR_UNAUTHORIZED, "%.150s is not below config.read_paths", path);
     *fd = open(resolved, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     if (*fd < 0)
@@ -89,7 +89,7 @@ static int file_read(lua_State *L)
     const char *path = luaL_checkstring(L, 1);
     md__check_acting(L, "md.file.read");
     struct md_buffer *text = md__scratch(L, file_bytes_max);
-    enum md_status status = open_allowed(md__state(L)->script, path, &fd, &err);
+    enum md_status status = open_allowed(md__state(L)->config, path, &fd, &err);
     if (status == MD_OK) {
         status = read_all(fd, text, &err);
         close(fd);

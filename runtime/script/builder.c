@@ -12,6 +12,7 @@
 #include "model/safetensors.h"
 #include "script/bind_graph.h"
 #include "script/internal.h"
+#include "script/sources.h"
 
 /* One build: everything that the protected function needs. */
 struct build {
@@ -63,7 +64,7 @@ static enum md_status check_extra(const struct build *build, struct md_error *er
 static enum md_status run_build(struct md_script *script, struct build *build, struct md_error *err)
 {
     struct md__state *state;
-    enum md_status status = md__state_new(script, MD__STATE_BUILDER, &state, err);
+    enum md_status status = md__state_new(script, NULL, MD__STATE_BUILDER, &state, err);
     if (status != MD_OK)
         return status;
     status = md__protect(state, run_family, build, err);
@@ -118,7 +119,11 @@ enum md_status md_script_builder_new(const char *lib_dir, struct md_clock *clock
     /* What a state needs to know: the library folder and the clock. */
     struct md_script *script = calloc(1, sizeof *script);
     memset(builder, 0, sizeof *builder);
-    if (!script || !(script->lib_dir = strdup(lib_dir))) {
+    if (script)
+        script->lib_dir = strdup(lib_dir);
+    if (!script || !script->lib_dir || !(script->library = md__sources_new(lib_dir, false))) {
+        if (script)
+            free(script->lib_dir);
         free(script);
         return md_fail(err, MD_ERR_MEMORY, "no memory for model families");
     }
@@ -130,8 +135,10 @@ enum md_status md_script_builder_new(const char *lib_dir, struct md_clock *clock
 void md_script_builder_delete(struct md_model_builder *builder)
 {
     struct md_script *script = builder->context;
-    if (script)
+    if (script) {
+        md__sources_unref(script->library);
         free(script->lib_dir);
+    }
     free(script);
     memset(builder, 0, sizeof *builder);
 }

@@ -17,6 +17,7 @@ static const int64_t load_budget_ns = 10000000000;
 
 struct checking {
     struct md_script *script;
+    struct md_generation generation; /* never served */
     struct md__state *state;
     void (*report)(void *context, const char *line);
     void *context;
@@ -69,7 +70,7 @@ struct file {
 static int compile(lua_State *L)
 {
     const struct file *file = lua_touserdata(L, 1);
-    md__compile(L, file->checking->script->dir, file->relative);
+    md__compile(L, file->checking->generation.sources, file->relative);
     return 0;
 }
 
@@ -131,7 +132,7 @@ static void lint_file(lua_State *L, struct checking *checking, const char *relat
     char line[1400];
     lua_pushvalue(L, 2);
     push_jit_util(L);
-    md__compile(L, checking->script->dir, relative);
+    md__compile(L, checking->generation.sources, relative);
     md__push_globals(L);
     push_probe(L, "return x");
     push_probe(L, "x = 1");
@@ -161,7 +162,7 @@ static int lint(lua_State *L)
     int count = (int)lua_objlen(L, 3);
     for (int i = 1; i <= count; i++) {
         lua_rawgeti(L, 3, i);
-        if (md__module_find(checking->script->dir, lua_tostring(L, -1), relative))
+        if (md__module_find(checking->generation.sources, lua_tostring(L, -1), relative))
             lint_file(L, checking, relative);
         lua_settop(L, 3);
     }
@@ -186,13 +187,27 @@ static void check_models(struct checking *checking, const struct md_generation *
 
 static void check_app(struct checking *checking)
 {
-    struct md_generation generation = {.script = checking->script};
-    md_arena_init(&generation.arena, (size_t)16 << 20);
+    struct md_generation *generation = &checking->generation;
     md__budget_begin(checking->state, load_budget_ns);
-    if (run(checking, md__app_load, NULL) && run(checking, md__app_read, &generation))
-        check_models(checking, &generation);
-    md_arena_fini(&generation.arena);
+    if (run(checking, md__app_load, NULL) && run(checking, md__app_read, generation))
+        check_models(checking, generation);
     run(checking, lint, checking);
+}
+
+static enum md_status check_all(struct checking *checking, struct md_error *err)
+{
+    enum md_status status = md__state_new(checking->script, &checking->generation, MD__STATE_CHECK,
+                                          &checking->state, err);
+    if (status != MD_OK)
+        return status;
+    check_folder(checking, "", 0);
+    if (checking->mistakes == 0)
+        check_app(checking);
+    md__state_delete(checking->state);
+    if (checking->mistakes == 0)
+        return MD_OK;
+    return md_fail(err, checking->first, "%d mistake%s in %.150s", checking->mistakes,
+                   checking->mistakes > 1 ? "s" : "", checking->script->dir);
 }
 
 enum md_status md_script_check(const struct md_script_options *options,
@@ -202,17 +217,19 @@ enum md_status md_script_check(const struct md_script_options *options,
     struct md_script script = {.clock = options->clock,
                                .config = options->config,
                                .dir = (char *)options->dir,
-                               .lib_dir = (char *)options->lib_dir};
+                               .lib_dir = (char *)options->lib_dir,
+                               .library = md__sources_new(options->lib_dir, false)};
     struct checking checking = {.script = &script, .report = report_line, .context = context};
-    enum md_status status = md__state_new(&script, MD__STATE_CHECK, &checking.state, err);
-    if (status != MD_OK)
-        return status;
-    check_folder(&checking, "", 0);
-    if (checking.mistakes == 0)
-        check_app(&checking);
-    md__state_delete(checking.state);
-    if (checking.mistakes == 0)
-        return MD_OK;
-    return md_fail(err, checking.first, "%d mistake%s in %.150s", checking.mistakes,
-                   checking.mistakes > 1 ? "s" : "", options->dir);
+    struct md_generation *generation = &checking.generation;
+    generation->script = &script;
+    generation->config = options->config;
+    generation->sources = md__sources_new(options->dir, true);
+    md_arena_init(&generation->arena, (size_t)16 << 20);
+    enum md_status status = script.library != NULL && generation->sources != NULL
+                                ? check_all(&checking, err)
+                                : md_fail(err, MD_ERR_MEMORY, "no memory to check a folder");
+    md_arena_fini(&generation->arena);
+    md__sources_unref(generation->sources);
+    md__sources_unref(script.library);
+    return status;
 }

@@ -48,19 +48,25 @@ enum { KEYS_MAX = 500 };
     X(threads, "0", true, false, "threads of one inference; 0: one per core")                      \
     X(queue_max, "256", true, false, "inference calls that may wait")                              \
     X(batch_max, "32", true, false, "rows of one inference batch")                                 \
-    X(states, "4", true, false, "Lua states for requests")                                         \
-    X(state_tasks_max, "16", true, false, "requests that one Lua state may have begun")            \
-    X(state_bytes_max, "536870912", true, false, "memory of one Lua state with its tensors")       \
-    X(request_bytes_max, "268435456", true, false, "memory of one request, timer or tick")         \
-    X(state_wait_ms, "5000", true, false, "how long a request waits for a free Lua state")         \
-    X(handler_budget_ms, "5000", true, false, "Lua time of a request between two waits")           \
-    X(job_budget_ms, "60000", true, false, "Lua time of a timer or tick between two waits")        \
+    X(states, "4", false, false, "Lua states for requests")                                        \
+    X(state_tasks_max, "16", false, false, "requests that one Lua state may have begun")           \
+    X(state_bytes_max, "536870912", false, false, "memory of one Lua state with its tensors")      \
+    X(request_bytes_max, "268435456", false, false, "memory of one request, timer or tick")        \
+    X(state_wait_ms, "5000", false, false, "how long a request waits for a free Lua state")        \
+    X(handler_budget_ms, "5000", false, false, "Lua time of a request between two waits")          \
+    X(job_budget_ms, "60000", false, false, "Lua time of a timer or tick between two waits")       \
     X(dict_bytes_max, "67108864", true, false, "largest size of all md.dict values")               \
-    X(read_paths, "[]", true, false, "folders and files that md.file.read may read")               \
+    X(read_paths, "[]", false, false, "folders and files that md.file.read may read")              \
+    X(watch, "true", true, false, "load scripts and models anew when their files change")          \
+    X(watch_quiet_ms, "20", true, false, "a change is taken up when files rest this long")         \
+    X(rollback_error_pct, "25", false, false,                                                      \
+      "new scripts are taken back when more of their calls fail; 0: never")                        \
+    X(rollback_calls_min, "20", false, false, "calls before that is judged")                       \
+    X(rollback_window_s, "60", false, false, "how long after a change it is judged")               \
     X(clock_speed, "1", true, false, "wall time runs this many times as fast; 0: it stands")       \
     X(clock_origin_ms, "0", true, false, "the moment from which clock_speed counts")               \
     X(timezone, "\"UTC\"", true, false, "of times without an offset, and of calendar features")    \
-    X(log_level, "\"info\"", true, false, "debug, info, warn, error, off")                         \
+    X(log_level, "\"info\"", false, false, "debug, info, warn, error, off")                        \
     X(log_format, "\"text\"", true, false, "text or json")
 
 static const struct {
@@ -111,7 +117,7 @@ enum md_status md__config_add(struct md_config *config, const char *name, json_t
     snprintf(key->origin, sizeof key->origin, "%s", origin);
     key->value = value;
     key->help = "";
-    key->restart = true; /* until a running daemon can load its scripts anew */
+    key->restart = false; /* what scripts declare, new states of scripts read */
     return MD_OK;
 }
 
@@ -246,7 +252,9 @@ enum md_status md_config_load(const struct md_config_options *options, struct md
     config->values = json_object();
     enum md_status status = config->keys == NULL || config->values == NULL
                                 ? md_fail(err, MD_ERR_MEMORY, "no memory for the configuration")
-                                : load(config, options, err);
+                                : md__config_keep_options(config, options, err);
+    if (status == MD_OK)
+        status = load(config, options, err);
     if (status != MD_OK) {
         md_config_unref(config);
         return status;
@@ -268,6 +276,7 @@ void md_config_unref(struct md_config *config)
     for (int i = 0; i < config->count; i++)
         json_decref(config->keys[i].value);
     json_decref(config->values);
+    md__config_drop_options(config);
     free(config->keys);
     free(config);
 }

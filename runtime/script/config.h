@@ -31,6 +31,15 @@ struct md_config_options {
 
 enum md_status md_config_load(const struct md_config_options *options, struct md_config **config,
                               struct md_error *err);
+/*
+ * Reads files, environment and flags as they are now, from the same places as `running` was. A key
+ * whose change needs a restart keeps its running value; the names of such keys are appended to
+ * `held` (separated by ", "), which may be NULL.
+ */
+enum md_status md_config_reload(const struct md_config *running, struct md_config **config,
+                                struct md_buffer *held, struct md_error *err);
+/* Same keys, same values. */
+bool md_config_equal(const struct md_config *a, const struct md_config *b);
 struct md_config *md_config_ref(struct md_config *config);
 void md_config_unref(struct md_config *config);
 

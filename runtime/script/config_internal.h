@@ -21,7 +21,8 @@ struct md_config {
     _Atomic int refs;
     struct md__key *keys;
     int count;
-    json_t *values; /* name: value, for scripts */
+    json_t *values;                   /* name: value, for scripts */
+    struct md_config_options options; /* copies: to read them again */
 };
 
 /* NULL: no such key. */
@@ -48,6 +49,12 @@ enum md_status md__config_apply_env(struct md_config *config, const char *const 
 enum md_status md__config_apply_flags(struct md_config *config,
                                       const struct md_config_options *options,
                                       struct md_error *err);
+
+/* config_reload.c: what is kept of the options, and let go. */
+enum md_status md__config_keep_options(struct md_config *config,
+                                       const struct md_config_options *options,
+                                       struct md_error *err);
+void md__config_drop_options(struct md_config *config);
 
 /* --config is not a key: it says where keys come from. True: argv[*at] is it, *file its value. */
 bool md__config_is_file_flag(const struct md_config_options *options, int *at, const char **file);

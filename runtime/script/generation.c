@@ -1,6 +1,7 @@
 /* Building a generation and letting it go; see generation.h. */
 #include "script/generation.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -25,7 +26,7 @@ enum md_status md__generation_state(struct md_generation *generation, enum md__s
                                     struct md__state **result, struct md_error *err)
 {
     struct md__state *state = NULL;
-    enum md_status status = md__state_new(generation->script, kind, &state, err);
+    enum md_status status = md__state_new(generation->script, generation, kind, &state, err);
     if (status == MD_OK) {
         md__budget_begin(state, load_budget_ns);
         status = md__protect(state, md__app_load, NULL, err);
@@ -60,34 +61,79 @@ static enum md_status make_states(struct md_generation *generation, struct md__s
     return status;
 }
 
-enum md_status md__generation_new(struct md_script *script, int number,
+static enum md_status read_limits(const struct md_config *config, int *states, int *tasks_max,
+                                  struct md_error *err)
+{
+    int64_t wanted = md_config_int(config, "states");
+    int64_t tasks = md_config_int(config, "state_tasks_max");
+    if (wanted < 1 || wanted > STATES_MAX || tasks < 1 || tasks > TASKS_MAX)
+        return md_fail(err, MD_ERR_INVALID, "states must be 1 to %d, state_tasks_max 1 to %d",
+                       STATES_MAX, TASKS_MAX);
+    *states = (int)wanted;
+    *tasks_max = (int)tasks;
+    return MD_OK;
+}
+
+static void count_live(struct md_script *script, int change)
+{
+    pthread_mutex_lock(&script->lock);
+    script->generations_live += change;
+    md__metric_generations(script->generations_live,
+                           script->current != NULL ? script->current->number : 0);
+    pthread_cond_broadcast(&script->stopped);
+    pthread_mutex_unlock(&script->lock);
+}
+
+static struct md_generation *begin(struct md_script *script, const struct md__making *making)
+{
+    struct md_generation *generation = calloc(1, sizeof *generation);
+    if (generation == NULL)
+        return NULL;
+    atomic_init(&generation->refs, 1);
+    generation->number = making->number;
+    generation->script = script;
+    generation->config = md_config_ref(making->config);
+    generation->sources = md__sources_ref(making->sources);
+    generation->made_ms = md_now_ms(script->clock);
+    snprintf(generation->reason, sizeof generation->reason, "%s", making->reason);
+    md_arena_init(&generation->arena, description_bytes_max);
+    count_live(script, 1);
+    return generation;
+}
+
+enum md_status md__generation_new(struct md_script *script, const struct md__making *making,
                                   struct md_generation **result, struct md_error *err)
 {
     struct md__state *states[STATES_MAX] = {NULL};
-    int64_t wanted = md_config_int(script->config, "states");
-    int64_t tasks_max = md_config_int(script->config, "state_tasks_max");
-    if (wanted < 1 || wanted > STATES_MAX || tasks_max < 1 || tasks_max > TASKS_MAX)
-        return md_fail(err, MD_ERR_INVALID, "states must be 1 to %d, state_tasks_max 1 to %d",
-                       STATES_MAX, TASKS_MAX);
-    int count = (int)wanted;
-    struct md_generation *generation = calloc(1, sizeof *generation);
+    int count = 0, tasks_max = 0;
+    enum md_status status = read_limits(making->config, &count, &tasks_max, err);
+    if (status != MD_OK)
+        return status;
+    struct md_generation *generation = begin(script, making);
     if (generation == NULL)
         return md_fail(err, MD_ERR_MEMORY, "no memory for a generation of scripts");
-    atomic_init(&generation->refs, 1);
-    generation->number = number;
-    generation->script = script;
-    md_arena_init(&generation->arena, description_bytes_max);
-    enum md_status status = make_states(generation, states, count, err);
+    status = make_states(generation, states, count, err);
     if (status == MD_OK)
-        status = md__pool_new(states, count, (int)tasks_max, &generation->pool, err);
+        status = md__pool_new(states, count, tasks_max, &generation->pool, err);
     if (status != MD_OK) {
         for (int i = 0; i < count; i++)
             md__state_delete(states[i]);
+        md__generation_settle(script, false, NULL);
         md__generation_unref(generation);
         return status;
     }
     *result = generation;
     return MD_OK;
+}
+
+enum md_status md__generation_settle(struct md_script *script, bool accepted, struct md_error *err)
+{
+    enum md_status status = MD_OK;
+    for (int i = 0; md__bindings[i] != NULL && status == MD_OK; i++) {
+        if (md__bindings[i]->settle != NULL)
+            status = md__bindings[i]->settle(script, accepted, err);
+    }
+    return status;
 }
 
 struct md_generation *md__generation_ref(struct md_generation *generation)
@@ -100,9 +146,17 @@ void md__generation_unref(struct md_generation *generation)
 {
     if (generation == NULL || atomic_fetch_sub(&generation->refs, 1) != 1)
         return;
+    struct md_script *script = generation->script;
+    pthread_mutex_lock(&script->lock);
+    if (script->retired == generation)
+        script->retired = NULL;
+    pthread_mutex_unlock(&script->lock);
     md__pool_delete(generation->pool);
     md_arena_fini(&generation->arena);
+    md__sources_unref(generation->sources);
+    md_config_unref(generation->config);
     free(generation);
+    count_live(script, -1);
 }
 
 struct md_generation *md__generation_current(struct md_script *script)
@@ -111,4 +165,13 @@ struct md_generation *md__generation_current(struct md_script *script)
     struct md_generation *generation = md__generation_ref(script->current);
     pthread_mutex_unlock(&script->lock);
     return generation;
+}
+
+bool md__generation_expired(const struct md_generation *generation)
+{
+    int64_t retired_ns = atomic_load(&generation->retired_ns);
+    if (retired_ns == 0)
+        return false;
+    int64_t drain_ns = md_config_int(generation->config, "drain_ms_max") * 1000000;
+    return md_monotonic_ns(generation->script->clock) - retired_ns > drain_ns;
 }

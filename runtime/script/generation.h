@@ -4,13 +4,16 @@
  * keeps the functions under the same positions of its own app table.
  *
  * References: the script's `current`, every match, the scheduler. The last one closes the states.
- * Reloading is making another generation and swapping `current`; nothing else knows how many there
- * are.
+ * A reload makes another generation and swaps `current` (reload.c); what began on the old one ends
+ * on the old one. The texts and the configuration that a generation was made of outlive it in the
+ * history, which is what a rollback builds from.
  */
 #ifndef MD_SCRIPT_GENERATION_H
 #define MD_SCRIPT_GENERATION_H
 
+#include "script/hooks.h"
 #include "script/internal.h"
+#include "script/sources.h"
 
 #define MD__ROUTE_SEGMENTS_MAX 16
 
@@ -20,7 +23,8 @@ struct md__segment {
 };
 
 struct md__route {
-    struct md_route_info info;
+    struct md_route_info info; /* first: a match points at it */
+    struct md__hook_stat stat;
     struct md__segment segments[MD__ROUTE_SEGMENTS_MAX];
     int segment_count;
 };
@@ -34,6 +38,7 @@ struct md__job {
     int index;        /* among app.timers, 1 .. */
     int64_t every_ms; /* a tick's step */
     int64_t grace_ms;
+    struct md__hook_stat stat;
 };
 
 struct md__model_entry {
@@ -45,7 +50,14 @@ struct md_generation {
     _Atomic int refs;
     int number;
     struct md_script *script;
-    struct md_arena arena; /* all text below */
+    struct md_config *config;    /* as it was when the generation was made */
+    struct md__sources *sources; /* of the scripts folder; sealed before it serves */
+    char reason[16];             /* "start", "watch", "admin" ... */
+    int64_t made_ms;
+    _Atomic int64_t served_ns, retired_ns; /* monotonic; 0: not yet */
+    _Atomic int64_t calls, errors;         /* of all hooks */
+    double error_rate_before;              /* of the generation that it replaced */
+    struct md_arena arena;                 /* all text below */
     const char *name, *version;
     const char *health;       /* `"service":"x","running":true` or "" */
     struct md__route *routes; /* most specific first */
@@ -57,16 +69,58 @@ struct md_generation {
     struct md__pool *pool;
 };
 
-enum md_status md__generation_new(struct md_script *script, int number,
+/* What a generation is made of. */
+struct md__making {
+    int number;
+    const char *reason;
+    struct md_config *config;    /* a reference is taken */
+    struct md__sources *sources; /* likewise */
+};
+
+/* Compiles, validates, fills the pool. Afterwards the bindings' declarations are pending: settle
+ * them with md__generation_settle. */
+enum md_status md__generation_new(struct md_script *script, const struct md__making *making,
                                   struct md_generation **generation, struct md_error *err);
+enum md_status md__generation_settle(struct md_script *script, bool accepted, struct md_error *err);
 struct md_generation *md__generation_ref(struct md_generation *generation);
 void md__generation_unref(struct md_generation *generation);
 /* The current one, with a reference. */
 struct md_generation *md__generation_current(struct md_script *script);
+/* It was replaced longer ago than drain_ms_max: what waits in it gives up. */
+bool md__generation_expired(const struct md_generation *generation);
 
 /* A further state that has loaded the same files: for the scheduler. */
 enum md_status md__generation_state(struct md_generation *generation, enum md__state_kind kind,
                                     struct md__state **state, struct md_error *err);
+
+/* ---- scheduler.c ----------------------------------------------------------------------------- */
+
+/* Makes the state of a generation's jobs and the thread that will begin them; nothing runs yet. */
+enum md_status md__scheduler_new(struct md_generation *generation, struct md__scheduler **scheduler,
+                                 struct md_error *err);
+/* Begins. Takes over `before` (may be NULL): its jobs finish what they are at and end, those of the
+ * same name and interval hand their schedule over. */
+void md__scheduler_start(struct md__scheduler *scheduler, struct md__scheduler *before);
+/* Ends after the jobs in progress. NULL is fine. */
+void md__scheduler_delete(struct md__scheduler *scheduler);
+/* Loads one declared model and says in /health when it cannot be; publishes it. */
+enum md_status md__model_load(struct md_script *script, const struct md__model_entry *model,
+                              struct md_error *err);
+
+/* ---- reload.c -------------------------------------------------------------------------------- */
+
+void md__past_clear(struct md_script *script);
+
+/* ---- watchdog.c ------------------------------------------------------------------------------ */
+
+/* Counts a call of any hook; asks for a rollback when too many fail after a change. */
+void md__generation_count(struct md_generation *generation, bool failed);
+double md__error_rate(const struct md_generation *generation); /* failed calls of all, 0 to 1 */
+/* Closes the streams of the generation before the current one; their clients come back to it. */
+void md__close_streams(struct md_script *script);
+/* On the housekeeping thread: what is due of rollbacks and streams. */
+void md__rollback_if_due(struct md_script *script);
+void md__drain_streams(struct md_script *script);
 
 /* app.c: loads app.lua in this state and anchors its description; raises. */
 int md__app_load(lua_State *L);

@@ -36,6 +36,7 @@ struct md_series;
 struct md_timezone;
 struct md__pool;
 struct md__seat;
+struct md__sources;
 struct md__dicts;
 struct md__scheduler;
 struct md__stream;
@@ -51,32 +52,61 @@ struct md__degraded {
     char reason[320];
 };
 
+/* What an earlier generation was made of. */
+#define MD__PAST_MAX 4
+struct md__past {
+    int number;
+    struct md_config *config;
+    struct md__sources *sources;
+};
+
+/* How a change of scripts ended, for those who ask later. */
+struct md__reload_result {
+    bool failed;
+    char reason[16];
+    char text[256]; /* why it failed, "" */
+    int64_t at_ms;
+    double seconds;
+    int attempts, failures; /* since the start */
+};
+
 struct md_script {
     char *dir, *lib_dir;
+    struct md__sources *library; /* lib_dir's files, the same for all generations */
     struct md_clock *clock;
     struct md_config *config;
     struct md_serve *serve;
     struct md_store *store;
     struct md_timezone *timezone; /* of config.timezone; the core binding's, others borrow it */
     int64_t started_ms;
-    pthread_mutex_t lock; /* guards current, stopping */
-    pthread_cond_t stopped;
+    pthread_mutex_t lock;   /* guards what follows, down to the series */
+    pthread_cond_t stopped; /* also broadcast when generations change hands */
     _Atomic bool stopping;
     struct md_generation *current;
-    struct md__stream *streams; /* open ones, under lock */
+    struct md_generation *retired;      /* the one before, while it lives; no reference */
+    int generations_live;               /* being built, current, draining: at most two */
+    struct md__past past[MD__PAST_MAX]; /* newest last: what a rollback goes back to */
+    int past_count;
+    struct md__past refused;       /* what the last rollback took back; sources NULL: nothing */
+    int numbers;                   /* given to generations so far; under reloading */
+    pthread_mutex_t reloading;     /* one change of generations at a time; taken before lock */
+    _Atomic bool rollback_due;     /* the current generation's errors exceed its rate */
+    struct md__reload_result last; /* how the last change of scripts ended */
+    struct md__stream *streams;    /* open ones, under lock */
     struct md__dicts *dicts;
     struct md__scheduler *scheduler;
     pthread_t housekeeper;
     bool housekeeping;
     struct md__degraded degraded[MD__DEGRADED_MAX]; /* under lock */
     _Atomic bool begun; /* models were loaded or given up, on_start is done */
-    /* Filled by the series binding's declare, which runs before the second state exists; constant
-     * afterwards. */
+    /* Tables are only ever added, by the series binding's settle; the first series_count are
+     * constant. Those behind them are the generation's that is being built. */
     struct {
         char name[64];
         struct md_series *series;
     } series[MD_SCRIPT_SERIES_MAX];
-    int series_count;
+    _Atomic int series_count;
+    int series_pending;
     struct md_saver *saver; /* writes the series to the store; NULL without one */
 };
 
@@ -90,6 +120,9 @@ enum md__state_kind {
 struct md__state {
     lua_State *L;
     struct md_script *script;
+    struct md_generation *generation; /* outlives the state; NULL: a builder's */
+    const struct md_config *config;   /* the generation's; NULL: none */
+    struct md__sources *sources;      /* of the scripts folder, the generation's; NULL: none */
     enum md__state_kind kind;
     bool loading;          /* files are being loaded: acting calls raise */
     bool closing;          /* lua_close runs: nothing is refused any more */
@@ -128,9 +161,9 @@ struct md__hold {
 struct md__task {
     /* Set by whoever begins it: */
     struct md__state *state;
-    const char *what;    /* "GET /risk/{server}", "timer poll": for messages */
-    int64_t deadline_ns; /* for everything; 0: none */
-    int64_t budget_ns;   /* of Lua between two waits; 0: none */
+    const char *what;          /* "GET /risk/{server}", "timer poll": for messages */
+    int64_t deadline_ns;       /* for everything; 0: none */
+    int64_t budget_ns;         /* of Lua between two waits; 0: none */
     struct md__stream *stream; /* the event stream that it writes, or NULL */
     /* Kept by task.c, beginning as zeroes: */
     lua_State *co;
@@ -163,16 +196,18 @@ void md__task_log(struct md__task *task, const struct md_error *cause);
 void md__hold(lua_State *L, struct md__hold *hold);
 void md__unhold(struct md__hold *hold);
 
-/* Sleeps real time; false when the engine is being stopped. */
-bool md__script_sleep(struct md_script *script, int64_t ns);
+/* Sleeps real time; false when the engine is being stopped, or the generation (may be NULL) has
+ * been replaced for longer than it may drain. */
+bool md__script_sleep(struct md_script *script, const struct md_generation *generation, int64_t ns);
 
 /* Says why a subject ("model tft") impairs the service, or with NULL that it no longer does. */
 void md__degraded_set(struct md_script *script, const char *subject, const char *reason);
 
-/* A fresh state with the sandboxed environment and every binding, no script loaded.
- * Thread-compatible. */
-enum md_status md__state_new(struct md_script *script, enum md__state_kind kind,
-                             struct md__state **state, struct md_error *err);
+/* A fresh state with the sandboxed environment and every binding, no script loaded. generation is
+ * borrowed; NULL: the state sees the library only. Thread-compatible. */
+enum md_status md__state_new(struct md_script *script, struct md_generation *generation,
+                             enum md__state_kind kind, struct md__state **state,
+                             struct md_error *err);
 void md__state_delete(struct md__state *state);
 void md__state_collect(struct md__state *state); /* a full collection, protected */
 /* Gives a pooled state to others while its task waits, and gets it back; nothing for other kinds.
@@ -202,20 +237,20 @@ extern const char md__environment_key[], md__loaded_key[]; /* in the registry */
 void md__checkpoint_open(lua_State *L);
 int md__checkpoint_push(lua_State *L);
 bool md__checkpoint_insert(const char *text, size_t length, struct md_buffer *out);
-/* Pushes the compiled file folder/relative, not yet run; raises. */
-void md__compile(lua_State *L, const char *folder, const char *relative);
-/* The file of a module, "a/b.lua" or "a/b/init.lua", whichever exists below folder. */
+/* Pushes the compiled file, not yet run; raises. */
+void md__compile(lua_State *L, struct md__sources *sources, const char *relative);
+/* The file of a module, "a/b.lua" or "a/b/init.lua", whichever there is. */
 #define MD__MODULE_FILE_MAX 144
-bool md__module_find(const char *folder, const char *name, char relative[MD__MODULE_FILE_MAX]);
+bool md__module_find(struct md__sources *sources, const char *name,
+                     char relative[MD__MODULE_FILE_MAX]);
 /* Pushes the table of the names that scripts can see. */
 void md__push_globals(lua_State *L);
 
 /* `moondial.models.gru`, `features`: pushes the module's value, loading its file once; raises. The
  * state's require. */
 int md__require(lua_State *L, const char *name);
-/* Runs one file of the scripts folder or the library (a path relative to either) and pushes its one
- * result; raises. */
-int md__load_file(lua_State *L, const char *folder, const char *relative);
+/* Runs one file and pushes its one result; raises. */
+int md__load_file(lua_State *L, struct md__sources *sources, const char *relative);
 
 /* ---- budgets (limits.c) ---------------------------------------------------------------------- */
 
@@ -247,6 +282,9 @@ void md__metric_job(const char *job, double seconds);
 void md__metric_skipped(const char *job, int64_t count);
 void md__metric_lua_bytes(int64_t change);
 void md__metric_refused(void);
+void md__metric_generations(int live, int current);
+void md__metric_reload(const char *result, double seconds); /* "ok", "failed", "unchanged" */
+void md__metric_rollback(const char *cause);
 
 /* ---- errors ---------------------------------------------------------------------------------- */
 
@@ -360,14 +398,15 @@ struct md__binding {
     void (*bind)(lua_State *L, struct md_script *script);
     /*
      * Once per generation, on its first state, with the validated app description on top of the
-     * stack (see lua/moondial/app.lua); may raise. NULL: nothing to declare. Not called by
-     * `moondial check`.
+     * stack (see lua/moondial/app.lua); may raise, and must not change what the generation before
+     * sees. NULL: nothing to declare. Not called by `moondial check`.
      */
     void (*declare)(lua_State *L, struct md_script *script);
-    /* Once: before the first file is loaded; after the first generation's declare and before
-     * models load; at the end. May be NULL. */
+    /* Once after each declare: what was declared becomes true just before the generation serves, or
+     * (accepted is false) is forgotten; may fail only when accepted. May be NULL. */
+    enum md_status (*settle)(struct md_script *script, bool accepted, struct md_error *err);
+    /* Once: before the first file is loaded; at the end. May be NULL. */
     enum md_status (*start)(struct md_script *script, struct md_error *err);
-    enum md_status (*declared)(struct md_script *script, struct md_error *err);
     /* About once a second while the engine runs, on a thread of its own. May be NULL. */
     void (*housekeep)(struct md_script *script, int64_t now_ms);
     void (*fini)(struct md_script *script);

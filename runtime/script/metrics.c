@@ -1,10 +1,14 @@
 /* The engine's own metrics, declared once for the process. */
 #include "base/metrics.h"
 
+#include <string.h>
+
 #include "script/internal.h"
 
 static struct md_family *failures, *kills, *runs, *skips, *durations;
+static struct md_family *reloads, *rollbacks;
 static struct md_metric *lua_bytes, *refusals;
+static struct md_metric *generation, *generations_live, *reload_ok, *reload_seconds;
 
 static struct md_family *declare(enum md_metric_type type, const char *name, const char *help,
                                  const char *label)
@@ -39,10 +43,38 @@ static void declare_all(void)
                              NULL);
 }
 
+static void declare_generations(void)
+{
+    generation = md_metric_get(declare(MD_GAUGE, "moondial_script_generation",
+                                       "The generation of scripts that serves", NULL),
+                               NULL);
+    generations_live =
+        md_metric_get(declare(MD_GAUGE, "moondial_script_generations_live",
+                              "Generations with requests, jobs or in the making", NULL),
+                      NULL);
+    reloads = declare(MD_COUNTER, "moondial_script_reloads_total",
+                      "Changes of scripts, rollbacks among them, by result", "result");
+    rollbacks = declare(MD_COUNTER, "moondial_script_rollbacks_total",
+                        "Returns to earlier scripts, by cause", "cause");
+    reload_ok = md_metric_get(declare(MD_GAUGE, "moondial_script_last_reload_ok",
+                                      "1 when the last change of scripts succeeded", NULL),
+                              NULL);
+    reload_seconds = md_metric_get(declare(MD_HISTOGRAM, "moondial_script_reload_seconds",
+                                           "Time to build and swap in a generation", NULL),
+                                   NULL);
+    md_metric_set(reload_ok, 1);
+}
+
+static void declare_everything(void)
+{
+    declare_all();
+    declare_generations();
+}
+
 static void ready(void)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, declare_all);
+    pthread_once(&once, declare_everything);
 }
 
 void md__metric_failed(const char *task)
@@ -81,4 +113,28 @@ void md__metric_refused(void)
 {
     ready();
     md_metric_add(refusals, 1);
+}
+
+void md__metric_generations(int live, int current)
+{
+    ready();
+    md_metric_set(generations_live, live);
+    if (current > 0)
+        md_metric_set(generation, current);
+}
+
+void md__metric_reload(const char *result, double seconds)
+{
+    ready();
+    md_metric_add(md_metric_get(reloads, &result), 1);
+    if (strcmp(result, "unchanged") == 0)
+        return;
+    md_metric_set(reload_ok, strcmp(result, "ok") == 0);
+    md_metric_observe(reload_seconds, seconds);
+}
+
+void md__metric_rollback(const char *cause)
+{
+    ready();
+    md_metric_add(md_metric_get(rollbacks, &cause), 1);
 }

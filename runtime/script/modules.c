@@ -1,18 +1,18 @@
 /*
  * Loading Lua files. They come from two folders only: `moondial` and `moondial.x` from the library,
- * everything else from the scripts folder. Each file is run once per state, in the one sandboxed
- * environment, and chunk names are relative paths, so that messages read "routes.lua:12: ...". Only
- * text is loaded, never bytecode.
+ * everything else from the scripts folder, both through sources.h. Each file is run once per state,
+ * in the one sandboxed environment, and chunk names are relative paths, so that messages read
+ * "routes.lua:12: ...". Only text is accepted from a folder; the bytecode that states share is what
+ * this file has made of it.
  */
 #include <ctype.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "base/file.h"
 #include "script/internal.h"
+#include "script/sources.h"
 
-enum { MODULE_NAME_MAX = 128, PATH_BYTES = 4096 };
+enum { MODULE_NAME_MAX = 128 };
 
 static const size_t source_bytes_max = (size_t)4 << 20;
 static const char library_prefix[] = "moondial";
@@ -25,20 +25,19 @@ const char md__loaded_key[] = "moondial.loaded";
  * Pushes the compiled text or a message. Text with checkpoints is what runs; messages come from the
  * text as it was written.
  */
-static int compile_text(lua_State *L, const struct md_buffer *source, const char *chunk_name)
+static int compile_text(lua_State *L, const struct md__source *source, const char *chunk_name)
 {
     struct md_buffer guarded;
-    const char *text = source->data != NULL ? source->data : "";
-    if (text[0] == LUA_SIGNATURE[0]) {
+    if (source->text[0] == LUA_SIGNATURE[0]) {
         lua_pushfstring(L, "%s: this is bytecode; only text is loaded", chunk_name + 1);
         return LUA_ERRSYNTAX;
     }
-    int status = luaL_loadbufferx(L, text, source->length, chunk_name, "t");
+    int status = luaL_loadbufferx(L, source->text, source->length, chunk_name, "t");
     if (status != 0)
         return status;
     lua_pop(L, 1);
     md_buffer_init(&guarded, 4 * source_bytes_max);
-    if (!md__checkpoint_insert(text, source->length, &guarded)) {
+    if (!md__checkpoint_insert(source->text, source->length, &guarded)) {
         md_buffer_fini(&guarded);
         lua_pushfstring(L, "%s: names that begin with md__ are taken", chunk_name + 1);
         return LUA_ERRSYNTAX;
@@ -50,36 +49,51 @@ static int compile_text(lua_State *L, const struct md_buffer *source, const char
     return status;
 }
 
-/* Nothing raises in here while the source is held, but want of memory for a message. */
-static int compile_file(lua_State *L, const char *path, const char *chunk_name)
+static int append_code(lua_State *L, const void *data, size_t length, void *buffer)
 {
-    struct md_error err;
-    struct md_buffer source;
-    md_buffer_init(&source, source_bytes_max);
-    if (md_file_read(path, source_bytes_max, &source, &err) != MD_OK) {
-        md_buffer_fini(&source);
-        lua_pushstring(L, err.text);
-        return LUA_ERRFILE;
-    }
-    int status = compile_text(L, &source, chunk_name);
-    md_buffer_fini(&source);
+    (void)L;
+    md_buffer_append(buffer, data, length);
+    return md_buffer_check(buffer, NULL) != MD_OK;
+}
+
+/* Keeps the function on top of the stack as bytecode: a matter of speed only. */
+static void keep_code(lua_State *L, struct md__source *source)
+{
+    struct md_buffer code;
+    md_buffer_init(&code, 4 * source_bytes_max);
+    if (lua_dump(L, append_code, &code) == 0)
+        md__source_set_code(source, code.data, code.length);
+    md_buffer_fini(&code);
+}
+
+static int push_source(lua_State *L, struct md__source *source)
+{
+    char chunk_name[MD__MODULE_FILE_MAX + 1];
+    const struct md_blob *code = atomic_load(&source->code);
+    snprintf(chunk_name, sizeof chunk_name, "@%s", source->name);
+    if (code != NULL)
+        return luaL_loadbufferx(L, code->data, code->length, chunk_name, "b");
+    int status = compile_text(L, source, chunk_name);
+    if (status == 0)
+        keep_code(L, source);
     return status;
 }
 
-void md__compile(lua_State *L, const char *folder, const char *relative)
+void md__compile(lua_State *L, struct md__sources *sources, const char *relative)
 {
-    char path[PATH_BYTES], chunk_name[MD__MODULE_FILE_MAX + 1];
-    snprintf(path, sizeof path, "%s/%s", folder, relative);
-    snprintf(chunk_name, sizeof chunk_name, "@%s", relative);
-    if (compile_file(L, path, chunk_name) != 0)
+    struct md__source *source;
+    struct md_error err;
+    if (md__sources_get(sources, relative, &source, &err) != MD_OK)
+        luaL_error(L, "%s", err.text);
+    if (push_source(L, source) != 0)
         lua_error(L);
     lua_getfield(L, LUA_REGISTRYINDEX, md__environment_key);
     lua_setfenv(L, -2);
 }
 
-int md__load_file(lua_State *L, const char *folder, const char *relative)
+int md__load_file(lua_State *L, struct md__sources *sources, const char *relative)
 {
-    md__compile(L, folder, relative);
+    md__compile(L, sources, relative);
     lua_call(L, md__checkpoint_push(L), 1);
     return 1;
 }
@@ -106,11 +120,12 @@ static bool is_library(const char *name)
            (name[length] == '\0' || name[length] == '.');
 }
 
-/* "a.b" to "a/b.lua" or "a/b/init.lua", whichever exists below folder. */
-bool md__module_find(const char *folder, const char *name, char relative[MD__MODULE_FILE_MAX])
+/* "a.b" to "a/b.lua" or "a/b/init.lua", whichever there is. */
+bool md__module_find(struct md__sources *sources, const char *name,
+                     char relative[MD__MODULE_FILE_MAX])
 {
     static const char *const endings[] = {".lua", "/init.lua"};
-    char path[PATH_BYTES];
+    struct md__source *source;
     for (int i = 0; i < 2; i++) {
         int length = snprintf(relative, MD__MODULE_FILE_MAX, "%s", name);
         for (int at = 0; at < length; at++) {
@@ -118,8 +133,8 @@ bool md__module_find(const char *folder, const char *name, char relative[MD__MOD
                 relative[at] = '/';
         }
         snprintf(relative + length, (size_t)(MD__MODULE_FILE_MAX - length), "%s", endings[i]);
-        snprintf(path, sizeof path, "%s/%s", folder, relative);
-        if (access(path, R_OK) == 0)
+        /* One that is there but cannot be read is found: loading it says what is wrong. */
+        if (md__sources_get(sources, relative, &source, NULL) != MD_ERR_NOT_FOUND)
             return true;
     }
     return false;
@@ -138,18 +153,18 @@ static char loading_mark;
 
 static void load_module(lua_State *L, const char *name)
 {
-    const struct md_script *script = md__state(L)->script;
-    const char *folder = is_library(name) ? script->lib_dir : script->dir;
+    const struct md__state *state = md__state(L);
+    struct md__sources *sources = is_library(name) ? state->script->library : state->sources;
     char relative[MD__MODULE_FILE_MAX];
-    if (!md__module_find(folder, name, relative))
+    if (sources == NULL || !md__module_find(sources, name, relative))
         luaL_error(L, "module '%s' not found: %s has no such file", name,
                    is_library(name) ? "Moondial's library" : "the scripts folder");
-    if (!md__state(L)->loading && md__state(L)->kind != MD__STATE_BUILDER)
+    bool requires = state->kind == MD__STATE_BUILDER || state->kind == MD__STATE_CHECK;
+    if (!state->loading && !requires)
         luaL_error(L, "require '%s': not loaded yet; require it at the top of a file", name);
     lua_pushlightuserdata(L, &loading_mark);
     md__loaded_set(L, name);
-    md__compile(L, folder, relative);
-    lua_call(L, md__checkpoint_push(L), 1);
+    md__load_file(L, sources, relative);
     if (lua_isnil(L, -1)) {
         lua_pop(L, 1);
         lua_pushboolean(L, 1);

@@ -254,7 +254,7 @@ static void open_safe(lua_State *L)
     lua_pushcfunction(L, is_frozen);
     lua_setfield(L, -2, "is_frozen");
     lua_setglobal(L, "limits");
-    md__load_file(L, md__state(L)->script->lib_dir, "moondial/standard.lua");
+    md__load_file(L, md__state(L)->script->library, "moondial/standard.lua");
     extend_library(L, "table");
     extend_library(L, "string");
     lua_getfield(L, -1, "tostring");

@@ -6,6 +6,11 @@
  * clock has passed the end of a step by its grace. What is late by a whole interval is skipped and
  * counted, never caught up. The clock is asked at least four times a second, so that a clock that
  * jumps (or a manual one) is followed.
+ *
+ * Each generation has a scheduler of its own, and at a reload one takes over from the other: jobs
+ * of the old one finish the run that they are at and begin no other. A job of the same name and
+ * interval goes on where its predecessor ended, and not before that: no interval is run twice or
+ * lost, and no job ever runs beside itself.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,14 +18,18 @@
 
 #include "base/log.h"
 #include "base/stack.h"
+#include "base/wait.h"
 #include "script/generation.h"
 #include "serve/serve.h"
 
 static const int64_t look_ns = 250000000;
+static const int64_t never_ms = INT64_MIN;
 
 struct worker {
-    struct md_script *script;
-    const struct md__job *job; /* NULL: the main thread */
+    struct md__scheduler *scheduler;
+    struct md__job *job;
+    struct worker *before; /* whose schedule it takes over; NULL: nobody's */
+    bool succeeded;        /* somebody takes over this one's */
     pthread_t thread;
     bool started;
     int64_t last_ms; /* the interval that ran last ended then */
@@ -29,10 +38,16 @@ struct worker {
 };
 
 struct md__scheduler {
+    struct md_script *script;
     struct md_generation *generation;
-    struct md__pool *pool;  /* of one state */
-    struct worker *workers; /* one per job, and the main one last */
+    struct md__pool *pool; /* of one state */
+    struct worker *workers;
     int count;
+    pthread_t main;
+    /* Under script->lock: */
+    bool begun, ending;
+    int adopted; /* workers that have taken over from another scheduler's */
+    struct md__scheduler *before;
 };
 
 /* ---- one run of a job ------------------------------------------------------------------------ */
@@ -59,6 +74,10 @@ static int prepare(lua_State *L)
     lua_createtable(L, 0, 4);
     set_number(L, "now_ms", run->now_ms);
     set_number(L, "skipped", run->worker->skipped);
+    if (job->kind == MD__JOB_START) {
+        lua_pushstring(L, run->worker->scheduler->generation->reason);
+        lua_setfield(L, -2, "reason");
+    }
     if (job->kind == MD__JOB_TICK) {
         set_number(L, "closed_ms", run->worker->last_ms);
         set_number(L, "step_ms", job->every_ms);
@@ -80,23 +99,24 @@ static void report(struct worker *worker, struct md__task *task, enum md_status 
     }
     char reason[320];
     snprintf(reason, sizeof reason, "%s failed: %s", task->what, worker->last_error);
-    md__degraded_set(worker->script, task->what, status != MD_OK ? reason : NULL);
+    md__degraded_set(worker->scheduler->script, task->what, status != MD_OK ? reason : NULL);
 }
 
 static void run_on_stack(void *context)
 {
     struct run *run = context;
     struct worker *worker = run->worker;
-    struct md_script *script = worker->script;
-    struct md__task task = {.what = worker->job->name};
+    struct md__scheduler *scheduler = worker->scheduler;
+    struct md__task task = {.what = worker->job->name, .stat = &worker->job->stat};
     struct md_error err;
-    if (md__pool_take(script->scheduler->pool, -1, &task.state, &err) != MD_OK)
+    if (md__pool_take(scheduler->pool, -1, &task.state, &err) != MD_OK)
         return;
-    task.budget_ns = md_config_int(script->config, "job_budget_ms") * 1000000;
+    task.budget_ns = md_config_int(scheduler->generation->config, "job_budget_ms") * 1000000;
     enum md_status status = md__task_begin(&task, prepare, run, &err);
     if (status == MD_OK)
         status = md__task_run(&task, &err);
     report(worker, &task, status, &err);
+    md__generation_count(worker->scheduler->generation, status != MD_OK);
     md__task_end(&task);
     md__pool_give(task.state);
 }
@@ -105,7 +125,7 @@ static void run_job(struct worker *worker, int64_t now_ms)
 {
     struct run run = {worker, now_ms};
     struct md_error err;
-    struct md_clock *clock = worker->script->clock;
+    struct md_clock *clock = worker->scheduler->script->clock;
     int64_t begun_ns = md_monotonic_ns(clock);
     if (md_stack_call(run_on_stack, &run, &err) != MD_OK)
         md_log(MD_LOG_ERROR, "script", "%s: %s", worker->job->name, err.text);
@@ -122,98 +142,219 @@ static int64_t closed_ms(const struct md__job *job, int64_t now_ms)
     return index * job->every_ms;
 }
 
-/* Runs the job whenever an interval ends, until the engine stops. */
+/* Waits a little; false when this scheduler's jobs end. */
+static bool rest(struct md__scheduler *scheduler, int64_t ns)
+{
+    struct md_script *script = scheduler->script;
+    pthread_mutex_lock(&script->lock);
+    if (!script->stopping && !scheduler->ending)
+        md_cond_wait_ns(&script->stopped, &script->lock, ns < look_ns ? ns : look_ns);
+    bool goes_on = !script->stopping && !scheduler->ending;
+    pthread_mutex_unlock(&script->lock);
+    return goes_on;
+}
+
+/* Runs the job whenever an interval ends, until the scheduler does. */
 static void repeat(struct worker *worker)
 {
-    struct md_script *script = worker->script;
+    struct md_script *script = worker->scheduler->script;
     const struct md__job *job = worker->job;
-    worker->last_ms = closed_ms(job, md_now_ms(script->clock));
-    for (;;) {
+    int64_t left_ns = 0;
+    if (worker->last_ms == never_ms)
+        worker->last_ms = closed_ms(job, md_now_ms(script->clock));
+    while (rest(worker->scheduler, left_ns)) {
         int64_t now_ms = md_now_ms(script->clock);
-        int64_t due_ms = worker->last_ms + job->every_ms + job->grace_ms;
-        int64_t left_ns = (due_ms - now_ms) * 1000000;
-        if (left_ns > 0) {
-            if (!md__script_sleep(script, left_ns < look_ns ? left_ns : look_ns))
-                return;
+        left_ns = (worker->last_ms + job->every_ms + job->grace_ms - now_ms) * 1000000;
+        if (left_ns > 0)
             continue;
-        }
         int64_t ended_ms = closed_ms(job, now_ms);
         int64_t lost = (ended_ms - worker->last_ms) / job->every_ms - 1;
         if (lost > 0)
             md__metric_skipped(job->name, lost);
         worker->skipped += lost;
         worker->last_ms = ended_ms;
+        left_ns = 0;
         run_job(worker, now_ms);
     }
 }
 
-static void *timer_main(void *context)
+/* ---- taking over ----------------------------------------------------------------------------- */
+
+/* Waits for the predecessor's last run and goes on from there. */
+static void adopt(struct worker *worker)
 {
-    repeat(context);
+    struct worker *before = worker->before;
+    struct md_script *script = worker->scheduler->script;
+    if (before == NULL)
+        return;
+    if (before->started)
+        pthread_join(before->thread, NULL);
+    worker->last_ms = before->last_ms;
+    worker->skipped = before->skipped;
+    memcpy(worker->last_error, before->last_error, sizeof worker->last_error);
+    pthread_mutex_lock(&script->lock);
+    worker->scheduler->adopted++;
+    pthread_cond_broadcast(&script->stopped);
+    pthread_mutex_unlock(&script->lock);
+}
+
+static void *job_thread(void *context)
+{
+    struct worker *worker = context;
+    adopt(worker);
+    repeat(worker);
     return NULL;
+}
+
+static bool is_same_job(const struct md__job *a, const struct md__job *b)
+{
+    return a->kind == b->kind && a->kind != MD__JOB_START && strcmp(a->name, b->name) == 0 &&
+           a->every_ms == b->every_ms && a->grace_ms == b->grace_ms;
+}
+
+static int match_workers(struct md__scheduler *scheduler, struct md__scheduler *before)
+{
+    int matched = 0;
+    for (int i = 0; i < scheduler->count; i++) {
+        struct worker *worker = &scheduler->workers[i];
+        for (int k = 0; k < before->count && worker->before == NULL; k++) {
+            struct worker *candidate = &before->workers[k];
+            if (!candidate->succeeded && is_same_job(worker->job, candidate->job)) {
+                worker->before = candidate;
+                candidate->succeeded = true;
+                matched++;
+            }
+        }
+    }
+    return matched;
+}
+
+static void scheduler_free(struct md__scheduler *scheduler)
+{
+    md__pool_delete(scheduler->pool);
+    md__generation_unref(scheduler->generation);
+    free(scheduler->workers);
+    free(scheduler);
+}
+
+/* The jobs that end with the scheduler before: joined here, and no longer a reason to worry. */
+static void end_before(struct md__scheduler *scheduler, int matched)
+{
+    struct md__scheduler *before = scheduler->before;
+    struct md_script *script = scheduler->script;
+    for (int i = 0; i < before->count; i++) {
+        struct worker *worker = &before->workers[i];
+        if (worker->succeeded)
+            continue;
+        if (worker->started)
+            pthread_join(worker->thread, NULL);
+        md__degraded_set(script, worker->job->name, NULL);
+    }
+    pthread_mutex_lock(&script->lock);
+    while (scheduler->adopted < matched)
+        pthread_cond_wait(&script->stopped, &script->lock);
+    scheduler->before = NULL;
+    pthread_mutex_unlock(&script->lock);
+    scheduler_free(before);
 }
 
 /* ---- the main thread ------------------------------------------------------------------------- */
 
-static void load_model(struct md_script *script, const struct md__model_entry *model)
+enum md_status md__model_load(struct md_script *script, const struct md__model_entry *model,
+                              struct md_error *err)
 {
     char path[4096], subject[96], reason[320];
-    struct md_error err = {0};
+    struct md_error cause = {0};
     snprintf(path, sizeof path, "%s/%s", script->dir, model->path);
     snprintf(subject, sizeof subject, "model %.64s", model->name);
     enum md_status status = script->serve != NULL
-                                ? md_serve_load(script->serve, model->name, path, &err)
-                                : md_fail(&err, MD_ERR_UNAVAILABLE, "models are not served");
-    snprintf(reason, sizeof reason, "%s is not loaded: %.200s", subject, err.text);
+                                ? md_serve_load(script->serve, model->name, path, &cause)
+                                : md_fail(&cause, MD_ERR_UNAVAILABLE, "models are not served");
+    snprintf(reason, sizeof reason, "%s is not loaded: %.200s", subject, cause.text);
     md__degraded_set(script, subject, status != MD_OK ? reason : NULL);
     if (status != MD_OK)
         md_log(model->optional ? MD_LOG_WARN : MD_LOG_ERROR, "script", "%s", reason);
+    return status == MD_OK ? MD_OK : md_fail(err, status, "%s", reason);
 }
 
-static void start_timers(struct md__scheduler *scheduler)
+static void start_jobs(struct md__scheduler *scheduler)
 {
-    for (int i = 0; i < scheduler->count - 1; i++) {
+    for (int i = 0; i < scheduler->count; i++) {
         struct worker *worker = &scheduler->workers[i];
-        if (worker->job->kind == MD__JOB_TIMER)
-            worker->started = pthread_create(&worker->thread, NULL, timer_main, worker) == 0;
+        if (worker->job->kind == MD__JOB_START)
+            continue;
+        worker->started = pthread_create(&worker->thread, NULL, job_thread, worker) == 0;
+        if (worker->started)
+            continue;
+        md_log(MD_LOG_ERROR, "script", "%s: no thread to run it", worker->job->name);
+        adopt(worker);
     }
 }
 
-static void run_kind(struct md__scheduler *scheduler, enum md__job_kind kind,
-                     void (*run)(struct worker *worker))
+static void run_on_start(struct md__scheduler *scheduler)
 {
-    for (int i = 0; i < scheduler->count - 1; i++) {
-        if (scheduler->workers[i].job->kind == kind)
-            run(&scheduler->workers[i]);
+    for (int i = 0; i < scheduler->count; i++) {
+        struct worker *worker = &scheduler->workers[i];
+        if (worker->job->kind == MD__JOB_START)
+            run_job(worker, md_now_ms(scheduler->script->clock));
     }
 }
 
-static void run_once(struct worker *worker)
+/* False: it never comes to that. */
+static bool wait_to_begin(struct md__scheduler *scheduler)
 {
-    run_job(worker, md_now_ms(worker->script->clock));
+    struct md_script *script = scheduler->script;
+    pthread_mutex_lock(&script->lock);
+    while (!scheduler->begun && !scheduler->ending)
+        pthread_cond_wait(&script->stopped, &script->lock);
+    bool begun = scheduler->begun;
+    pthread_mutex_unlock(&script->lock);
+    return begun;
 }
 
-/* Models, on_start, then we have begun; then the ticks. */
+/* Models (a reload has loaded its own before), on_start, then we have begun; then the jobs. */
 static void *main_thread(void *context)
 {
-    struct worker *self = context;
-    struct md_script *script = self->script;
-    struct md__scheduler *scheduler = script->scheduler;
-    struct md_generation *generation = scheduler->generation;
-    for (int i = 0; i < generation->model_count; i++)
-        load_model(script, &generation->models[i]);
-    run_kind(scheduler, MD__JOB_START, run_once);
-    atomic_store(&script->begun, true);
-    start_timers(scheduler);
-    run_kind(scheduler, MD__JOB_TICK, repeat);
+    struct md__scheduler *scheduler = context;
+    struct md_script *script = scheduler->script;
+    const struct md_generation *generation = scheduler->generation;
+    int matched = 0;
+    if (!wait_to_begin(scheduler))
+        return NULL;
+    if (scheduler->before != NULL) {
+        pthread_join(scheduler->before->main, NULL);
+        matched = match_workers(scheduler, scheduler->before);
+    } else {
+        for (int i = 0; i < generation->model_count; i++)
+            md__model_load(script, &generation->models[i], NULL);
+    }
+    run_on_start(scheduler);
+    if (!atomic_load(&script->stopping))
+        atomic_store(&script->begun, true);
+    start_jobs(scheduler);
+    if (scheduler->before != NULL)
+        end_before(scheduler, matched);
     return NULL;
+}
+
+/* About a second, or until a rollback is due; false when the engine ends. */
+static bool sleep_unless_due(struct md_script *script)
+{
+    pthread_mutex_lock(&script->lock);
+    if (!script->stopping && !atomic_load(&script->rollback_due))
+        md_cond_wait_ns(&script->stopped, &script->lock, 4 * look_ns);
+    bool stopping = script->stopping;
+    pthread_mutex_unlock(&script->lock);
+    return !stopping;
 }
 
 /* Calls every binding's housekeep about once a second. */
 static void *housekeeping_main(void *context)
 {
     struct md_script *script = context;
-    while (md__script_sleep(script, 4 * look_ns)) {
+    while (sleep_unless_due(script)) {
+        md__rollback_if_due(script);
+        md__drain_streams(script);
         for (int i = 0; md__bindings[i] != NULL; i++) {
             if (md__bindings[i]->housekeep != NULL)
                 md__bindings[i]->housekeep(script, md_now_ms(script->clock));
@@ -224,78 +365,104 @@ static void *housekeeping_main(void *context)
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
-static enum md_status scheduler_new(struct md_script *script, struct md__scheduler **result,
-                                    struct md_error *err)
+static enum md_status fill(struct md__scheduler *scheduler, struct md_error *err)
 {
-    struct md__scheduler *scheduler = calloc(1, sizeof *scheduler);
+    struct md_generation *generation = scheduler->generation;
     struct md__state *state = NULL;
-    if (scheduler == NULL)
+    scheduler->count = generation->job_count;
+    scheduler->workers = calloc((size_t)scheduler->count + 1, sizeof *scheduler->workers);
+    if (scheduler->workers == NULL)
         return md_fail(err, MD_ERR_MEMORY, "no memory for the scheduler");
-    scheduler->generation = md__generation_current(script);
-    const struct md_generation *generation = scheduler->generation;
-    scheduler->count = generation->job_count + 1;
-    scheduler->workers = calloc((size_t)scheduler->count, sizeof *scheduler->workers);
-    enum md_status status =
-        scheduler->workers == NULL
-            ? md_fail(err, MD_ERR_MEMORY, "no memory for the scheduler")
-            : md__generation_state(scheduler->generation, MD__STATE_SCHEDULER, &state, err);
+    enum md_status status = md__generation_state(generation, MD__STATE_SCHEDULER, &state, err);
     if (status == MD_OK)
-        status = md__pool_new(&state, 1, scheduler->count, &scheduler->pool, err);
-    for (int i = 0; status == MD_OK && i < scheduler->count; i++) {
-        scheduler->workers[i].script = script;
-        scheduler->workers[i].job = i < generation->job_count ? &generation->jobs[i] : NULL;
-    }
-    *result = scheduler;
+        status = md__pool_new(&state, 1, scheduler->count + 1, &scheduler->pool, err);
+    if (status != MD_OK)
+        md__state_delete(state);
+    for (int i = 0; i < scheduler->count; i++)
+        scheduler->workers[i] = (struct worker){
+            .scheduler = scheduler, .job = &generation->jobs[i], .last_ms = never_ms};
+    if (status == MD_OK && pthread_create(&scheduler->main, NULL, main_thread, scheduler) != 0)
+        status = md_fail(err, MD_ERR_MEMORY, "cannot start the scheduler's thread");
     return status;
 }
 
-static void scheduler_delete(struct md__scheduler *scheduler)
+enum md_status md__scheduler_new(struct md_generation *generation, struct md__scheduler **result,
+                                 struct md_error *err)
+{
+    struct md__scheduler *scheduler = calloc(1, sizeof *scheduler);
+    if (scheduler == NULL)
+        return md_fail(err, MD_ERR_MEMORY, "no memory for the scheduler");
+    scheduler->script = generation->script;
+    scheduler->generation = md__generation_ref(generation);
+    enum md_status status = fill(scheduler, err);
+    if (status != MD_OK) {
+        scheduler_free(scheduler);
+        return status;
+    }
+    *result = scheduler;
+    return MD_OK;
+}
+
+void md__scheduler_start(struct md__scheduler *scheduler, struct md__scheduler *before)
+{
+    struct md_script *script = scheduler->script;
+    pthread_mutex_lock(&script->lock);
+    scheduler->before = before;
+    scheduler->begun = true;
+    if (before != NULL)
+        before->ending = true;
+    pthread_cond_broadcast(&script->stopped);
+    pthread_mutex_unlock(&script->lock);
+}
+
+void md__scheduler_delete(struct md__scheduler *scheduler)
 {
     if (scheduler == NULL)
         return;
-    md__pool_delete(scheduler->pool);
-    md__generation_unref(scheduler->generation);
-    free(scheduler->workers);
-    free(scheduler);
+    struct md_script *script = scheduler->script;
+    pthread_mutex_lock(&script->lock);
+    scheduler->ending = true;
+    pthread_cond_broadcast(&script->stopped);
+    pthread_mutex_unlock(&script->lock);
+    pthread_join(scheduler->main, NULL); /* first: it starts the others */
+    for (int i = 0; i < scheduler->count; i++) {
+        if (scheduler->workers[i].started)
+            pthread_join(scheduler->workers[i].thread, NULL);
+    }
+    scheduler_free(scheduler);
 }
 
 enum md_status md_script_start(struct md_script *script, struct md_error *err)
 {
-    enum md_status status = scheduler_new(script, &script->scheduler, err);
-    if (status != MD_OK) {
-        scheduler_delete(script->scheduler);
-        script->scheduler = NULL;
-        return status;
+    pthread_mutex_lock(&script->reloading);
+    struct md_generation *generation = md__generation_current(script);
+    enum md_status status = md__scheduler_new(generation, &script->scheduler, err);
+    md__generation_unref(generation);
+    if (status == MD_OK) {
+        script->housekeeping =
+            pthread_create(&script->housekeeper, NULL, housekeeping_main, script) == 0;
+        if (!script->housekeeping)
+            status = md_fail(err, MD_ERR_MEMORY, "cannot start the housekeeper's thread");
     }
-    struct md__scheduler *scheduler = script->scheduler;
-    struct worker *self = &scheduler->workers[scheduler->count - 1];
-    self->started = pthread_create(&self->thread, NULL, main_thread, self) == 0;
-    script->housekeeping =
-        pthread_create(&script->housekeeper, NULL, housekeeping_main, script) == 0;
-    if (self->started && script->housekeeping)
-        return MD_OK;
-    md_script_stop(script);
-    return md_fail(err, MD_ERR_MEMORY, "cannot start the scheduler's threads");
+    if (status == MD_OK)
+        md__scheduler_start(script->scheduler, NULL);
+    pthread_mutex_unlock(&script->reloading);
+    return status;
 }
 
 void md_script_stop(struct md_script *script)
 {
-    struct md__scheduler *scheduler = script->scheduler;
     atomic_store(&script->begun, false);
     pthread_mutex_lock(&script->lock);
     script->stopping = true;
     pthread_cond_broadcast(&script->stopped);
     pthread_mutex_unlock(&script->lock);
-    if (scheduler == NULL)
-        return;
-    /* The main one first, which starts the others. */
-    for (int i = scheduler->count - 1; i >= 0; i--) {
-        if (scheduler->workers[i].started)
-            pthread_join(scheduler->workers[i].thread, NULL);
-    }
     if (script->housekeeping)
         pthread_join(script->housekeeper, NULL);
     script->housekeeping = false;
+    pthread_mutex_lock(&script->reloading); /* a reload in progress ends first */
+    struct md__scheduler *scheduler = script->scheduler;
     script->scheduler = NULL;
-    scheduler_delete(scheduler);
+    pthread_mutex_unlock(&script->reloading);
+    md__scheduler_delete(scheduler);
 }

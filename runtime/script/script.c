@@ -26,12 +26,23 @@ static enum md_status start_bindings(struct md_script *script, struct md_error *
     return status;
 }
 
-static enum md_status tell_declared(struct md_script *script, struct md_error *err)
+/* The first generation; later ones are reload.c's. */
+static enum md_status make_first(struct md_script *script, const struct md_config *config,
+                                 struct md_error *err)
 {
-    enum md_status status = MD_OK;
-    for (int i = 0; md__bindings[i] != NULL && status == MD_OK; i++) {
-        if (md__bindings[i]->declared != NULL)
-            status = md__bindings[i]->declared(script, err);
+    struct md__making making = {.number = ++script->numbers, .reason = "start"};
+    making.config = (struct md_config *)config;
+    making.sources = md__sources_new(script->dir, true);
+    if (making.sources == NULL)
+        return md_fail(err, MD_ERR_MEMORY, "no memory for the script engine");
+    enum md_status status = md__generation_new(script, &making, &script->current, err);
+    md__sources_seal(making.sources);
+    md__sources_unref(making.sources);
+    if (status == MD_OK)
+        status = md__generation_settle(script, true, err);
+    if (status == MD_OK) {
+        atomic_store(&script->current->served_ns, md_monotonic_ns(script->clock));
+        md__metric_generations(1, 1);
     }
     return status;
 }
@@ -49,17 +60,17 @@ enum md_status md_script_new(const struct md_script_options *options, struct md_
     script->started_ms = md_now_ms(options->clock);
     script->dir = strdup(options->dir);
     script->lib_dir = strdup(options->lib_dir);
+    script->library = md__sources_new(options->lib_dir, false);
     pthread_mutex_init(&script->lock, NULL);
+    pthread_mutex_init(&script->reloading, NULL);
     md_cond_init(&script->stopped);
     enum md_status status = MD_OK;
-    if (script->dir == NULL || script->lib_dir == NULL)
+    if (script->dir == NULL || script->lib_dir == NULL || script->library == NULL)
         status = md_fail(err, MD_ERR_MEMORY, "no memory for the script engine");
     if (status == MD_OK)
         status = start_bindings(script, err);
     if (status == MD_OK)
-        status = md__generation_new(script, 1, &script->current, err);
-    if (status == MD_OK)
-        status = tell_declared(script, err);
+        status = make_first(script, options->config, err);
     if (status != MD_OK) {
         md_script_delete(script);
         return status;
@@ -73,7 +84,10 @@ void md_script_delete(struct md_script *script)
     if (script == NULL)
         return;
     md_script_stop(script);
-    md__generation_unref(script->current);
+    struct md_generation *last = script->current;
+    script->current = NULL;
+    md__generation_unref(last);
+    md__past_clear(script);
     int count = 0;
     while (md__bindings[count] != NULL)
         count++;
@@ -82,22 +96,32 @@ void md_script_delete(struct md_script *script)
             md__bindings[count]->fini(script);
     }
     md_config_unref(script->config);
+    md__sources_unref(script->library);
     pthread_cond_destroy(&script->stopped);
+    pthread_mutex_destroy(&script->reloading);
     pthread_mutex_destroy(&script->lock);
     free(script->dir);
     free(script->lib_dir);
     free(script);
 }
 
-bool md__script_sleep(struct md_script *script, int64_t ns)
+/* In slices: a generation that expires is noticed, and being woken for another reason costs at most
+ * one of them. */
+bool md__script_sleep(struct md_script *script, const struct md_generation *generation, int64_t ns)
 {
-    bool in_time = true;
-    pthread_mutex_lock(&script->lock);
-    while (!script->stopping && in_time)
-        in_time = md_cond_wait_ns(&script->stopped, &script->lock, ns);
-    bool stopping = script->stopping;
-    pthread_mutex_unlock(&script->lock);
-    return !stopping;
+    static const int64_t slice_ns = 250000000;
+    bool stopping = atomic_load(&script->stopping);
+    while (ns > 0 && !stopping && (generation == NULL || !md__generation_expired(generation))) {
+        int64_t wait_ns = ns < slice_ns ? ns : slice_ns;
+        pthread_mutex_lock(&script->lock);
+        bool in_time =
+            script->stopping || md_cond_wait_ns(&script->stopped, &script->lock, wait_ns);
+        stopping = script->stopping;
+        pthread_mutex_unlock(&script->lock);
+        if (!in_time)
+            ns -= wait_ns;
+    }
+    return !stopping && (generation == NULL || !md__generation_expired(generation));
 }
 
 /* ---- responses ------------------------------------------------------------------------------- */
@@ -174,7 +198,7 @@ static void handle(void *context)
 {
     struct md__http_call *call = context;
     struct md__task *task = call->task;
-    struct md_error cause;
+    struct md_error cause = {0};
     enum md_status status = md__task_begin(task, md__http_prepare, call, &cause);
     if (status == MD_OK)
         status = md__task_run(task, &cause);
@@ -182,15 +206,18 @@ static void handle(void *context)
         status = md__task_protect(task, md__http_finish, call, &cause);
     if (status != MD_OK)
         respond_failure(task, &cause, call->response);
+    md__generation_count(call->match->generation,
+                         cause.code == MD_ERR_SCRIPT || cause.code == MD_ERR_MEMORY);
     md__task_end(task);
     if (status == MD_OK && call->streams)
         md__stream_run(call);
 }
 
 /* How long a request may wait for a state: its own limit, or the configured one. */
-static int64_t patience_ns(const struct md_script *script, const struct md_request *request)
+static int64_t patience_ns(const struct md_script *script, const struct md_config *config,
+                           const struct md_request *request)
 {
-    int64_t limit = md_config_int(script->config, "state_wait_ms") * 1000000;
+    int64_t limit = md_config_int(config, "state_wait_ms") * 1000000;
     if (request->deadline_ns == 0)
         return limit;
     int64_t left = request->deadline_ns - md_monotonic_ns(script->clock);
@@ -204,20 +231,23 @@ enum md_status md_script_call(struct md_script *script, const struct md_match *m
                               struct md_error *err)
 {
     char what[128];
-    struct md__task task = {.what = what, .deadline_ns = request->deadline_ns};
+    struct md_generation *generation = match->generation;
+    struct md__task task = {.what = what,
+                            .deadline_ns = request->deadline_ns,
+                            .stat = &((struct md__route *)match->route)->stat};
     struct md__http_call call = {
         .match = match, .request = request, .response = response, .task = &task};
     struct md_error failure;
     int span = md_span_begin("state");
-    enum md_status status =
-        md__pool_take(match->generation->pool, patience_ns(script, request), &task.state, &failure);
+    enum md_status status = md__pool_take(
+        generation->pool, patience_ns(script, generation->config, request), &task.state, &failure);
     md_span_end(span);
     if (status != MD_OK) {
         md_response_error(response, &failure);
         return md_fail(err, status, "%s", failure.text);
     }
     snprintf(what, sizeof what, "%s %s", match->route->method, match->route->pattern);
-    task.budget_ns = md_config_int(script->config, "handler_budget_ms") * 1000000;
+    task.budget_ns = md_config_int(generation->config, "handler_budget_ms") * 1000000;
     status = md_stack_call(handle, &call, err); /* connection threads have little stack */
     if (status != MD_OK)
         md_response_error(response, err);

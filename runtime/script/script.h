@@ -66,7 +66,7 @@ struct md_request {
     const char *body;
     size_t body_length;
     uint64_t id;
-    const char *key_name; /* whose API key it was, or NULL */
+    const char *key_name;                  /* whose API key it was, or NULL */
     const struct md_stream_writer *stream; /* NULL: event streams are refused */
     void *stream_context;
     int64_t
@@ -173,6 +173,29 @@ void md_script_degraded(struct md_script *script, struct md_buffer *json);
 void md_script_visit_routes(struct md_script *script,
                             void (*visit)(void *context, const struct md_route_info *route),
                             void *context);
+
+/* ---- changing scripts while they run ---- */
+
+/*
+ * Loads the folder and the configuration as they are now into a new generation, on the calling
+ * thread, and lets it serve: requests that have begun end in the generation they began in. Any
+ * failure leaves the old one serving; err is one line ("routes.lua:12: ..."), and /health says it
+ * until a reload succeeds. MD_ERR_UNAVAILABLE: requests from before the last change are still
+ * running after drain_ms_max. reason is a short constant word for log and state: "admin", "signal";
+ * with "watch" nothing happens when no file and no setting has changed. report_json (may be NULL)
+ * gets {"ok", "generation", "before", "reason", "ms", "changed": [files], "needs_restart"} on
+ * success.
+ */
+enum md_status md_script_reload(struct md_script *script, const char *reason,
+                                struct md_buffer *report_json, struct md_error *err);
+/*
+ * The same with the files and settings of the generation before, which are kept in memory (four of
+ * them): scripts go back, data does not. MD_ERR_CONFLICT: there is none.
+ */
+enum md_status md_script_rollback(struct md_script *script, const char *reason,
+                                  struct md_buffer *report_json, struct md_error *err);
+/* Appends what /admin/scripts shows: generation, files with hashes, the last change, hooks. */
+void md_script_state(struct md_script *script, struct md_buffer *json);
 
 /*
  * `moondial check`: loads everything in a scratch state, without effects, and reports every mistake

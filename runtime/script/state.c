@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "script/internal.h"
+#include "script/generation.h"
 
 /* Charged growth that makes a full collection worth its milliseconds. */
 static const size_t gc_debt_max = (size_t)16 << 20;
@@ -118,8 +118,8 @@ static int open_state(lua_State *L)
 
 static void set_limits(struct md__state *state)
 {
-    const struct md_config *config = state->script->config;
-    if (state->kind == MD__STATE_BUILDER) {
+    const struct md_config *config = state->config;
+    if (config == NULL) {
         state->bytes_max = state->task_bytes_max = BUILDER_BYTES_MAX;
         return;
     }
@@ -127,13 +127,17 @@ static void set_limits(struct md__state *state)
     state->task_bytes_max = (size_t)md_config_int(config, "request_bytes_max");
 }
 
-enum md_status md__state_new(struct md_script *script, enum md__state_kind kind,
-                             struct md__state **result, struct md_error *err)
+enum md_status md__state_new(struct md_script *script, struct md_generation *generation,
+                             enum md__state_kind kind, struct md__state **result,
+                             struct md_error *err)
 {
     struct md__state *state = calloc(1, sizeof *state);
     if (state == NULL)
         return md_fail(err, MD_ERR_MEMORY, "no memory for a Lua state");
     state->script = script;
+    state->generation = generation;
+    state->config = generation != NULL ? generation->config : NULL;
+    state->sources = generation != NULL ? generation->sources : NULL;
     state->kind = kind;
     /* The caps are for scripts: LuaJIT does not always bear to run out of memory while it starts.
      */

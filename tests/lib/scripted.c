@@ -35,7 +35,7 @@ enum md_status scripted_try(struct scripted *scripted, const char *const *flags)
         return status;
     struct md_script_options engine = {
         .dir = scripted->dir,
-        .lib_dir = MD_SOURCE_DIR "/lua",
+        .lib_dir = scripted->lib_dir != NULL ? scripted->lib_dir : MD_SOURCE_DIR "/lua",
         .clock = scripted->clock,
         .config = scripted->config,
         .serve = scripted->serve,

@@ -21,6 +21,7 @@ struct scripted {
     struct md_clock *clock; /* the system's, unless the test sets &manual.base before opening */
     struct md_serve *serve;
     struct md_store *store;
+    const char *lib_dir; /* NULL: the tree's */
     struct md_config *config;
     struct md_script *script;
     struct md_response response; /* of the last call */

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "script/internal.h"
+#include "script/sources.h"
 #include "unit.h"
 
 extern int luaopen_string(lua_State *L);
@@ -14,15 +15,16 @@ static struct md__state *lua;
 static int set_up(void **state)
 {
     struct md_error err;
-    script.lib_dir = (char *)MD_SOURCE_DIR "/lua";
+    script.library = md__sources_new(MD_SOURCE_DIR "/lua", false);
     script.clock = md_clock_system();
-    assert_ok(md__state_new(&script, MD__STATE_BUILDER, &lua, &err));
+    assert_ok(md__state_new(&script, NULL, MD__STATE_BUILDER, &lua, &err));
     return 0;
 }
 
 static int tear_down(void **state)
 {
     md__state_delete(lua);
+    md__sources_unref(script.library);
     return 0;
 }
 

@@ -1,0 +1,436 @@
+/*
+ * Changing the scripts of a running engine: reload and rollback. When a change is taken back by
+ * itself is judged in watchdog.c.
+ *
+ * A change builds the next generation beside the one that serves, on the calling thread: compile,
+ * validate, the folder's fast tests, changed models, declared tables; only then is `current`
+ * swapped, under the lock that every new request takes for a moment. A failure anywhere before
+ * leaves the old generation as it is. One change at a time (script->reloading), and at most two
+ * generations live: a change waits until requests and jobs of the one before the last have ended,
+ * for as long as they may drain, and is refused when they have not.
+ *
+ * Rollback builds from the texts and settings kept of earlier generations. It needs no disk and
+ * touches no data; what is on disk stays broken, which /health says until a reload succeeds.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json_out.h"
+#include "base/log.h"
+#include "base/stack.h"
+#include "base/wait.h"
+#include "script/generation.h"
+#include "serve/serve.h"
+
+static const char subject[] = "scripts"; /* of /health's reasons */
+static const int64_t tests_budget_ns = 50000000;
+
+/* One change on its way. */
+struct change {
+    struct md_script *script;
+    struct md__making making;
+    struct md_generation *old, *generation;
+    struct md__scheduler *scheduler;
+    bool is_rollback;
+    int back_to; /* of a rollback: the generation that comes back */
+    int64_t begun_ns;
+    struct md_buffer held; /* settings that wait for a restart */
+    enum md_status status;
+    struct md_error *err;
+};
+
+/* ---- what a rollback goes back to ------------------------------------------------------------ */
+
+static void drop_past(struct md__past *past)
+{
+    md_config_unref(past->config);
+    md__sources_unref(past->sources);
+}
+
+void md__past_clear(struct md_script *script)
+{
+    while (script->past_count > 0)
+        drop_past(&script->past[--script->past_count]);
+    drop_past(&script->refused);
+    script->refused = (struct md__past){0};
+}
+
+static struct md__past past_of(const struct md_generation *generation)
+{
+    return (struct md__past){generation->number, md_config_ref(generation->config),
+                             md__sources_ref(generation->sources)};
+}
+
+/* With the lock held. After a rollback what was left is remembered as refused: files that are
+ * still the same on disk are not taken up again by themselves. */
+static void remember(struct md_script *script, const struct change *change)
+{
+    drop_past(&script->refused);
+    script->refused = (struct md__past){0};
+    if (change->is_rollback) {
+        drop_past(&script->past[--script->past_count]);
+        script->refused = past_of(change->old);
+        return;
+    }
+    if (script->past_count == MD__PAST_MAX) {
+        drop_past(&script->past[0]);
+        memmove(script->past, script->past + 1, (MD__PAST_MAX - 1) * sizeof script->past[0]);
+        script->past_count--;
+    }
+    script->past[script->past_count++] = past_of(change->old);
+}
+
+/* ---- the stages ------------------------------------------------------------------------------ */
+
+/* Waits for the generation before the current one to end. Its requests may finish; a stream could
+ * go on for hours, and must make room. */
+static enum md_status wait_drained(struct md_script *script, struct md_error *err)
+{
+    md__close_streams(script);
+    int64_t drain_ns = md_config_int(script->config, "drain_ms_max") * 1000000;
+    int64_t end_ns = md_monotonic_ns(script->clock) + drain_ns, left_ns = drain_ns;
+    bool in_time = true;
+    pthread_mutex_lock(&script->lock);
+    while (script->generations_live > 1 && !script->stopping && in_time && left_ns > 0) {
+        in_time = md_cond_wait_ns(&script->stopped, &script->lock, left_ns);
+        left_ns = end_ns - md_monotonic_ns(script->clock);
+    }
+    bool stopping = script->stopping, drained = script->generations_live <= 1;
+    pthread_mutex_unlock(&script->lock);
+    if (stopping)
+        return md_fail(err, MD_ERR_UNAVAILABLE, "the daemon ends");
+    if (!drained)
+        return md_fail(err, MD_ERR_UNAVAILABLE,
+                       "requests that began before the last change of scripts are still running; "
+                       "try again");
+    return MD_OK;
+}
+
+static int run_fast_tests(lua_State *L)
+{
+    md__state(L)->loading = true;
+    md__require(L, "moondial.test");
+    lua_getfield(L, -1, "fast");
+    if (!lua_isfunction(L, -1))
+        return 0;
+    md__state(L)->loading = false;
+    lua_pushnumber(L, (double)tests_budget_ns / 1e6);
+    lua_call(L, 1, 1);
+    if (lua_isstring(L, -1)) /* "risk_test.lua:12: expected 3, got 4" */
+        lua_error(L);
+    return 0;
+}
+
+/*
+ * The hook for tests: when the library has a module moondial.test with a function fast(ms), it
+ * runs the folder's tests that are tagged `fast` for at most that long and returns nothing, or what
+ * failed as one line. It runs in a state of the new generation that is used for nothing else.
+ */
+static enum md_status test(struct change *change)
+{
+    char relative[MD__MODULE_FILE_MAX];
+    struct md__state *state;
+    if (!md__module_find(change->script->library, "moondial.test", relative))
+        return MD_OK;
+    enum md_status status =
+        md__generation_state(change->generation, MD__STATE_CHECK, &state, change->err);
+    if (status != MD_OK)
+        return status;
+    /* A test that goes past the budget of all is stopped; the margin lets `fast` say which. */
+    md__budget_begin(state, 2 * tests_budget_ns);
+    status = md__protect(state, run_fast_tests, NULL, change->err);
+    md__budget_end(state);
+    md__state_delete(state);
+    return status;
+}
+
+static const struct md__model_entry *find_model(const struct md_generation *generation,
+                                                const char *name)
+{
+    for (int i = 0; i < generation->model_count; i++) {
+        if (strcmp(generation->models[i].name, name) == 0)
+            return &generation->models[i];
+    }
+    return NULL;
+}
+
+/* Declared models that are new, or have another path, are loaded before anybody sees the scripts
+ * that need them. An optional one may fail. */
+static enum md_status load_models(struct change *change)
+{
+    const struct md_generation *generation = change->generation;
+    if (change->script->scheduler == NULL) /* not started: models have not been loaded at all */
+        return MD_OK;
+    for (int i = 0; i < generation->model_count; i++) {
+        const struct md__model_entry *model = &generation->models[i];
+        const struct md__model_entry *before = find_model(change->old, model->name);
+        if (before != NULL && strcmp(before->path, model->path) == 0)
+            continue;
+        enum md_status status = md__model_load(change->script, model, change->err);
+        if (status != MD_OK && !model->optional)
+            return status;
+    }
+    return MD_OK;
+}
+
+/* Models that are declared no more make room. */
+static void unload_models(const struct change *change)
+{
+    char text[96];
+    for (int i = 0; i < change->old->model_count; i++) {
+        const char *name = change->old->models[i].name;
+        if (find_model(change->generation, name) != NULL)
+            continue;
+        snprintf(text, sizeof text, "model %.64s", name);
+        md__degraded_set(change->script, text, NULL);
+        if (change->script->serve != NULL)
+            md_serve_unload(change->script->serve, name, NULL);
+    }
+}
+
+/* Everything that runs Lua, on a stack that is large enough for it. */
+static void build(void *context)
+{
+    struct change *change = context;
+    struct md_script *script = change->script;
+    change->status = md__generation_new(script, &change->making, &change->generation, change->err);
+    if (change->status != MD_OK)
+        return;
+    change->status = test(change);
+    if (change->status == MD_OK)
+        change->status = load_models(change);
+    if (change->status == MD_OK && script->scheduler != NULL)
+        change->status = md__scheduler_new(change->generation, &change->scheduler, change->err);
+    struct md_error *err = change->status == MD_OK ? change->err : NULL;
+    md__sources_seal(change->making.sources);
+    enum md_status settled = md__generation_settle(script, change->status == MD_OK, err);
+    if (change->status == MD_OK)
+        change->status = settled;
+}
+
+/* Cannot fail: from here on the new generation serves. */
+static void swap(struct change *change)
+{
+    struct md_script *script = change->script;
+    struct md_generation *old = change->old, *new = change->generation;
+    struct md__scheduler *scheduler_before = script->scheduler;
+    new->error_rate_before = md__error_rate(old);
+    pthread_mutex_lock(&script->lock);
+    atomic_store(&new->served_ns, md_monotonic_ns(script->clock));
+    atomic_store(&old->retired_ns, md_monotonic_ns(script->clock));
+    script->current = new;
+    script->retired = old;
+    script->numbers = new->number;
+    atomic_store(&script->rollback_due, false);
+    remember(script, change);
+    pthread_cond_broadcast(&script->stopped);
+    pthread_mutex_unlock(&script->lock);
+    if (change->scheduler != NULL) {
+        script->scheduler = change->scheduler;
+        md__scheduler_start(change->scheduler, scheduler_before);
+    }
+    unload_models(change);
+    if (strcmp(md_config_string(old->config, "log_level"),
+               md_config_string(new->config, "log_level")) != 0) {
+        enum md_log_level level;
+        if (md_log_level_parse(md_config_string(new->config, "log_level"), &level, NULL) == MD_OK)
+            md_log_set_level(level);
+    }
+    md__generation_unref(old); /* the engine's reference; change->old still holds one */
+}
+
+/* ---- what is told of it ---------------------------------------------------------------------- */
+
+static void note_result(struct change *change, bool failed)
+{
+    struct md_script *script = change->script;
+    double seconds = (double)(md_monotonic_ns(script->clock) - change->begun_ns) / 1e9;
+    pthread_mutex_lock(&script->lock);
+    struct md__reload_result *last = &script->last;
+    last->failed = failed;
+    last->at_ms = md_now_ms(script->clock);
+    last->seconds = seconds;
+    last->attempts++;
+    last->failures += failed;
+    snprintf(last->reason, sizeof last->reason, "%s", change->making.reason);
+    snprintf(last->text, sizeof last->text, "%s", failed ? change->err->text : "");
+    pthread_mutex_unlock(&script->lock);
+    md__metric_reload(failed ? "failed" : "ok", seconds);
+}
+
+static void tell_failure(struct change *change)
+{
+    char reason[320];
+    md_log(MD_LOG_ERROR, "script", "%s refused (generation %d goes on): %s",
+           change->is_rollback ? "rollback" : "reload", change->old->number, change->err->text);
+    snprintf(reason, sizeof reason, "%s refused, generation %d goes on: %.240s",
+             change->is_rollback ? "rollback" : "reload", change->old->number, change->err->text);
+    md__degraded_set(change->script, subject, reason);
+}
+
+static void tell_success(struct change *change, double ms)
+{
+    char reason[320];
+    const char *held = change->held.data != NULL ? change->held.data : "";
+    if (change->is_rollback)
+        snprintf(reason, sizeof reason,
+                 "scripts are rolled back to those of generation %d (%s); the files on disk are "
+                 "those of generation %d: a restart or reload would load them",
+                 change->back_to, change->making.reason, change->old->number);
+    else if (held[0] != '\0')
+        snprintf(reason, sizeof reason, "settings that wait for a restart: %.240s", held);
+    else
+        reason[0] = '\0';
+    md__degraded_set(change->script, subject, reason[0] != '\0' ? reason : NULL);
+    md_log(change->is_rollback ? MD_LOG_WARN : MD_LOG_INFO, "script",
+           "generation %d serves (%s, %.0f ms)%s%s", change->generation->number,
+           change->making.reason, ms, reason[0] != '\0' ? ": " : "", reason);
+}
+
+static void write_report(struct change *change, double ms, struct md_buffer *json)
+{
+    const char *held = change->held.data != NULL ? change->held.data : "";
+    if (json == NULL)
+        return;
+    md_buffer_printf(json, "{\"ok\":true,\"generation\":%d,\"before\":%d,\"reason\":\"%s\",",
+                     change->generation->number, change->old->number, change->making.reason);
+    md_buffer_printf(json, "\"ms\":%.1f,\"changed\":[", ms);
+    md__sources_differences(change->generation->sources, change->old->sources, json);
+    md_buffer_text(json, "],\"needs_restart\":");
+    md_json_string(json, held, strlen(held));
+    md_buffer_text(json, "}");
+}
+
+/* ---- the change ------------------------------------------------------------------------------ */
+
+/* The rest once `making` is filled; takes its references over. */
+static enum md_status carry_out(struct change *change, struct md_buffer *report)
+{
+    struct md_script *script = change->script;
+    struct md_error unused;
+    change->err = change->err != NULL ? change->err : &unused;
+    change->status =
+        md_stack_call(build, change, change->err) == MD_OK ? change->status : change->err->code;
+    bool failed = change->status != MD_OK;
+    double ms = (double)(md_monotonic_ns(script->clock) - change->begun_ns) / 1e6;
+    if (failed) {
+        md__scheduler_delete(change->scheduler);
+        md__generation_unref(change->generation);
+        tell_failure(change);
+    } else {
+        swap(change);
+        tell_success(change, ms);
+        write_report(change, ms, report);
+    }
+    note_result(change, failed);
+    return change->status;
+}
+
+static void end(struct change *change)
+{
+    md_config_unref(change->making.config);
+    md__sources_unref(change->making.sources);
+    md__generation_unref(change->old);
+    md_buffer_fini(&change->held);
+}
+
+static enum md_status begin(struct md_script *script, const char *reason, struct change *change,
+                            struct md_error *err)
+{
+    *change = (struct change){.script = script, .err = err, .status = MD_ERR_INTERNAL};
+    md_buffer_init(&change->held, 4096);
+    change->making.reason = reason;
+    change->begun_ns = md_monotonic_ns(script->clock);
+    enum md_status status = wait_drained(script, err);
+    if (status != MD_OK)
+        return status;
+    change->old = md__generation_current(script);
+    change->making.number = script->numbers + 1;
+    return MD_OK;
+}
+
+/* The files and settings are those of the current generation, or those it was taken back from. */
+static bool is_unchanged(struct change *change)
+{
+    const struct md__past *refused = &change->script->refused;
+    const struct md_generation *old = change->old;
+    if (md_config_equal(change->making.config, old->config) && md__sources_current(old->sources))
+        return true;
+    return refused->sources != NULL && md_config_equal(change->making.config, refused->config) &&
+           md__sources_current(refused->sources);
+}
+
+static enum md_status reload(struct change *change, struct md_buffer *report)
+{
+    struct md_script *script = change->script;
+    struct md_error *err = change->err;
+    enum md_status status =
+        md_config_reload(change->old->config, &change->making.config, &change->held, err);
+    if (status == MD_OK && strcmp(change->making.reason, "watch") == 0 && is_unchanged(change)) {
+        if (script->refused.sources == NULL)
+            md__degraded_set(script, subject, NULL); /* a mistake was undone */
+        if (report != NULL)
+            md_buffer_printf(report, "{\"ok\":true,\"generation\":%d,\"unchanged\":true}",
+                             change->old->number);
+        md__metric_reload("unchanged", 0);
+        return MD_OK;
+    }
+    if (status == MD_OK) {
+        change->making.sources = md__sources_new(script->dir, true);
+        if (change->making.sources == NULL)
+            status = md_fail(err, MD_ERR_MEMORY, "no memory to read the scripts");
+    }
+    if (status != MD_OK) {
+        tell_failure(change);
+        note_result(change, true);
+        return status;
+    }
+    return carry_out(change, report);
+}
+
+enum md_status md_script_reload(struct md_script *script, const char *reason,
+                                struct md_buffer *report_json, struct md_error *err)
+{
+    struct change change;
+    struct md_error unused;
+    err = err != NULL ? err : &unused;
+    pthread_mutex_lock(&script->reloading);
+    enum md_status status = begin(script, reason, &change, err);
+    if (status == MD_OK)
+        status = reload(&change, report_json);
+    end(&change);
+    pthread_mutex_unlock(&script->reloading);
+    return status;
+}
+
+static enum md_status roll_back(struct change *change, struct md_buffer *report)
+{
+    struct md_script *script = change->script;
+    if (script->past_count == 0)
+        return md_fail(change->err, MD_ERR_CONFLICT,
+                       "there is no earlier generation to roll back to");
+    const struct md__past *past = &script->past[script->past_count - 1];
+    change->is_rollback = true;
+    change->making.config = md_config_ref(past->config);
+    change->making.sources = md__sources_ref(past->sources);
+    change->back_to = past->number;
+    return carry_out(change, report);
+}
+
+enum md_status md_script_rollback(struct md_script *script, const char *reason,
+                                  struct md_buffer *report_json, struct md_error *err)
+{
+    struct change change;
+    struct md_error unused;
+    err = err != NULL ? err : &unused;
+    pthread_mutex_lock(&script->reloading);
+    enum md_status status = begin(script, reason, &change, err);
+    if (status == MD_OK)
+        status = roll_back(&change, report_json);
+    if (status == MD_OK)
+        md__metric_rollback(reason);
+    end(&change);
+    pthread_mutex_unlock(&script->reloading);
+    return status;
+}
