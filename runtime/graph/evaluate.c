@@ -181,8 +181,9 @@ enum md_status md__node_room_init(struct md_node_room *room, const struct md_gra
     room->out_info = calloc(out, sizeof *room->out_info);
     room->in = calloc(in, sizeof *room->in);
     room->shown = calloc(in, sizeof *room->shown);
+    room->asked = calloc(in, sizeof *room->asked);
     room->out = calloc(out, sizeof *room->out);
-    if (room->in_info && room->out_info && room->in && room->shown && room->out)
+    if (room->in_info && room->out_info && room->in && room->shown && room->out && room->asked)
         return MD_OK;
     md__node_room_fini(room);
     return md_fail(err, MD_ERR_MEMORY, "out of memory");
@@ -195,5 +196,6 @@ void md__node_room_fini(struct md_node_room *room)
     free(room->in);
     free(room->shown);
     free(room->out);
+    free(room->asked);
     *room = (struct md_node_room){0};
 }

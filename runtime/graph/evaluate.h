@@ -38,6 +38,7 @@ enum md_status md__evaluate_node(const struct md_backend *backend, struct md_poo
 struct md_node_room {
     struct md_value_info *in_info, *out_info;
     struct md_tensor *in, *shown, *out;
+    bool *asked; /* one per input */
 };
 enum md_status md__node_room_init(struct md_node_room *room, const struct md_graph *graph,
                                   struct md_error *err);

@@ -1,9 +1,11 @@
 /*
  * The executable: passes at birth, then plans found or made for input shapes, and runs.
  *
- * A run allocates the tensors it returns and nothing else: it binds data pointers into the plan's
- * prebuilt tensors and calls one kernel after another. The arena is grown when a plan is made, and
- * shared by all plans, so two runs of one executable must not overlap (the caller's rule).
+ * A run allocates the tensors it returns, those in the tail, and nothing else: it binds data
+ * pointers into the plan's prebuilt tensors and calls one kernel after another, and goes on with
+ * the plan for what it found out where a plan had to end early. The arena is grown when a plan is
+ * made, and shared by all plans, so two runs of one executable must not overlap (the caller's
+ * rule).
  */
 #include "graph/executable.h"
 
@@ -34,7 +36,7 @@ static enum md_status check_operators(const struct md_executable *executable, st
     for (int n = 0; n < graph->node_count; n++) {
         enum md_op op = graph->nodes[n].op;
         char text[160];
-        if (!executable->options.backend->kernels[op] &&
+        if (!md_op_is_control(op) && !executable->options.backend->kernels[op] &&
             !executable->options.reference->kernels[op])
             return md_fail(err, MD_ERR_UNSUPPORTED, "%s: %s has no kernel for this operator",
                            md__node_text(&graph->nodes[n], text, sizeof text),
@@ -48,6 +50,8 @@ static enum md_status build(struct md_executable *executable, struct md_error *e
     struct md_executable_options *options = &executable->options;
     options->plan_bytes_max =
         options->plan_bytes_max ? options->plan_bytes_max : PLAN_BYTES_DEFAULT;
+    options->tail_bytes_max =
+        options->tail_bytes_max ? options->tail_bytes_max : options->plan_bytes_max;
     options->plans_max = options->plans_max > 0 ? options->plans_max : PLANS_DEFAULT;
     enum md_status status = md__passes_run(executable->graph, options, &executable->passes, err);
     options->passes_off = NULL; /* the caller's string; not kept */
@@ -55,14 +59,18 @@ static enum md_status build(struct md_executable *executable, struct md_error *e
         status = check_operators(executable, err);
     if (status)
         return status;
-    size_t nodes = (size_t)executable->graph->node_count;
+    const struct md_graph *graph = executable->graph;
+    size_t nodes = (size_t)graph->node_count, facts = (size_t)graph->input_count + 1;
+    for (int n = 0; n < graph->node_count; n++) {
+        size_t most = (size_t)(graph->nodes[n].in_count + graph->nodes[n].out_count);
+        facts = most > facts ? most : facts;
+    }
     executable->prepared = calloc(nodes + 1, sizeof *executable->prepared);
-    executable->plans = calloc((size_t)options->plans_max, sizeof(struct md_plan *));
-    executable->shapes =
-        calloc((size_t)executable->graph->input_count + 1, sizeof *executable->shapes);
-    if (!executable->prepared || !executable->plans || !executable->shapes)
+    executable->facts = calloc(facts, sizeof *executable->facts);
+    if (!executable->prepared || !executable->facts)
         return md_fail(err, MD_ERR_MEMORY, "out of memory");
-    return MD_OK;
+    const struct md_plan_context context = {.graph = graph, .options = options};
+    return md__planner_new(&context, &executable->planner, err);
 }
 
 enum md_status md_executable_new(struct md_graph *graph,
@@ -105,12 +113,12 @@ void md_executable_delete(struct md_executable *executable)
 {
     if (!executable)
         return;
-    for (int i = 0; i < executable->plan_count; i++)
-        md__plan_delete(executable->plans[i]);
+    md__plans_delete(executable);
+    md__planner_delete(executable->planner);
     delete_prepared(executable);
     md_graph_delete(executable->graph);
-    free(executable->plans);
-    free(executable->shapes);
+    free(executable->facts);
+    free(executable->tails);
     free(executable->memory);
     free(executable);
 }
@@ -121,14 +129,6 @@ const struct md_graph *md_executable_graph(const struct md_executable *executabl
 }
 
 /* ---- plans ---- */
-
-static bool plan_fits(const struct md_plan *plan, const struct md_shape *shapes, int count)
-{
-    for (int i = 0; i < count; i++)
-        if (!md_shape_equal(&plan->shapes[i], &shapes[i]))
-            return false;
-    return true;
-}
 
 static size_t memory_for(const struct md_plan *plan)
 {
@@ -142,153 +142,114 @@ static void free_memory(struct md_executable *executable)
     executable->memory_bytes = 0;
 }
 
-/* Grows the shared memory to what this plan needs; plans hold offsets, so it may move. */
+/*
+ * Grows the shared memory to what this plan needs; plans hold offsets, so it may move. What its
+ * parent left moves with it.
+ */
 static enum md_status reserve(struct md_executable *executable, const struct md_plan *plan,
                               struct md_error *err)
 {
-    size_t bytes = memory_for(plan);
+    size_t bytes = memory_for(plan), kept = plan->parent ? plan->parent->arena_bytes : 0;
+    char *before = executable->memory;
+    void *memory;
     if (bytes <= executable->memory_bytes)
         return MD_OK;
-    void *memory;
-    free_memory(executable); /* first, so that the peak is the larger of the two, not their sum */
+    if (kept == 0) { /* first, so that the peak is the larger of the two, not their sum */
+        free_memory(executable);
+        before = NULL;
+    }
     if (posix_memalign(&memory, MD_PLAN_ALIGN, bytes))
         return md_fail(err, MD_ERR_MEMORY, "no memory for a plan of %zu bytes", bytes);
+    if (kept)
+        memcpy(memory, before, kept);
+    free(before);
     executable->memory = memory;
     executable->memory_bytes = bytes;
     return MD_OK;
 }
 
 /* Gives the memory back when no plan that is left needs even half of it: one huge batch must not
- * stay for ever. */
+ * stay for ever. Between runs only. */
 static void release_memory(struct md_executable *executable)
 {
     size_t most = 0;
-    for (int i = 0; i < executable->plan_count; i++)
-        if (memory_for(executable->plans[i]) > most)
-            most = memory_for(executable->plans[i]);
+    for (struct md_plan *plan = executable->roots; plan; plan = md__plans_next(plan))
+        if (memory_for(plan) > most)
+            most = memory_for(plan);
     if (most < executable->memory_bytes / 2)
         free_memory(executable);
 }
 
-/* Puts a new plan into the list, in the place of the least recently used one when the list is full.
- */
-static void keep_plan(struct md_executable *executable, struct md_plan *plan)
+enum md_status md__executable_find(struct md_executable *executable, struct md_plan *parent,
+                                   int fact_count, struct md_plan **plan, struct md_error *err)
 {
-    int at = executable->plan_count;
-    if (at == executable->options.plans_max) {
-        at = 0;
-        for (int i = 1; i < executable->plan_count; i++)
-            if (executable->plans[i]->last_used < executable->plans[at]->last_used)
-                at = i;
-        md__plan_delete(executable->plans[at]);
-    } else {
-        executable->plan_count++;
-    }
-    executable->plans[at] = plan;
-    release_memory(executable);
-}
-
-static enum md_status find_plan(struct md_executable *executable, const struct md_shape *shapes,
-                                struct md_plan **plan, struct md_error *err)
-{
-    enum md_status status = MD_OK;
-    *plan = NULL;
-    for (int i = 0; i < executable->plan_count && !*plan; i++)
-        if (plan_fits(executable->plans[i], shapes, executable->graph->input_count))
-            *plan = executable->plans[i];
+    *plan = md__plans_find(executable, parent, executable->facts, fact_count);
     if (!*plan) {
         const struct md_plan_context context = {executable->graph, &executable->options,
                                                 executable->prepared, executable->guards};
-        status = md__plan_new(&context, shapes, plan, err);
+        enum md_status status = md__plan_new(executable->planner, &context, parent,
+                                             executable->facts, fact_count, plan, err);
         if (status)
             return status;
-        executable->last = NULL; /* it may be the one that goes */
-        keep_plan(executable, *plan);
+        md__plans_keep(executable, *plan);
+        if (!parent)
+            release_memory(executable);
     }
     executable->last = *plan;
     (*plan)->last_used = ++executable->uses;
     return reserve(executable, *plan, err);
 }
 
-static enum md_status check_input_count(const struct md_executable *executable, int count,
-                                        struct md_error *err)
+struct md_fact md__input_fact(const struct md_graph *graph, int i, const struct md_shape *shape)
 {
-    if (count == executable->graph->input_count)
-        return MD_OK;
-    return md_fail(err, MD_ERR_INVALID, "%d inputs given, the model has %d", count,
-                   executable->graph->input_count);
+    int value = graph->inputs[i].value;
+    return (struct md_fact){value, {.dtype = graph->values[value].dtype, .shape = *shape}};
 }
 
 enum md_status md_executable_plan(struct md_executable *executable, const struct md_shape *shapes,
                                   int input_count, struct md_error *err)
 {
     struct md_plan *plan;
-    enum md_status status = check_input_count(executable, input_count, err);
-    return status ? status : find_plan(executable, shapes, &plan, err);
-}
-
-/* ---- runs ---- */
-
-static enum md_status check_inputs(const struct md_executable *executable,
-                                   const struct md_tensor *inputs, struct md_error *err)
-{
-    const struct md_graph *graph = executable->graph;
-    for (int i = 0; i < graph->input_count; i++) {
-        const struct md_value *declared = &graph->values[graph->inputs[i].value];
-        if (inputs[i].dtype != declared->dtype)
-            return md_fail(err, MD_ERR_INVALID, "input \"%.60s\" is %s, wanted %s",
-                           graph->inputs[i].name, md_dtype_name(inputs[i].dtype),
-                           md_dtype_name(declared->dtype));
-        size_t count = 0;
-        if (!inputs[i].data && (md_shape_count(&inputs[i].shape, 1, &count, NULL) || count > 0))
-            return md_fail(err, MD_ERR_INVALID, "input \"%.60s\" has no data",
-                           graph->inputs[i].name);
-        executable->shapes[i] = inputs[i].shape;
-    }
-    return MD_OK;
-}
-
-enum md_status md_executable_run(struct md_executable *executable, const struct md_tensor *inputs,
-                                 int input_count, struct md_tensor *outputs, int output_count,
-                                 struct md_error *err)
-{
-    struct md_plan *plan = NULL;
-    struct md_error own = {0};
-    struct md_error *cause = err ? err : &own;
-    memset(outputs, 0, (size_t)output_count * sizeof *outputs);
-    enum md_status status = check_input_count(executable, input_count, cause);
-    if (!status && output_count != executable->graph->output_count)
-        status = md_fail(cause, MD_ERR_INVALID, "%d outputs asked for, the model has %d",
-                         output_count, executable->graph->output_count);
-    if (!status)
-        status = check_inputs(executable, inputs, cause);
-    if (!status)
-        status = find_plan(executable, executable->shapes, &plan, cause);
-    for (int i = 0; !status && i < output_count; i++)
-        status = md_tensor_new(plan->outputs[i].dtype, &plan->outputs[i].shape, &outputs[i], cause);
-    if (!status) {
-        md__plan_bind(plan, executable->memory, inputs, outputs);
-        status = md__executable_run_steps(executable, plan, cause);
-    }
-    for (int i = 0; !status && i < plan->copy_count; i++) {
-        const struct md_output_copy *copy = &plan->copies[i];
-        memcpy(outputs[copy->output].data, plan->group_data[copy->group],
-               plan->groups[copy->group].bytes);
-    }
-    for (int i = 0; status && i < output_count; i++)
-        md_tensor_unref(&outputs[i]);
-    return status;
+    enum md_status status = MD_OK;
+    if (input_count != executable->graph->input_count)
+        status = md_fail(err, MD_ERR_INVALID, "%d shapes given, the model has %d inputs",
+                         input_count, executable->graph->input_count);
+    for (int i = 0; !status && i < input_count; i++)
+        executable->facts[i] = md__input_fact(executable->graph, i, &shapes[i]);
+    return status ? status : md__executable_find(executable, NULL, input_count, &plan, err);
 }
 
 /* ---- reports ---- */
 
+/* Adds what one plan of the last run cost. */
+static void add_report(struct md_plan_report *total, const struct md_plan_report *own)
+{
+    if (own->arena_bytes > total->arena_bytes)
+        total->arena_bytes = own->arena_bytes;
+    if (own->scratch_bytes > total->scratch_bytes)
+        total->scratch_bytes = own->scratch_bytes;
+    total->constant_bytes += own->constant_bytes;
+    total->flops += own->flops;
+    total->bytes += own->bytes;
+    total->transcendentals += own->transcendentals;
+    total->steps += own->steps;
+    total->fused_steps += own->fused_steps;
+}
+
 enum md_status md_executable_report(struct md_executable *executable, struct md_plan_report *report,
                                     struct md_error *err)
 {
+    const struct md_graph *graph = executable->graph;
     if (!executable->last)
         return md_fail(err, MD_ERR_NOT_FOUND, "nothing has been planned yet");
-    *report = executable->last->report;
-    for (int n = 0; n < executable->graph->node_count; n++)
+    *report = (struct md_plan_report){.splits = -1};
+    for (const struct md_plan *plan = executable->last; plan; plan = plan->parent) {
+        add_report(report, &plan->report);
+        report->splits++;
+    }
+    for (int v = 0; v < graph->value_count; v++)
+        report->constant_bytes += md_tensor_bytes(&graph->values[v].constant);
+    for (int n = 0; n < graph->node_count; n++)
         for (const struct md_prepared *item = executable->prepared[n]; item; item = item->next)
             report->prepared_bytes += item->bytes;
     report->regions_lowered = executable->passes.regions_lowered;
@@ -305,19 +266,26 @@ void md_executable_set_clock(struct md_executable *executable, struct md_clock *
 void md_executable_set_profiling(struct md_executable *executable, bool on)
 {
     executable->profiling = on;
-    for (int i = 0; on && i < executable->plan_count; i++)
-        for (int s = 0; s < executable->plans[i]->step_count; s++)
-            executable->plans[i]->steps[s].total_ns = executable->plans[i]->steps[s].runs = 0;
+    for (struct md_plan *plan = on ? executable->roots : NULL; plan; plan = md__plans_next(plan))
+        for (int s = 0; s < plan->step_count; s++)
+            plan->steps[s].total_ns = plan->steps[s].runs = 0;
 }
 
 int md_executable_profile(const struct md_executable *executable, struct md_step_time *rows,
                           int max)
 {
-    const struct md_plan *plan = executable->last;
-    for (int s = 0; plan && s < plan->step_count && s < max; s++)
-        rows[s] = (struct md_step_time){plan->steps[s].node->op, plan->steps[s].node->name,
-                                        plan->steps[s].total_ns, plan->steps[s].runs};
-    return plan ? plan->step_count : 0;
+    int count = 0;
+    for (const struct md_plan *plan = executable->last; plan; plan = plan->parent)
+        count += plan->step_count;
+    int end = count; /* the last plan's steps are the last rows */
+    for (const struct md_plan *plan = executable->last; plan; plan = plan->parent) {
+        end -= plan->step_count;
+        for (int s = 0; s < plan->step_count && end + s < max; s++)
+            rows[end + s] =
+                (struct md_step_time){plan->steps[s].node->op, plan->steps[s].node->name,
+                                      plan->steps[s].total_ns, plan->steps[s].runs};
+    }
+    return count;
 }
 
 void md__executable_set_guards(struct md_executable *executable, bool on)

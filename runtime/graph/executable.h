@@ -1,7 +1,7 @@
 /*
  * An executable: a graph made ready for one backend. It owns the graph after passes, the packed
- * weights, an LRU of plans (one per concrete set of input shapes, under a byte cap) and one arena
- * that the plans share.
+ * weights, an LRU of plans (one per concrete set of input shapes, under a byte cap; more where
+ * shapes depend on data) and one arena that the plans share.
  *
  * Making one runs the passes: constant folding, dead code, lowering of regions to fused kernels
  * (each checked numerically against its body on random inputs at the symbols' sample sizes). One
@@ -22,6 +22,9 @@ struct md_executable_options {
     struct md_pool *pool; /* lent; must outlive the executable */
     /* a plan that needs a larger arena is refused before it is made (default 4 GiB) */
     size_t plan_bytes_max;
+    /* likewise the tensors whose size only running tells, all that live at once (default:
+     * plan_bytes_max) */
+    size_t tail_bytes_max;
     int plans_max; /* LRU length (default 16) */
     /* comma list of pass names to leave out ("fold,lower"); NULL: all run */
     const char *passes_off;
@@ -44,17 +47,36 @@ enum md_status md_executable_run(struct md_executable *executable, const struct 
                                  int input_count, struct md_tensor *outputs, int output_count,
                                  struct md_error *err);
 
-/* Makes (or finds) the plan for these input shapes without running; for warm-up and inspection. */
+/* When a run must end although it has not finished. */
+struct md_run_limits {
+    int64_t deadline_ns;           /* of the executable's clock's monotonic side; 0: none */
+    const _Atomic bool *cancelled; /* NULL: nobody cancels */
+};
+
+/*
+ * The same within limits, which are looked at between the plans of a run and between the iterations
+ * of its loops: MD_ERR_TIMEOUT, MD_ERR_CANCELLED. A deadline needs set_clock.
+ */
+enum md_status md_executable_run_within(struct md_executable *executable,
+                                        const struct md_tensor *inputs, int input_count,
+                                        struct md_tensor *outputs, int output_count,
+                                        const struct md_run_limits *limits, struct md_error *err);
+
+/*
+ * Makes (or finds) the plan for these input shapes without running; for warm-up and inspection. A
+ * model whose shapes depend on data is planned as far as that is possible.
+ */
 enum md_status md_executable_plan(struct md_executable *executable, const struct md_shape *shapes,
                                   int input_count, struct md_error *err);
 
-/* What the last planned shapes cost. */
+/* What the last run cost, or the last planned shapes. */
 struct md_plan_report {
     size_t arena_bytes, constant_bytes, prepared_bytes, scratch_bytes;
     double flops; /* multiplies and adds counted apart, of matrix and recurrent operators */
     double bytes; /* inputs, outputs and weights of every step, once */
     double transcendentals; /* exp, tanh, sigmoid, ... evaluations */
     int steps, fused_steps;
+    int splits; /* where planning had to wait for what the run found */
     /* Fused operators: in use; outermost ones left as primitives; kernels refused for wrong
      * numbers. */
     int regions_lowered, regions_kept, regions_disagreed;

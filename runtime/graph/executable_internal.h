@@ -10,10 +10,14 @@ struct md_executable {
     struct md_executable_options options;
     struct md_pass_report passes;
     struct md_prepared **prepared; /* one list per node */
-    struct md_plan **plans;
-    struct md_plan *last;
-    struct md_shape *shapes; /* of the inputs of the run at hand */
+    struct md_planner *planner;
+    struct md_plan *roots; /* plans made for input shapes, the last used first */
+    struct md_plan *last;  /* where the last run (or planning) ended */
     int plan_count;
+    size_t plan_bytes;
+    struct md_fact *facts; /* of the plan being looked for */
+    struct md_tensor *tails;
+    int tail_capacity;
     uint64_t uses;
     char *memory; /* the arena, then scratch */
     size_t memory_bytes;
@@ -21,11 +25,51 @@ struct md_executable {
     bool profiling, guards;
 };
 
+/* What one run and the runs nested in it share. */
+struct md__run {
+    const struct md_run_limits *limits; /* may be NULL */
+    struct md_clock *clock;             /* may be NULL: then there is no deadline */
+    struct md_tail tail;
+};
+
+/* MD_ERR_TIMEOUT, MD_ERR_CANCELLED, or MD_OK to go on. */
+enum md_status md__run_check(const struct md__run *run, struct md_error *err);
+
+/* ---- executable.c ---- */
+
+/* Finds or makes the plan behind `parent` for executable->facts, with memory to run it. */
+enum md_status md__executable_find(struct md_executable *executable, struct md_plan *parent,
+                                   int fact_count, struct md_plan **plan, struct md_error *err);
+struct md_fact md__input_fact(const struct md_graph *graph, int i, const struct md_shape *shape);
+
+/* ---- executable_run.c ---- */
+
+/* md_executable_run_within, inside another run. */
+enum md_status md__executable_run(struct md_executable *executable, const struct md_tensor *inputs,
+                                  int input_count, struct md_tensor *outputs, int output_count,
+                                  struct md__run *run, struct md_error *err);
+
+/* ---- plan_cache.c ---- */
+
+/* A child of parent (NULL: a root) for these facts, or NULL. */
+struct md_plan *md__plans_find(struct md_executable *executable, struct md_plan *parent,
+                               const struct md_fact *facts, int fact_count);
+/*
+ * Links a new plan into the tree and lets the least recently used leaves go, but never the new
+ * plan or what it stands on.
+ */
+void md__plans_keep(struct md_executable *executable, struct md_plan *plan);
+void md__plans_delete(struct md_executable *executable);
+/* The plan after this one when all are walked, parents first; NULL after the last. */
+struct md_plan *md__plans_next(struct md_plan *plan);
+
+/* ---- run.c ---- */
+
 /* Points the steps' tensors at this run's memory. */
 void md__plan_bind(struct md_plan *plan, const char *memory, const struct md_tensor *inputs,
-                   const struct md_tensor *outputs);
+                   const struct md_tensor *outputs, const struct md_tensor *tails);
 enum md_status md__executable_run_steps(struct md_executable *executable, struct md_plan *plan,
-                                        struct md_error *err);
+                                        struct md__run *run, struct md_error *err);
 
 /*
  * Checking mode, before the first plan: patterns lie between values and are verified after every
@@ -34,7 +78,7 @@ enum md_status md__executable_run_steps(struct md_executable *executable, struct
  */
 void md__executable_set_guards(struct md_executable *executable, bool on);
 
-/* The plan of the last planned shapes, or NULL. */
+/* The plan at which the last run ended, or NULL. */
 const struct md_plan *md__executable_last_plan(const struct md_executable *executable);
 
 /* Bytes held for arena and scratch. */

@@ -33,6 +33,7 @@ struct lowering {
     struct md_graph *graph;
     const struct md_executable_options *options;
     struct md_trace traces[2]; /* at the sample sizes, and at larger ones */
+    struct md_contents contents[2];
     int trace_count;
     struct md_plan_report spent;
     struct md_tensor *values; /* of the region being checked, by value id */
@@ -180,7 +181,7 @@ static enum verdict compare(struct lowering *lowering, const struct md_region *r
         status = run_body(lowering, region, &err);
     if (!status) {
         gather_inputs(lowering, fused);
-        md__trace_inputs(trace, lowering->graph, fused, false, lowering->room.shown);
+        md__trace_inputs(trace, fused, false, lowering->room.shown);
         status = md__evaluate_node(options->backend, options->pool, fused, lowering->room.in,
                                    lowering->room.shown, out, CHECK_BYTES_MAX, &err);
     }
@@ -204,7 +205,14 @@ static enum verdict compare(struct lowering *lowering, const struct md_region *r
 static bool accepted(struct lowering *lowering, const struct md_node *fused)
 {
     for (int t = 0; t < lowering->trace_count; t++) {
-        md__trace_inputs(&lowering->traces[t], lowering->graph, fused, false, lowering->room.in);
+        const struct md_trace *trace = &lowering->traces[t];
+        for (int i = 0; i < fused->in_count; i++)
+            if (fused->in[i] != MD_NONE && !md__trace_sure(trace, fused->in[i]))
+                return false;
+        for (int i = 0; i < fused->out_count; i++)
+            if (!md__trace_sure(trace, fused->out[i]))
+                return false;
+        md__trace_inputs(trace, fused, false, lowering->room.in);
         if (!md__kernel_find(lowering->options->backend, fused, lowering->room.in))
             return false;
     }
@@ -297,26 +305,45 @@ static void lower_region(struct lowering *lowering, int r, bool *done, bool *kee
     }
 }
 
-/* Traces at sample sizes. A model that has no shapes there (say, a fixed minimum length) keeps its
+/* One more trace, at sample sizes; `cause` says why not. MD_ERR_MEMORY alone is fatal. */
+static enum md_status trace_at(struct lowering *lowering, const struct md_shape *shapes,
+                               struct md_error *cause)
+{
+    int t = lowering->trace_count;
+    enum md_status status =
+        md__trace_init(&lowering->traces[t], lowering->graph, lowering->options->reference,
+                       lowering->options->pool, cause);
+    if (status)
+        return status;
+    status = md__trace_all(&lowering->traces[t], shapes, &lowering->contents[t], cause);
+    if (!status) {
+        lowering->trace_count++;
+        return MD_OK;
+    }
+    md__trace_fini(&lowering->traces[t]);
+    md__contents_fini(&lowering->contents[t]);
+    return status == MD_ERR_MEMORY ? status : MD_OK;
+}
+
+/* A model that has no shapes at its sample sizes (say, a fixed minimum length) keeps its
  * primitives. */
 static enum md_status trace_samples(struct lowering *lowering, struct md_error *err)
 {
     const struct md_graph *graph = lowering->graph;
     struct md_error cause = {0};
     struct md_shape *shapes = calloc((size_t)graph->input_count + 1, sizeof *shapes);
-    if (!shapes)
-        return md_fail(err, MD_ERR_MEMORY, "out of memory");
-    for (int t = 0; t < 2; t++) {
+    enum md_status status = shapes ? MD_OK : md_fail(&cause, MD_ERR_MEMORY, "out of memory");
+    for (int t = 0; !status && t < 2; t++) {
         md__sample_shapes(graph, t == 1, shapes);
-        if (!md__trace_init(&lowering->traces[lowering->trace_count], graph, shapes,
-                            lowering->options->reference, lowering->options->pool, &cause))
-            lowering->trace_count++;
+        status = trace_at(lowering, shapes, &cause);
     }
-    if (lowering->trace_count == 0)
+    free(shapes);
+    if (status && err)
+        *err = cause;
+    if (!status && lowering->trace_count == 0)
         md_log(MD_LOG_WARN, "graph", "\"%s\" has no shapes at its sample sizes, not lowered: %s",
                graph->name, cause.text);
-    free(shapes);
-    return MD_OK;
+    return status;
 }
 
 enum md_status md__pass_lower(struct md_graph *graph, const struct md_executable_options *options,
@@ -346,8 +373,10 @@ enum md_status md__pass_lower(struct md_graph *graph, const struct md_executable
         lower_region(&lowering, r, done, keep, report);
     status = md__graph_compact(graph, keep, err);
 out:
-    for (int t = 0; t < lowering.trace_count; t++)
+    for (int t = 0; t < lowering.trace_count; t++) {
         md__trace_fini(&lowering.traces[t]);
+        md__contents_fini(&lowering.contents[t]);
+    }
     md__node_room_fini(&lowering.room);
     free(lowering.values);
     free(lowering.last_reader);

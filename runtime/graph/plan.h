@@ -1,11 +1,19 @@
 /*
- * A plan: one graph made concrete for one set of input shapes. Steps in execution order with their
- * kernels, and a place for every value.
+ * A plan: a run of nodes of one graph made concrete for what is known before it. Steps in execution
+ * order with their kernels, and a place for every value.
+ *
+ * Most graphs have one plan for each set of input shapes, which covers all nodes. A plan ends
+ * earlier where a rule needs contents that only a run knows, or after a node whose results have a
+ * size that only running it tells. What comes next is planned as a *child*, made for the *facts*
+ * that the run has found (those contents, or those shapes), and kept: plans form a tree, its roots
+ * are made for input shapes, and a run walks from a root to a plan that reaches the last node.
  *
  * Values that share memory form a *group*: a value, its views (Reshape, ...), and results computed
  * in place over it. A group lies in the caller's input, in a constant, in the arena at a fixed
- * offset, or directly in a tensor that the run returns. Groups alive at the same time never
- * overlap. A run only patches data pointers into the steps' tensors.
+ * offset, directly in a tensor that the run returns, or in the *tail*: tensors of their own, made
+ * while running because no plan knew their size. Groups alive at the same time never overlap. A
+ * child leaves groups that outlive its parent where they are. A run only patches data pointers into
+ * the steps' tensors.
  */
 #ifndef MD_GRAPH_PLAN_H
 #define MD_GRAPH_PLAN_H
@@ -23,42 +31,78 @@ struct md_prepared {
     struct md_prepared *next;
 };
 
-enum md_place { MD_PLACE_ARENA, MD_PLACE_INPUT, MD_PLACE_OUTPUT, MD_PLACE_CONSTANT };
+enum md_place { MD_PLACE_ARENA, MD_PLACE_INPUT, MD_PLACE_OUTPUT, MD_PLACE_CONSTANT, MD_PLACE_TAIL };
 
 struct md_group {
     enum md_place place;
-    int index;        /* input or output number */
+    int index;        /* input, output or tail number */
     const void *data; /* of a constant */
-    int begin, end;   /* first and last step (inclusive) that touch it */
+    /* First and last node (inclusive) that touch it; begin < 0: it was there before this plan. */
+    int begin, end;
     size_t bytes;
     size_t offset; /* in the arena */
 };
 
 struct md_step {
     const struct md_node *node;
-    const struct md_kernel *kernel;
+    const struct md_kernel *kernel; /* NULL: a control operator */
     const void *prepared;
     int first; /* its inputs, then its outputs, in plan->tensors */
     int64_t total_ns, runs;
 };
 
-/* A graph output that no step writes in place: copied after the last step. */
-struct md_output_copy {
-    int output, group;
+/* A graph output whose value is known in this plan. `copied`: the group to copy it from after the
+ * last step, or MD_NONE when steps write it in place. */
+struct md_result {
+    int output;
+    struct md_tensor tensor; /* dtype and shape */
+    int copied;
+};
+
+/* What a plan was made for: a value's dtype and shape, and its contents when data is set. */
+struct md_fact {
+    int value;
+    struct md_tensor tensor;
+};
+
+/* A value that is read after the end of its plan. */
+struct md_live {
+    int value, kept;
+    struct md_value_info info;
+};
+
+enum md_stop {
+    MD_STOP_END,      /* nothing is left to plan */
+    MD_STOP_CONTENTS, /* the node after the last one needs contents */
+    MD_STOP_OUTPUT    /* the last step makes outputs of a size that no plan knows */
+};
+
+/* What the child's facts are to be about: contents in a group, or an output of the last step. */
+struct md_want {
+    int value;
+    int at; /* group, or index into plan->tensors */
 };
 
 struct md_plan {
-    struct md_arena memory;  /* the arrays below */
-    struct md_shape *shapes; /* of the inputs: the key */
+    struct md_arena memory;                   /* the arrays below */
+    struct md_plan *parent, *children, *next; /* next: the parent's next child, or the next root */
+    struct md_fact *facts;                    /* the key; a root's are its inputs, in their order */
     struct md_step *steps;
     struct md_tensor *tensors; /* arguments of all steps */
-    int *tensor_groups;        /* MD_NONE: absent */
+    int *tensor_groups;        /* MD_NONE: absent, or made by the kernel */
     struct md_group *groups;
-    const void **group_data;   /* patched by each run */
-    struct md_tensor *outputs; /* dtype and shape of each graph output */
-    struct md_output_copy *copies;
-    int step_count, tensor_count, group_count, output_count, copy_count;
-    struct md_trace trace; /* owns contents computed while planning */
+    const void **group_data; /* patched by each run */
+    struct md_result *results;
+    struct md_want *wants;
+    struct md_live *lives;
+    struct md_group *kept; /* groups that lives are in */
+    int *done_tails;       /* tail numbers that nobody reads after this plan */
+    int node_begin, node_end;
+    int fact_count, step_count, tensor_count, group_count, result_count, want_count, live_count,
+        kept_count, done_tail_count;
+    int tail_count; /* tail numbers given out by it and its ancestors */
+    enum md_stop stop;
+    struct md_contents contents; /* computed while planning */
     size_t arena_bytes, scratch_bytes;
     struct md_plan_report report;
     uint64_t last_used;
@@ -72,14 +116,28 @@ struct md_plan_context {
     bool guards; /* space and patterns between groups, checked after every step: for tests */
 };
 
-enum md_status md__plan_new(const struct md_plan_context *context, const struct md_shape *shapes,
+/* Working memory of planning, one per executable. */
+struct md_planner;
+enum md_status md__planner_new(const struct md_plan_context *context, struct md_planner **planner,
+                               struct md_error *err);
+void md__planner_delete(struct md_planner *planner);
+
+/*
+ * The plan from where `parent` ended (NULL: from the inputs) for these facts, which are copied,
+ * contents included. The child is not linked to its parent's list yet, but must not outlive it.
+ */
+enum md_status md__plan_new(struct md_planner *planner, const struct md_plan_context *context,
+                            struct md_plan *parent, const struct md_fact *facts, int fact_count,
                             struct md_plan **plan, struct md_error *err);
 void md__plan_delete(struct md_plan *plan);
+/* What the plan itself takes. */
+size_t md__plan_bytes(const struct md_plan *plan);
 
 /*
  * Gives every arena group an offset (plan_memory.c): walks the steps, takes the smallest hole that
- * fits or grows the end, frees what has died. Groups are sorted by `begin`. MD_ERR_TOO_LARGE when
- * more than bytes_max are needed; nothing of that size is ever allocated.
+ * fits or grows the end, frees what has died. Groups are sorted by `begin`; those that were there
+ * before (begin < 0) keep their offsets. MD_ERR_TOO_LARGE when more than bytes_max are needed;
+ * nothing of that size is ever allocated.
  */
 enum md_status md__plan_memory(struct md_group *groups, int count, size_t guard_bytes,
                                size_t bytes_max, size_t *arena_bytes, struct md_error *err);

@@ -122,13 +122,49 @@ static size_t padded(const struct md_group *group, size_t guard_bytes)
     return (bytes + MD_PLAN_ALIGN - 1) / MD_PLAN_ALIGN * MD_PLAN_ALIGN;
 }
 
+static bool was_there(const struct md_group *group)
+{
+    return group->place == MD_PLACE_ARENA && group->begin < 0 && group->bytes > 0;
+}
+
+static int by_offset(const void *a, const void *b)
+{
+    size_t x = (*(const struct md_group *const *)a)->offset;
+    size_t y = (*(const struct md_group *const *)b)->offset;
+    return (x > y) - (x < y);
+}
+
+/* Takes the places of groups that were there before; the gaps between them become holes. */
+static enum md_status keep_places(struct md_group *groups, int count, size_t guard_bytes,
+                                  struct space *space, struct live *live, struct md_error *err)
+{
+    const struct md_group **kept = calloc((size_t)count + 1, sizeof *kept);
+    size_t kept_count = 0;
+    if (!kept)
+        return md_fail(err, MD_ERR_MEMORY, "out of memory");
+    for (int g = 0; g < count; g++) {
+        if (!was_there(&groups[g]))
+            continue;
+        kept[kept_count++] = &groups[g];
+        live_push(live, g);
+    }
+    qsort(kept, kept_count, sizeof *kept, by_offset);
+    for (size_t k = 0; k < kept_count; k++) {
+        if (kept[k]->offset > space->end)
+            give_back(space, space->end, kept[k]->offset - space->end);
+        space->end = kept[k]->offset + padded(kept[k], guard_bytes);
+    }
+    free(kept);
+    return MD_OK;
+}
+
 static enum md_status place_groups(struct md_group *groups, int count, size_t guard_bytes,
                                    size_t bytes_max, struct space *space, struct live *live,
                                    struct md_error *err)
 {
     for (int g = 0; g < count; g++) {
         struct md_group *group = &groups[g];
-        if (group->place != MD_PLACE_ARENA || group->bytes == 0)
+        if (group->place != MD_PLACE_ARENA || group->bytes == 0 || was_there(group))
             continue;
         while (live->count && groups[live->heap[0]].end < group->begin) {
             const struct md_group *dead = &groups[live_pop(live)];
@@ -153,6 +189,8 @@ enum md_status md__plan_memory(struct md_group *groups, int count, size_t guard_
     if (!space.holes || !live.heap)
         status = md_fail(err, MD_ERR_MEMORY, "out of memory");
     else
+        status = keep_places(groups, count, guard_bytes, &space, &live, err);
+    if (!status)
         status = place_groups(groups, count, guard_bytes, bytes_max, &space, &live, err);
     *arena_bytes = space.end;
     free(space.holes);

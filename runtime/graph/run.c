@@ -16,7 +16,8 @@
 static char no_elements[MD_PLAN_ALIGN] __attribute__((aligned(MD_PLAN_ALIGN)));
 
 static const void *group_address(const struct md_group *group, const char *memory,
-                                 const struct md_tensor *inputs, const struct md_tensor *outputs)
+                                 const struct md_tensor *inputs, const struct md_tensor *outputs,
+                                 const struct md_tensor *tails)
 {
     if (group->bytes == 0 && group->place != MD_PLACE_CONSTANT)
         return no_elements;
@@ -27,24 +28,28 @@ static const void *group_address(const struct md_group *group, const char *memor
         return outputs[group->index].data;
     case MD_PLACE_CONSTANT:
         return group->data;
+    case MD_PLACE_TAIL:
+        return tails[group->index].data;
     default:
         return memory + group->offset;
     }
 }
 
 void md__plan_bind(struct md_plan *plan, const char *memory, const struct md_tensor *inputs,
-                   const struct md_tensor *outputs)
+                   const struct md_tensor *outputs, const struct md_tensor *tails)
 {
     for (int g = 0; g < plan->group_count; g++)
-        plan->group_data[g] = group_address(&plan->groups[g], memory, inputs, outputs);
+        plan->group_data[g] = group_address(&plan->groups[g], memory, inputs, outputs, tails);
     for (int t = 0; t < plan->tensor_count; t++)
         if (plan->tensor_groups[t] != MD_NONE)
             plan->tensors[t].data = (void *)(uintptr_t)plan->group_data[plan->tensor_groups[t]];
 }
 
+/* A child's arena holds what its ancestors left. */
 static void fill_guards(struct md_executable *executable, const struct md_plan *plan)
 {
-    memset(executable->memory, GUARD_PATTERN, plan->arena_bytes);
+    if (!plan->parent)
+        memset(executable->memory, GUARD_PATTERN, plan->arena_bytes);
     memset(executable->memory + plan->arena_bytes, POISON_PATTERN, plan->scratch_bytes);
     memset(executable->memory + plan->arena_bytes + plan->scratch_bytes, GUARD_PATTERN,
            MD_PLAN_ALIGN);
@@ -91,7 +96,7 @@ static void poison_outputs(const struct md_executable *executable, const struct 
 }
 
 static enum md_status run_step(struct md_executable *executable, struct md_plan *plan,
-                               struct md_step *step, struct md_error *err)
+                               struct md_step *step, struct md__run *run, struct md_error *err)
 {
     struct md_tensor *in = &plan->tensors[step->first];
     const struct md_kernel_call call = {.node = step->node,
@@ -101,10 +106,13 @@ static enum md_status run_step(struct md_executable *executable, struct md_plan 
                                         .out_count = step->node->out_count,
                                         .scratch = executable->memory + plan->arena_bytes,
                                         .prepared = step->prepared,
-                                        .pool = executable->options.pool};
+                                        .pool = executable->options.pool,
+                                        .tail = &run->tail};
     if (executable->guards)
         poison_outputs(executable, plan, step);
-    enum md_status status = step->kernel->run(&call, err);
+    enum md_status status =
+        step->kernel ? step->kernel->run(&call, err)
+                     : md_fail(err, MD_ERR_UNSUPPORTED, "control operators do not run yet");
     if (!status && executable->guards)
         return check_guards(executable, plan, step, err);
     char text[160];
@@ -113,14 +121,14 @@ static enum md_status run_step(struct md_executable *executable, struct md_plan 
 }
 
 enum md_status md__executable_run_steps(struct md_executable *executable, struct md_plan *plan,
-                                        struct md_error *err)
+                                        struct md__run *run, struct md_error *err)
 {
     bool timed = executable->profiling && executable->clock;
     int64_t before = timed ? md_monotonic_ns(executable->clock) : 0;
     if (executable->guards)
         fill_guards(executable, plan);
     for (int s = 0; s < plan->step_count; s++) {
-        enum md_status status = run_step(executable, plan, &plan->steps[s], err);
+        enum md_status status = run_step(executable, plan, &plan->steps[s], run, err);
         if (status)
             return status;
         if (timed) {

@@ -1,4 +1,7 @@
-/* Symbols bound to sizes, then one walk over the nodes in order. */
+/*
+ * Symbols bound to sizes, then walks over the nodes in order. Contents are computed only as long as
+ * they are small and cheap, so that planning stays planning.
+ */
 #include "graph/trace.h"
 
 #include <stdlib.h>
@@ -78,8 +81,30 @@ void md__sample_shapes(const struct md_graph *graph, bool larger, struct md_shap
     }
 }
 
-void md__trace_inputs(const struct md_trace *trace, const struct md_graph *graph,
-                      const struct md_node *node, bool contents, struct md_tensor *in)
+void md__contents_fini(struct md_contents *contents)
+{
+    for (int i = 0; i < contents->count; i++)
+        md_tensor_unref(&contents->tensors[i]);
+    free(contents->tensors);
+    *contents = (struct md_contents){0};
+}
+
+/* Room for `more` tensors. */
+static enum md_status reserve(struct md_contents *contents, int more, struct md_error *err)
+{
+    if (contents->count + more <= contents->capacity)
+        return MD_OK;
+    int capacity = 2 * contents->capacity + more;
+    void *larger = realloc(contents->tensors, (size_t)capacity * sizeof *contents->tensors);
+    if (!larger)
+        return md_fail(err, MD_ERR_MEMORY, "out of memory");
+    contents->tensors = larger;
+    contents->capacity = capacity;
+    return MD_OK;
+}
+
+void md__trace_inputs(const struct md_trace *trace, const struct md_node *node, bool contents,
+                      struct md_tensor *in)
 {
     for (int i = 0; i < node->in_count; i++) {
         int value = node->in[i];
@@ -89,7 +114,7 @@ void md__trace_inputs(const struct md_trace *trace, const struct md_graph *graph
         in[i].dtype = trace->values[value].dtype;
         in[i].shape = trace->values[value].shape;
         in[i].data = contents ? (void *)(uintptr_t)trace->values[value].known
-                              : graph->values[value].constant.data;
+                              : trace->graph->values[value].constant.data;
     }
 }
 
@@ -108,6 +133,12 @@ bool md__trace_knows(const struct md_trace *trace, const struct md_node *node)
     return true;
 }
 
+bool md__trace_sure(const struct md_trace *trace, int value)
+{
+    const struct md_value_info *info = &trace->values[value];
+    return info->dtype && md__shape_is_planned(&info->shape);
+}
+
 /* Shape reads no contents, so its input may be unknown; its kernel only looks at the shape. */
 static bool inputs_known(const struct md_trace *trace, const struct md_node *node)
 {
@@ -118,13 +149,15 @@ static bool inputs_known(const struct md_trace *trace, const struct md_node *nod
 }
 
 /* Contents are computed while planning only as long as they are small and cheap. */
-static bool within_limits(const struct md_trace *trace, const struct md_node *node,
+static bool within_limits(const struct md_contents *contents, const struct md_node *node,
                           const struct md_node_room *room)
 {
-    size_t bytes = trace->known_bytes;
-    struct md_plan_report cost = trace->spent;
+    size_t bytes = contents->bytes;
+    struct md_plan_report cost = contents->spent;
     for (int i = 0; i < node->out_count; i++) {
         size_t own = 0;
+        if (!md__shape_is_planned(&room->out_info[i].shape))
+            continue; /* the kernel's own check keeps it small */
         if (md__shape_bytes(&room->out_info[i].shape, room->out_info[i].dtype, &own, NULL) ||
             own > MD_KNOWN_VALUE_BYTES)
             return false;
@@ -134,98 +167,118 @@ static bool within_limits(const struct md_trace *trace, const struct md_node *no
     return bytes <= MD_KNOWN_TOTAL_BYTES && cost.flops <= MD_KNOWN_FLOPS;
 }
 
-static enum md_status compute(struct md_trace *trace, const struct md_graph *graph,
-                              const struct md_node *node, struct md_node_room *room,
-                              const struct md_backend *reference, struct md_pool *pool,
-                              struct md_error *err)
+static enum md_status compute(struct md_trace *trace, const struct md_node *node,
+                              struct md_contents *contents, struct md_error *err)
 {
     static const char shape_only[1]; /* stands for the contents that Shape does not read */
-    md__trace_inputs(trace, graph, node, true, room->in);
+    struct md_node_room *room = &trace->room;
+    md__trace_inputs(trace, node, true, room->in);
     if (node->op == MD_OP_SHAPE && !room->in[0].data)
         room->in[0].data = (void *)(uintptr_t)shape_only;
     /* A reference without this kernel leaves the node to be scheduled. */
-    if (!md__kernel_find(reference, node, room->in))
+    if (!md__kernel_find(trace->reference, node, room->in))
         return MD_OK;
-    enum md_status status = md__evaluate_node(reference, pool, node, room->in, room->in, room->out,
-                                              MD_KNOWN_TOTAL_BYTES, err);
-    if (status)
-        return status;
-    for (int i = 0; i < node->out_count; i++) {
-        trace->known[node->out[i]] = room->out[i];
-        trace->values[node->out[i]].known = room->out[i].data;
-        trace->known_bytes += md_tensor_bytes(&room->out[i]);
+    enum md_status status = reserve(contents, node->out_count, err);
+    if (!status)
+        status = md__evaluate_node(trace->reference, trace->pool, node, room->in, room->in,
+                                   room->out, MD_KNOWN_TOTAL_BYTES, err);
+    /* A size that only the kernel learned, and too large to keep here: scheduled. */
+    if (status == MD_ERR_TOO_LARGE)
+        return MD_OK;
+    for (int i = 0; !status && i < node->out_count; i++) {
+        trace->values[node->out[i]] = (struct md_value_info){
+            .dtype = room->out[i].dtype, .shape = room->out[i].shape, .known = room->out[i].data};
+        contents->tensors[contents->count++] = room->out[i];
+        contents->bytes += md_tensor_bytes(&room->out[i]);
     }
-    return MD_OK;
+    return status;
 }
 
-static enum md_status trace_node(struct md_trace *trace, const struct md_graph *graph,
-                                 const struct md_node *node, struct md_node_room *room,
-                                 const struct md_backend *reference, struct md_pool *pool,
-                                 struct md_error *err)
+enum md_status md__trace_node(struct md_trace *trace, const struct md_node *node,
+                              struct md_contents *contents, struct md_error *err)
 {
+    struct md_node_room *room = &trace->room;
     md__trace_infos(trace, node->in, node->in_count, room->in_info);
+    memset(room->asked, 0, (size_t)node->in_count * sizeof *room->asked);
+    for (int i = 0; i < node->in_count; i++)
+        room->in_info[i].asked = &room->asked[i];
     enum md_status status = md__infer_node(node, room->in_info, room->out_info, err);
-    if (status == MD_ERR_PENDING)
-        return md_fail(err, MD_ERR_UNSUPPORTED, "%s", err ? err->text : "");
-    for (int i = 0; !status && i < node->out_count; i++)
-        if (!md__shape_is_planned(&room->out_info[i].shape))
-            status = md_fail(err, MD_ERR_UNSUPPORTED, "%s: the size of its result depends on data",
-                             md_op_info(node->op)->name);
     if (status)
         return status;
     for (int i = 0; i < node->out_count; i++) {
+        room->out_info[i].known = NULL;
+        room->out_info[i].asked = NULL;
         trace->values[node->out[i]] = room->out_info[i];
-        trace->values[node->out[i]].known = NULL;
     }
-    if (!inputs_known(trace, node) || !within_limits(trace, node, room))
+    if (!inputs_known(trace, node) || !within_limits(contents, node, room))
         return MD_OK;
-    md__node_cost(node, room->in_info, room->out_info, &trace->spent);
-    return compute(trace, graph, node, room, reference, pool, err);
+    md__node_cost(node, room->in_info, room->out_info, &contents->spent);
+    return compute(trace, node, contents, err);
 }
 
 enum md_status md__trace_init(struct md_trace *trace, const struct md_graph *graph,
-                              const struct md_shape *shapes, const struct md_backend *reference,
-                              struct md_pool *pool, struct md_error *err)
+                              const struct md_backend *reference, struct md_pool *pool,
+                              struct md_error *err)
 {
-    struct md_node_room room = {0};
-    size_t count = (size_t)graph->value_count;
-    *trace = (struct md_trace){.value_count = graph->value_count};
-    trace->values = calloc(count + 1, sizeof *trace->values);
-    trace->known = calloc(count + 1, sizeof *trace->known);
-    enum md_status status = md__node_room_init(&room, graph, err);
-    if (!status && (!trace->values || !trace->known))
-        status = md_fail(err, MD_ERR_MEMORY, "out of memory");
-    if (status)
-        goto out;
-    for (int v = 0; v < graph->value_count; v++)
-        if (graph->values[v].constant.data)
-            trace->values[v] = (struct md_value_info){.dtype = graph->values[v].dtype,
-                                                      .shape = graph->values[v].shape,
-                                                      .known = graph->values[v].constant.data};
-    for (int i = 0; i < graph->input_count; i++)
-        trace->values[graph->inputs[i].value] = (struct md_value_info){
-            .dtype = graph->values[graph->inputs[i].value].dtype, .shape = shapes[i]};
-    for (int i = 0; !status && i < graph->input_count; i++) {
-        size_t bytes;
-        status =
-            md__shape_bytes(&shapes[i], trace->values[graph->inputs[i].value].dtype, &bytes, err);
-        if (status)
-            md_error_context(err, "input \"%.60s\"", graph->inputs[i].name);
-    }
-    for (int n = 0; !status && n < graph->node_count; n++)
-        status = trace_node(trace, graph, &graph->nodes[n], &room, reference, pool, err);
-out:
-    md__node_room_fini(&room);
+    *trace = (struct md_trace){.graph = graph, .reference = reference, .pool = pool};
+    trace->values = calloc((size_t)graph->value_count + 1, sizeof *trace->values);
+    enum md_status status = trace->values ? md__node_room_init(&trace->room, graph, err)
+                                          : md_fail(err, MD_ERR_MEMORY, "out of memory");
+    for (int v = 0; !status && v < graph->value_count; v++)
+        md__trace_forget(trace, v);
     if (status)
         md__trace_fini(trace);
     return status;
 }
 
+void md__trace_forget(struct md_trace *trace, int value)
+{
+    const struct md_value *known = &trace->graph->values[value];
+    trace->values[value] = (struct md_value_info){0};
+    if (known->constant.data)
+        trace->values[value] = (struct md_value_info){
+            .dtype = known->dtype, .shape = known->shape, .known = known->constant.data};
+}
+
 void md__trace_fini(struct md_trace *trace)
 {
-    for (int v = 0; trace->known && v < trace->value_count; v++)
-        md_tensor_unref(&trace->known[v]);
-    free(trace->known);
     free(trace->values);
+    md__node_room_fini(&trace->room);
     *trace = (struct md_trace){0};
+}
+
+/* Every input that is there is sure. */
+static bool can_follow(const struct md_trace *trace, const struct md_node *node)
+{
+    for (int i = 0; i < node->in_count; i++)
+        if (node->in[i] != MD_NONE && !md__trace_sure(trace, node->in[i]))
+            return false;
+    return true;
+}
+
+enum md_status md__trace_all(struct md_trace *trace, const struct md_shape *shapes,
+                             struct md_contents *contents, struct md_error *err)
+{
+    const struct md_graph *graph = trace->graph;
+    struct md_error own = {0};
+    struct md_error *cause = err ? err : &own;
+    enum md_status status = MD_OK;
+    for (int i = 0; !status && i < graph->input_count; i++) {
+        size_t bytes;
+        int value = graph->inputs[i].value;
+        if (shapes[i].rank < 0 || !md__shape_is_planned(&shapes[i]))
+            continue;
+        status = md__shape_bytes(&shapes[i], graph->values[value].dtype, &bytes, cause);
+        if (status)
+            return md_error_context(cause, "input \"%.60s\"", graph->inputs[i].name);
+        trace->values[value] =
+            (struct md_value_info){.dtype = graph->values[value].dtype, .shape = shapes[i]};
+    }
+    for (int n = 0; n < graph->node_count; n++) {
+        if (can_follow(trace, &graph->nodes[n]))
+            status = md__trace_node(trace, &graph->nodes[n], contents, cause);
+        if (status && status != MD_ERR_PENDING)
+            return status;
+    }
+    return MD_OK;
 }

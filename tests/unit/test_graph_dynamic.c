@@ -1,12 +1,67 @@
 /*
- * Values whose shape depends on data: what rules and kernels use to say so.
+ * Values whose shape depends on data: what rules and kernels use to say so, runs that split into
+ * several plans, and what is kept of those. Random graphs must give what running one node after
+ * another gives, bit for bit, with guards between values.
  */
 #include <string.h>
 
-#include "graph/evaluate.h"
+#include "graph/executable_internal.h"
+#include "graphs.h"
+#include "kernels/cpu/cpu.h"
 #include "unit.h"
 
 static struct md_error err;
+static struct md_pool *pool;
+static struct md_graph *graph;
+
+static int start_pool(void **state)
+{
+    return md_pool_new(1, 0, &pool, &err);
+}
+
+static int stop_pool(void **state)
+{
+    md_pool_delete(pool);
+    return 0;
+}
+
+static int new_graph(void **state)
+{
+    return md_graph_new("test", &graph, &err);
+}
+
+static struct md_executable *make_within(size_t tail_bytes_max, int plans_max)
+{
+    struct md_executable *executable;
+    const struct md_executable_options options = {.backend = md_cpu_reference(),
+                                                  .reference = md_cpu_reference(),
+                                                  .pool = pool,
+                                                  .tail_bytes_max = tail_bytes_max,
+                                                  .plans_max = plans_max};
+    assert_ok(md_executable_new(graph, &options, &executable, &err));
+    md__executable_set_guards(executable, true);
+    return executable;
+}
+
+static struct md_executable *make(void)
+{
+    return make_within(0, 0);
+}
+
+static struct md_tensor ints(int count, const int64_t *data)
+{
+    struct md_tensor tensor;
+    const struct md_shape shape = {1, {count}};
+    assert_ok(md_tensor_new(MD_I64, &shape, &tensor, &err));
+    memcpy(tensor.data, data, (size_t)count * 8);
+    return tensor;
+}
+
+static void drop(struct md_tensor *tensors, int count)
+{
+    for (int i = 0; i < count; i++)
+        md_tensor_unref(&tensors[i]);
+}
 
 static void a_rule_asks_for_contents(void **state)
 {
@@ -48,11 +103,201 @@ static void a_kernel_makes_the_output_that_no_plan_knew(void **state)
     md_tensor_unref(&out[1]);
 }
 
+static void a_shape_comes_as_an_input(void **state)
+{
+    int x = graphs_input(graph, "x", MD_F32, 2, (int64_t[]){2, 6});
+    int shape = graphs_input(graph, "shape", MD_I64, 1, (int64_t[]){2});
+    int y = graphs_node(graph, "Neg", x);
+    int z = graphs_node(graph, "Relu", graphs_node(graph, "Reshape", y, shape));
+    graphs_output(graph, "z", z);
+    graphs_output(graph, "y", y);
+    struct md_executable *executable = make();
+    static const int64_t shapes[][2] = {{3, 4}, {12, 1}, {3, 4}, {-1, 2}, {0, 6}};
+    uint64_t random = 1;
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        struct md_tensor in[2] = {graphs_random(&random, 2, (int64_t[]){2, 6}), ints(2, shapes[i])};
+        struct md_tensor out[2];
+        assert_ok(md_executable_run(executable, in, 2, out, 2, &err));
+        const float *have = out[0].data, *before = in[0].data;
+        assert_int_equal(out[0].shape.rank, 2);
+        assert_int_equal(out[0].shape.dim[1], shapes[i][1]);
+        for (int k = 0; k < 12; k++) {
+            assert_true(have[k] == (before[k] < 0 ? -before[k] : 0));
+            assert_true(((const float *)out[1].data)[k] == -before[k]);
+        }
+        drop(in, 2);
+        drop(out, 2);
+    }
+    /* One root, and one plan for each of the four lists. */
+    assert_int_equal(md__executable_plan_count(executable), 5);
+    struct md_plan_report report;
+    assert_ok(md_executable_report(executable, &report, &err));
+    assert_int_equal(report.splits, 1);
+    assert_int_equal(report.steps, 2);
+    struct md_tensor in[2] = {graphs_random(&random, 2, (int64_t[]){2, 6}),
+                              ints(2, (int64_t[]){5, 3})};
+    struct md_tensor out[2];
+    assert_fails(MD_ERR_INVALID, md_executable_run(executable, in, 2, out, 2, &err));
+    assert_says("cannot reshape");
+    assert_null(out[0].data);
+    assert_null(out[1].data);
+    drop(in, 2);
+    md_executable_delete(executable);
+}
+
+static void contents_that_change_each_call_leave_no_trail(void **state)
+{
+    int begin = graphs_input(graph, "begin", MD_I64, 1, (int64_t[]){1});
+    int end = graphs_node(graph, "Add", begin, graphs_ints(graph, 1, (int64_t[]){3}));
+    float data[200];
+    for (int i = 0; i < 200; i++)
+        data[i] = (float)i;
+    int x = graphs_floats(graph, 1, (int64_t[]){200}, data);
+    graphs_output(graph, "y", graphs_node(graph, "Slice", x, begin, end));
+    struct md_executable *executable = make_within(0, 4);
+    for (int round = 0; round < 2; round++)
+        for (int64_t i = 0; i < 190; i++) {
+            struct md_tensor in = ints(1, &i), out;
+            assert_ok(md_executable_run(executable, &in, 1, &out, 1, &err));
+            assert_int_equal(out.shape.dim[0], 3);
+            assert_true(((float *)out.data)[2] == (float)(i + 2));
+            drop(&in, 1);
+            drop(&out, 1);
+            /* Its root, and at most four ways on. */
+            assert_true(md__executable_plan_count(executable) <= 1 + 4 * 2);
+        }
+    md_executable_delete(executable);
+}
+
+/* ---- random graphs of vectors whose lengths nobody knows before ---- */
+
+enum { FLATS_MAX = 40, OUTPUTS = 4 };
+
+struct flats {
+    int values[FLATS_MAX];
+    int count;
+    int lists[3]; /* inputs: one integer each */
+};
+
+static int draw_flat(struct flats *flats, uint64_t *random)
+{
+    return flats->values[graphs_next(random) % (uint64_t)flats->count];
+}
+
+/* A list of one integer in 0 .. 5 that follows from a vector's contents. */
+static int small_integer(int flat)
+{
+    const int64_t one = 1, to = MD_I64;
+    const struct md_attr cast = graphs_attr_int("to", to);
+    int sum = graphs_node(graph, "ReduceSum", graphs_node(graph, "Abs", flat));
+    int low = graphs_floats(graph, 0, NULL, (float[]){0}),
+        high = graphs_floats(graph, 0, NULL, (float[]){5});
+    int clipped = graphs_node(graph, "Clip", sum, low, high);
+    int made = graphs_node_with(graph, "Cast", &clipped, 1, &cast, 1);
+    return graphs_node(graph, "Reshape", made, graphs_ints(graph, 1, &one));
+}
+
+static void add_flat(struct flats *flats, uint64_t *random)
+{
+    static const char *const unary[] = {"Neg", "Relu", "Identity", "Sigmoid"};
+    const struct md_attr axis = graphs_attr_int("axis", 0);
+    int a = draw_flat(flats, random), b = draw_flat(flats, random);
+    int list = flats->lists[graphs_next(random) % 3];
+    switch (graphs_next(random) % 8) {
+    case 0:
+        a = graphs_node(graph, "Slice", a, list, graphs_ints(graph, 1, (int64_t[]){100}));
+        break;
+    case 1:
+        a = graphs_node(graph, "Slice", a, small_integer(b),
+                        graphs_ints(graph, 1, (int64_t[]){-1}));
+        break;
+    case 2:
+        a = graphs_node_with(graph, "Concat", (int[]){a, b}, 2, &axis, 1);
+        a = graphs_node(graph, "Slice", a, graphs_ints(graph, 1, (int64_t[]){0}),
+                        graphs_ints(graph, 1, (int64_t[]){40}));
+        break;
+    case 3:
+        a = graphs_node(graph, "Expand", graphs_node(graph, "ReduceSum", a), list);
+        a = graphs_node(graph, "Reshape", a, graphs_ints(graph, 1, (int64_t[]){-1}));
+        break;
+    case 4:
+        b = graphs_node(graph, "Unsqueeze", a, graphs_ints(graph, 1, (int64_t[]){0}));
+        a = graphs_node(graph, "Reshape", graphs_node(graph, "Transpose", b),
+                        graphs_node(graph, "Shape", a));
+        break;
+    case 5:
+        a = graphs_node(graph, "Mul", a, graphs_node(graph, "ReduceSum", b));
+        break;
+    default:
+        a = graphs_node(graph, unary[graphs_next(random) % 4], a);
+    }
+    flats->values[flats->count++] = a;
+}
+
+static void build_flats(uint64_t seed)
+{
+    uint64_t random = seed;
+    struct flats flats = {.count = 2};
+    const int64_t n = graphs_symbol(graph, "n", 0), one = 1;
+    flats.values[0] = graphs_input(graph, "a", MD_F32, 1, (int64_t[]){n});
+    flats.values[1] = graphs_input(graph, "b", MD_F32, 1, (int64_t[]){7});
+    for (int i = 0; i < 3; i++)
+        flats.lists[i] = graphs_input(graph, (char[]){(char)('i' + i), 0}, MD_I64, 1, &one);
+    for (int i = 3 + (int)(graphs_next(&random) % 20); i > 0; i--)
+        add_flat(&flats, &random);
+    for (int i = 0; i < OUTPUTS; i++)
+        graphs_output(graph, (char[]){(char)('p' + i), 0}, draw_flat(&flats, &random));
+}
+
+static void random_graphs_equal_node_by_node(void **state)
+{
+    int ran = 0, most_splits = 0;
+    for (uint64_t seed = 1; seed <= 120; seed++) {
+        struct md_plan_report report;
+        assert_ok(md_graph_new("slow", &graph, &err));
+        build_flats(seed * 7121);
+        struct md_graph *slow = graph;
+        assert_ok(md_graph_new("fast", &graph, &err));
+        build_flats(seed * 7121);
+        struct md_executable *executable = make_within(0, 1 + (int)(seed % 3));
+        uint64_t random = seed;
+        for (int round = 0; round < 6; round++) {
+            struct md_tensor want[OUTPUTS] = {{0}}, have[OUTPUTS] = {{0}}, in[5];
+            in[0] = graphs_random(&random, 1, (int64_t[]){(int64_t)(graphs_next(&random) % 3 * 3)});
+            in[1] = graphs_random(&random, 1, (int64_t[]){7});
+            for (int i = 2; i < 5; i++)
+                in[i] = ints(1, (int64_t[]){(int64_t)(graphs_next(&random) % 4)});
+            enum md_status status =
+                graphs_run_slowly(slow, md_cpu_reference(), pool, in, want, &err);
+            if (status == MD_OK) {
+                assert_ok(md_executable_run(executable, in, 5, have, OUTPUTS, &err));
+                ran++;
+                assert_ok(md_executable_report(executable, &report, &err));
+                most_splits = report.splits > most_splits ? report.splits : most_splits;
+            }
+            for (int i = 0; status == MD_OK && i < OUTPUTS; i++) {
+                assert_true(md_shape_equal(&have[i].shape, &want[i].shape));
+                assert_memory_equal(have[i].data, want[i].data, md_tensor_bytes(&want[i]));
+            }
+            drop(in, 5);
+            drop(want, OUTPUTS);
+            drop(have, OUTPUTS);
+        }
+        md_executable_delete(executable);
+        md_graph_delete(slow);
+    }
+    assert_true(ran > 500);
+    assert_true(most_splits >= 4);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_rule_asks_for_contents),
         cmocka_unit_test(a_kernel_makes_the_output_that_no_plan_knew),
+        cmocka_unit_test_setup(a_shape_comes_as_an_input, new_graph),
+        cmocka_unit_test_setup(contents_that_change_each_call_leave_no_trail, new_graph),
+        cmocka_unit_test(random_graphs_equal_node_by_node),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, start_pool, stop_pool);
 }
