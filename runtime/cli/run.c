@@ -3,7 +3,6 @@
  * cast: the files must have the model's dtypes and ranks. All names are checked before any file
  * is written.
  */
-#include <ctype.h>
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
@@ -37,7 +36,7 @@ static enum md_status check_input(const struct md_graph *graph, int index,
                        graph->inputs[index].name, md_dtype_name(tensor->dtype),
                        md_dtype_name(value->dtype));
     }
-    if (tensor->shape.rank != value->shape.rank) {
+    if (value->shape.rank != MD_RANK_UNKNOWN && tensor->shape.rank != value->shape.rank) {
         return md_fail(err, MD_ERR_INVALID, "input \"%s\" has %d dimensions, the model takes %d",
                        graph->inputs[index].name, tensor->shape.rank, value->shape.rank);
     }
@@ -92,14 +91,9 @@ static enum md_status output_path(const char *folder, const char *name, char pat
 {
     size_t used = (size_t)snprintf(path, PATH_MAX, "%s/", folder);
 
-    if (used + strlen(name) + sizeof ".npy" > PATH_MAX) {
+    if (used >= PATH_MAX || !md_npy_file_name(name, path + used, PATH_MAX - used)) {
         return md_fail(err, MD_ERR_INVALID, "the path of output \"%.64s\" is too long", name);
     }
-    for (; *name != '\0'; name++) {
-        bool legal = isalnum((unsigned char)*name) || strchr("._-", *name) != NULL;
-        path[used++] = (unsigned char)*name < 128 && legal ? *name : '_';
-    }
-    memcpy(path + used, ".npy", sizeof ".npy");
     return MD_OK;
 }
 

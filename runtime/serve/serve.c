@@ -10,6 +10,7 @@
 
 #include "base/log.h"
 #include "model/config.h"
+#include "model/onnx.h"
 #include "serve/internal.h"
 
 /* Steps of one plan follow each other closely: workers stay awake between them. */
@@ -100,6 +101,27 @@ void md_serve_set_builder(struct md_serve *serve, const struct md_model_builder 
 
 /* ---- loading ---- */
 
+static enum md_status read_file(const char *path, struct md_graph **graph, char **config_json,
+                                struct md_error *err)
+{
+    size_t length = strlen(path);
+
+    if (length <= 5 || strcmp(path + length - 5, ".onnx") != 0) {
+        return md_fail(err, MD_ERR_INVALID, "\"%s\" is neither a model folder nor an .onnx file",
+                       path);
+    }
+    *config_json = strdup("{}");
+    if (*config_json == NULL) {
+        return md_fail(err, MD_ERR_MEMORY, "out of memory for %s", path);
+    }
+    enum md_status status = md_onnx_read(path, graph, err);
+    if (status != MD_OK) {
+        free(*config_json);
+        *config_json = NULL;
+    }
+    return status;
+}
+
 enum md_status md_serve_read(const struct md_model_builder *builder, const char *path,
                              struct md_graph **graph, char **config_json, struct md_error *err)
 {
@@ -111,11 +133,7 @@ enum md_status md_serve_read(const struct md_model_builder *builder, const char 
         return md_fail(err, MD_ERR_NOT_FOUND, "model \"%s\" does not exist", path);
     }
     if (!S_ISDIR(info.st_mode)) {
-        size_t length = strlen(path);
-        return length > 5 && strcmp(path + length - 5, ".onnx") == 0
-                   ? md_fail(err, MD_ERR_UNSUPPORTED, "%s: ONNX files are not supported yet", path)
-                   : md_fail(err, MD_ERR_INVALID,
-                             "\"%s\" is neither a model folder nor an .onnx file", path);
+        return read_file(path, graph, config_json, err);
     }
     if (builder == NULL || builder->build == NULL) {
         return md_fail(err, MD_ERR_UNSUPPORTED, "%s: no builder for model families", path);

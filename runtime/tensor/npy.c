@@ -308,3 +308,15 @@ enum md_status md_npy_write(const char *path, const struct md_tensor *tensor, st
     md_tensor_unref(&written);
     return status;
 }
+
+bool md_npy_file_name(const char *name, char *file, size_t size)
+{
+    static const char legal[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+    size_t length = strlen(name);
+    if (length + sizeof ".npy" > size)
+        return false;
+    for (size_t i = 0; i < length; i++)
+        file[i] = strchr(legal, name[i]) ? name[i] : '_';
+    memcpy(file + length, ".npy", sizeof ".npy");
+    return true;
+}

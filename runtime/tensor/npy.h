@@ -23,4 +23,10 @@ enum md_status md_npy_write(const char *path, const struct md_tensor *tensor, st
 enum md_status md_npy_parse(const void *bytes, size_t length, struct md_tensor *tensor,
                             struct md_error *err);
 
+/*
+ * The file name of a tensor, "<name>.npy" with characters other than letters, digits, '.', '_' and
+ * '-' replaced by '_'. False: it does not fit `size` bytes.
+ */
+bool md_npy_file_name(const char *name, char *file, size_t size);
+
 #endif

@@ -48,8 +48,8 @@ static void test_other_things_are_no_models(void **state)
     write_text(folder, "m.txt", "");
     assert_fails(MD_ERR_NOT_FOUND, read_model(&builder, folder, "none"));
     assert_says("does not exist");
-    assert_fails(MD_ERR_UNSUPPORTED, read_model(&builder, folder, "m.onnx"));
-    assert_says("ONNX");
+    assert_fails(MD_ERR_CORRUPT, read_model(&builder, folder, "m.onnx"));
+    assert_says("m.onnx: no IR version");
     assert_fails(MD_ERR_INVALID, read_model(&builder, folder, "m.txt"));
     assert_says("neither");
     assert_fails(MD_ERR_NOT_FOUND, read_model(&builder, folder, "."));
