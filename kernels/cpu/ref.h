@@ -24,6 +24,13 @@ extern const struct md_kernel md__ref_expand;
 /* ref_matrix.c */
 extern const struct md_kernel md__ref_matmul;
 extern const struct md_kernel md__ref_gemm;
+extern const struct md_kernel md__ref_det;
+/* ref_quantized.c */
+extern const struct md_kernel md__ref_quantize;
+extern const struct md_kernel md__ref_dequantize;
+extern const struct md_kernel md__ref_dynamic_quantize;
+extern const struct md_kernel md__ref_matmul_integer;
+extern const struct md_kernel md__ref_qlinear_matmul;
 /* ref_recurrent.c */
 extern const struct md_kernel md__ref_lstm;
 extern const struct md_kernel md__ref_gru;

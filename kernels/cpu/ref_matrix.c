@@ -1,94 +1,211 @@
 /*
- * Reference MatMul and Gemm, float32 with double accumulation.
+ * Reference MatMul, Gemm and Det in every dtype: floats accumulate in double, integers wrap.
  */
+#include <math.h>
+
+#include "kernels/cpu/blocks.h"
+#include "kernels/cpu/product.h"
 #include "kernels/cpu/ref.h"
 
-/* One product: c[m][n] = sum over k of a[m*a_row + k*a_col] * b[k*b_row + n*b_col]. */
-struct product {
-    const float *a, *b;
-    size_t a_row, a_col, b_row, b_col;
-    size_t rows, inner, columns;
-};
+/* ---- MatMul ---------------------------------------------------------------------------------- */
 
-static double element(const struct product *p, size_t m, size_t n)
+static bool numbers(const struct md_node *node, const struct md_tensor *in, int in_count)
 {
-    double sum = 0;
-    for (size_t k = 0; k < p->inner; k++)
-        sum +=
-            (double)p->a[m * p->a_row + k * p->a_col] * (double)p->b[k * p->b_row + n * p->b_col];
-    return sum;
+    (void)node, (void)in_count;
+    return in[0].dtype != MD_BOOL;
 }
 
-/*
- * NumPy's matmul: a vector on the left is a row, on the right a column, whose axis is dropped from
- * the result; leading dimensions broadcast.
- */
+static size_t matmul_scratch(const struct md_node *node, const struct md_tensor *in, int in_count,
+                             int threads)
+{
+    (void)node, (void)in_count;
+    return md__product_scratch((size_t)in[0].shape.dim[in[0].shape.rank - 1], threads);
+}
+
+struct matmul {
+    const struct md_tensor *out;
+    size_t rows, columns;
+};
+
+static void matmul_finish(void *context, const struct md__sums *sums)
+{
+    const struct matmul *matmul = context;
+    size_t at = (sums->matrix * matmul->rows + sums->row) * matmul->columns + sums->column;
+    if (sums->real)
+        md__store_floats(matmul->out, at, 1, sums->count, sums->real);
+    else
+        md__store_ints(matmul->out, at, 1, sums->count, sums->integer);
+}
+
 static enum md_status matmul_run(const struct md_kernel_call *call, struct md_error *err)
 {
     (void)err;
-    struct md_shape a = call->in[0].shape, b = call->in[1].shape;
-    const struct md_tensor *out = &call->out[0];
-    int lead = out->shape.rank - (a.rank > 1) - (b.rank > 1);
-    struct product p = {.a_col = 1, .inner = (size_t)a.dim[a.rank - 1]};
-    p.rows = a.rank > 1 ? (size_t)a.dim[a.rank - 2] : 1;
-    p.columns = b.rank > 1 ? (size_t)b.dim[b.rank - 1] : 1;
-    p.a_row = p.inner;
-    p.b_row = p.columns;
-    p.b_col = 1;
+    struct matmul matmul = {.out = &call->out[0]};
+    struct md__product product = {.real = md__dtype_is_float(call->in[0].dtype),
+                                  .finish = matmul_finish,
+                                  .context = &matmul,
+                                  .scratch = call->scratch};
+    md__product_matmul(&product, &call->in[0], &call->in[1], &call->out[0]);
+    matmul.rows = product.rows;
+    matmul.columns = product.columns;
+    md__product_run(&product, call->pool);
+    return MD_OK;
+}
 
-    size_t a_matrix = p.rows * p.inner, b_matrix = p.inner * p.columns;
-    a.rank = a.rank > 2 ? a.rank - 2 : 0;
-    b.rank = b.rank > 2 ? b.rank - 2 : 0;
-    struct md__walk walk;
-    md__walk_init(&walk, lead, out->shape.dim);
-    md__walk_broadcast(&walk, 0, &a);
-    md__walk_broadcast(&walk, 1, &b);
-    size_t matrices = md__span(&out->shape, 0, lead);
-    float *to = out->data;
-    for (size_t i = 0; i < matrices; i++, md__walk_next(&walk)) {
-        p.a = (const float *)call->in[0].data + (size_t)walk.at[0] * a_matrix;
-        p.b = (const float *)call->in[1].data + (size_t)walk.at[1] * b_matrix;
-        for (size_t m = 0; m < p.rows; m++)
-            for (size_t n = 0; n < p.columns; n++)
-                *to++ = (float)element(&p, m, n);
+const struct md_kernel md__ref_matmul = {
+    .supports = numbers, .scratch_bytes = matmul_scratch, .run = matmul_run};
+
+/* ---- Gemm: alpha * op(A) * op(B) + beta * C, C broadcast to the result ----------------------- */
+
+struct gemm {
+    const struct md_tensor *out;
+    struct md__view c; /* tensor NULL: absent */
+    double alpha, beta;
+};
+
+/* Integers are scaled as integers when the factors are, which the standard's defaults of 1 are. */
+static void gemm_integers(const struct gemm *gemm, size_t at, const struct md__sums *sums)
+{
+    int64_t c[MD__TILE] = {0};
+    if (gemm->c.tensor)
+        md__view_ints(&gemm->c, at, sums->count, c);
+    for (size_t i = 0; i < sums->count; i++) {
+        uint64_t sum = (uint64_t)sums->integer[i] * (uint64_t)(int64_t)gemm->alpha;
+        c[i] = (int64_t)(sum + (uint64_t)c[i] * (uint64_t)(int64_t)gemm->beta);
+    }
+    md__store_ints(gemm->out, at, 1, sums->count, c);
+}
+
+static void gemm_finish(void *context, const struct md__sums *sums)
+{
+    const struct gemm *gemm = context;
+    size_t at = sums->row * (size_t)gemm->out->shape.dim[1] + sums->column;
+    double c[MD__TILE] = {0};
+    if (!sums->real) {
+        gemm_integers(gemm, at, sums);
+        return;
+    }
+    if (gemm->c.tensor)
+        md__view_floats(&gemm->c, at, sums->count, c);
+    for (size_t i = 0; i < sums->count; i++)
+        c[i] = gemm->alpha * sums->real[i] + (gemm->c.tensor ? gemm->beta * c[i] : 0);
+    md__store_floats(gemm->out, at, 1, sums->count, c);
+}
+
+static size_t gemm_inner(const struct md_node *node, const struct md_tensor *in)
+{
+    return (size_t)in[0].shape.dim[md_node_int(node, "transA", 0) ? 0 : 1];
+}
+
+static size_t gemm_scratch(const struct md_node *node, const struct md_tensor *in, int in_count,
+                           int threads)
+{
+    (void)in_count;
+    return md__product_scratch(gemm_inner(node, in), threads);
+}
+
+static bool whole(double x)
+{
+    return x == rint(x) && fabs(x) < 0x1p62;
+}
+
+static bool gemm_supports(const struct md_node *node, const struct md_tensor *in, int in_count)
+{
+    (void)in_count;
+    bool factors_whole =
+        whole(md_node_float(node, "alpha", 1)) && whole(md_node_float(node, "beta", 1));
+    return md__dtype_is_float(in[0].dtype) || (in[0].dtype != MD_BOOL && factors_whole);
+}
+
+static struct md__operand turned(const struct md_tensor *tensor, bool turn)
+{
+    int64_t columns = tensor->shape.dim[1];
+    return (struct md__operand){
+        .tensor = tensor, .row = turn ? 1 : columns, .column = turn ? columns : 1};
+}
+
+static enum md_status gemm_run(const struct md_kernel_call *call, struct md_error *err)
+{
+    (void)err;
+    const struct md_node *node = call->node;
+    struct gemm gemm = {.out = &call->out[0],
+                        .alpha = md_node_float(node, "alpha", 1.0),
+                        .beta = md_node_float(node, "beta", 1.0)};
+    if (md__has(call->in, call->in_count, 2))
+        md__view_init(&gemm.c, &call->in[2], &call->out[0].shape);
+    struct md__product product = {.a = turned(&call->in[0], md_node_int(node, "transA", 0)),
+                                  .b = turned(&call->in[1], md_node_int(node, "transB", 0)),
+                                  .rows = (size_t)call->out[0].shape.dim[0],
+                                  .inner = gemm_inner(node, call->in),
+                                  .columns = (size_t)call->out[0].shape.dim[1],
+                                  .matrices = 1,
+                                  .real = md__dtype_is_float(call->in[0].dtype),
+                                  .finish = gemm_finish,
+                                  .context = &gemm,
+                                  .scratch = call->scratch};
+    md__product_run(&product, call->pool);
+    return MD_OK;
+}
+
+const struct md_kernel md__ref_gemm = {
+    .supports = gemm_supports, .scratch_bytes = gemm_scratch, .run = gemm_run};
+
+/* ---- Det ------------------------------------------------------------------------------------- */
+
+static void swap_rows(double *matrix, size_t n, size_t a, size_t b)
+{
+    for (size_t i = 0; i < n; i++) {
+        double kept = matrix[a * n + i];
+        matrix[a * n + i] = matrix[b * n + i];
+        matrix[b * n + i] = kept;
+    }
+}
+
+/* Gaussian elimination with the largest pivot of each column; destroys the matrix. */
+static double determinant(double *matrix, size_t n)
+{
+    double det = 1;
+    for (size_t k = 0; k < n; k++) {
+        size_t pivot = k;
+        for (size_t r = k + 1; r < n; r++)
+            if (fabs(matrix[r * n + k]) > fabs(matrix[pivot * n + k]))
+                pivot = r;
+        if (pivot != k) {
+            swap_rows(matrix, n, pivot, k);
+            det = -det;
+        }
+        double head = matrix[k * n + k];
+        det *= head;
+        if (head == 0)
+            return det;
+        for (size_t r = k + 1; r < n; r++) {
+            double factor = matrix[r * n + k] / head;
+            for (size_t c = k + 1; c < n; c++)
+                matrix[r * n + c] -= factor * matrix[k * n + c];
+        }
+    }
+    return det;
+}
+
+static size_t det_scratch(const struct md_node *node, const struct md_tensor *in, int in_count,
+                          int threads)
+{
+    (void)node, (void)in_count, (void)threads;
+    size_t n = (size_t)in[0].shape.dim[in[0].shape.rank - 1];
+    return n * n * sizeof(double);
+}
+
+static enum md_status det_run(const struct md_kernel_call *call, struct md_error *err)
+{
+    (void)err;
+    const struct md_tensor *in = &call->in[0], *out = &call->out[0];
+    size_t n = (size_t)in->shape.dim[in->shape.rank - 1], matrices = md__count(out);
+    for (size_t i = 0; i < matrices; i++) {
+        md__load_floats(in, i * n * n, 1, n * n, call->scratch);
+        md__set_float(out, i, determinant(call->scratch, n));
     }
     return MD_OK;
 }
 
-/* Gemm: alpha * op(A) * op(B) + beta * C, C broadcast to the result. */
-static enum md_status gemm_run(const struct md_kernel_call *call, struct md_error *err)
-{
-    (void)err;
-    const struct md_tensor *a = &call->in[0], *b = &call->in[1], *out = &call->out[0];
-    bool a_turned = md_node_int(call->node, "transA", 0),
-         b_turned = md_node_int(call->node, "transB", 0);
-    double alpha = md_node_float(call->node, "alpha", 1.0);
-    double beta = md_node_float(call->node, "beta", 1.0);
-    size_t a_columns = (size_t)a->shape.dim[1], b_columns = (size_t)b->shape.dim[1];
-    struct product p = {.a = a->data,
-                        .b = b->data,
-                        .a_row = a_turned ? 1 : a_columns,
-                        .a_col = a_turned ? a_columns : 1,
-                        .b_row = b_turned ? 1 : b_columns,
-                        .b_col = b_turned ? b_columns : 1,
-                        .rows = (size_t)out->shape.dim[0],
-                        .inner = (size_t)a->shape.dim[a_turned ? 0 : 1],
-                        .columns = (size_t)out->shape.dim[1]};
-    bool has_c = md__has(call->in, call->in_count, 2);
-    struct md__walk walk;
-    md__walk_init(&walk, 2, out->shape.dim);
-    if (has_c)
-        md__walk_broadcast(&walk, 0, &call->in[2].shape);
-    float *to = out->data;
-    for (size_t m = 0; m < p.rows; m++)
-        for (size_t n = 0; n < p.columns; n++, md__walk_next(&walk)) {
-            double sum = alpha * element(&p, m, n);
-            if (has_c)
-                sum += beta * (double)((const float *)call->in[2].data)[walk.at[0]];
-            *to++ = (float)sum;
-        }
-    return MD_OK;
-}
-
-const struct md_kernel md__ref_matmul = {.supports = md__all_f32, .run = matmul_run};
-const struct md_kernel md__ref_gemm = {.supports = md__all_f32, .run = gemm_run};
+const struct md_kernel md__ref_det = {
+    .supports = md__float_first, .scratch_bytes = det_scratch, .run = det_run};

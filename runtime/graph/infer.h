@@ -35,6 +35,7 @@ MD_INFER_RULE(md_infer_expand);
 /* infer_matrix.c */
 MD_INFER_RULE(md_infer_matmul);
 MD_INFER_RULE(md_infer_gemm);
+MD_INFER_RULE(md_infer_det);
 MD_INFER_RULE(md_infer_lstm);
 MD_INFER_RULE(md_infer_gru);
 MD_INFER_RULE(md_infer_layer_norm);
@@ -45,6 +46,12 @@ MD_INFER_RULE(md_infer_cumulative);
 MD_INFER_RULE(md_infer_reduce);
 MD_INFER_RULE(md_infer_arg);
 MD_INFER_RULE(md_infer_loss);
+/* infer_quantized.c */
+MD_INFER_RULE(md_infer_quantize);
+MD_INFER_RULE(md_infer_dequantize);
+MD_INFER_RULE(md_infer_dynamic_quantize);
+MD_INFER_RULE(md_infer_matmul_integer);
+MD_INFER_RULE(md_infer_qlinear_matmul);
 /* infer_shape.c */
 MD_INFER_RULE(md_infer_reshape);
 MD_INFER_RULE(md_infer_squeeze);
@@ -109,6 +116,10 @@ static inline bool md__has(const struct md_value_info *in, int in_count, int i)
 {
     return i < in_count && in[i].dtype != 0;
 }
+
+/* The shape of NumPy's matmul of inputs a and b. */
+enum md_status md__infer_matmul_shape(const struct md_value_info *in, int a, int b,
+                                      struct md_shape *shape, struct md_error *err);
 
 /* NumPy broadcasting of the `count` present inputs; in[i] of dtype 0 are skipped. */
 enum md_status md__infer_broadcast_shape(const struct md_value_info *in, int count,

@@ -3,34 +3,51 @@
 
 #include <string.h>
 
-/* ONNX MatMul is NumPy's: vectors gain an axis of 1 that the result drops again. */
+/* Vectors gain an axis of 1 that the result drops again. */
+enum md_status md__infer_matmul_shape(const struct md_value_info *in, int a, int b,
+                                      struct md_shape *shape, struct md_error *err)
+{
+    struct md_value_info batch[2] = {in[a], in[b]};
+    struct md_shape *left = &batch[0].shape, *right = &batch[1].shape;
+    if (left->rank == 0 || right->rank == 0)
+        return md_fail(err, MD_ERR_INVALID, "has a scalar among inputs %s and %s", MD_SHAPE(in[a]),
+                       MD_SHAPE(in[b]));
+    bool vector_a = left->rank == 1, vector_b = right->rank == 1;
+    int64_t rows = vector_a ? 1 : left->dim[left->rank - 2], inner = left->dim[left->rank - 1];
+    int64_t inner_b = vector_b ? right->dim[0] : right->dim[right->rank - 2];
+    int64_t columns = vector_b ? 1 : right->dim[right->rank - 1];
+    if (inner != inner_b)
+        return md_fail(err, MD_ERR_INVALID, "inner dimensions of %s and %s differ", MD_SHAPE(in[a]),
+                       MD_SHAPE(in[b]));
+    left->rank -= vector_a ? 1 : 2;
+    right->rank -= vector_b ? 1 : 2;
+    enum md_status status = md__infer_broadcast_shape(batch, 2, shape, err);
+    if (status)
+        return status;
+    if (!vector_a)
+        shape->dim[shape->rank++] = rows;
+    if (!vector_b)
+        shape->dim[shape->rank++] = columns;
+    return MD_OK;
+}
+
 MD_INFER_RULE(md_infer_matmul)
 {
     (void)node, (void)in_count, (void)out_count;
-    struct md_value_info batch[2] = {in[0], in[1]};
-    struct md_shape *a = &batch[0].shape, *b = &batch[1].shape;
     enum md_status status = md__infer_dtype(in, 1, in[0].dtype, err);
-    if (status)
-        return status;
-    if (a->rank == 0 || b->rank == 0)
-        return md_fail(err, MD_ERR_INVALID, "has a scalar among inputs %s and %s", MD_SHAPE(in[0]),
-                       MD_SHAPE(in[1]));
-    bool vector_a = a->rank == 1, vector_b = b->rank == 1;
-    int64_t rows = vector_a ? 1 : a->dim[a->rank - 2], inner = a->dim[a->rank - 1];
-    int64_t inner_b = vector_b ? b->dim[0] : b->dim[b->rank - 2];
-    int64_t columns = vector_b ? 1 : b->dim[b->rank - 1];
-    if (inner != inner_b)
-        return md_fail(err, MD_ERR_INVALID, "inner dimensions of %s and %s differ", MD_SHAPE(in[0]),
-                       MD_SHAPE(in[1]));
-    a->rank -= vector_a ? 1 : 2;
-    b->rank -= vector_b ? 1 : 2;
     out[0].dtype = in[0].dtype;
-    if ((status = md__infer_broadcast_shape(batch, 2, &out[0].shape, err)))
-        return status;
-    if (!vector_a)
-        out[0].shape.dim[out[0].shape.rank++] = rows;
-    if (!vector_b)
-        out[0].shape.dim[out[0].shape.rank++] = columns;
+    return status ? status : md__infer_matmul_shape(in, 0, 1, &out[0].shape, err);
+}
+
+MD_INFER_RULE(md_infer_det)
+{
+    (void)node, (void)in_count, (void)out_count;
+    out[0].dtype = in[0].dtype;
+    out[0].shape = in[0].shape;
+    int rank = out[0].shape.rank -= 2;
+    if (rank < 0 || in[0].shape.dim[rank] != in[0].shape.dim[rank + 1])
+        return md_fail(err, MD_ERR_INVALID, "input of shape %s holds no square matrices",
+                       MD_SHAPE(in[0]));
     return MD_OK;
 }
 

@@ -98,9 +98,17 @@ struct md_node;
     /* matrices, recurrences, normalisation */                                                     \
     X(MATMUL, "MatMul", 2, 2, 1, 1, md_infer_matmul, NULL)                                         \
     X(GEMM, "Gemm", 2, 3, 1, 1, md_infer_gemm, NULL)                                               \
+    X(DET, "Det", 1, 1, 1, 1, md_infer_det, NULL)                                                  \
     X(LSTM, "LSTM", 3, 8, 1, 3, md_infer_lstm, NULL)                                               \
     X(GRU, "GRU", 3, 6, 1, 2, md_infer_gru, NULL)                                                  \
     X(LAYER_NORM, "LayerNormalization", 2, 3, 1, 1, md_infer_layer_norm, NULL)                     \
+    /* quantised */                                                                                \
+    X(QUANTIZE_LINEAR, "QuantizeLinear", 2, 3, 1, 1, md_infer_quantize, NULL)                      \
+    X(DEQUANTIZE_LINEAR, "DequantizeLinear", 2, 3, 1, 1, md_infer_dequantize, NULL)                \
+    X(DYNAMIC_QUANTIZE_LINEAR, "DynamicQuantizeLinear", 1, 1, 3, 3, md_infer_dynamic_quantize,     \
+      NULL)                                                                                        \
+    X(MATMUL_INTEGER, "MatMulInteger", 2, 4, 1, 1, md_infer_matmul_integer, NULL)                  \
+    X(QLINEAR_MATMUL, "QLinearMatMul", 8, 8, 1, 1, md_infer_qlinear_matmul, NULL)                  \
     /* along axes */                                                                               \
     X(REDUCE_L1, "ReduceL1", 1, 2, 1, 1, md_infer_reduce, NULL)                                    \
     X(REDUCE_L2, "ReduceL2", 1, 2, 1, 1, md_infer_reduce, NULL)                                    \

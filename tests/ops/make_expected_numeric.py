@@ -259,8 +259,77 @@ def losses():
          [scores[:, :, 0].astype(np.float64), labels[:, 0].astype(np.int32)])
 
 
+def matrices():
+    a, b = rng.uniform(-2, 2, (2, 1, 3, 4)), rng.uniform(-2, 2, (5, 4, 19))
+    for dtype in (np.float64, np.float16, bf16):
+        left, right = a.astype(dtype), b.astype(dtype)
+        case(str(np.dtype(dtype)), "MatMul", [left, right],
+             (left.astype(np.float64) @ right.astype(np.float64)).astype(dtype))
+    case("of vectors", "MatMul", [a[0, 0, 0], b[0, :, 0]])
+    case("vector by matrices", "MatMul", [a[0, 0, 0], b])
+    case("matrices by vector", "MatMul", [a, b[0, :, 0]])
+    case("over nothing", "MatMul", [np.zeros((2, 0)), np.zeros((0, 3))])
+    many = np.arange(300 * 5).reshape(300, 5)
+    for dtype in (np.int32, np.uint32, np.int64, np.uint64):
+        case(str(np.dtype(dtype)), "MatMul", [many.astype(dtype), (many[:5] * 7).astype(dtype)])
+    case("int32 wraps", "MatMul", [np.full((1, 3), 2**30, np.int32), np.full((3, 1), 3, np.int32)])
+    x, y = rng.uniform(-2, 2, (4, 3)), rng.uniform(-2, 2, (5, 4))
+    for c in (rng.uniform(-2, 2, 5), rng.uniform(-2, 2, (3, 1)), np.float64(2), None):
+        case("float64", "Gemm", [x, y, c] if c is not None else [x, y],
+             0.5 * x.T @ y.T + (0 if c is None else -2.0 * c), transA=1, transB=1, alpha=0.5,
+             beta=-2.0)
+    case("int32", "Gemm", [many[:2].astype(np.int32), many[:5].astype(np.int32),
+                           np.array([1, 2, 3, 4, 5], np.int32)], alpha=2.0)
+    squares = rng.uniform(-2, 2, (2, 3, 3))
+    case("", "Det", [squares])
+    case("singular", "Det", [np.array([[1.0, 2], [2, 4]])], np.float64(0))
+    case("of nothing", "Det", [np.zeros((0, 0), np.float32)], np.float32(1))
+
+
+def quantised():
+    x = rng.uniform(-9, 9, (2, 3, 4)).astype(np.float32)
+    ties = as_float(np.float32, -2.5, -1.5, -0.5, 0.5, 1.5, 300, -300, INF, -INF)
+    for dtype in (np.uint8, np.int8, np.uint16, np.int16):
+        zero = np.array(5, dtype)
+        info = np.iinfo(dtype)
+        case(str(np.dtype(dtype)), "QuantizeLinear", [ties, np.float32(1), zero],
+             np.clip(np.rint(ties) + 5, info.min, info.max).astype(dtype))
+        case(str(np.dtype(dtype)), "DequantizeLinear",
+             [np.array([info.min, 5, info.max], dtype), np.float32(0.5), zero])
+    scale, zero = as_float(np.float32, 0.5, 2, 3), np.array([1, -2, 3], np.int8)
+    case("axis", "QuantizeLinear", [x, scale, zero], axis=1)
+    blocks = rng.uniform(0.5, 2, (2, 3, 2)).astype(np.float32)
+    zeros = rng.integers(0, 9, (2, 3, 2)).astype(np.uint8)
+    case("blocks", "QuantizeLinear", [x, blocks, zeros], axis=2, block_size=3)
+    case("default", "QuantizeLinear", [x, np.float32(0.1)])
+    case("int16 by attribute", "QuantizeLinear", [x, np.float32(0.1)], output_dtype=5)
+    case("float16", "QuantizeLinear", [x.astype(np.float16), np.float16(0.3), np.int8(0)])
+    case("precision", "QuantizeLinear", [x, np.float16(0.3), np.int8(0)], precision=1)
+    q = rng.integers(0, 255, (2, 3, 4)).astype(np.uint8)
+    case("axis", "DequantizeLinear", [q, scale, zero.astype(np.uint8)], axis=-2)
+    case("blocks", "DequantizeLinear", [q, blocks, zeros], axis=2, block_size=3)
+    case("int32", "DequantizeLinear", [np.array([2**24 + 1, -5], np.int32), np.float32(0.5)],
+         as_float(np.float32, (2**24 + 1) / 2, -2.5))
+    case("to float32", "DequantizeLinear", [q, np.float16(0.5), np.uint8(9)], output_dtype=1)
+    for values in ([0, 2, -3, -2.5, 1.34, 0.5], [1, 2.5, 4], [0, 0], [-1, -2.5]):
+        case(str(values), "DynamicQuantizeLinear", [as_float(np.float32, *values)], count=3)
+    a, b = q[0], rng.integers(-128, 127, (4, 20)).astype(np.int8)
+    case("", "MatMulInteger", [a, b], (a.astype(np.int32) @ b))
+    rows, columns = np.array([1, 200, 3], np.uint8), np.arange(20, dtype=np.int8)
+    case("zero points", "MatMulInteger", [a, b, rows, columns],
+         (a.astype(np.int32) - rows[:, None]) @ (b.astype(np.int32) - columns))
+    case("zero points of batches", "MatMulInteger", [q, b, q[:, :, :1], np.int8(3)],
+         (q.astype(np.int32) - q[:, :, :1]) @ (b.astype(np.int32) - 3))
+    s_a, s_b = as_float(np.float32, 0.5, 0.25, 1), np.linspace(0.01, 0.02, 20, dtype=np.float32)
+    sums = (a.astype(np.int32) - rows[:, None]) @ (b.astype(np.int32) - columns)
+    case("lines", "QLinearMatMul",
+         [a, s_a, rows, b, s_b, columns, np.float32(0.7), np.uint8(100)],
+         np.clip(np.rint(sums * (s_a[:, None] * s_b / np.float32(0.7))) + 100, 0, 255)
+         .astype(np.uint8))
+
+
 if __name__ == "__main__":
-    for part in (unary, casts, binary, reductions, lines, losses):
+    for part in (unary, casts, binary, reductions, lines, losses, matrices, quantised):
         part()
     assert onnx.defs.onnx_opset_version() == OPSET
     page.write(OUT, "make_expected_numeric.py", "what onnx and NumPy say operators give")

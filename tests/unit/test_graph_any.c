@@ -130,7 +130,7 @@ static bool try_node(struct drawing *drawing)
     if (info->body || info->in_min > WIDTH || is_choosy(node.op))
         return false;
     node.in_count = info->in_min + (int)draw(drawing, (uint64_t)(most - info->in_min + 1));
-    node.out_count = info->out_max < 0 ? 1 + (int)draw(drawing, 3) : 1;
+    node.out_count = info->out_max < 0 ? 1 + (int)draw(drawing, 3) : info->out_min;
     for (int i = 0; i < node.in_count; i++) {
         ids[i] = draw_operand(drawing);
         in[i] = drawing->infos[ids[i]];

@@ -4,8 +4,8 @@
  *     Op  attr=1 list=(1,0)  f[2,3] i[2]{4,5} -  ->  f[4,5]            two outputs: f[1] f[2]
  *     Op  f[2] f[3]  !  part of the error's text
  *
- * f: float32, i: int64, I: int32, b: bool, d: float64; {..} are contents known while planning; - is
- * an absent input.
+ * f: float32, i: int64, I: int32, b: bool, d: float64, B: uint8, c: int8;
+ * {..} are contents known while planning; - is an absent input.
  */
 #include <ctype.h>
 #include <stdio.h>
@@ -58,6 +58,32 @@ static const char *const cases[] = {
     "BitShift direction=LEFT i[2] i[] -> i[2]",
     "BitShift direction=UP i[2] i[] ! \"direction\" = \"UP\" is unknown",
     "BitShift i[2] i[] ! no attribute \"direction\"",
+    "Det f[5,3,3] -> f[5]",
+    "Det f[3,4] ! no square matrices",
+    "Det f[3] ! no square matrices",
+    /* quantised */
+    "QuantizeLinear f[2,3] f[] -> B[2,3]",
+    "QuantizeLinear f[2,3] f[3] c[3] -> c[2,3]",
+    "QuantizeLinear output_dtype=3 f[2,3] f[] -> c[2,3]",
+    "QuantizeLinear axis=1 block_size=2 f[2,5] f[2,3] B[2,3] -> B[2,5]",
+    "QuantizeLinear f[2,3] f[2] c[2] ! scale (input 1) has shape [2], wanted [3]",
+    "QuantizeLinear axis=1 block_size=2 f[2,5] f[2,2] ! wanted [2, 3]",
+    "QuantizeLinear output_dtype=17 f[2] f[] ! \"output_dtype\" = 17",
+    "QuantizeLinear output_dtype=6 f[2] f[] ! quantising to int32",
+    "QuantizeLinear output_dtype=2 f[2] f[] c[] ! input 2 is int8, wanted uint8",
+    "DequantizeLinear B[2,3] f[] B[] -> f[2,3]",
+    "DequantizeLinear B[2,3] f[] c[] ! input 2 is int8, wanted uint8",
+    "DequantizeLinear B[2,3] d[] ! dequantising uint8 by float64",
+    "DynamicQuantizeLinear f[2,3] -> B[2,3] f[] B[]",
+    "DynamicQuantizeLinear d[2,3] ! input 0 is float64",
+    "MatMulInteger B[2,3] c[3,4] -> I[2,4]",
+    "MatMulInteger B[2,3] c[3,4] B[2] c[4] -> I[2,4]",
+    "MatMulInteger B[5,2,3] c[3,4] B[5,2,1] -> I[5,2,4]",
+    "MatMulInteger B[2,3] c[3,4] B[3] ! input 2 of shape [3] fits neither",
+    "MatMulInteger f[2,3] c[3,4] ! input 0 is float32, wanted int8",
+    "QLinearMatMul B[2,3] f[] B[] c[3,4] f[4] c[4] f[] c[] -> c[2,4]",
+    "QLinearMatMul B[2,3] f[] B[] c[3,4] d[4] c[4] f[] c[] ! scale (input 4) is float64",
+    "QLinearMatMul B[2,3] f[] B[] c[3,4] f[4] c[4] f[2] c[] ! input 6 of shape [2]",
     /* along axes */
     "ReduceL1 f[2,3] i[1]{-1} -> f[2,1]",
     "ArgMax axis=1 f[2,3] -> i[2,1]",
@@ -285,8 +311,8 @@ static int list(const char **at, char close, int64_t *values)
 
 static struct md_value_info tensor(const char **at, struct member *member)
 {
-    static const char letters[] = "fiIbd";
-    static const enum md_dtype dtypes[] = {MD_F32, MD_I64, MD_I32, MD_BOOL, MD_F64};
+    static const char letters[] = "fiIbdBc";
+    static const enum md_dtype dtypes[] = {MD_F32, MD_I64, MD_I32, MD_BOOL, MD_F64, MD_U8, MD_I8};
     struct md_value_info *info = &member->info;
     const char *letter = strchr(letters, **at);
     assert_true(letter && (*at)[1] == '[');
@@ -409,8 +435,7 @@ static void every_operator_has_a_good_and_a_bad_case(void **state)
             continue; /* nothing is known before its body ran */
         bool cannot_fail = info->infer == md_infer_same || info->infer == md_infer_shape ||
                            info->infer == md_infer_test || info->infer == md_infer_size ||
-                           info->infer == md_infer_non_zero ||
-                           info->infer == md_infer_cast_like;
+                           info->infer == md_infer_non_zero || info->infer == md_infer_cast_like;
         if (!good || (!bad && !cannot_fail && info->infer != md_infer_compare))
             fail_msg("%s has %d good and %d bad cases", info->name, good, bad);
     }

@@ -120,8 +120,18 @@ static enum md_status gemm_run(const struct md_kernel_call *call, struct md_erro
     return MD_OK;
 }
 
-const struct md_kernel md__gemm = {
-    .supports = md__all_f32, .prepare = gemm_prepare, .prepared_free = free, .run = gemm_run};
+/* For the reference, which does what was not prepared. */
+static size_t gemm_scratch(const struct md_node *node, const struct md_tensor *in, int in_count,
+                           int threads)
+{
+    return md__ref_gemm.scratch_bytes(node, in, in_count, threads);
+}
+
+const struct md_kernel md__gemm = {.supports = md__all_f32,
+                                   .prepare = gemm_prepare,
+                                   .prepared_free = free,
+                                   .scratch_bytes = gemm_scratch,
+                                   .run = gemm_run};
 
 /* ---- MatMul ---------------------------------------------------------------------------------- */
 
@@ -157,10 +167,8 @@ static enum md_status matmul_prepare(const struct md_node *node, const struct md
 static size_t matmul_scratch(const struct md_node *node, const struct md_tensor *in, int in_count,
                              int threads)
 {
-    (void)node;
-    (void)in_count;
     if (in[0].shape.rank < 2 || in[1].shape.rank < 2)
-        return 0;
+        return md__ref_matmul.scratch_bytes(node, in, in_count, threads);
     const struct md_shape *b = &in[1].shape;
     size_t one = packed_floats((size_t)b->dim[b->rank - 2], (size_t)b->dim[b->rank - 1], false);
     return (one + VL) * sizeof(float) * (size_t)threads;
