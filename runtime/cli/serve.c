@@ -229,6 +229,9 @@ static enum md_status start(struct daemon *daemon, struct md_error *err)
     if (status == MD_OK) {
         status = start_control(daemon, err);
     }
+    if (status == MD_OK && md_config_bool(daemon->settings.config, "watch")) {
+        status = md_script_watch(daemon->script, err);
+    }
     if (status == MD_OK) {
         status = md_script_start(daemon->script, err);
     }

@@ -40,6 +40,7 @@ struct md__sources;
 struct md__dicts;
 struct md__scheduler;
 struct md__stream;
+struct md__watcher;
 
 #define MD_SCRIPT_SERIES_MAX 8
 
@@ -95,6 +96,7 @@ struct md_script {
     struct md__stream *streams;    /* open ones, under lock */
     struct md__dicts *dicts;
     struct md__scheduler *scheduler;
+    struct md__watcher *watcher; /* NULL: nobody watches the folder */
     pthread_t housekeeper;
     bool housekeeping;
     struct md__degraded degraded[MD__DEGRADED_MAX]; /* under lock */

@@ -20,6 +20,7 @@
 #include "base/stack.h"
 #include "base/wait.h"
 #include "script/generation.h"
+#include "script/watch.h"
 #include "serve/serve.h"
 
 static const int64_t look_ns = 250000000;
@@ -457,6 +458,8 @@ void md_script_stop(struct md_script *script)
     script->stopping = true;
     pthread_cond_broadcast(&script->stopped);
     pthread_mutex_unlock(&script->lock);
+    md__watcher_delete(script->watcher);
+    script->watcher = NULL;
     if (script->housekeeping)
         pthread_join(script->housekeeper, NULL);
     script->housekeeping = false;

@@ -194,6 +194,9 @@ enum md_status md_script_reload(struct md_script *script, const char *reason,
  */
 enum md_status md_script_rollback(struct md_script *script, const char *reason,
                                   struct md_buffer *report_json, struct md_error *err);
+/* Reloads by itself from now on, whenever scripts or models change on disk. Call it before
+ * md_script_start; md_script_stop ends it. */
+enum md_status md_script_watch(struct md_script *script, struct md_error *err);
 /* Appends what /admin/scripts shows: generation, files with hashes, the last change, hooks. */
 void md_script_state(struct md_script *script, struct md_buffer *json);
 
