@@ -63,7 +63,8 @@ static enum md_status read_input(const struct md_graph *graph, const char *text,
         return md_fail(err, MD_ERR_INVALID, "input \"%s\" is given twice",
                        graph->inputs[index].name);
     }
-    status = md_npy_read(split + 1, &inputs[index], err);
+    status = md_npy_read_as(split + 1, graph->values[graph->inputs[index].value].dtype,
+                            &inputs[index], err);
     return status == MD_OK ? check_input(graph, index, &inputs[index], err) : status;
 }
 

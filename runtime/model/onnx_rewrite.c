@@ -91,6 +91,13 @@ enum md_status md__onnx_ints(struct md__onnx_call *call, const int64_t *ints, in
     return md__onnx_add_constant(call->scope, "", &tensor, value, err);
 }
 
+enum md_status md__onnx_int(struct md__onnx_call *call, int64_t number, int *value,
+                            struct md_error *err)
+{
+    struct md_tensor tensor = {.dtype = MD_I64, .data = &number};
+    return md__onnx_add_constant(call->scope, "", &tensor, value, err);
+}
+
 enum md_status md__onnx_op(struct md__onnx_call *call, const char *op, const int *in, int in_count,
                            int *value, struct md_error *err)
 {
@@ -203,12 +210,4 @@ enum md_status md__onnx_align(struct md__onnx_call *call, int *value, int of, in
         status = md__onnx_op_int(call, "Concat", pair, 2, "axis", 0, &shape, err);
     pair[0] = *value, pair[1] = shape;
     return status ? status : md__onnx_op(call, "Reshape", pair, 2, value, err);
-}
-
-MD__ONNX_REWRITE(md__onnx_axes_to_input)
-{
-    const struct md_attr *axes = md__onnx_attr(call, "axes");
-    if (axes && axes->count == 0)
-        md__onnx_drop_attr(call, "axes");
-    return md__onnx_ints_to_input(call, "axes", 1, err);
 }

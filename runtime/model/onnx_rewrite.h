@@ -32,6 +32,9 @@ int md__onnx_input(const struct md__onnx_call *call, int i);
 /* A 1-D int64 constant. */
 enum md_status md__onnx_ints(struct md__onnx_call *call, const int64_t *ints, int count, int *value,
                              struct md_error *err);
+/* An int64 scalar. */
+enum md_status md__onnx_int(struct md__onnx_call *call, int64_t number, int *value,
+                            struct md_error *err);
 /* A scalar of the type of `like`. */
 enum md_status md__onnx_scalar(struct md__onnx_call *call, double number, int like, int *value,
                                struct md_error *err);
@@ -53,8 +56,40 @@ enum md_status md__onnx_ints_to_input(struct md__onnx_call *call, const char *na
 enum md_status md__onnx_align(struct md__onnx_call *call, int *value, int of, int64_t axis,
                               struct md_error *err);
 
-/* ---- onnx_rewrite_*.c ---- */
+/* ---- onnx_rewrite_inputs.c; the number is the first opset of the form ---- */
 
 MD__ONNX_REWRITE(md__onnx_axes_to_input); /* Reduce*, Squeeze, Unsqueeze */
+MD__ONNX_REWRITE(md__onnx_reshape_1);
+MD__ONNX_REWRITE(md__onnx_slice_1);
+MD__ONNX_REWRITE(md__onnx_split_1);
+MD__ONNX_REWRITE(md__onnx_topk_1);
+MD__ONNX_REWRITE(md__onnx_pad_1);
+MD__ONNX_REWRITE(md__onnx_clip_1);
+MD__ONNX_REWRITE(md__onnx_dft_17);
+MD__ONNX_REWRITE(md__onnx_cast_1);
+MD__ONNX_REWRITE(md__onnx_concat_1);
+MD__ONNX_REWRITE(md__onnx_lp_pool_1);
+MD__ONNX_REWRITE(md__onnx_recurrent_1);
+MD__ONNX_REWRITE(md__onnx_gemm_1);
+MD__ONNX_REWRITE(md__onnx_selu_1);
+MD__ONNX_REWRITE(md__onnx_grid_sample_16);
+MD__ONNX_REWRITE(md__onnx_roi_align_10);
+MD__ONNX_REWRITE(md__onnx_scatter_9);
+MD__ONNX_REWRITE(md__onnx_tile_1);
+
+/* ---- onnx_rewrite_resize.c ---- */
+
+MD__ONNX_REWRITE(md__onnx_resize_10);
+MD__ONNX_REWRITE(md__onnx_resize_11);
+MD__ONNX_REWRITE(md__onnx_upsample);
+
+/* ---- onnx_rewrite_nn.c ---- */
+
+MD__ONNX_REWRITE(md__onnx_broadcast_1);
+MD__ONNX_REWRITE(md__onnx_prelu_1);
+MD__ONNX_REWRITE(md__onnx_dropout_1);
+MD__ONNX_REWRITE(md__onnx_batch_norm_1);
+MD__ONNX_REWRITE(md__onnx_group_norm_18);
+MD__ONNX_REWRITE(md__onnx_softmax_1);
 
 #endif

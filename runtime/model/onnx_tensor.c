@@ -136,8 +136,9 @@ static enum md_status take_list(const struct md__onnx_tensor *source, struct md_
         status = md__wire_numbers_count(source->all, field, type, &listed, err);
     if (!status && listed != count)
         status = md_fail(err, MD_ERR_CORRUPT, "has %zu numbers for %zu elements", listed, count);
+    struct md_shape shape = tensor->shape;
     if (!status)
-        status = md_tensor_new(tensor->dtype, &tensor->shape, tensor, err);
+        status = md_tensor_new(tensor->dtype, &shape, tensor, err);
     if (status)
         return status;
     struct fill fill = {tensor->data, size, tensor->dtype == MD_BOOL};
@@ -273,6 +274,7 @@ enum md_status md__onnx_sparse_read(struct md__onnx_files *files,
                                     struct md_error *err)
 {
     struct md_tensor values = {0}, indices = {0}, dense = {0};
+    struct md_shape shape;
     size_t bytes = 0;
     enum md_status status = md__onnx_tensor_read(files, &source->values, &values, err);
     if (!status)
@@ -286,8 +288,9 @@ enum md_status md__onnx_sparse_read(struct md__onnx_files *files,
         status = byte_count(&dense, &bytes, err);
     if (!status && bytes > DENSE_BYTES_MAX)
         status = md_fail(err, MD_ERR_TOO_LARGE, "takes %zu bytes when dense", bytes);
+    shape = dense.shape;
     if (!status)
-        status = md_tensor_new(dense.dtype, &dense.shape, &dense, err);
+        status = md_tensor_new(values.dtype, &shape, &dense, err);
     if (!status) {
         status = scatter(&values, &indices, &dense, err);
         if (status)

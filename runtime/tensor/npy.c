@@ -309,6 +309,19 @@ enum md_status md_npy_write(const char *path, const struct md_tensor *tensor, st
     return status;
 }
 
+enum md_status md_npy_read_as(const char *path, enum md_dtype dtype, struct md_tensor *tensor,
+                              struct md_error *err)
+{
+    enum md_status status = md_npy_read(path, tensor, err);
+    if (status || dtype != MD_BF16 || tensor->dtype != MD_F32)
+        return status;
+    struct md_tensor wide = *tensor;
+    *tensor = (struct md_tensor){0};
+    status = md_tensor_convert(&wide, MD_BF16, tensor, err);
+    md_tensor_unref(&wide);
+    return status;
+}
+
 bool md_npy_file_name(const char *name, char *file, size_t size)
 {
     static const char legal[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";

@@ -14,6 +14,9 @@
 
 /* Reads or maps the file (mapping.h); the tensor keeps it alive. */
 enum md_status md_npy_read(const char *path, struct md_tensor *tensor, struct md_error *err);
+/* The same for a reader that wants bfloat16, which files hold as float32; other dtypes stay. */
+enum md_status md_npy_read_as(const char *path, enum md_dtype dtype, struct md_tensor *tensor,
+                              struct md_error *err);
 /* Replaces path atomically (file.h). */
 enum md_status md_npy_write(const char *path, const struct md_tensor *tensor, struct md_error *err);
 /*

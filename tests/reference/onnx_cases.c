@@ -65,7 +65,8 @@ static enum md_status read_inputs(const struct md_graph *graph, const struct job
         }
         if (!path)
             return md_fail(err, MD_ERR_INVALID, "input \"%s\" is missing", name);
-        enum md_status status = md_npy_read(path, &inputs[i], err);
+        enum md_status status =
+            md_npy_read_as(path, graph->values[graph->inputs[i].value].dtype, &inputs[i], err);
         if (status)
             return status;
     }
