@@ -89,6 +89,7 @@ static const struct md_backend reference = {
             [MD_OP_MATMUL] = &md__ref_matmul,
             [MD_OP_GEMM] = &md__ref_gemm,
             [MD_OP_DET] = &md__ref_det,
+            [MD_OP_EINSUM] = &md__ref_einsum,
             [MD_OP_QUANTIZE_LINEAR] = &md__ref_quantize,
             [MD_OP_DEQUANTIZE_LINEAR] = &md__ref_dequantize,
             [MD_OP_DYNAMIC_QUANTIZE_LINEAR] = &md__ref_dynamic_quantize,

@@ -25,6 +25,8 @@ extern const struct md_kernel md__ref_expand;
 extern const struct md_kernel md__ref_matmul;
 extern const struct md_kernel md__ref_gemm;
 extern const struct md_kernel md__ref_det;
+/* ref_einsum.c */
+extern const struct md_kernel md__ref_einsum;
 /* ref_quantized.c */
 extern const struct md_kernel md__ref_quantize;
 extern const struct md_kernel md__ref_dequantize;

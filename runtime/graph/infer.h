@@ -36,6 +36,7 @@ MD_INFER_RULE(md_infer_expand);
 MD_INFER_RULE(md_infer_matmul);
 MD_INFER_RULE(md_infer_gemm);
 MD_INFER_RULE(md_infer_det);
+MD_INFER_RULE(md_infer_einsum);
 MD_INFER_RULE(md_infer_lstm);
 MD_INFER_RULE(md_infer_gru);
 MD_INFER_RULE(md_infer_layer_norm);

@@ -1,4 +1,5 @@
 /* Shape rules of products, recurrences, normalisation. */
+#include "graph/einsum.h"
 #include "graph/infer.h"
 
 #include <string.h>
@@ -37,6 +38,27 @@ MD_INFER_RULE(md_infer_matmul)
     enum md_status status = md__infer_dtype(in, 1, in[0].dtype, err);
     out[0].dtype = in[0].dtype;
     return status ? status : md__infer_matmul_shape(in, 0, 1, &out[0].shape, err);
+}
+
+MD_INFER_RULE(md_infer_einsum)
+{
+    (void)out_count;
+    const struct md_shape *shapes[MD__EINSUM_OPERANDS_MAX];
+    struct md__einsum einsum;
+    if (in_count > MD__EINSUM_OPERANDS_MAX)
+        return md_fail(err, MD_ERR_UNSUPPORTED, "with %d inputs", in_count);
+    for (int i = 0; i < in_count; i++) {
+        enum md_status status = md__infer_dtype(in, i, in[0].dtype, err);
+        if (status)
+            return status;
+        shapes[i] = &in[i].shape;
+    }
+    enum md_status status =
+        md__einsum_parse(md_node_string(node, "equation", ""), shapes, in_count, &einsum, err);
+    out[0].dtype = in[0].dtype;
+    if (!status)
+        out[0].shape = md_shape_of(einsum.out_rank, einsum.dim);
+    return status;
 }
 
 MD_INFER_RULE(md_infer_det)

@@ -61,6 +61,19 @@ static const char *const cases[] = {
     "Det f[5,3,3] -> f[5]",
     "Det f[3,4] ! no square matrices",
     "Det f[3] ! no square matrices",
+    "Einsum equation=ij,jk f[2,3] f[3,4] -> f[2,4]",
+    "Einsum equation=ba f[2,3] -> f[3,2]",
+    "Einsum equation=...ii->...i f[5,2,3,3] -> f[5,2,3]",
+    "Einsum equation=a...,...b f[4,5,1] f[6,3] -> f[5,6,4,3]",
+    "Einsum equation=ij-> f[2,3] -> f[]",
+    "Einsum equation=ij,jk f[2,3] f[4,4] ! stands for 3 and for 4",
+    "Einsum equation=ij f[2,3] f[3] ! 1 terms for 2 inputs",
+    "Einsum equation=i f[2,3] ! no 2 axes",
+    "Einsum equation=ij->ik f[2,3] ! repeats a label or has one of its own",
+    "Einsum equation=ij->ii f[2,3] ! repeats a label",
+    "Einsum equation=i1 f[2,3] ! unexpected \"1\"",
+    "Einsum equation=ij->i->j f[2,3] ! goes on after its output",
+    "Einsum equation=a,b,c,d,e f[2,3] ! 5 terms for 1",
     /* quantised */
     "QuantizeLinear f[2,3] f[] -> B[2,3]",
     "QuantizeLinear f[2,3] f[3] c[3] -> c[2,3]",
@@ -341,7 +354,7 @@ static void attribute(struct parsed *parsed, const char **at, const char *equals
         attr->type = MD_ATTR_INTS;
         attr->count = list(at, ')', parsed->lists[k]);
         attr->ints = parsed->lists[k];
-    } else if (isalpha((unsigned char)**at)) {
+    } else if (isalpha((unsigned char)**at) || **at == '.') {
         attr->type = MD_ATTR_STRING;
         size_t length = strcspn(*at, " ");
         snprintf(parsed->words[5], sizeof parsed->words[5], "%.*s", (int)length, *at);
