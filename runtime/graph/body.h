@@ -19,6 +19,7 @@ MD_BODY(md_body_gate_add_norm);
 MD_BODY(md_body_gated_residual);
 MD_BODY(md_body_weighted_sum);
 MD_BODY(md_body_interpretable_attention);
+MD_BODY(md_body_selection);
 
 /*
  * Emitting one node after another without a test after each: the first failure sticks, later calls

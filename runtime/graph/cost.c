@@ -4,6 +4,7 @@
  * arithmetic is left out of the FLOP: it is memory traffic, which the bytes already count.
  */
 #include "graph/evaluate.h"
+#include "graph/selection.h"
 
 static double elements(const struct md_value_info *info)
 {
@@ -50,6 +51,31 @@ static void gated_residual_cost(const struct md_node *node, const struct md_valu
     report->transcendentals += count * hidden + elements(out);
 }
 
+/* What the networks of VariableSelection cost once scalars need no prescaler: see fused.md. */
+static void selection_cost(const struct md_node *node, const struct md_value_info *in,
+                           const struct md_value_info *out, struct md_plan_report *report)
+{
+    struct md_selection selection;
+    double count = rows(&in[0]), weights = 0, activations = 0;
+    if (!md__selection_of(node, &selection))
+        return;
+    double variables = (double)(selection.reals + selection.categoricals);
+    double hidden = elements(&in[2]), inputs = (double)selection.reals;
+    for (int i = 0; i < selection.categoricals; i++)
+        inputs += last_dim(&in[md__selection_categorical(i)]);
+    for (int i = 0; i < selection.reals; i++) {
+        const struct md_value_info *real = &in[md__selection_real(&selection, i)];
+        weights += elements(&real[MD_REAL_FC1 + 1]) + elements(&real[MD_REAL_FC2]) +
+                   elements(&real[MD_REAL_GLU]);
+        activations += elements(&real[MD_REAL_FC1 + 1]) + last_dim(out);
+    }
+    weights += inputs * (hidden + variables) + elements(&in[3]) + elements(&in[5]);
+    report->flops += 2 * count * (weights + variables * last_dim(out));
+    report->transcendentals += count * (activations + hidden + 2 * variables);
+    if (node->in_count > 10 && in[9].dtype)
+        report->flops += 2 * rows(&in[9]) * elements(&in[10]);
+}
+
 static void attention_cost(const struct md_node *node, const struct md_value_info *in,
                            const struct md_value_info *out, struct md_plan_report *report)
 {
@@ -85,6 +111,9 @@ static void operator_cost(const struct md_node *node, const struct md_value_info
         break;
     case MD_OP_WEIGHTED_SUM:
         report->flops += 2 * elements(out) * last_dim(&in[0]);
+        break;
+    case MD_OP_VARIABLE_SELECTION:
+        selection_cost(node, in, out, report);
         break;
     case MD_OP_INTERPRETABLE_ATTENTION:
         attention_cost(node, in, out, report);

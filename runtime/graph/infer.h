@@ -101,6 +101,8 @@ MD_INFER_RULE(md_infer_gate_add_norm);
 MD_INFER_RULE(md_infer_gated_residual);
 MD_INFER_RULE(md_infer_weighted_sum);
 MD_INFER_RULE(md_infer_interpretable_attention);
+/* infer_selection.c */
+MD_INFER_RULE(md_infer_selection);
 
 /* ---- helpers of the rules (infer.c) ---- */
 

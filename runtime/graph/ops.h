@@ -182,6 +182,8 @@ struct md_node;
       md_body_gated_residual)                                                                      \
     X(WEIGHTED_SUM, "moondial.WeightedSum", 2, -1, 1, 1, md_infer_weighted_sum,                    \
       md_body_weighted_sum)                                                                        \
+    X(VARIABLE_SELECTION, "moondial.VariableSelection", 9, 4096, 1, 1, md_infer_selection,         \
+      md_body_selection)                                                                           \
     X(INTERPRETABLE_ATTENTION, "moondial.InterpretableAttention", 3, 4, 1, 1,                      \
       md_infer_interpretable_attention, md_body_interpretable_attention)
 

@@ -10,7 +10,7 @@
 
 #include "graph/backend.h"
 
-#define OP_INPUTS_MAX   24
+#define OP_INPUTS_MAX   64
 #define OP_OUTPUTS_MAX  4
 #define OP_ATTRS_MAX    12
 #define OP_BACKENDS_MAX 8

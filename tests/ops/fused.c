@@ -21,6 +21,16 @@
         .absolute = 1e-4, .relative = 1e-5                                                         \
     }
 
+/* A real variable of VariableSelection: S prescaled features, M hidden, H units. */
+#define REAL(S, M, H) WEIGHT(S, 1), WEIGHT(S), GRN_WEIGHTS(S, M, H)
+#define RESAMPLE(O)   WEIGHT(O), WEIGHT(O), WEIGHT(O)
+#define SELECTION(name_, y_, categoricals_, columns_, ...)                                         \
+    {                                                                                              \
+        .name = name_, .op = MD_OP_VARIABLE_SELECTION, .in = {__VA_ARGS__}, .out = {y_},           \
+        .attrs = {INT("categoricals", categoricals_), columns_}, .absolute = 1e-4,                 \
+        .relative = 1e-5                                                                           \
+    }
+
 static const struct op_case cases[] = {
     {.name = "linear",
      .op = MD_OP_LINEAR,
@@ -123,6 +133,23 @@ static const struct op_case cases[] = {
      .in = {F32(700, 1), F32(700, 100)},
      .out = {F32(700, 100)},
      .absolute = 5e-6},
+    SELECTION("selection of two reals", F32(3, 50, 32), 0, INTS("columns", 2, 0), F32(3, 50, 4),
+              GRN_WEIGHTS(32, 2, 2), F32(3, 1, 7), WEIGHT(2, 7), RESAMPLE(2), REAL(16, 16, 32),
+              RESAMPLE(32), REAL(16, 16, 32), RESAMPLE(32)),
+    SELECTION("selection with a categorical, odd sizes", F32(2, 37, 19), 1, INTS("columns", 0, 2),
+              F32(2, 37, 3), GRN_WEIGHTS(64, 3, 3), NO_CONTEXT, RESAMPLE(3), F32(2, 37, 5),
+              F32(2, 37, 19), REAL(19, 19, 19), ABSENT, ABSENT, ABSENT, REAL(40, 19, 19),
+              WEIGHT(19), WEIGHT(19)),
+    SELECTION("selection whose scores need no resampling", F32(5, 8), 0, INTS("columns", 2, 0, 1),
+              F32(5, 3), GRN_WEIGHTS(3, 3, 3), NO_CONTEXT, ABSENT, ABSENT, ABSENT, REAL(1, 1, 8),
+              RESAMPLE(8), REAL(1, 1, 8), RESAMPLE(8), REAL(1, 1, 8), RESAMPLE(8)),
+    SELECTION("selection of a wide real, many rows", F32(211, 70), 2, INTS("columns", 0),
+              F32(211, 1), GRN_WEIGHTS(14, 3, 3), F32(211, 4), WEIGHT(3, 4), RESAMPLE(3),
+              F32(211, 1), F32(211, 70), F32(211, 3), F32(211, 70), REAL(10, 33, 70),
+              RESAMPLE(70)),
+    SELECTION("selection of no rows", F32(0, 9, 8), 0, INTS("columns", 0, 1), F32(0, 9, 2),
+              GRN_WEIGHTS(4, 2, 2), F32(0, 1, 3), WEIGHT(2, 3), RESAMPLE(2), REAL(2, 2, 8),
+              RESAMPLE(8), REAL(2, 2, 8), RESAMPLE(8)),
     {.name = "attention",
      .op = MD_OP_INTERPRETABLE_ATTENTION,
      .in = {F32(3, 21, 12), F32(3, 45, 12), F32(3, 45, 5)},

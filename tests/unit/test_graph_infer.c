@@ -255,6 +255,32 @@ static const char *const cases[] = {
     "moondial.GateAddNorm f[2,3] f[2,4] f[8,3] f[8] f[4] f[4] -> f[2,4]",
     "moondial.GateAddNorm f[2,3] f[1,4] f[8,3] f[8] f[4] f[4] ! skip",
     "moondial.GateAddNorm f[2,3] f[2,4] f[8,3] f[8] f[4] f[4] f[3] ! skip_gate",
+    "moondial.VariableSelection categoricals=1 columns=(3) f[2,9,4] f[2,8] f[2] f[2,2] f[2] "
+    "f[4,2] f[4] f[2] f[2] f[2,1,3] f[2,3] "
+    "f[2] f[2] f[2] f[2,9,3] f[2,9,6] "
+    "f[5,1] f[5] f[5,5] f[5] f[5,5] f[5] f[12,5] f[12] f[6] f[6] f[6] f[6] f[6] -> f[2,9,6]",
+    "moondial.VariableSelection categoricals=1 columns=(3) f[2,9,4] f[2,8] f[2] f[2,2] f[2] "
+    "f[4,2] f[4] f[2] f[2] - - "
+    "f[2] f[2] f[2] f[2,9,3] f[2,9,6] "
+    "f[5,2] f[5] f[5,5] f[5] f[5,5] f[5] f[12,5] f[12] f[6] f[6] f[6] f[6] f[6] ! prescaler weight",
+    "moondial.VariableSelection categoricals=1 columns=(4) f[2,9,4] f[2,8] f[2] f[2,2] f[2] "
+    "f[4,2] f[4] f[2] f[2] - - "
+    "f[2] f[2] f[2] f[2,9,3] f[2,9,6] "
+    "f[5,1] f[5] f[5,5] f[5] f[5,5] f[5] f[12,5] f[12] f[6] f[6] f[6] f[6] f[6] ! has no column 4",
+    "moondial.VariableSelection categoricals=1 columns=(3) f[2,9,4] f[2,8] f[2] f[2,2] f[2] "
+    "f[4,2] f[4] f[2] f[2] - - "
+    "f[2] f[2] f[2] f[2,9,3] f[2,8,6] "
+    "f[5,1] f[5] f[5,5] f[5] f[5,5] f[5] f[12,5] f[12] f[6] f[6] f[6] f[6] f[6] ! encoded",
+    "moondial.VariableSelection categoricals=0 columns=(3) f[2,9,4] f[2,8] f[2] f[2,2] f[2] "
+    "f[4,2] f[4] f[2] f[2] - - "
+    "f[2] f[2] f[2] f[2,9,3] f[2,9,6] "
+    "f[5,1] f[5] f[5,5] f[5] f[5,5] f[5] f[12,5] f[12] f[6] f[6] f[6] f[6] f[6] ! do not fit "
+    "29 inputs",
+    "moondial.VariableSelection categoricals=1 columns=(3) f[2,9,4] f[2,8] f[2] f[2,2] f[2] "
+    "f[4,2] f[4] f[2] f[2] f[3,1,3] f[2,3] "
+    "f[2] f[2] f[2] f[2,9,3] f[2,9,6] "
+    "f[5,1] f[5] f[5,5] f[5] f[5,5] f[5] f[12,5] f[12] f[6] f[6] f[6] f[6] f[6] ! context "
+    "does not fit",
     "moondial.GatedResidualNetwork f[2,3] f[5,3] f[5] f[5,5] f[5] f[6,5] f[6] f[3] f[3] -> f[2,3]",
     "moondial.GatedResidualNetwork f[2,9,3] f[5,3] f[5] f[5,5] f[5] f[6,5] f[6] f[3] f[3] "
     "f[2,1,7] f[5,7] -> f[2,9,3]",

@@ -74,11 +74,13 @@ static void random_node(struct random_node *made, uint64_t *state)
         "batch_axis",  "kernel_shape", "strides",    "pads",       "dilations",
         "group",       "ceil_mode",    "largest",    "num_groups", "stash_type",
         "num_heads",   "kv_num_heads", "size",       "p",          "output_padding",
-        "hidden_size", "output_shape", "q_num_heads"};
+        "hidden_size", "output_shape", "q_num_heads", "columns",    "categoricals"};
     *made = (struct random_node){.node = {.op = (enum md_op)(next(state) % MD_OP_COUNT)}};
     struct md_node *node = &made->node;
     const struct md_op_info *info = md_op_info(node->op);
-    int in_max = info->in_max < 0 ? 6 : info->in_max,
+    int in_max = info->in_max < 0             ? 6
+                 : info->in_max > MEMBERS_MAX ? MEMBERS_MAX
+                                              : info->in_max,
         out_max = info->out_max < 0 ? 4 : info->out_max;
     node->in_count = info->in_min + (int)(next(state) % (uint64_t)(in_max - info->in_min + 1));
     node->out_count = info->out_min + (int)(next(state) % (uint64_t)(out_max - info->out_min + 1));

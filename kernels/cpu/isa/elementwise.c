@@ -20,13 +20,6 @@ struct unary {
     float alpha;
 };
 
-INLINE vf vsqrt(vf x)
-{
-    for (int lane = 0; lane < VL; lane++)
-        x[lane] = sqrtf(x[lane]);
-    return x;
-}
-
 INLINE vf apply_unary(enum md_op op, vf x, float alpha)
 {
     switch (op) {

@@ -12,6 +12,7 @@
 
 #include "kernels/cpu/isa/kernels.h"
 #include "kernels/cpu/isa/linear.h"
+#include "kernels/cpu/isa/network.h"
 #include "kernels/cpu/isa/norm.h"
 
 /* What a node's weights are, whichever of the three operators it is. An absent part has 0 vectors.
@@ -26,19 +27,6 @@ struct network {
 };
 
 /* ---- preparing ------------------------------------------------------------------------------- */
-
-/* Hands out the memory of a network, or only counts when there is none yet. */
-struct packing {
-    float *memory;
-    size_t used;
-};
-
-static float *take(struct packing *packing, size_t floats)
-{
-    float *at = packing->memory ? packing->memory + packing->used : NULL;
-    packing->used += padded(floats);
-    return at;
-}
 
 static void pack_linear(struct packing *packing, struct packed *packed,
                         const struct md_tensor *weight, const struct md_tensor *bias, bool paired)
@@ -63,12 +51,6 @@ static float *pack_vector(struct packing *packing, const struct md_tensor *vecto
     return at;
 }
 
-/* 2 sigmoid(gate), the learnt factor of a skip. */
-static float gate_factor(const struct md_tensor *gate, size_t i)
-{
-    return gate ? 2 / (1 + expf(-((const float *)gate->data)[i])) : 1;
-}
-
 /* interp(x; O) * 2 sigmoid(gate) as a matrix [I, O]: each column has one or two weights. */
 static void pack_resampling(struct packing *packing, struct packed *packed, size_t inputs,
                             size_t outputs, const struct md_tensor *gate)
@@ -78,24 +60,11 @@ static void pack_resampling(struct packing *packing, struct packed *packed, size
         return;
     *packed = md__pack(NULL, inputs, outputs, false, memory);
     for (size_t o = 0; o < outputs; o++) {
-        double step = outputs > 1 ? (double)(inputs - 1) / (double)(outputs - 1) : 0;
-        double position = inputs == outputs ? (double)o : step * (double)o;
-        size_t low = (size_t)position < inputs - 1 ? (size_t)position : inputs - 1;
-        size_t high = low + 1 < inputs ? low + 1 : low;
-        float share = (float)(position - (double)low), factor = gate_factor(gate, o);
-        *packed_weight(packed, low, o) += (1 - share) * factor;
-        *packed_weight(packed, high, o) += share * factor;
+        struct stretch s = stretch_of(o, inputs, outputs);
+        float share = (float)s.share, factor = gate_factor(gate, o);
+        *packed_weight(packed, s.low, o) += (1 - share) * factor;
+        *packed_weight(packed, s.high, o) += share * factor;
     }
-}
-
-static const struct md_tensor *optional(const struct md_tensor *in, int in_count, int i)
-{
-    return md__has(in, in_count, i) ? &in[i] : NULL;
-}
-
-static size_t last(const struct md_tensor *tensor)
-{
-    return (size_t)tensor->shape.dim[tensor->shape.rank - 1];
 }
 
 static void pack_gated_residual(struct packing *packing, struct network *net,
@@ -171,33 +140,6 @@ static enum md_status gated_prepare(const struct md_node *node, const struct md_
     pack_network(&packing, net, node, in, in_count);
     *prepared = net;
     return MD_OK;
-}
-
-/* ---- context rows ---------------------------------------------------------------------------- */
-
-/*
- * How rows of x find their row of context: `group` neighbouring rows share one, as [B, 1, C] does
- * for [B, T, I]; then contexts repeat after `contexts` of them. False when the axes interleave
- * otherwise.
- */
-struct context_map {
-    size_t group, contexts;
-};
-
-static bool map_context(const struct md_shape *x, const struct md_shape *context,
-                        struct context_map *map)
-{
-    if (context->rank != x->rank)
-        return false;
-    int axis = x->rank - 2;
-    map->group = map->contexts = 1;
-    for (; axis >= 0 && context->dim[axis] == 1; axis--)
-        map->group *= (size_t)x->dim[axis];
-    for (; axis >= 0 && context->dim[axis] == x->dim[axis]; axis--)
-        map->contexts *= (size_t)x->dim[axis];
-    for (; axis >= 0 && context->dim[axis] == 1; axis--)
-        ;
-    return axis < 0;
 }
 
 /* ---- running --------------------------------------------------------------------------------- */

@@ -15,12 +15,13 @@
 #define md__linear       MD_ISA_SYMBOL(md__linear)
 #define md__matmul       MD_ISA_SYMBOL(md__matmul)
 #define md__recurrent    MD_ISA_SYMBOL(md__recurrent)
+#define md__selection    MD_ISA_SYMBOL(md__selection)
 #define md__softmax      MD_ISA_SYMBOL(md__softmax)
 #define md__unary        MD_ISA_SYMBOL(md__unary)
 #define md__weighted_sum MD_ISA_SYMBOL(md__weighted_sum)
 
 extern const struct md_kernel md__attention, md__binary, md__gated, md__gemm, md__layer_norm,
-    md__linear, md__matmul, md__recurrent, md__softmax, md__unary, md__weighted_sum;
+    md__linear, md__matmul, md__recurrent, md__selection, md__softmax, md__unary, md__weighted_sum;
 
 #define MD__ISA_KERNELS(X)                                                                         \
     X(ABS, md__unary)                                                                              \
@@ -51,6 +52,7 @@ extern const struct md_kernel md__attention, md__binary, md__gated, md__gemm, md
     X(GATE_ADD_NORM, md__gated)                                                                    \
     X(GATED_RESIDUAL, md__gated)                                                                   \
     X(WEIGHTED_SUM, md__weighted_sum)                                                              \
+    X(VARIABLE_SELECTION, md__selection)                                                           \
     X(INTERPRETABLE_ATTENTION, md__attention)
 
 #endif

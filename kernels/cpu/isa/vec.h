@@ -115,6 +115,21 @@ INLINE vf vmax(vf a, vf b)
 #endif
 }
 
+INLINE vf vsqrt(vf x)
+{
+#if defined(MD_ISA_avx512)
+    return (vf)_mm512_sqrt_ps((__m512)x);
+#elif defined(MD_ISA_avx2)
+    return (vf)_mm256_sqrt_ps((__m256)x);
+#elif defined(__SSE2__)
+    return (vf)_mm_sqrt_ps((__m128)x);
+#else
+    for (int lane = 0; lane < VL; lane++)
+        x[lane] = __builtin_sqrtf(x[lane]);
+    return x;
+#endif
+}
+
 /* mask lanes are all ones or all zeros, as comparisons make them. */
 INLINE vf choose(vi mask, vf a, vf b)
 {

@@ -87,8 +87,8 @@ function model:residual_weights(block, inputs, middle, outputs)
     return list
 end
 
--- context: [B, 1, H] or nil.
-function model:residual_network(x, block, inputs, middle, outputs, context)
+-- The operands of a GatedResidualNetwork. context: [B, 1, H] or nil.
+function model:network_operands(x, block, inputs, middle, outputs, context)
     local none = self.g.none
     local operands = { x, unpack(self:residual_weights(block, inputs, middle, outputs)) }
     operands[10], operands[11] = none, none
@@ -101,8 +101,12 @@ function model:residual_network(x, block, inputs, middle, outputs, context)
         operands[12], operands[13] = self:pair(resample .. ".norm", { outputs })
         operands[14] = self:tensor(resample .. ".mask", { outputs })
     end
-    return self.g:op("moondial.GatedResidualNetwork", operands, { epsilon = self.epsilon },
-        { name = block })
+    return operands
+end
+
+function model:residual_network(x, block, ...)
+    return self.g:op("moondial.GatedResidualNetwork", self:network_operands(x, block, ...),
+        { epsilon = self.epsilon }, { name = block })
 end
 
 function model:resample_norm(x, block, inputs, outputs)
@@ -162,6 +166,20 @@ function model:prescaled(steps, name)
     return self:linear(x, "prescalers." .. name, size, 1), size
 end
 
+-- Appends the weights of a real variable's prescaler and network, as VariableSelection wants them.
+function model:append_real(operands, at, name, singles)
+    local H, size = self.hidden, self.config.hidden_continuous_sizes[name]
+    local network = self:network_operands(self.g.none, singles.prefix .. name, size,
+        math.min(size, H), H)
+    operands[at], operands[at + 1] = self:pair("prescalers." .. name, { size, 1 })
+    for i = 2, 9 do
+        operands[at + i] = network[i]
+    end
+    for i = 12, 14 do
+        operands[at + i - 2] = network[i] or self.g.none
+    end
+end
+
 -- ---- 4. variable selection --------------------------------------------------------------------
 
 -- Categoricals first, then reals.
@@ -188,22 +206,58 @@ end
 -- context: [B, 1, H] or nil. Returns [B, T, H].
 function model:select_variables(steps, variables, block, singles, context)
     local g, n = self.g, #variables
-    local inputs, outputs, total = {}, {}, 0
-    for i, variable in ipairs(variables) do
-        local read = variable.categorical and self.embedding or self.prescaled
-        local x, size = read(self, steps, variable.name)
-        inputs[i], total = x, total + size
-        outputs[i] = self:single_variable(x, variable, size, singles)
-    end
     if n == 0 then
         local rows = self:slice(g:Shape(steps.cont), 0, 0, 2)
         return g:ConstantOfShape(g:Concat(rows, self:numbers(self.hidden), { axis = 0 }))
     elseif n == 1 then
-        return outputs[1]
+        local read = variables[1].categorical and self.embedding or self.prescaled
+        local x, size = read(self, steps, variables[1].name)
+        return self:single_variable(x, variables[1], size, singles)
     end
-    local scores = self:residual_network(g:op("Concat", inputs, { axis = -1 }),
-        block .. ".flattened_grn", total, math.min(self.hidden, n), n, context)
-    return g:op("moondial.WeightedSum", { g:Softmax(scores, { axis = -1 }), unpack(outputs) })
+    return self:weighed_variables(steps, variables, block, singles, context)
+end
+
+-- Several variables: a network scores them, and the sum takes of each what its score says.
+function model:weighed_variables(steps, variables, block, singles, context)
+    local g, n = self.g, #variables
+    local categoricals, columns, total = {}, {}, 0
+    for _, variable in ipairs(variables) do
+        if variable.categorical then
+            local x, size = self:embedding(steps, variable.name)
+            local encoded = self:single_variable(x, variable, size, singles)
+            categoricals[#categoricals + 1] = { x, encoded }
+            total = total + size
+        else
+            columns[#columns + 1] = index_of(self.config.x_reals, variable.name)
+            total = total + self.config.hidden_continuous_sizes[variable.name]
+        end
+    end
+    local hidden = math.min(self.hidden, n)
+    if #columns == 0 then
+        local embedded, encoded = {}, {}
+        for i, pair in ipairs(categoricals) do
+            embedded[i], encoded[i] = pair[1], pair[2]
+        end
+        local scores = self:residual_network(g:op("Concat", embedded, { axis = -1 }),
+            block .. ".flattened_grn", total, hidden, n, context)
+        return g:op("moondial.WeightedSum", { g:Softmax(scores, { axis = -1 }), unpack(encoded) })
+    end
+    local operands = self:network_operands(steps.cont, block .. ".flattened_grn", total, hidden, n,
+        context)
+    for i = 12, 14 do
+        operands[i] = operands[i] or g.none
+    end
+    for _, pair in ipairs(categoricals) do
+        operands[#operands + 1], operands[#operands + 2] = pair[1], pair[2]
+    end
+    for _, variable in ipairs(variables) do
+        if not variable.categorical then
+            self:append_real(operands, #operands + 1, variable.name, singles)
+        end
+    end
+    return g:op("moondial.VariableSelection", operands,
+        { categoricals = #categoricals, columns = columns, epsilon = self.epsilon },
+        { name = block })
 end
 
 function model:select_steps(name, steps, context)

@@ -1,0 +1,137 @@
+/*
+ * Networks with rows in lanes: a vector holds one feature of VL rows, so that layer norms and
+ * softmaxes run down the features without ever summing across a vector, and a weight is one number
+ * that multiplies whole vectors.
+ *
+ * A block is up to LANE_VECTORS vectors of rows; feature k of a block lies at
+ * [k][LANE_VECTORS][VL]. A tile of OUT_TILE outputs by LANE_VECTORS vectors accumulates in
+ * registers (24 of 32, or 12 of 16). Weights are packed [tile][input][OUT_TILE], zero-padded; for a
+ * GLU a tile holds half as many values and then their gates.
+ */
+#ifndef MD_KERNELS_CPU_ISA_LANES_H
+#define MD_KERNELS_CPU_ISA_LANES_H
+
+#include "kernels/cpu/isa/math.h"
+
+#define LANE_VECTORS 3
+#define LANE_ROWS    (LANE_VECTORS * VL)
+#define OUT_TILE     (VECTOR_REGISTERS / 4)
+
+struct dense {
+    size_t inputs, outputs; /* of a GLU: values */
+    float *weights, *bias;  /* bias: one a packed output */
+};
+
+/* Features rounded up to whole tiles: what a buffer for outputs must hold. */
+INLINE size_t tiled(size_t features)
+{
+    return (features + OUT_TILE - 1) / OUT_TILE * OUT_TILE;
+}
+
+INLINE size_t dense_floats(size_t inputs, size_t outputs, bool gated)
+{
+    return (inputs + 1) * tiled(outputs << gated);
+}
+
+/* Where the weight of input k for output o lies; `gate`: for the gate of value o. */
+INLINE size_t dense_at(const struct dense *dense, size_t k, size_t o, bool gated, bool gate)
+{
+    size_t width = gated ? OUT_TILE / 2 : OUT_TILE;
+    return (o / width * dense->inputs + k) * OUT_TILE + o % width + (gate ? width : 0);
+}
+
+INLINE size_t bias_at(size_t o, bool gated, bool gate)
+{
+    size_t width = gated ? OUT_TILE / 2 : OUT_TILE;
+    return o / width * OUT_TILE + o % width + (gate ? width : 0);
+}
+
+INLINE float *feature(float *block, size_t k)
+{
+    return block + k * LANE_ROWS;
+}
+
+/* sum = bias + weights * x for one tile. */
+INLINE void multiply_lanes(vf sum[OUT_TILE][LANE_VECTORS], const float *w, const float *bias,
+                           const float *x, size_t inputs, const int vectors)
+{
+#pragma GCC unroll 8
+    for (int o = 0; o < OUT_TILE; o++)
+#pragma GCC unroll 3
+        for (int v = 0; v < vectors; v++)
+            sum[o][v] = splat(bias[o]);
+    for (size_t k = 0; k < inputs; k++, w += OUT_TILE, x += LANE_ROWS) {
+        vf in[LANE_VECTORS];
+#pragma GCC unroll 3
+        for (int v = 0; v < vectors; v++)
+            in[v] = load(x + v * VL);
+#pragma GCC unroll 8
+        for (int o = 0; o < OUT_TILE; o++) {
+            vf weight = splat(w[o]);
+#pragma GCC unroll 3
+            for (int v = 0; v < vectors; v++)
+                sum[o][v] += weight * in[v];
+        }
+    }
+}
+
+/* y = dense(x), then ELU when asked. y has room for tiled(outputs) features. */
+INLINE void dense_lanes(const struct dense *dense, const float *x, float *y, const bool elu,
+                        const int vectors)
+{
+    const float *w = dense->weights, *bias = dense->bias;
+    for (size_t first = 0; first < dense->outputs; first += OUT_TILE) {
+        vf sum[OUT_TILE][LANE_VECTORS];
+        multiply_lanes(sum, w, bias, x, dense->inputs, vectors);
+#pragma GCC unroll 8
+        for (int o = 0; o < OUT_TILE; o++, y += LANE_ROWS)
+#pragma GCC unroll 3
+            for (int v = 0; v < vectors; v++)
+                store(y + v * VL, elu ? velu_one(sum[o][v]) : sum[o][v]);
+        w += dense->inputs * OUT_TILE;
+        bias += OUT_TILE;
+    }
+}
+
+/* y += GLU(x), feature by feature; total gets the sums over y's features. */
+INLINE void add_glu_lanes(const struct dense *dense, const float *x, float *y,
+                          vf total[LANE_VECTORS], const int vectors)
+{
+    const float *w = dense->weights, *bias = dense->bias;
+    const size_t width = OUT_TILE / 2;
+    for (size_t first = 0; first < dense->outputs; first += width) {
+        vf sum[OUT_TILE][LANE_VECTORS];
+        multiply_lanes(sum, w, bias, x, dense->inputs, vectors);
+#pragma GCC unroll 4
+        for (size_t o = 0; o < width; o++, y += LANE_ROWS) {
+            if (first + o >= dense->outputs)
+                break;
+#pragma GCC unroll 3
+            for (int v = 0; v < vectors; v++) {
+                vf gated = sum[o][v] / sigmoid_denominator(sum[o + width][v]);
+                vf value = load(y + v * VL) + gated;
+                store(y + v * VL, value);
+                total[v] += value;
+            }
+        }
+        w += dense->inputs * OUT_TILE;
+        bias += OUT_TILE;
+    }
+}
+
+/* 1 / sqrt(variance + epsilon) of `count` features around their means, in two passes. */
+INLINE void inverse_deviation(const float *y, size_t count, const vf mean[LANE_VECTORS],
+                              float epsilon, vf inverse[LANE_VECTORS], const int vectors)
+{
+    vf squares[LANE_VECTORS] = {0};
+    for (size_t u = 0; u < count; u++, y += LANE_ROWS)
+#pragma GCC unroll 3
+        for (int v = 0; v < vectors; v++) {
+            vf difference = load(y + v * VL) - mean[v];
+            squares[v] += difference * difference;
+        }
+    for (int v = 0; v < vectors; v++)
+        inverse[v] = 1.0f / vsqrt(squares[v] / (float)count + epsilon);
+}
+
+#endif

@@ -1,0 +1,351 @@
+/*
+ * VariableSelection (graph/fused.md): up to LANE_ROWS rows at a time go through the scoring
+ * network, the softmax and every variable's network, and are summed; nothing between is written to
+ * memory beyond a block's scratch, which stays in the first caches.
+ */
+#include "kernels/cpu/isa/selection.h"
+
+#include <stdlib.h>
+
+#include "kernels/cpu/isa/kernels.h"
+#include "kernels/cpu/isa/network.h"
+
+struct selecting {
+    const struct folded_selection *net;
+    const struct md_kernel_call *call;
+    size_t columns;       /* of x */
+    const float *context; /* products of the context rows, padded(hidden) apart; NULL: none */
+    struct context_map map;
+    float *scratch; /* per thread: block_floats() */
+};
+
+/* A block's buffers, all in lanes. */
+struct block {
+    size_t first, rows;
+    float *seen;    /* [seen] embeddings, then reals */
+    float *a, *b;   /* [tiled(hidden_max)] */
+    float *skip;    /* [tiled(variables)], then addends of the context [hidden] */
+    float *weights; /* [tiled(variables)] */
+    float *y, *sum; /* [tiled(units)] */
+};
+
+static size_t block_floats(const struct folded_selection *net)
+{
+    size_t wide = net->hidden > net->variables ? net->hidden : net->variables;
+    return LANE_ROWS * (net->seen + 2 * tiled(net->hidden_max) + tiled(wide) +
+                        tiled(net->variables) + 2 * tiled(net->units));
+}
+
+static struct block block_at(const struct folded_selection *net, float *memory)
+{
+    size_t wide = net->hidden > net->variables ? net->hidden : net->variables;
+    struct block block = {.seen = memory};
+    block.a = feature(block.seen, net->seen);
+    block.b = feature(block.a, tiled(net->hidden_max));
+    block.skip = feature(block.b, tiled(net->hidden_max));
+    block.weights = feature(block.skip, tiled(wide));
+    block.y = feature(block.weights, tiled(net->variables));
+    block.sum = feature(block.y, tiled(net->units));
+    return block;
+}
+
+/* ---- rows to lanes and back ------------------------------------------------------------------ */
+
+/* Feature k of `block` = column k of rows that lie `stride` floats apart; lanes past rows get 0. */
+static void to_lanes(const float *rows, size_t stride, size_t count, size_t features, float *block)
+{
+    for (size_t k = 0; k < features; k++) {
+        float *lane = feature(block, k);
+        for (size_t r = 0; r < count; r++)
+            lane[r] = rows[r * stride + k];
+        for (size_t r = count; r < LANE_ROWS; r++)
+            lane[r] = 0;
+    }
+}
+
+static void from_lanes(const float *block, size_t count, size_t features, float *rows)
+{
+    for (size_t r = 0; r < count; r++)
+        for (size_t k = 0; k < features; k++)
+            rows[r * features + k] = block[k * LANE_ROWS + r];
+}
+
+static void gather_seen(const struct selecting *selecting, const struct block *block)
+{
+    const struct folded_selection *net = selecting->net;
+    float *at = block->seen;
+    for (size_t i = 0; i < net->categoricals; i++) {
+        const float *rows = selecting->call->in[md__selection_categorical((int)i)].data;
+        to_lanes(rows + block->first * net->embedded[i], net->embedded[i], block->rows,
+                 net->embedded[i], at);
+        at = feature(at, net->embedded[i]);
+    }
+    const float *x = selecting->call->in[0].data;
+    for (size_t i = 0; i < net->reals; i++, at = feature(at, 1))
+        to_lanes(x + block->first * selecting->columns + net->real[i].column, selecting->columns,
+                 block->rows, 1, at);
+}
+
+/* ---- the scores ------------------------------------------------------------------------------ */
+
+/* a += the products of the rows' contexts. */
+static void add_context(const struct selecting *selecting, const struct block *block)
+{
+    size_t hidden = selecting->net->hidden, wide = padded(hidden);
+    for (size_t r = 0; r < block->rows; r++) {
+        size_t row = block->first + r;
+        const float *from =
+            selecting->context + row / selecting->map.group % selecting->map.contexts * wide;
+        for (size_t h = 0; h < hidden; h++)
+            block->a[h * LANE_ROWS + r] += from[h];
+    }
+}
+
+INLINE void elu_lanes(float *x, size_t features)
+{
+    for (size_t i = 0; i < features * LANE_ROWS; i += VL)
+        store(x + i, velu_one(load(x + i)));
+}
+
+/* x = LN(x) over its features. */
+INLINE void normalize_lanes(float *x, size_t features, const float *gamma, const float *beta,
+                            float epsilon, const int vectors)
+{
+    vf mean[LANE_VECTORS] = {0}, inverse[LANE_VECTORS];
+    for (size_t k = 0; k < features; k++)
+        for (int v = 0; v < vectors; v++)
+            mean[v] += load(feature(x, k) + v * VL);
+    for (int v = 0; v < vectors; v++)
+        mean[v] /= (float)features;
+    inverse_deviation(x, features, mean, epsilon, inverse, vectors);
+    for (size_t k = 0; k < features; k++)
+        for (int v = 0; v < vectors; v++) {
+            float *at = feature(x, k) + v * VL;
+            store(at, (load(at) - mean[v]) * inverse[v] * gamma[k] + beta[k]);
+        }
+}
+
+INLINE void softmax_lanes(float *x, size_t features, const int vectors)
+{
+    vf max[LANE_VECTORS], sum[LANE_VECTORS] = {0};
+    for (int v = 0; v < vectors; v++)
+        max[v] = load(x + v * VL);
+    for (size_t k = 1; k < features; k++)
+        for (int v = 0; v < vectors; v++)
+            max[v] = vmax(max[v], load(feature(x, k) + v * VL));
+    for (size_t k = 0; k < features; k++)
+        for (int v = 0; v < vectors; v++) {
+            float *at = feature(x, k) + v * VL;
+            vf e = exp_negative(load(at) - max[v]);
+            store(at, e);
+            sum[v] += e;
+        }
+    for (size_t k = 0; k < features; k++)
+        for (int v = 0; v < vectors; v++) {
+            float *at = feature(x, k) + v * VL;
+            store(at, load(at) / sum[v]);
+        }
+}
+
+/* block->weights: how much of each variable each row takes. */
+INLINE void score(const struct selecting *selecting, const struct block *block, const int vectors)
+{
+    const struct folded_selection *net = selecting->net;
+    vf total[LANE_VECTORS] = {0}; /* the norm below sums again, over the few variables */
+    dense_lanes(&net->fc1, block->seen, block->a, false, vectors);
+    if (selecting->context)
+        add_context(selecting, block);
+    elu_lanes(block->a, net->hidden);
+    dense_lanes(&net->fc2, block->a, block->b, false, vectors);
+    dense_lanes(&net->skip, block->seen, block->weights, false, vectors);
+    if (net->skip_normed)
+        normalize_lanes(block->weights, net->variables, net->skip_gamma, net->skip_beta,
+                        net->epsilon, vectors);
+    add_glu_lanes(&net->glu, block->b, block->weights, total, vectors);
+    normalize_lanes(block->weights, net->variables, net->gamma, net->beta, net->epsilon, vectors);
+    softmax_lanes(block->weights, net->variables, vectors);
+}
+
+/* ---- the variables --------------------------------------------------------------------------- */
+
+/* sum += weight * an encoded categorical. */
+static void add_categorical(const struct selecting *selecting, const struct block *block, size_t i)
+{
+    size_t units = selecting->net->units;
+    const float *rows = selecting->call->in[md__selection_categorical((int)i) + 1].data;
+    const float *weight = feature(block->weights, i);
+    to_lanes(rows + block->first * units, units, block->rows, units, block->y);
+    for (size_t u = 0; u < units; u++)
+        for (size_t r = 0; r < LANE_ROWS; r += VL) {
+            float *at = feature(block->sum, u) + r;
+            store(at, load(at) + load(weight + r) * load(feature(block->y, u) + r));
+        }
+}
+
+/* y = the skip of a real variable. */
+INLINE void skip_of(const struct folded_real *real, const float *x, float epsilon, size_t units,
+                    float *y, const int vectors)
+{
+    vf scaled[LANE_VECTORS], scale[LANE_VECTORS];
+    for (int v = 0; v < vectors; v++) {
+        vf shifted = load(x + v * VL) + real->shift;
+        scale[v] = splat(1.0f);
+        if (real->normed)
+            scale[v] /= vsqrt(shifted * shifted * real->a + (real->d + epsilon));
+        scaled[v] = shifted * scale[v];
+    }
+    for (size_t u = 0; u < units; u++, y += LANE_ROWS)
+        for (int v = 0; v < vectors; v++)
+            store(y + v * VL, scaled[v] * real->p[u] + (scale[v] * real->q[u] + real->r[u]));
+}
+
+/* sum += weight * LN(y), whose total over the features is given. */
+INLINE void add_normalized(const struct folded_real *real, const float *y, const vf *total,
+                           const float *weight, float epsilon, size_t units, float *sum,
+                           const int vectors)
+{
+    vf mean[LANE_VECTORS], inverse[LANE_VECTORS], weights[LANE_VECTORS];
+    for (int v = 0; v < vectors; v++)
+        mean[v] = total[v] / (float)units;
+    inverse_deviation(y, units, mean, epsilon, inverse, vectors);
+    for (int v = 0; v < vectors; v++) {
+        weights[v] = load(weight + v * VL);
+        inverse[v] *= weights[v];
+    }
+    for (size_t u = 0; u < units; u++, y += LANE_ROWS, sum += LANE_ROWS) {
+        vf gamma = splat(real->gamma[u]), beta = splat(real->beta[u]);
+        for (int v = 0; v < vectors; v++) {
+            vf normal = (load(y + v * VL) - mean[v]) * inverse[v];
+            store(sum + v * VL, load(sum + v * VL) + normal * gamma + weights[v] * beta);
+        }
+    }
+}
+
+INLINE void add_real(const struct folded_selection *net, const struct block *block, size_t i,
+                     const int vectors)
+{
+    const struct folded_real *real = &net->real[i];
+    const float *x = feature(block->seen, net->seen - net->reals + i);
+    vf total[LANE_VECTORS] = {0};
+    for (size_t h = 0; h < real->hidden; h++)
+        for (int v = 0; v < vectors; v++)
+            store(feature(block->a, h) + v * VL,
+                  velu_one(load(x + v * VL) * real->slope[h] + real->offset[h]));
+    dense_lanes(&real->fc2, block->a, block->b, false, vectors);
+    skip_of(real, x, net->epsilon, net->units, block->y, vectors);
+    add_glu_lanes(&real->glu, block->b, block->y, total, vectors);
+    add_normalized(real, block->y, total, feature(block->weights, net->categoricals + i),
+                   net->epsilon, net->units, block->sum, vectors);
+}
+
+INLINE void select_block(const struct selecting *selecting, const struct block *block,
+                         const int vectors)
+{
+    const struct folded_selection *net = selecting->net;
+    gather_seen(selecting, block);
+    score(selecting, block, vectors);
+    memset(block->sum, 0, net->units * LANE_ROWS * sizeof *block->sum);
+    for (size_t i = 0; i < net->categoricals; i++)
+        add_categorical(selecting, block, i);
+    for (size_t i = 0; i < net->reals; i++)
+        add_real(net, block, i, vectors);
+    from_lanes(block->sum, block->rows, net->units,
+               (float *)selecting->call->out[0].data + block->first * net->units);
+}
+
+static void select_some(void *context, size_t begin, size_t end, int thread)
+{
+    const struct selecting *selecting = context;
+    struct block block = block_at(
+        selecting->net, selecting->scratch + (size_t)thread * block_floats(selecting->net));
+    for (size_t row = begin; row < end; row += LANE_ROWS) {
+        block.first = row;
+        block.rows = end - row < LANE_ROWS ? end - row : LANE_ROWS;
+        if (block.rows > 2 * VL)
+            select_block(selecting, &block, 3);
+        else if (block.rows > VL)
+            select_block(selecting, &block, 2);
+        else
+            select_block(selecting, &block, 1);
+    }
+}
+
+/* ---- the kernel ------------------------------------------------------------------------------ */
+
+static enum md_status selection_run(const struct md_kernel_call *call, struct md_error *err)
+{
+    const struct folded_selection *net = call->prepared;
+    if (net == NULL)
+        return md_fail(err, MD_ERR_INTERNAL, "%s: weights are not packed", call->node->name);
+    const struct md_shape *shape = &call->in[0].shape;
+    size_t rows = md__span(shape, 0, shape->rank - 1), wide = padded(net->hidden);
+    struct selecting selecting = {
+        .net = net, .call = call, .columns = last(&call->in[0]), .scratch = call->scratch};
+    if (rows == 0)
+        return MD_OK;
+    if (net->context.vectors > 0) {
+        if (!map_context(shape, &call->in[9].shape, &selecting.map))
+            return md_fail(err, MD_ERR_UNPROCESSABLE, "%s: context does not broadcast over rows",
+                           call->node->name);
+        struct product product = {.x = call->in[9].data,
+                                  .x_stride = net->context.inputs,
+                                  .rows = selecting.map.contexts,
+                                  .y = selecting.scratch,
+                                  .y_stride = wide,
+                                  .y_columns = wide};
+        md__multiply_parallel(call->pool, &net->context, &product);
+        selecting.context = selecting.scratch;
+        selecting.scratch += selecting.map.contexts * wide;
+    }
+    md__parallel(call->pool, rows, LANE_ROWS, select_some, &selecting);
+    return MD_OK;
+}
+
+/* Computed rather than weights: x, the context, the categoricals. */
+static bool is_computed(const struct md_selection *selection, int i)
+{
+    return i == 0 || i == 9 || (i >= MD_SELECTION_SCORES && i < md__selection_real(selection, 0));
+}
+
+static bool selection_supports(const struct md_node *node, const struct md_tensor *in, int in_count)
+{
+    struct md_selection selection;
+    struct context_map map;
+    if (!md__all_f32(node, in, in_count) || !md__selection_of(node, &selection) ||
+        selection.categoricals > SELECTION_CATEGORICALS_MAX)
+        return false;
+    for (int i = 0; i < in_count; i++)
+        if (md__has(in, in_count, i) && !is_computed(&selection, i) && !in[i].data)
+            return false;
+    return !md__has(in, in_count, 9) || map_context(&in[0].shape, &in[9].shape, &map);
+}
+
+static size_t selection_scratch(const struct md_node *node, const struct md_tensor *in,
+                                int in_count, int threads)
+{
+    struct md_selection selection;
+    struct folded_selection net = {0};
+    size_t context = 0;
+    if (!md__selection_of(node, &selection))
+        return 0;
+    net.units = (size_t)in[md__selection_real(&selection, 0) + MD_REAL_NORM].shape.dim[0];
+    net.variables = (size_t)(selection.reals + selection.categoricals);
+    net.hidden = net.hidden_max = (size_t)in[2].shape.dim[0];
+    net.seen = (size_t)selection.reals;
+    for (int i = 0; i < selection.categoricals; i++)
+        net.seen += last(&in[md__selection_categorical(i)]);
+    for (int i = 0; i < selection.reals; i++) {
+        int at = md__selection_real(&selection, i) + MD_REAL_FC1 + 1;
+        size_t hidden = (size_t)in[at].shape.dim[0];
+        net.hidden_max = hidden > net.hidden_max ? hidden : net.hidden_max;
+    }
+    if (md__has(in, in_count, 9))
+        context = md__span(&in[9].shape, 0, in[9].shape.rank - 1) * padded(net.hidden);
+    return (context + block_floats(&net) * (size_t)threads) * sizeof(float);
+}
+
+const struct md_kernel md__selection = {.supports = selection_supports,
+                                        .prepare = md__fold_selection,
+                                        .prepared_free = free,
+                                        .scratch_bytes = selection_scratch,
+                                        .run = selection_run};
