@@ -59,6 +59,17 @@ extern const struct md_kernel md__ref_gather;
 extern const struct md_kernel md__ref_shape;
 extern const struct md_kernel md__ref_constant_of_shape;
 extern const struct md_kernel md__ref_range;
+/* ref_conv.c */
+extern const struct md_kernel md__ref_conv; /* also ConvTranspose */
+extern const struct md_kernel md__ref_conv_integer;
+extern const struct md_kernel md__ref_qlinear_conv;
+extern const struct md_kernel md__ref_causal_conv;
+/* ref_deform.c */
+extern const struct md_kernel md__ref_deform_conv;
+/* ref_pool.c */
+extern const struct md_kernel md__ref_pool; /* and the global forms */
+extern const struct md_kernel md__ref_max_unpool;
+extern const struct md_kernel md__ref_max_roi_pool;
 /* ref_layout.c */
 extern const struct md_kernel md__ref_size;
 extern const struct md_kernel md__ref_blocks; /* DepthToSpace, SpaceToDepth */

@@ -95,6 +95,12 @@ static void operator_cost(const struct md_node *node, const struct md_value_info
         report->flops +=
             2 * elements(out) * (double)in[0].shape.dim[md_node_int(node, "transA", 0) ? 0 : 1];
         break;
+    case MD_OP_CONV:
+        report->flops += 2 * elements(out) * elements(&in[1]) / (double)in[1].shape.dim[0];
+        break;
+    case MD_OP_CONV_TRANSPOSE:
+        report->flops += 2 * elements(&in[0]) * elements(&in[1]) / (double)in[1].shape.dim[0];
+        break;
     case MD_OP_LINEAR:
         report->flops += 2 * rows(&in[0]) * elements(&in[1]);
         break;

@@ -84,6 +84,18 @@ MD_INFER_RULE(md_infer_non_zero);
 MD_INFER_RULE(md_infer_compress);
 MD_INFER_RULE(md_infer_unique);
 MD_INFER_RULE(md_infer_non_max_suppression);
+/* infer_conv.c */
+MD_INFER_RULE(md_infer_conv);
+MD_INFER_RULE(md_infer_conv_transpose);
+MD_INFER_RULE(md_infer_conv_integer);
+MD_INFER_RULE(md_infer_qlinear_conv);
+MD_INFER_RULE(md_infer_deform_conv);
+MD_INFER_RULE(md_infer_causal_conv);
+/* infer_pool.c */
+MD_INFER_RULE(md_infer_pool);
+MD_INFER_RULE(md_infer_global_pool);
+MD_INFER_RULE(md_infer_max_unpool);
+MD_INFER_RULE(md_infer_max_roi_pool);
 /* infer_layout.c */
 MD_INFER_RULE(md_infer_flatten);
 MD_INFER_RULE(md_infer_size);

@@ -131,6 +131,21 @@ struct md_node;
     X(CUM_PROD, "CumProd", 2, 2, 1, 1, md_infer_cumulative, NULL)                                  \
     X(NEGATIVE_LOG_LIKELIHOOD_LOSS, "NegativeLogLikelihoodLoss", 2, 3, 1, 1, md_infer_loss, NULL)  \
     X(SOFTMAX_CROSS_ENTROPY_LOSS, "SoftmaxCrossEntropyLoss", 2, 3, 1, 2, md_infer_loss, NULL)      \
+    /* convolution and pooling */                                                                  \
+    X(CONV, "Conv", 2, 3, 1, 1, md_infer_conv, NULL)                                               \
+    X(CONV_TRANSPOSE, "ConvTranspose", 2, 3, 1, 1, md_infer_conv_transpose, NULL)                  \
+    X(CONV_INTEGER, "ConvInteger", 2, 4, 1, 1, md_infer_conv_integer, NULL)                        \
+    X(QLINEAR_CONV, "QLinearConv", 8, 9, 1, 1, md_infer_qlinear_conv, NULL)                        \
+    X(DEFORM_CONV, "DeformConv", 3, 5, 1, 1, md_infer_deform_conv, NULL)                           \
+    X(CAUSAL_CONV, "CausalConvWithState", 2, 4, 1, 2, md_infer_causal_conv, NULL)                  \
+    X(MAX_POOL, "MaxPool", 1, 1, 1, 2, md_infer_pool, NULL)                                        \
+    X(AVERAGE_POOL, "AveragePool", 1, 1, 1, 1, md_infer_pool, NULL)                                \
+    X(LP_POOL, "LpPool", 1, 1, 1, 1, md_infer_pool, NULL)                                          \
+    X(GLOBAL_MAX_POOL, "GlobalMaxPool", 1, 1, 1, 1, md_infer_global_pool, NULL)                    \
+    X(GLOBAL_AVERAGE_POOL, "GlobalAveragePool", 1, 1, 1, 1, md_infer_global_pool, NULL)            \
+    X(GLOBAL_LP_POOL, "GlobalLpPool", 1, 1, 1, 1, md_infer_global_pool, NULL)                      \
+    X(MAX_UNPOOL, "MaxUnpool", 2, 3, 1, 1, md_infer_max_unpool, NULL)                              \
+    X(MAX_ROI_POOL, "MaxRoiPool", 2, 2, 1, 1, md_infer_max_roi_pool, NULL)                         \
     /* shape and movement */                                                                       \
     X(RESHAPE, "Reshape", 2, 2, 1, 1, md_infer_reshape, NULL)                                      \
     X(SQUEEZE, "Squeeze", 1, 2, 1, 1, md_infer_squeeze, NULL)                                      \

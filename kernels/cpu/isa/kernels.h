@@ -9,6 +9,7 @@
 
 #define md__attention    MD_ISA_SYMBOL(md__attention)
 #define md__binary       MD_ISA_SYMBOL(md__binary)
+#define md__conv         MD_ISA_SYMBOL(md__conv)
 #define md__gated        MD_ISA_SYMBOL(md__gated)
 #define md__gemm         MD_ISA_SYMBOL(md__gemm)
 #define md__layer_norm   MD_ISA_SYMBOL(md__layer_norm)
@@ -22,6 +23,8 @@
 
 extern const struct md_kernel md__attention, md__binary, md__gated, md__gemm, md__layer_norm,
     md__linear, md__matmul, md__recurrent, md__selection, md__softmax, md__unary, md__weighted_sum;
+extern const struct md_kernel md__attention, md__binary, md__conv, md__gated, md__gemm,
+    md__layer_norm, md__linear, md__matmul, md__recurrent, md__softmax, md__unary, md__weighted_sum;
 
 #define MD__ISA_KERNELS(X)                                                                         \
     X(ABS, md__unary)                                                                              \
@@ -40,6 +43,7 @@ extern const struct md_kernel md__attention, md__binary, md__gated, md__gemm, md
     X(DIV, md__binary)                                                                             \
     X(MIN, md__binary)                                                                             \
     X(MAX, md__binary)                                                                             \
+    X(CONV, md__conv)                                                                              \
     X(MATMUL, md__matmul)                                                                          \
     X(GEMM, md__gemm)                                                                              \
     X(LSTM, md__recurrent)                                                                         \
