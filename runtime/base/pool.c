@@ -200,12 +200,21 @@ static size_t chunk_size(const struct md_pool *pool, size_t count, size_t grain)
     return even < grain ? grain : even;
 }
 
+static _Thread_local bool is_alone;
+
+bool md_pool_set_alone(bool alone)
+{
+    bool before = is_alone;
+    is_alone = alone;
+    return before;
+}
+
 void md_pool_run(struct md_pool *pool, size_t count, size_t grain, md_pool_body body, void *context)
 {
     if (count == 0)
         return;
     size_t chunk = chunk_size(pool, count, grain);
-    if (pool->threads == 1 || chunk >= count) {
+    if (pool->threads == 1 || chunk >= count || is_alone) {
         body(context, 0, count, 0);
         return;
     }

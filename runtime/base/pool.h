@@ -2,12 +2,13 @@
  * Thread pool: splits one loop over a fixed set of threads, without allocation per call.
  *
  * The caller takes part in the work, so a pool of n threads has n-1 workers; a pool of 1 has none
- * and runs the body inline. One md_pool_run at a time per pool: an executor owns its pool. Bodies
- * must not call md_pool_run on the same pool.
+ * and runs the body inline. One md_pool_run at a time per pool: an executor owns its pool (but see
+ * md_pool_set_alone). Bodies must not call md_pool_run on the same pool.
  */
 #ifndef MD_BASE_POOL_H
 #define MD_BASE_POOL_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/status.h"
@@ -31,5 +32,12 @@ int md_pool_threads(const struct md_pool *pool);
  */
 void md_pool_run(struct md_pool *pool, size_t count, size_t grain, md_pool_body body,
                  void *context);
+
+/*
+ * While alone, calls of md_pool_run from this thread run their whole body inline, as thread 0, and
+ * leave the workers to others: so background work may use a pool that somebody else is running.
+ * Returns what it was before.
+ */
+bool md_pool_set_alone(bool alone);
 
 #endif

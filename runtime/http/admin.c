@@ -91,3 +91,18 @@ enum md_status md__admin_scripts_rollback(struct md__exchange *exchange,
 
     return status == MD_OK ? md_script_rollback(script, "admin", &response->body, err) : status;
 }
+
+enum md_status md__admin_reload_model(struct md__exchange *exchange, struct md_response *response,
+                                      struct md_error *err)
+{
+    struct md_script *script;
+    char name[128], path[1024];
+    const struct md_request *request = &exchange->request;
+    bool has_name = md__query_value(request, "name", name, sizeof name);
+    bool has_path = md__query_value(request, "path", path, sizeof path);
+    enum md_status status = find_script(exchange, &script, err);
+
+    return status == MD_OK ? md_script_model_reload(script, has_name ? name : NULL,
+                                                    has_path ? path : NULL, &response->body, err)
+                           : status;
+}

@@ -115,6 +115,8 @@ static const struct md__builtin builtins[] = {
      md__admin_scripts_reload},
     {"POST", "/admin/scripts/rollback", "Back to the scripts that served before", true,
      md__admin_scripts_rollback},
+    {"POST", "/admin/reload-model", "Load a model anew: ?name= or ?path=models/NAME", true,
+     md__admin_reload_model},
 };
 
 #define BUILTIN_COUNT ((int)(sizeof builtins / sizeof builtins[0]))

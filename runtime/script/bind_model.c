@@ -3,7 +3,6 @@
  * that it can be made at the top of a file and always means the current version.
  */
 #include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
@@ -12,6 +11,7 @@
 #include <sys/stat.h>
 
 #include "model/config.h"
+#include "script/generation.h"
 #include "script/tensor_object.h"
 #include "serve/serve.h"
 
@@ -282,27 +282,6 @@ static int models_list(lua_State *L)
     return failed == 0 ? 1 : lua_error(L);
 }
 
-/* The real path of what a script calls `path`, which must lie below the folder's models/. */
-static enum md_status resolve(const struct md_script *script, const char *path,
-                              char resolved[PATH_MAX], struct md_error *err)
-{
-    char folder[PATH_MAX], joined[PATH_MAX], root[PATH_MAX];
-    snprintf(folder, sizeof folder, "%s/%s", script->dir, models_folder);
-    size_t length = strlen(script->dir);
-    bool joined_already = strncmp(path, script->dir, length) == 0 && path[length] == '/';
-    int size = snprintf(joined, sizeof joined, "%s%s%s", joined_already ? "" : script->dir,
-                        joined_already ? "" : "/", path);
-    if (size >= (int)sizeof joined)
-        return md_fail(err, MD_ERR_INVALID, "the path is too long");
-    if (realpath(folder, root) == NULL || realpath(joined, resolved) == NULL)
-        return md_fail(err, MD_ERR_NOT_FOUND, "%.150s: %s", path, strerror(errno));
-    length = strlen(root);
-    if (strncmp(resolved, root, length) != 0 ||
-        (resolved[length] != '/' && resolved[length] != '\0'))
-        return md_fail(err, MD_ERR_INVALID, "%.150s is not below %s/", path, models_folder);
-    return MD_OK;
-}
-
 struct loading {
     struct md_wait wait;
     char name[MD_SERVE_NAME_MAX];
@@ -350,7 +329,7 @@ static int models_load(lua_State *L)
     loading->wait = (struct md_wait){load_block, load_finish, load_drop};
     snprintf(loading->name, sizeof loading->name, "%s", name);
     enum md_status status = script->serve != NULL
-                                ? resolve(script, path, loading->path, &err)
+                                ? md__model_resolve(script, path, loading->path, &err)
                                 : md_fail(&err, MD_ERR_UNAVAILABLE, "models are not served");
     if (status == MD_OK)
         return md__yield(L, &loading->wait);
@@ -439,7 +418,7 @@ static int models_scan(lua_State *L)
     const char *relative = luaL_optstring(L, 1, models_folder);
     int count, found = 0;
     md__check_acting(L, "md.models.scan");
-    if (resolve(md__state(L)->script, relative, folder, &err) != MD_OK)
+    if (md__model_resolve(md__state(L)->script, relative, folder, &err) != MD_OK)
         return md__return_error(L, &err);
     lua_newtable(L);
     int list = lua_gettop(L);

@@ -103,9 +103,16 @@ enum md_status md__scheduler_new(struct md_generation *generation, struct md__sc
 void md__scheduler_start(struct md__scheduler *scheduler, struct md__scheduler *before);
 /* Ends after the jobs in progress. NULL is fine. */
 void md__scheduler_delete(struct md__scheduler *scheduler);
+
+/* ---- models.c -------------------------------------------------------------------------------- */
+
 /* Loads one declared model and says in /health when it cannot be; publishes it. */
 enum md_status md__model_load(struct md_script *script, const struct md__model_entry *model,
                               struct md_error *err);
+/* The real path of what somebody calls `path` (PATH_MAX bytes), which must lie below the folder's
+ * models/. */
+enum md_status md__model_resolve(const struct md_script *script, const char *path, char *resolved,
+                                 struct md_error *err);
 
 /* ---- reload.c -------------------------------------------------------------------------------- */
 

@@ -21,7 +21,6 @@
 #include "base/wait.h"
 #include "script/generation.h"
 #include "script/watch.h"
-#include "serve/serve.h"
 
 static const int64_t look_ns = 250000000;
 static const int64_t never_ms = INT64_MIN;
@@ -260,23 +259,6 @@ static void end_before(struct md__scheduler *scheduler, int matched)
 }
 
 /* ---- the main thread ------------------------------------------------------------------------- */
-
-enum md_status md__model_load(struct md_script *script, const struct md__model_entry *model,
-                              struct md_error *err)
-{
-    char path[4096], subject[96], reason[320];
-    struct md_error cause = {0};
-    snprintf(path, sizeof path, "%s/%s", script->dir, model->path);
-    snprintf(subject, sizeof subject, "model %.64s", model->name);
-    enum md_status status = script->serve != NULL
-                                ? md_serve_load(script->serve, model->name, path, &cause)
-                                : md_fail(&cause, MD_ERR_UNAVAILABLE, "models are not served");
-    snprintf(reason, sizeof reason, "%s is not loaded: %.200s", subject, cause.text);
-    md__degraded_set(script, subject, status != MD_OK ? reason : NULL);
-    if (status != MD_OK)
-        md_log(model->optional ? MD_LOG_WARN : MD_LOG_ERROR, "script", "%s", reason);
-    return status == MD_OK ? MD_OK : md_fail(err, status, "%s", reason);
-}
 
 static void start_jobs(struct md__scheduler *scheduler)
 {

@@ -194,6 +194,14 @@ enum md_status md_script_reload(struct md_script *script, const char *reason,
  */
 enum md_status md_script_rollback(struct md_script *script, const char *reason,
                                   struct md_buffer *report_json, struct md_error *err);
+/*
+ * Loads a model anew, beside the version that serves, and replaces that when the new one is good.
+ * By name: from where it came; by path (below the folder's models/): as the model that came from
+ * there, or as the only one. Both: that name from that path. report_json: {"ok", "name", "path",
+ * "version"}.
+ */
+enum md_status md_script_model_reload(struct md_script *script, const char *name, const char *path,
+                                      struct md_buffer *report_json, struct md_error *err);
 /* Reloads by itself from now on, whenever scripts or models change on disk. Call it before
  * md_script_start; md_script_stop ends it. */
 enum md_status md_script_watch(struct md_script *script, struct md_error *err);

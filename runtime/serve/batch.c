@@ -50,14 +50,14 @@ static enum md_status run(struct md_serve *serve, struct md_model *model,
     enum md_status status;
     int span;
 
-    md__device_lock(serve);
+    pthread_mutex_lock(&serve->device);
     span = md_span_begin("run");
     begin = md_monotonic_ns(serve->options.clock);
     status = md_executable_run(model->executable, inputs, model->input_count, outputs,
                                model->output_count, err);
     end = md_monotonic_ns(serve->options.clock);
     md_span_end(span);
-    md__device_unlock(serve);
+    pthread_mutex_unlock(&serve->device);
     serve->begin_ns = serve->begin_ns == 0 ? begin : serve->begin_ns;
     serve->end_ns = end;
     md_metric_observe(model->metrics.compute_seconds, (double)(end - begin) / 1e9);

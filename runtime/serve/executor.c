@@ -8,18 +8,6 @@
 #include "base/log.h"
 #include "serve/internal.h"
 
-void md__device_lock(struct md_serve *serve)
-{
-    pthread_mutex_lock(&serve->turn);
-    pthread_mutex_lock(&serve->device);
-    pthread_mutex_unlock(&serve->turn);
-}
-
-void md__device_unlock(struct md_serve *serve)
-{
-    pthread_mutex_unlock(&serve->device);
-}
-
 /* Takes `call` out of the queue; `before` is its predecessor, NULL for the head. */
 static void unlink_call(struct md_serve *serve, struct md_call *before, struct md_call *call)
 {

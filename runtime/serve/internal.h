@@ -1,8 +1,10 @@
 /*
  * What the files of serve/ share. Locks: serve->lock guards the registry, the queue and the
- * states of queued calls; serve->device is held by whoever uses the executor's thread pool (a
- * batch, or the checks of a load). Never take serve->lock while waiting for the device, nor a
- * call's lock first.
+ * states of queued calls; serve->device is held while a batch runs. Never take serve->lock while
+ * waiting for the device, nor a call's lock first.
+ *
+ * Loading needs neither: a new version is built and warmed on a thread of lower priority that
+ * leaves the pool's workers alone (md_pool_set_alone), beside the batches that run.
  */
 #ifndef MD_SERVE_INTERNAL_H
 #define MD_SERVE_INTERNAL_H
@@ -26,7 +28,7 @@ struct md_model {
     char *name, *path, *config;
     const char *backend;
     int64_t generation, loaded_at_ms, parameters;
-    struct md_executable *executable;       /* one thread at a time: under serve->device */
+    struct md_executable *executable; /* one thread at a time: its loader, then the executor */
     struct md_model_port *inputs, *outputs; /* names point into the executable's graph */
     int input_count, output_count;
     int64_t batch_symbol; /* the dimension that stands for "batch"; 0: the model has none */
@@ -56,7 +58,7 @@ struct md_serve {
     struct md_serve_options options;
     struct md_model_builder builder;
     struct md_pool *pool;
-    pthread_mutex_t lock, device, turn; /* turn: see md__device_lock */
+    pthread_mutex_t lock, device;
     pthread_cond_t work;
     pthread_t thread;
     bool ending; /* under lock */
@@ -79,7 +81,7 @@ enum md_status md__model_bind(const struct md_model *model, const struct md_port
                               int count, struct md_tensor *inputs, int64_t *rows,
                               struct md_error *err);
 
-/* warm.c: runs the model at small sizes, learns the shapes of its outputs. Under serve->device. */
+/* warm.c: runs the model at small sizes, learns the shapes of its outputs. */
 enum md_status md__model_warm(struct md_model *model, struct md_error *err);
 
 /* call.c */
@@ -93,13 +95,6 @@ void md__call_finish(struct md_call *call, const struct md_error *err);
 /* batch.c: runs calls (linked by next) that can_join allowed together; finishes every one. */
 bool md__call_can_join(const struct md_call *first, const struct md_call *other);
 void md__batch_run(struct md_serve *serve, struct md_call *calls, int64_t rows);
-
-/*
- * Takes serve->device in turn: mutexes are not fair, and a busy executor would otherwise take the
- * device again and again before a load that waits for it wakes up.
- */
-void md__device_lock(struct md_serve *serve);
-void md__device_unlock(struct md_serve *serve);
 
 /* executor.c */
 void *md__executor(void *serve);

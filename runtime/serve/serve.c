@@ -6,7 +6,10 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "model/config.h"
@@ -15,6 +18,9 @@
 
 /* Steps of one plan follow each other closely: workers stay awake between them. */
 #define SPIN_US 50
+
+/* Loads take what processor time is left: a nice value has a tenth of the weight of serving. */
+#define LOAD_NICE 10
 
 /* ---- life ---- */
 
@@ -62,7 +68,6 @@ enum md_status md_serve_new(const struct md_serve_options *options, struct md_se
     declare_metrics(serve);
     pthread_mutex_init(&serve->lock, NULL);
     pthread_mutex_init(&serve->device, NULL);
-    pthread_mutex_init(&serve->turn, NULL);
     pthread_cond_init(&serve->work, NULL);
     if (pthread_create(&serve->thread, NULL, md__executor, serve) != 0) {
         md_pool_delete(serve->pool);
@@ -89,7 +94,6 @@ void md_serve_delete(struct md_serve *serve)
     md_pool_delete(serve->pool);
     pthread_cond_destroy(&serve->work);
     pthread_mutex_destroy(&serve->device);
-    pthread_mutex_destroy(&serve->turn);
     pthread_mutex_destroy(&serve->lock);
     free(serve);
 }
@@ -172,7 +176,7 @@ static int64_t count_parameters(const struct md_graph *graph)
     return total;
 }
 
-/* Makes the graph executable, wraps it and warms it, with the executor's pool to itself. */
+/* Makes the graph executable, wraps it and warms it, beside whatever the executor runs. */
 static enum md_status make_model(struct md_serve *serve, const char *name, const char *path,
                                  struct md_graph *graph, const char *config,
                                  struct md_model **model, struct md_error *err)
@@ -187,6 +191,7 @@ static enum md_status make_model(struct md_serve *serve, const char *name, const
     struct md_executable *executable = NULL;
     int64_t parameters = count_parameters(graph);
     enum md_status status;
+    bool alone;
 
     if (graph->symbol_count > MD__SYMBOLS_MAX || graph->input_count > MD__PORTS_MAX ||
         graph->output_count > MD__PORTS_MAX) {
@@ -194,7 +199,7 @@ static enum md_status make_model(struct md_serve *serve, const char *name, const
         return md_fail(err, MD_ERR_UNSUPPORTED, "a model has at most %d symbols and %d ports",
                        MD__SYMBOLS_MAX, MD__PORTS_MAX);
     }
-    md__device_lock(serve);
+    alone = md_pool_set_alone(true);
     status = md_executable_new(graph, &options, &executable, err);
     if (status == MD_OK) {
         md_executable_set_clock(executable, serve->options.clock);
@@ -207,7 +212,7 @@ static enum md_status make_model(struct md_serve *serve, const char *name, const
             md_model_unref(*model);
         }
     }
-    md__device_unlock(serve);
+    md_pool_set_alone(alone);
     return status;
 }
 
@@ -285,25 +290,48 @@ enum md_status md_serve_publish(struct md_serve *serve, const char *name, const 
     return status == MD_OK ? MD_OK : md_error_context(err, "model \"%s\"", name);
 }
 
+/* A load on its thread. */
+struct load {
+    struct md_serve *serve;
+    const char *name, *path;
+    struct md_error *err;
+    enum md_status status;
+};
+
+static void *load(void *context)
+{
+    struct load *load = context;
+    struct md_graph *graph;
+    char *config = NULL;
+
+    setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), LOAD_NICE); /* of this thread alone */
+    load->status = md_serve_read(&load->serve->builder, load->path, &graph, &config, load->err);
+    if (load->status == MD_OK) {
+        load->status =
+            md_serve_publish(load->serve, load->name, load->path, graph, config, load->err);
+        free(config);
+    }
+    return NULL;
+}
+
 enum md_status md_serve_load(struct md_serve *serve, const char *name, const char *path,
                              struct md_error *err)
 {
-    struct md_graph *graph;
-    char *config = NULL;
+    struct load job = {.serve = serve, .name = name, .path = path, .err = err};
+    pthread_t thread;
     enum md_status status = check_name(name, err);
 
-    if (status == MD_OK) {
-        status = md_serve_read(&serve->builder, path, &graph, &config, err);
-    }
     if (status != MD_OK) {
         return status;
     }
-    status = md_serve_publish(serve, name, path, graph, config, err);
-    free(config);
-    if (status == MD_OK) {
+    if (pthread_create(&thread, NULL, load, &job) != 0) {
+        return md_fail(err, MD_ERR_MEMORY, "cannot start a thread to load \"%s\"", name);
+    }
+    pthread_join(thread, NULL);
+    if (job.status == MD_OK) {
         md_log(MD_LOG_INFO, "serve", "model %s loaded from %s", name, path);
     }
-    return status;
+    return job.status;
 }
 
 enum md_status md_serve_unload(struct md_serve *serve, const char *name, struct md_error *err)

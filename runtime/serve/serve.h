@@ -77,8 +77,9 @@ void md_serve_delete(struct md_serve *serve);
 void md_serve_set_builder(struct md_serve *serve, const struct md_model_builder *builder);
 
 /*
- * Builds, checks and warms on the calling thread, then publishes under `name` ([A-Za-z0-9_.-],
- * below MD_SERVE_NAME_MAX). A failure leaves the version that was there.
+ * Builds, checks and warms on a thread of lower priority while batches go on, waits for it, then
+ * publishes under `name` ([A-Za-z0-9_.-], below MD_SERVE_NAME_MAX). A failure leaves the version
+ * that was there.
  */
 enum md_status md_serve_load(struct md_serve *serve, const char *name, const char *path,
                              struct md_error *err);

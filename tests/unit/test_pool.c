@@ -124,6 +124,26 @@ static void a_pool_of_one_runs_inline(void **state)
     md_pool_delete(pool);
 }
 
+/* Within a body of the pool's own run, where another run would otherwise be a mistake. */
+static void run_alone(void *context, size_t begin, size_t end, int thread)
+{
+    size_t total = 0;
+    bool before = md_pool_set_alone(true);
+    md_pool_run(context, SIZE_MAX, 1, add_up, &total);
+    assert_true(total == SIZE_MAX);
+    assert_true(md_pool_set_alone(before));
+}
+
+static void alone_it_is_free_for_others(void **state)
+{
+    struct md_error err;
+    struct md_pool *pool;
+    assert_ok(md_pool_new(THREADS, 0, &pool, &err));
+    md_pool_run(pool, 1000, 1, run_alone, pool);
+    assert_false(md_pool_set_alone(false));
+    md_pool_delete(pool);
+}
+
 static void count_huge(void *context, size_t begin, size_t end, int thread)
 {
     atomic_fetch_add((_Atomic size_t *)context, end - begin);
@@ -189,6 +209,7 @@ int main(void)
         cmocka_unit_test(many_short_runs),
         cmocka_unit_test(all_threads_work_at_once),
         cmocka_unit_test(a_pool_of_one_runs_inline),
+        cmocka_unit_test(alone_it_is_free_for_others),
         cmocka_unit_test(the_largest_count_does_not_overflow),
         cmocka_unit_test(a_pool_has_the_threads_it_says),
         cmocka_unit_test(bad_sizes_are_refused),
