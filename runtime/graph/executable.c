@@ -12,12 +12,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/clock.h"
+#include "graph/control.h"
 #include "graph/executable_internal.h"
 #include "graph/graph_internal.h"
 
 #define PLAN_BYTES_DEFAULT ((size_t)4 << 30)
 #define PLANS_DEFAULT      16
+#define ITERATIONS_DEFAULT ((int64_t)1 << 24)
 
 static enum md_status check_graph(const struct md_graph *graph,
                                   const struct md_executable_options *options, struct md_error *err)
@@ -52,11 +53,16 @@ static enum md_status build(struct md_executable *executable, struct md_error *e
         options->plan_bytes_max ? options->plan_bytes_max : PLAN_BYTES_DEFAULT;
     options->tail_bytes_max =
         options->tail_bytes_max ? options->tail_bytes_max : options->plan_bytes_max;
+    if (options->iterations_max <= 0)
+        options->iterations_max = ITERATIONS_DEFAULT;
     options->plans_max = options->plans_max > 0 ? options->plans_max : PLANS_DEFAULT;
     enum md_status status = md__passes_run(executable->graph, options, &executable->passes, err);
+    const char *passes_off = options->passes_off;
     options->passes_off = NULL; /* the caller's string; not kept */
     if (!status)
         status = check_operators(executable, err);
+    if (!status)
+        status = md__controls_new(executable, passes_off, err);
     if (status)
         return status;
     const struct md_graph *graph = executable->graph;
@@ -73,18 +79,17 @@ static enum md_status build(struct md_executable *executable, struct md_error *e
     return md__planner_new(&context, &executable->planner, err);
 }
 
-enum md_status md_executable_new(struct md_graph *graph,
-                                 const struct md_executable_options *options,
-                                 struct md_executable **executable, struct md_error *err)
+enum md_status md__executable_new_body(struct md_graph *graph,
+                                       const struct md_executable_options *options,
+                                       struct md_executable **executable, struct md_error *err)
 {
     *executable = NULL;
     struct md_executable *made = calloc(1, sizeof *made);
-    if (!made) {
-        md_graph_delete(graph);
+    if (!made)
         return md_fail(err, MD_ERR_MEMORY, "out of memory");
-    }
     made->graph = graph;
     made->options = *options;
+    made->is_body = true;
     enum md_status status = check_graph(graph, options, err);
     if (!status)
         status = build(made, err);
@@ -92,6 +97,18 @@ enum md_status md_executable_new(struct md_graph *graph,
         md_executable_delete(made);
     else
         *executable = made;
+    return status;
+}
+
+enum md_status md_executable_new(struct md_graph *graph,
+                                 const struct md_executable_options *options,
+                                 struct md_executable **executable, struct md_error *err)
+{
+    enum md_status status = md__executable_new_body(graph, options, executable, err);
+    if (status)
+        md_graph_delete(graph);
+    else
+        (*executable)->is_body = false;
     return status;
 }
 
@@ -116,7 +133,9 @@ void md_executable_delete(struct md_executable *executable)
     md__plans_delete(executable);
     md__planner_delete(executable->planner);
     delete_prepared(executable);
-    md_graph_delete(executable->graph);
+    md__controls_delete(executable);
+    if (!executable->is_body)
+        md_graph_delete(executable->graph);
     free(executable->facts);
     free(executable->tails);
     free(executable->memory);
@@ -220,6 +239,33 @@ enum md_status md_executable_plan(struct md_executable *executable, const struct
 }
 
 /* ---- reports ---- */
+
+enum md_status md_executable_infer(const struct md_executable *executable,
+                                   const struct md_tensor *inputs, int input_count,
+                                   struct md_tensor *outputs, int output_count,
+                                   struct md_error *err)
+{
+    const struct md_graph *graph = executable->graph;
+    struct md_contents contents = {0};
+    struct md_trace trace;
+    if (input_count != graph->input_count || output_count != graph->output_count)
+        return md_fail(err, MD_ERR_INVALID, "the model has %d inputs and %d outputs",
+                       graph->input_count, graph->output_count);
+    enum md_status status =
+        md__trace_init(&trace, graph, executable->options.reference, executable->options.pool, err);
+    if (status)
+        return status;
+    status = md__trace_all(&trace, inputs, &contents, err);
+    for (int i = 0; !status && i < output_count; i++) {
+        const struct md_value_info *info = &trace.values[graph->outputs[i].value];
+        outputs[i] = (struct md_tensor){.dtype = info->dtype, .shape = info->shape};
+        if (!info->dtype)
+            outputs[i].shape.rank = MD_RANK_UNKNOWN;
+    }
+    md__trace_fini(&trace);
+    md__contents_fini(&contents);
+    return status;
+}
 
 /* Adds what one plan of the last run cost. */
 static void add_report(struct md_plan_report *total, const struct md_plan_report *own)

@@ -25,7 +25,8 @@ struct md_executable_options {
     /* likewise the tensors whose size only running tells, all that live at once (default:
      * plan_bytes_max) */
     size_t tail_bytes_max;
-    int plans_max; /* LRU length (default 16) */
+    int64_t iterations_max; /* of all loops of one run (default 2^24) */
+    int plans_max;          /* LRU length (default 16) */
     /* comma list of pass names to leave out ("fold,lower"); NULL: all run */
     const char *passes_off;
 };
@@ -68,6 +69,16 @@ enum md_status md_executable_run_within(struct md_executable *executable,
  */
 enum md_status md_executable_plan(struct md_executable *executable, const struct md_shape *shapes,
                                   int input_count, struct md_error *err);
+
+/*
+ * What outputs would be, without running: inputs[i] has dtype and shape, where rank -1 or dimension
+ * -1 is unknown, and data where its contents are known (NULL: not). outputs[i] gets dtype (0:
+ * unknown) and shape (rank or dimensions -1: unknown, because they depend on data) and no data.
+ */
+enum md_status md_executable_infer(const struct md_executable *executable,
+                                   const struct md_tensor *inputs, int input_count,
+                                   struct md_tensor *outputs, int output_count,
+                                   struct md_error *err);
 
 /* What the last run cost, or the last planned shapes. */
 struct md_plan_report {

@@ -10,6 +10,7 @@ struct md_executable {
     struct md_executable_options options;
     struct md_pass_report passes;
     struct md_prepared **prepared; /* one list per node */
+    struct md__control **controls; /* one per node, NULL where none; NULL when there are none */
     struct md_planner *planner;
     struct md_plan *roots; /* plans made for input shapes, the last used first */
     struct md_plan *last;  /* where the last run (or planning) ended */
@@ -23,6 +24,7 @@ struct md_executable {
     size_t memory_bytes;
     struct md_clock *clock;
     bool profiling, guards;
+    bool is_body; /* of a control node: its graph belongs to the outer one */
 };
 
 /* What one run and the runs nested in it share. */
@@ -30,12 +32,18 @@ struct md__run {
     const struct md_run_limits *limits; /* may be NULL */
     struct md_clock *clock;             /* may be NULL: then there is no deadline */
     struct md_tail tail;
+    int64_t iterations_left; /* of all loops together */
 };
 
 /* MD_ERR_TIMEOUT, MD_ERR_CANCELLED, or MD_OK to go on. */
 enum md_status md__run_check(const struct md__run *run, struct md_error *err);
 
 /* ---- executable.c ---- */
+
+/* md_executable_new for a body: the graph stays its owner's, also on failure. */
+enum md_status md__executable_new_body(struct md_graph *graph,
+                                       const struct md_executable_options *options,
+                                       struct md_executable **executable, struct md_error *err);
 
 /* Finds or makes the plan behind `parent` for executable->facts, with memory to run it. */
 enum md_status md__executable_find(struct md_executable *executable, struct md_plan *parent,

@@ -213,7 +213,8 @@ enum md_status md_executable_run_within(struct md_executable *executable,
     struct md_error own = {0};
     struct md__run run = {.limits = limits,
                           .clock = executable->clock,
-                          .tail = {.bytes_max = executable->options.tail_bytes_max}};
+                          .tail = {.bytes_max = executable->options.tail_bytes_max},
+                          .iterations_left = executable->options.iterations_max};
     return md__executable_run(executable, inputs, input_count, outputs, output_count, &run,
                               err ? err : &own);
 }

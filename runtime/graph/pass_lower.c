@@ -306,7 +306,7 @@ static void lower_region(struct lowering *lowering, int r, bool *done, bool *kee
 }
 
 /* One more trace, at sample sizes; `cause` says why not. MD_ERR_MEMORY alone is fatal. */
-static enum md_status trace_at(struct lowering *lowering, const struct md_shape *shapes,
+static enum md_status trace_at(struct lowering *lowering, const struct md_tensor *inputs,
                                struct md_error *cause)
 {
     int t = lowering->trace_count;
@@ -315,7 +315,7 @@ static enum md_status trace_at(struct lowering *lowering, const struct md_shape 
                        lowering->options->pool, cause);
     if (status)
         return status;
-    status = md__trace_all(&lowering->traces[t], shapes, &lowering->contents[t], cause);
+    status = md__trace_all(&lowering->traces[t], inputs, &lowering->contents[t], cause);
     if (!status) {
         lowering->trace_count++;
         return MD_OK;
@@ -331,13 +331,13 @@ static enum md_status trace_samples(struct lowering *lowering, struct md_error *
 {
     const struct md_graph *graph = lowering->graph;
     struct md_error cause = {0};
-    struct md_shape *shapes = calloc((size_t)graph->input_count + 1, sizeof *shapes);
-    enum md_status status = shapes ? MD_OK : md_fail(&cause, MD_ERR_MEMORY, "out of memory");
+    struct md_tensor *inputs = calloc((size_t)graph->input_count + 1, sizeof *inputs);
+    enum md_status status = inputs ? MD_OK : md_fail(&cause, MD_ERR_MEMORY, "out of memory");
     for (int t = 0; !status && t < 2; t++) {
-        md__sample_shapes(graph, t == 1, shapes);
-        status = trace_at(lowering, shapes, &cause);
+        md__sample_shapes(graph, t == 1, inputs);
+        status = trace_at(lowering, inputs, &cause);
     }
-    free(shapes);
+    free(inputs);
     if (status && err)
         *err = cause;
     if (!status && lowering->trace_count == 0)

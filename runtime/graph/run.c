@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "graph/control.h"
 #include "graph/executable_internal.h"
 #include "graph/graph_internal.h"
 
@@ -95,6 +96,20 @@ static void poison_outputs(const struct md_executable *executable, const struct 
     }
 }
 
+static enum md_status run_control(const struct md_executable *executable,
+                                  const struct md_step *step, const struct md_kernel_call *call,
+                                  struct md__run *run, struct md_error *err)
+{
+    const struct md__control_call control = {
+        .node = step->node,
+        .control = executable->controls[step->node - executable->graph->nodes],
+        .in = call->in,
+        .out = call->out,
+        .guards = executable->guards,
+        .run = run};
+    return md__control_run(&control, err);
+}
+
 static enum md_status run_step(struct md_executable *executable, struct md_plan *plan,
                                struct md_step *step, struct md__run *run, struct md_error *err)
 {
@@ -110,9 +125,8 @@ static enum md_status run_step(struct md_executable *executable, struct md_plan 
                                         .tail = &run->tail};
     if (executable->guards)
         poison_outputs(executable, plan, step);
-    enum md_status status =
-        step->kernel ? step->kernel->run(&call, err)
-                     : md_fail(err, MD_ERR_UNSUPPORTED, "control operators do not run yet");
+    enum md_status status = step->kernel ? step->kernel->run(&call, err)
+                                         : run_control(executable, step, &call, run, err);
     if (!status && executable->guards)
         return check_guards(executable, plan, step, err);
     char text[160];

@@ -68,15 +68,16 @@ enum md_status md__symbols_bind(const struct md_graph *graph, const struct md_sh
     return status;
 }
 
-void md__sample_shapes(const struct md_graph *graph, bool larger, struct md_shape *shapes)
+void md__sample_shapes(const struct md_graph *graph, bool larger, struct md_tensor *inputs)
 {
     for (int i = 0; i < graph->input_count; i++) {
-        shapes[i] = graph->values[graph->inputs[i].value].shape;
-        for (int d = 0; d < shapes[i].rank; d++) {
-            if (shapes[i].dim[d] >= 0)
+        struct md_shape *shape = &inputs[i].shape;
+        *shape = graph->values[graph->inputs[i].value].shape;
+        for (int d = 0; d < shape->rank; d++) {
+            if (shape->dim[d] >= 0)
                 continue;
-            int64_t sample = graph->symbol_samples[MD_SYMBOL_INDEX(shapes[i].dim[d])];
-            shapes[i].dim[d] = larger ? 2 * sample + 1 : sample;
+            int64_t sample = graph->symbol_samples[MD_SYMBOL_INDEX(shape->dim[d])];
+            shape->dim[d] = larger ? 2 * sample + 1 : sample;
         }
     }
 }
@@ -256,7 +257,7 @@ static bool can_follow(const struct md_trace *trace, const struct md_node *node)
     return true;
 }
 
-enum md_status md__trace_all(struct md_trace *trace, const struct md_shape *shapes,
+enum md_status md__trace_all(struct md_trace *trace, const struct md_tensor *inputs,
                              struct md_contents *contents, struct md_error *err)
 {
     const struct md_graph *graph = trace->graph;
@@ -266,13 +267,13 @@ enum md_status md__trace_all(struct md_trace *trace, const struct md_shape *shap
     for (int i = 0; !status && i < graph->input_count; i++) {
         size_t bytes;
         int value = graph->inputs[i].value;
-        if (shapes[i].rank < 0 || !md__shape_is_planned(&shapes[i]))
+        if (inputs[i].shape.rank < 0 || !md__shape_is_planned(&inputs[i].shape))
             continue;
-        status = md__shape_bytes(&shapes[i], graph->values[value].dtype, &bytes, cause);
+        status = md__shape_bytes(&inputs[i].shape, graph->values[value].dtype, &bytes, cause);
         if (status)
             return md_error_context(cause, "input \"%.60s\"", graph->inputs[i].name);
-        trace->values[value] =
-            (struct md_value_info){.dtype = graph->values[value].dtype, .shape = shapes[i]};
+        trace->values[value] = (struct md_value_info){
+            .dtype = graph->values[value].dtype, .shape = inputs[i].shape, .known = inputs[i].data};
     }
     for (int n = 0; n < graph->node_count; n++) {
         if (can_follow(trace, &graph->nodes[n]))

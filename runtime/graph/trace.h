@@ -41,7 +41,7 @@ enum md_status md__symbols_bind(const struct md_graph *graph, const struct md_sh
                                 int64_t *sizes, struct md_error *err);
 
 /* Input shapes with every symbol at its sample size s, or at 2 s + 1 when `larger`. */
-void md__sample_shapes(const struct md_graph *graph, bool larger, struct md_shape *shapes);
+void md__sample_shapes(const struct md_graph *graph, bool larger, struct md_tensor *inputs);
 
 /* Knows the graph's constants and nothing else. */
 enum md_status md__trace_init(struct md_trace *trace, const struct md_graph *graph,
@@ -61,11 +61,11 @@ enum md_status md__trace_node(struct md_trace *trace, const struct md_node *node
                               struct md_contents *contents, struct md_error *err);
 
 /*
- * Walks all nodes. shapes[i] belongs to graph input i; one of unknown rank or with a negative
- * dimension is unknown. Values that follow from unknown ones, or that only a run can tell, end with
- * dtype 0, or with MD_DIM_DATA in their shapes.
+ * Walks all nodes. inputs[i] belongs to graph input i: its shape, and its contents when data is
+ * set; one of unknown rank or with a negative dimension is unknown. Values that follow from unknown
+ * ones, or that only a run can tell, end with dtype 0, or with MD_DIM_DATA in their shapes.
  */
-enum md_status md__trace_all(struct md_trace *trace, const struct md_shape *shapes,
+enum md_status md__trace_all(struct md_trace *trace, const struct md_tensor *inputs,
                              struct md_contents *contents, struct md_error *err);
 
 /* Dtype and every dimension are there. */

@@ -1,10 +1,37 @@
 /* Helpers for tests of graphs, executables and operators. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "graph/evaluate.h"
 #include "graphs.h"
 #include "kernels/cpu/cpu.h"
 #include "unit.h"
+
+struct md_graph *graphs_new(const char *name)
+{
+    struct md_error err;
+    struct md_graph *graph;
+    assert_ok(md_graph_new(name, &graph, &err));
+    return graph;
+}
+
+int graphs_any(struct md_graph *graph, const char *name, enum md_dtype dtype)
+{
+    struct md_error err;
+    int value = MD_NONE;
+    const struct md_shape shape = {.rank = MD_RANK_UNKNOWN};
+    assert_ok(md_graph_input(graph, name, dtype, &shape, &value, &err));
+    return value;
+}
+
+int graphs_int(struct md_graph *graph, int64_t value)
+{
+    struct md_error err;
+    int id = MD_NONE;
+    const struct md_tensor tensor = {.dtype = MD_I64, .data = &value};
+    assert_ok(md_graph_constant(graph, "", &tensor, &id, &err));
+    return id;
+}
 
 int graphs_input(struct md_graph *graph, const char *name, enum md_dtype dtype, int rank,
                  const int64_t *dim)
@@ -62,6 +89,24 @@ int graphs_node_with(struct md_graph *graph, const char *op, const int *in, int 
 struct md_attr graphs_attr_int(const char *name, int64_t value)
 {
     return (struct md_attr){.name = name, .type = MD_ATTR_INT, .i = value};
+}
+
+struct md_attr graphs_attr_graph(const char *name, struct md_graph *body)
+{
+    return (struct md_attr){.name = name, .type = MD_ATTR_GRAPH, .graph = body};
+}
+
+void graphs_control(struct md_graph *graph, const char *op, const int *in, int in_count,
+                    const struct md_attr *attrs, int attr_count, int captured, int *out,
+                    int out_count)
+{
+    struct md_error err;
+    struct md_attr all[8];
+    assert_true(attr_count < 8);
+    memcpy(all, attrs, (size_t)attr_count * sizeof *attrs);
+    all[attr_count] = graphs_attr_int("moondial.captured", captured);
+    assert_ok(
+        md_graph_node(graph, op, "", in, in_count, all, attr_count + 1, out, out_count, &err));
 }
 
 struct md_attr graphs_attr_ints(const char *name, int count, const int64_t *values)

@@ -4,10 +4,13 @@
 
 #include "graph/executable.h"
 
+struct md_graph *graphs_new(const char *name);
+int graphs_any(struct md_graph *graph, const char *name, enum md_dtype dtype); /* any rank */
 int graphs_input(struct md_graph *graph, const char *name, enum md_dtype dtype, int rank,
                  const int64_t *dim);
 int graphs_floats(struct md_graph *graph, int rank, const int64_t *dim, const float *data);
 int graphs_ints(struct md_graph *graph, int count, const int64_t *data); /* rank 1 */
+int graphs_int(struct md_graph *graph, int64_t value);                   /* a scalar */
 int64_t graphs_symbol(struct md_graph *graph, const char *name, int64_t sample);
 void graphs_output(struct md_graph *graph, const char *name, int value);
 
@@ -19,6 +22,12 @@ int graphs_node_with(struct md_graph *graph, const char *op, const int *in, int 
                      (int)(sizeof((const int[]){__VA_ARGS__}) / sizeof(int)), NULL, 0)
 struct md_attr graphs_attr_int(const char *name, int64_t value);
 struct md_attr graphs_attr_ints(const char *name, int count, const int64_t *values);
+
+struct md_attr graphs_attr_graph(const char *name, struct md_graph *body);
+/* If, Loop or Scan: the last `captured` of its inputs are values that bodies capture. */
+void graphs_control(struct md_graph *graph, const char *op, const int *in, int in_count,
+                    const struct md_attr *attrs, int attr_count, int captured, int *out,
+                    int out_count);
 
 /* A new float32 tensor with values from a fixed pseudo-random series; state advances. */
 struct md_tensor graphs_random(uint64_t *state, int rank, const int64_t *dim);
