@@ -4,10 +4,12 @@
  */
 #include <jansson.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cli/cli.h"
 #include "cli/sample.h"
+#include "kernels/cpu/cpu.h"
 
 /* ---- gathering ---- */
 
@@ -15,6 +17,10 @@ static json_t *shape_json(const struct md_graph *graph, const struct md_shape *s
 {
     json_t *list = json_array();
 
+    if (shape->rank == MD_RANK_UNKNOWN) {
+        json_decref(list);
+        return json_null();
+    }
     for (int axis = 0; axis < shape->rank; axis++) {
         int64_t dim = shape->dim[axis];
         json_array_append_new(list, dim < 0 ? json_string(graph->symbols[-dim - 2])
@@ -59,14 +65,22 @@ static json_t *symbols_json(const struct md__sample *sample)
     return symbols;
 }
 
+static void count_operators(const struct md_graph *graph, int *counts)
+{
+    for (int i = 0; i < graph->node_count; i++) {
+        counts[graph->nodes[i].op]++;
+    }
+    for (int i = 0; i < graph->body_count; i++) {
+        count_operators(graph->bodies[i], counts);
+    }
+}
+
 static json_t *operators_json(const struct md_graph *graph)
 {
     int counts[MD_OP_COUNT] = {0};
     json_t *operators = json_object();
 
-    for (int i = 0; i < graph->node_count; i++) {
-        counts[graph->nodes[i].op]++;
-    }
+    count_operators(graph, counts);
     for (int op = 0; op < MD_OP_COUNT; op++) {
         if (counts[op] > 0) {
             json_object_set_new(operators, md_op_info((enum md_op)op)->name,
@@ -101,12 +115,51 @@ static json_t *plan_json(const struct md_plan_report *report)
         report->bytes, "transcendentals", report->transcendentals);
 }
 
-static enum md_status gather(const char *path, const struct md__opened *model,
-                             struct md__sample *sample, json_t **report, struct md_error *err)
+/* Steps by operator and by what runs them; "kernels" are the backend's own, "reference" the plain
+ * ones that it falls back on, "control" the executable itself. */
+static json_t *places_json(const struct md__opened *model, struct md_error *err)
+{
+    static const char *const names[] = {"kernels", "reference", "control"};
+    int count = md_executable_profile(model->executable, NULL, 0), counts[3] = {0};
+    struct md_step_time *rows = calloc((size_t)count + 1, sizeof *rows);
+    json_t *by_operator = json_object(), *places;
+
+    if (rows == NULL) {
+        md_fail(err, MD_ERR_MEMORY, "out of memory");
+        json_decref(by_operator);
+        return NULL;
+    }
+    md_executable_profile(model->executable, rows, count);
+    for (int i = 0; i < count; i++) {
+        const struct md_kernel *plain = md_cpu_reference()->kernels[rows[i].op];
+        int place = rows[i].kernel == NULL ? 2 : rows[i].kernel == plain ? 1 : 0;
+        const char *op = md_op_info(rows[i].op)->name;
+        json_t *own = json_object_get(by_operator, op);
+        if (own == NULL) {
+            own = json_object();
+            json_object_set_new(by_operator, op, own);
+        }
+        json_int_t so_far = json_integer_value(json_object_get(own, names[place]));
+        json_object_set_new(own, names[place], json_integer(so_far + 1));
+        counts[place]++;
+    }
+    free(rows);
+    places = json_object();
+    for (int i = 0; i < 3; i++) {
+        json_object_set_new(places, names[i], json_integer(counts[i]));
+    }
+    json_object_set_new(places, "by_operator", by_operator);
+    return places;
+}
+
+/* What one run at the sample sizes shows: outputs, plan, places. */
+static enum md_status gather_run(const struct md__opened *model, struct md__sample *sample,
+                                 json_t *report, struct md_error *err)
 {
     const struct md_graph *graph = sample->graph;
     struct md_tensor outputs[MD__SAMPLE_PORTS_MAX] = {0};
     struct md_plan_report plan;
+    json_t *places = NULL;
     enum md_status status = md__sample_resize(sample, 1, err);
 
     if (status == MD_OK) {
@@ -118,17 +171,53 @@ static enum md_status gather(const char *path, const struct md__opened *model,
         status = md_executable_report(model->executable, &plan, err);
     }
     if (status == MD_OK) {
-        *report = json_pack("{s:s, s:s, s:I, s:i, s:o, s:o, s:o, s:o, s:o, s:o}", "model", path,
-                            "backend", model->backend->name, "parameters",
-                            (json_int_t)model->parameters, "nodes_built", model->nodes_built,
-                            "inputs", inputs_json(graph), "outputs", outputs_json(graph, outputs),
-                            "symbols", symbols_json(sample), "operators", operators_json(graph),
-                            "regions", regions_json(model, &plan), "plan", plan_json(&plan));
+        places = places_json(model, err);
+        status = places != NULL ? MD_OK : err->code;
+    }
+    if (status == MD_OK) {
+        json_object_set_new(report, "outputs", outputs_json(graph, outputs));
+        json_object_set_new(report, "regions", regions_json(model, &plan));
+        json_object_set_new(report, "plan", plan_json(&plan));
+        json_object_set_new(report, "places", places);
     }
     for (int i = 0; i < graph->output_count; i++) {
         md_tensor_unref(&outputs[i]);
     }
     return status;
+}
+
+/* Without a run: their names. */
+static json_t *bare_outputs_json(const struct md_graph *graph)
+{
+    json_t *list = json_array();
+
+    for (int i = 0; i < graph->output_count; i++) {
+        json_array_append_new(
+            list, json_pack("{s:s, s:n, s:n}", "name", graph->outputs[i].name, "dtype", "shape"));
+    }
+    return list;
+}
+
+/*
+ * Random inputs may be none that the model can run on (indices out of range, an image of 3 x 3).
+ * Then the report says why, and what needs no run is still there.
+ */
+static json_t *gather(const char *path, const struct md__opened *model, struct md__sample *sample)
+{
+    const struct md_graph *graph = sample->graph;
+    struct md_error err = {0};
+    json_t *report =
+        json_pack("{s:s, s:s, s:I, s:i, s:o, s:n, s:o, s:n, s:n}", "model", path, "backend",
+                  model->backend->name, "parameters", (json_int_t)model->parameters, "nodes_built",
+                  model->nodes_built, "inputs", inputs_json(graph), "symbols", "operators",
+                  operators_json(graph), "plan", "places");
+
+    if (gather_run(model, sample, report, &err) != MD_OK) {
+        json_object_set_new(report, "outputs", bare_outputs_json(graph));
+        json_object_set_new(report, "no_plan", json_string(err.text));
+    }
+    json_object_set_new(report, "symbols", symbols_json(sample)); /* sizes of the run, batch 1 */
+    return report;
 }
 
 /* ---- printing ---- */
@@ -155,29 +244,59 @@ static void print_ports(const char *title, const json_t *ports)
     {
         char *shape = json_dumps(json_object_get(port, "shape"), JSON_ENCODE_ANY);
         printf("  %-24s %-8s %s\n", json_string_value(json_object_get(port, "name")),
-               json_string_value(json_object_get(port, "dtype")), shape != NULL ? shape : "");
+               json_is_null(json_object_get(port, "dtype"))
+                   ? "?"
+                   : json_string_value(json_object_get(port, "dtype")),
+               shape != NULL ? shape : "");
         free(shape);
+    }
+}
+
+static void print_regions(const json_t *regions)
+{
+    print_counts("fused operators that were asked for", json_object_get(regions, "asked"));
+    printf("  fused %lld, kept as primitives %lld, refused for wrong numbers %lld\n",
+           (long long)json_integer_value(json_object_get(regions, "fused")),
+           (long long)json_integer_value(json_object_get(regions, "kept")),
+           (long long)json_integer_value(json_object_get(regions, "disagreed")));
+}
+
+static void print_places(const char *backend, const json_t *places)
+{
+    const char *name;
+    json_t *own;
+
+    printf("what runs where: %lld steps on kernels of %s, %lld on reference kernels\n",
+           (long long)json_integer_value(json_object_get(places, "kernels")), backend,
+           (long long)json_integer_value(json_object_get(places, "reference")));
+    json_object_foreach(json_object_get(places, "by_operator"), name, own)
+    {
+        long long plain = json_integer_value(json_object_get(own, "reference"));
+        if (plain > 0) {
+            printf("  %-44s %lld on reference kernels\n", name, plain);
+        }
     }
 }
 
 static void print_text(const json_t *report)
 {
+    const char *backend = json_string_value(json_object_get(report, "backend"));
+
     printf("%s: %lld parameters, on %s\n", json_string_value(json_object_get(report, "model")),
-           (long long)json_integer_value(json_object_get(report, "parameters")),
-           json_string_value(json_object_get(report, "backend")));
+           (long long)json_integer_value(json_object_get(report, "parameters")), backend);
     print_ports("inputs", json_object_get(report, "inputs"));
     print_ports("outputs (at the sizes below)", json_object_get(report, "outputs"));
-    print_counts("symbols, and their sizes here", json_object_get(report, "symbols"));
+    print_counts("symbols, and their sizes here (--symbol NAME=SIZE)",
+                 json_object_get(report, "symbols"));
     print_counts("operators, after passes", json_object_get(report, "operators"));
-    print_counts("fused operators that were asked for",
-                 json_object_get(json_object_get(report, "regions"), "asked"));
-    printf(
-        "  fused %lld, kept as primitives %lld, refused for wrong numbers %lld\n",
-        (long long)json_integer_value(json_object_get(json_object_get(report, "regions"), "fused")),
-        (long long)json_integer_value(json_object_get(json_object_get(report, "regions"), "kept")),
-        (long long)json_integer_value(
-            json_object_get(json_object_get(report, "regions"), "disagreed")));
+    if (json_is_null(json_object_get(report, "plan"))) {
+        printf("no plan at these sizes: %s\n",
+               json_string_value(json_object_get(report, "no_plan")));
+        return;
+    }
+    print_regions(json_object_get(report, "regions"));
     print_counts("plan", json_object_get(report, "plan"));
+    print_places(backend, json_object_get(report, "places"));
 }
 
 int md__cli_inspect(int argc, char **argv)
@@ -209,7 +328,7 @@ int md__cli_inspect(int argc, char **argv)
                                  symbols, &err);
     }
     if (status == MD_OK) {
-        status = gather(options.path, &model, &sample, &report, &err);
+        report = gather(options.path, &model, &sample);
     }
     if (status == MD_OK && as_json) {
         json_dumpf(report, stdout, JSON_INDENT(2));

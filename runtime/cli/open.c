@@ -1,5 +1,6 @@
 /*
- * Opens a model for one command: the graph from its folder, an executable with a pool of its own.
+ * Opens a model for one command: the graph from its folder or file, an executable with a pool
+ * of its own.
  */
 #include <stdlib.h>
 
@@ -7,17 +8,31 @@
 #include "kernels/cpu/cpu.h"
 #include "script/builder.h"
 
+/* Weights: constants that are no indices, sizes or masks, those of subgraphs included. */
+static int64_t count_parameters(const struct md_graph *graph)
+{
+    int64_t count = 0;
+
+    for (int i = 0; i < graph->value_count; i++) {
+        enum md_dtype dtype = graph->values[i].dtype;
+        bool is_weight = dtype != MD_I64 && dtype != MD_I32 && dtype != MD_BOOL;
+        if (graph->values[i].constant.data != NULL && is_weight) {
+            count += (int64_t)md_tensor_count(&graph->values[i].constant);
+        }
+    }
+    for (int i = 0; i < graph->body_count; i++) {
+        count += count_parameters(graph->bodies[i]);
+    }
+    return count;
+}
+
 static void count_built(const struct md_graph *graph, struct md__opened *model)
 {
     model->nodes_built = graph->node_count;
     for (int i = 0; i < graph->region_count; i++) {
         model->regions[graph->regions[i].op]++;
     }
-    for (int i = 0; i < graph->value_count; i++) {
-        if (graph->values[i].constant.data != NULL && graph->values[i].dtype == MD_F32) {
-            model->parameters += (int64_t)md_tensor_count(&graph->values[i].constant);
-        }
-    }
+    model->parameters = count_parameters(graph);
 }
 
 enum md_status md__open(const struct md__open_options *options, struct md__opened *model,

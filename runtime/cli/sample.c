@@ -98,6 +98,9 @@ enum md_status md__sample_resize(struct md__sample *sample, int64_t batch, struc
         const struct md_value *value = &sample->graph->values[sample->graph->inputs[i].value];
         struct md_shape shape = value->shape;
         enum md_status status;
+        if (shape.rank == MD_RANK_UNKNOWN) {
+            shape.rank = 0;
+        }
         for (int axis = 0; axis < shape.rank; axis++) {
             if (shape.dim[axis] < 0) {
                 shape.dim[axis] = sample->sizes[-shape.dim[axis] - 2];

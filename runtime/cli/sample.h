@@ -7,8 +7,8 @@
 
 #include "cli/cli.h"
 
-#define MD__SAMPLE_SYMBOLS_MAX 16
-#define MD__SAMPLE_PORTS_MAX   64
+#define MD__SAMPLE_SYMBOLS_MAX 256
+#define MD__SAMPLE_PORTS_MAX   256
 
 struct md__sample {
     const struct md_graph *graph;
@@ -25,7 +25,8 @@ struct md__sample {
 enum md_status md__sample_init(struct md__sample *sample, const struct md_graph *graph,
                                const char *config_json, const char *given, struct md_error *err);
 void md__sample_fini(struct md__sample *sample);
-/* Makes the input tensors for this size of the symbol "batch". */
+/* Makes the input tensors for this size of the symbol "batch". An input of unknown rank becomes a
+ * scalar. */
 enum md_status md__sample_resize(struct md__sample *sample, int64_t batch, struct md_error *err);
 /*
  * Fills them with new values, every row of its own: floats uniform in [-1.7, 1.7] (variance 1),

@@ -144,7 +144,7 @@ class Run(unittest.TestCase):
         os.mkdir(unknown)
         with open(os.path.join(unknown, "config.json"), "w", encoding="utf-8") as file:
             file.write('{"model_type": "perceptron"}')
-        for path, status, says in ((onnx, 3, "ONNX"), (unknown, 3, "perceptron"),
+        for path, status, says in ((onnx, 2, "no graph"), (unknown, 3, "perceptron"),
                                    ("/nonexistent", 2, "/nonexistent"), (self.folder, 2, "config")):
             code, _, err = run_cli("run", path, "--out", self.out)
             self.assertEqual((code, err.count("\n")), (status, 1), err)
