@@ -89,7 +89,7 @@ static int log_line(lua_State *L)
         lua_insert(L, 1);
         lua_call(L, count, 1);
     }
-    md_log(level, "script", "%s", lua_tostring(L, 1));
+    md__script_log(md__state(L)->script, level, lua_tostring(L, 1));
     return 0;
 }
 

@@ -34,16 +34,20 @@ static struct md__dicts *check_key(lua_State *L, const char *method, struct md__
     return md__state(L)->script->dicts;
 }
 
-/* A shareable copy of the value at index; misuse raises. The caller's to drop at once after use. */
-static struct md__value *check_value(lua_State *L, int index)
+/* A shareable copy of the value at index; misuse raises, NULL: too large, err says so. The caller's
+ * to drop at once after use. */
+static struct md__value *check_value(lua_State *L, int index, struct md_error *err)
 {
-    struct md_error err;
     struct md__value *value;
+    size_t bytes_max = md__dicts_bytes_max(md__state(L)->script->dicts);
     luaL_checkany(L, index);
     if (lua_isnil(L, index))
         luaL_argerror(L, index, "nil cannot be stored (use delete)");
-    if (md__value_new(L, index, &value, &err) != MD_OK)
-        luaL_argerror(L, index, lua_pushfstring(L, "%s", err.text));
+    enum md_status status = md__value_new(L, index, bytes_max, &value, err);
+    if (status == MD_ERR_TOO_LARGE)
+        return NULL;
+    if (status != MD_OK)
+        luaL_argerror(L, index, lua_pushfstring(L, "%s", err->text));
     return value;
 }
 
@@ -89,7 +93,9 @@ static int dict_set(lua_State *L)
     struct md__dicts *dicts = check_key(L, "md.dict.set", &key);
     lua_Number ttl_s = luaL_optnumber(L, 4, 0);
     luaL_argcheck(L, ttl_s >= 0 && ttl_s < 1e9, 4, "seconds to live");
-    struct md__value *value = check_value(L, 3);
+    struct md__value *value = check_value(L, 3, &err);
+    if (value == NULL)
+        return md__return_error(L, &err);
     enum md_status status = md__dict_set(dicts, &key, value, NULL, (int64_t)(ttl_s * 1000), &err);
     md__value_unref(value);
     return return_status(L, status, &err);
@@ -102,7 +108,9 @@ static int dict_add(lua_State *L)
     struct md__key_text key;
     struct md_error err;
     struct md__dicts *dicts = check_key(L, "md.dict.add", &key);
-    struct md__value *value = check_value(L, 3);
+    struct md__value *value = check_value(L, 3, &err);
+    if (value == NULL)
+        return md__return_error(L, &err);
     enum md_status status = md__dict_add(dicts, &key, value, &added, &err);
     md__value_unref(value);
     if (status != MD_OK)
@@ -199,7 +207,7 @@ static int flight_finish(lua_State *L)
     struct md__dicts *dicts = check_key(L, "md.dict.fetch", &key);
     const char *version = luaL_checkstring(L, 3);
     struct md__value *value;
-    enum md_status status = md__value_new(L, 4, &value, &err);
+    enum md_status status = md__value_new(L, 4, md__dicts_bytes_max(dicts), &value, &err);
     if (status == MD_OK) {
         status = md__dict_set(dicts, &key, value, version, 0, &err);
         end_flight(object, value, NULL);

@@ -10,6 +10,8 @@
 
 #include "script/tensor_object.h"
 
+enum { BYTES_PER_UNIT = 64 }; /* reduced while one unit of work is done */
+
 /* A run of values along the axis: base[i * stride], i = 0 .. count - 1. */
 struct run {
     const float *base;
@@ -55,6 +57,7 @@ static int reduce_all(lua_State *L, const struct md_tensor *tensor, reduce_body 
 static int reduce(lua_State *L, reduce_body body, double option)
 {
     const struct md_tensor *tensor = float_check(L, 1);
+    md__spend(L, (double)md_tensor_bytes(tensor) / BYTES_PER_UNIT);
     if (lua_isnoneornil(L, 2))
         return reduce_all(L, tensor, body, option);
     int axis = md__axis_check(L, tensor, 2);

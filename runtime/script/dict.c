@@ -211,6 +211,11 @@ struct md__value *md__dict_get(struct md__dicts *dicts, const struct md__key_tex
     return value;
 }
 
+size_t md__dicts_bytes_max(const struct md__dicts *dicts)
+{
+    return dicts->bytes_max;
+}
+
 static enum md_status check_size(const struct md__dicts *dicts, const struct md__value *value,
                                  struct md_error *err)
 {

@@ -23,6 +23,7 @@ bool md__dict_key(struct md__key_text *key, const char *space, const char *name,
 
 enum md_status md__dicts_new(size_t bytes_max, struct md_clock *clock, struct md__dicts **dicts,
                              struct md_error *err);
+size_t md__dicts_bytes_max(const struct md__dicts *dicts);
 void md__dicts_delete(struct md__dicts *dicts);
 
 /* A reference, or NULL. version: when not NULL, only a value stored under an equal one. */

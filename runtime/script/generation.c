@@ -37,6 +37,7 @@ enum md_status md__generation_state(struct md_generation *generation, enum md__s
         return status;
     }
     md__state_collect(state);
+    state->bytes_base = state->bytes_used;
     *result = state;
     return MD_OK;
 }

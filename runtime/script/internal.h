@@ -27,6 +27,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "base/log.h"
 #include "script/hooks.h"
 #include "script/script.h"
 
@@ -100,6 +101,8 @@ struct md_script {
     pthread_t housekeeper;
     bool housekeeping;
     struct md__degraded degraded[MD__DEGRADED_MAX]; /* under lock */
+    _Atomic int64_t log_second; /* of the monotonic clock: log.c */
+    _Atomic int log_lines, log_dropped;
     _Atomic bool begun; /* models were loaded or given up, on_start is done */
     /* Tables are only ever added, by the series binding's settle; the first series_count are
      * constant. Those behind them are the generation's that is being built. */
@@ -128,17 +131,24 @@ struct md__state {
     enum md__state_kind kind;
     bool loading;          /* files are being loaded: acting calls raise */
     bool closing;          /* lua_close runs: nothing is refused any more */
+    bool ours;             /* likewise, while we run something small of our own */
     size_t bytes_used;     /* Lua heap and charges */
     size_t bytes_max;      /* cap of the whole state */
     size_t bytes_charged;  /* the part of bytes_used that C objects hold */
     size_t gc_debt;        /* charged since the last collector step for it */
+    size_t bytes_base;     /* when its files had been loaded */
     size_t task_bytes_max; /* cap of one task's growth */
+    int tasks_max;         /* that it may have at a time; see state.c on reserves */
+    size_t waiting_bytes;  /* charged to tasks that do not run now */
+    size_t waiting_kept;   /* the part of it that lies within their reserves */
+    size_t collect_at;     /* bytes_used that call for a collection */
     struct md__task *task; /* running now, or NULL */
     int64_t budget_end_ns; /* Lua is stopped after this; 0: no limit */
     int64_t looked_ns;     /* when limits.c last looked at the clock */
     uint32_t work;         /* units of work since then */
     uint32_t look_at;      /* the next look comes at so many */
     bool expired;          /* a look has found the budget spent */
+    bool pressed;          /* memory runs short: collect at the next checkpoint */
     bool deep;             /* the C stack was nearly used up */
     char stopped_at[80];   /* "routes.lua:12", where it was stopped first */
     struct md__pool *pool; /* NULL: not pooled, one thread owns it */
@@ -178,6 +188,8 @@ struct md__task {
     int64_t lua_ns; /* spent in Lua so far */
     bool failed, failed_memory;
     bool killed;      /* stopped for its time budget */
+    bool stubborn;    /* and it took long to obey */
+    bool waits;       /* begun, and not running now */
     char trace[1024]; /* after a script error: the stack */
 };
 
@@ -202,6 +214,9 @@ void md__unhold(struct md__hold *hold);
  * been replaced for longer than it may drain. */
 bool md__script_sleep(struct md_script *script, const struct md_generation *generation, int64_t ns);
 
+/* A line of the log on behalf of a script; lines that come too fast are counted instead. */
+void md__script_log(struct md_script *script, enum md_log_level level, const char *text);
+
 /* Says why a subject ("model tft") impairs the service, or with NULL that it no longer does. */
 void md__degraded_set(struct md_script *script, const char *subject, const char *reason);
 
@@ -215,7 +230,19 @@ void md__state_collect(struct md__state *state); /* a full collection, protected
 /* Gives a pooled state to others while its task waits, and gets it back; nothing for other kinds.
  */
 void md__state_leave(struct md__state *state);
-void md__state_enter(struct md__state *state);
+/* False: it was retired meanwhile. The caller has it all the same, to end its task. */
+bool md__state_enter(struct md__state *state);
+/* Takes a pooled state, which the caller has, out of service and has another one built in its
+ * place; its tasks end with MD_ERR_UNAVAILABLE when they come back to it. */
+void md__state_retire(struct md__state *state, const char *reason);
+bool md__state_is_retired(struct md__state *state);
+/* Around what runs on a task's account; ended: the task is over. */
+void md__state_slice_begin(struct md__state *state, struct md__task *task);
+void md__state_slice_end(struct md__state *state, bool ended);
+/* When garbage is to be collected next, given what is in use now. */
+void md__state_plan_collection(struct md__state *state);
+/* After a task was stopped: cleans up, and retires the state when that does not help. */
+void md__state_recover(struct md__state *state);
 
 /*
  * Runs function(L) protected, with argument as light userdata 1, on the state's main thread; turns
@@ -223,6 +250,9 @@ void md__state_enter(struct md__state *state);
  */
 enum md_status md__protect(struct md__state *state, lua_CFunction function, void *argument,
                            struct md_error *err);
+
+/* Likewise for what must not fail for want of a few bytes: no cap holds meanwhile. */
+enum md_status md__protect_ours(struct md__state *state, lua_CFunction function, void *argument);
 
 /* Opening a state (sandbox.c, modules.c, errors.c, bindings.c). */
 void md__sandbox_open(lua_State *L);
@@ -269,7 +299,8 @@ bool md__budget_end(struct md__state *state);
  */
 void md__spend(lua_State *L, double units);
 bool md__is_spent(struct md__state *state, double units);
-/* Raises that the budget is spent, or the C stack. */
+/* What there is to do after a checkpoint that said so: raises that the budget or the C stack is
+ * spent, or collects garbage and goes on. */
 int md__stop(lua_State *L);
 /* What checkpoints call through the FFI, found by name in the executable; not 0: call md__stop. */
 int md__script_checkpoint(void);
@@ -280,6 +311,7 @@ extern const char md__spent_text[];
 
 void md__metric_failed(const char *task);
 void md__metric_killed(const char *task, const char *reason);
+void md__metric_replaced(const char *reason);
 void md__metric_job(const char *job, double seconds);
 void md__metric_skipped(const char *job, int64_t count);
 void md__metric_lua_bytes(int64_t change);

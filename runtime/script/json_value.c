@@ -5,7 +5,8 @@
  *
  * A table with elements 1..n is an array and may have no other keys; any other table is an object
  * whose keys are strings or numbers. An empty table is {}, unless md.json.array has marked it. NaN
- * and infinities become null. Depth is capped, which also ends cycles.
+ * and infinities become null. Depth is capped, which also ends cycles; tables that are met again
+ * and again (they double with each level) end when the text is full or the time is up.
  */
 #include <math.h>
 #include <stdio.h>
@@ -19,6 +20,7 @@
 
 /* TREE_BYTES_PER_BYTE: what jansson's tree of ordinary JSON weighs; of the worst, ten times more.
  */
+enum { UNITS_PER_VALUE = 4 };
 enum { DEPTH_MAX = 64, NAMES_LOCAL = 32, KEY_SHOWN_MAX = 40, TREE_BYTES_PER_BYTE = 8 };
 
 const char md__json_array_class[] = "moondial.array";
@@ -237,6 +239,10 @@ static enum md_status write_value(struct writer *writer, int index)
     struct md_buffer *out = writer->out;
     size_t length;
     const char *text;
+    if (out->failed != MD_OK)
+        return md_buffer_check(out, writer->err);
+    if (md__is_spent(md__state(L), UNITS_PER_VALUE))
+        return md_fail(writer->err, MD_ERR_SCRIPT, "%s", md__spent_text);
     switch (lua_type(L, index)) {
     case LUA_TNIL:
         md_buffer_text(out, "null");

@@ -8,6 +8,9 @@
  * the task has left every pcall, and its result does not count even when no look comes (task.c).
  * Large allocations fail as well from then on (state.c), which ends code without any checkpoint.
  *
+ * A look is also when garbage is collected if memory runs short: LuaJIT fails an allocation over
+ * the cap without asking what could be freed.
+ *
  * The C stack is watched too: LuaJIT counts Lua's own frames, not those of C below callbacks and
  * nested coroutines, and the end of the C stack is the end of the process.
  */
@@ -51,7 +54,7 @@ bool md__budget_end(struct md__state *state)
     return expired;
 }
 
-/* True when the budget is spent. */
+/* True when there is something to do: see md__stop. */
 static bool look(struct md__state *state)
 {
     state->work = 0;
@@ -67,7 +70,7 @@ static bool look(struct md__state *state)
         state->look_at = 1;
     else if (took_ns < look_ns_min && state->look_at < LOOK_AT_MAX)
         state->look_at = 2 * state->look_at + 1;
-    return state->expired;
+    return state->expired || state->pressed;
 }
 
 bool md__is_spent(struct md__state *state, double units)
@@ -76,7 +79,9 @@ bool md__is_spent(struct md__state *state, double units)
         state->work += units > 0 ? (uint32_t)units : 0;
     else
         state->work += LOOK_AT_MAX;
-    return state->work >= state->look_at && look(state);
+    if (state->work >= state->look_at)
+        look(state);
+    return state->expired;
 }
 
 static bool is_deep(struct md__state *state)
@@ -116,10 +121,17 @@ static void note_place(lua_State *L, struct md__state *state)
 int md__stop(lua_State *L)
 {
     struct md__state *state = md__state(L);
-    if (!state->expired)
+    if (state->expired) {
+        note_place(L, state);
+        return luaL_error(L, "%s", md__spent_text);
+    }
+    if (is_deep(state))
         return luaL_error(L, "stack overflow (callbacks or coroutines nested too deep)");
-    note_place(L, state);
-    return luaL_error(L, "%s", md__spent_text);
+    if (state->pressed) {
+        lua_gc(L, LUA_GCCOLLECT, 0);
+        md__state_plan_collection(state);
+    }
+    return 0;
 }
 
 void md__spend(lua_State *L, double units)

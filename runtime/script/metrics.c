@@ -5,7 +5,7 @@
 
 #include "script/internal.h"
 
-static struct md_family *failures, *kills, *runs, *skips, *durations;
+static struct md_family *failures, *kills, *replacements, *runs, *skips, *durations;
 static struct md_family *reloads, *rollbacks;
 static struct md_metric *lua_bytes, *refusals;
 static struct md_metric *generation, *generations_live, *reload_ok, *reload_seconds;
@@ -31,6 +31,8 @@ static void declare_all(void)
     failures = declare(MD_COUNTER, "moondial_script_errors_total",
                        "Handlers, timers and ticks that failed", "task");
     kills = kill_family();
+    replacements = declare(MD_COUNTER, "moondial_lua_states_replaced_total",
+                           "Lua states that were given up and built anew", "reason");
     runs = declare(MD_COUNTER, "moondial_job_runs_total", "Runs of timers and ticks", "job");
     skips = declare(MD_COUNTER, "moondial_job_skips_total",
                     "Runs of timers and ticks that came too late and were left out", "job");
@@ -88,6 +90,12 @@ void md__metric_killed(const char *task, const char *reason)
     const char *const values[] = {task, reason};
     ready();
     md_metric_add(md_metric_get(kills, values), 1);
+}
+
+void md__metric_replaced(const char *reason)
+{
+    ready();
+    md_metric_add(md_metric_get(replacements, &reason), 1);
 }
 
 void md__metric_job(const char *job, double seconds)

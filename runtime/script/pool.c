@@ -3,16 +3,24 @@
  * *tasks* that began on it and have not ended; a task that waits leaves its state to others and
  * comes back to the same one. New tasks go to the idle state with the fewest tasks, and leave a
  * state alone that somebody wants back: a request that has begun goes before one that has not.
+ *
+ * A state that cannot be trusted any more is *retired*: it loses its place to an empty seat, which
+ * a builder thread fills with a fresh state of the same generation, away from any request. The old
+ * seat lives on outside of the pool until its tasks have come back, been told to end, and gone.
  */
 #include <stdlib.h>
 
+#include "base/log.h"
 #include "base/wait.h"
 #include "script/generation.h"
 
+/* Between two attempts to build a state. */
+static const int64_t retry_ns = 1000000000;
+
 struct md__seat {
-    struct md__state *state;
-    pthread_cond_t idle; /* for tasks that come back */
-    bool busy;
+    struct md__state *state; /* NULL: to be built */
+    pthread_cond_t idle;     /* for tasks that come back */
+    bool busy, retired;
     int tasks;
     int returning; /* threads that wait for `idle` */
     int64_t bytes; /* of the state when it was last given back: what the metric knows */
@@ -20,10 +28,17 @@ struct md__seat {
 
 struct md__pool {
     pthread_mutex_t lock;
-    pthread_cond_t free; /* for new tasks */
-    struct md__seat *seats;
+    pthread_cond_t free;   /* for new tasks */
+    pthread_cond_t closed; /* for the builder */
+    struct md__seat **seats;
     int count;
     int tasks_max; /* per state */
+    struct md_clock *clock;
+    struct md_generation *generation; /* owns the pool */
+    enum md__state_kind kind;
+    int missing; /* seats without a state */
+    pthread_t builder;
+    bool building, builder_started, closing;
 };
 
 static void count_bytes(struct md__seat *seat, int64_t bytes)
@@ -32,25 +47,61 @@ static void count_bytes(struct md__seat *seat, int64_t bytes)
     seat->bytes = bytes;
 }
 
+/* ---- seats ----------------------------------------------------------------------------------- */
+
+static struct md__seat *seat_new(void)
+{
+    struct md__seat *seat = calloc(1, sizeof *seat);
+    if (seat != NULL)
+        md_cond_init(&seat->idle);
+    return seat;
+}
+
+static void seat_fill(struct md__pool *pool, struct md__seat *seat, struct md__state *state)
+{
+    seat->state = state;
+    count_bytes(seat, (int64_t)state->bytes_used);
+    state->pool = pool;
+    state->seat = seat;
+    state->tasks_max = pool->tasks_max;
+}
+
+static void seat_delete(struct md__seat *seat)
+{
+    if (seat == NULL)
+        return;
+    count_bytes(seat, 0);
+    md__state_delete(seat->state);
+    pthread_cond_destroy(&seat->idle);
+    free(seat);
+}
+
+/* ---- life ------------------------------------------------------------------------------------ */
+
 enum md_status md__pool_new(struct md__state **states, int count, int tasks_max,
                             struct md__pool **result, struct md_error *err)
 {
     struct md__pool *pool = calloc(1, sizeof *pool);
-    if (pool == NULL || (pool->seats = calloc((size_t)count, sizeof *pool->seats)) == NULL) {
+    bool complete = pool != NULL && (pool->seats = calloc((size_t)count, sizeof *pool->seats));
+    for (int i = 0; i < count && complete; i++)
+        complete = (pool->seats[i] = seat_new()) != NULL;
+    if (!complete) {
+        for (int i = 0; pool != NULL && pool->seats != NULL && i < count; i++)
+            seat_delete(pool->seats[i]);
+        free(pool != NULL ? pool->seats : NULL);
         free(pool);
         return md_fail(err, MD_ERR_MEMORY, "no memory for the pool of Lua states");
     }
     pthread_mutex_init(&pool->lock, NULL);
     md_cond_init(&pool->free);
+    md_cond_init(&pool->closed);
     pool->count = count;
     pool->tasks_max = tasks_max;
-    for (int i = 0; i < count; i++) {
-        pool->seats[i].state = states[i];
-        md_cond_init(&pool->seats[i].idle);
-        count_bytes(&pool->seats[i], (int64_t)states[i]->bytes_used);
-        states[i]->pool = pool;
-        states[i]->seat = &pool->seats[i];
-    }
+    pool->clock = states[0]->script->clock;
+    pool->generation = states[0]->generation;
+    pool->kind = states[0]->kind;
+    for (int i = 0; i < count; i++)
+        seat_fill(pool, pool->seats[i], states[i]);
     *result = pool;
     return MD_OK;
 }
@@ -59,11 +110,15 @@ void md__pool_delete(struct md__pool *pool)
 {
     if (pool == NULL)
         return;
-    for (int i = 0; i < pool->count; i++) {
-        count_bytes(&pool->seats[i], 0);
-        md__state_delete(pool->seats[i].state);
-        pthread_cond_destroy(&pool->seats[i].idle);
-    }
+    pthread_mutex_lock(&pool->lock);
+    pool->closing = true;
+    pthread_cond_broadcast(&pool->closed);
+    pthread_mutex_unlock(&pool->lock);
+    if (pool->builder_started)
+        pthread_join(pool->builder, NULL);
+    for (int i = 0; i < pool->count; i++)
+        seat_delete(pool->seats[i]);
+    pthread_cond_destroy(&pool->closed);
     pthread_cond_destroy(&pool->free);
     pthread_mutex_destroy(&pool->lock);
     free(pool->seats);
@@ -75,13 +130,21 @@ int md__pool_size(const struct md__pool *pool)
     return pool->count;
 }
 
+/* ---- taking and giving ----------------------------------------------------------------------- */
+
+static bool is_better(const struct md__seat *seat, const struct md__seat *other)
+{
+    return seat->tasks != other->tasks ? seat->tasks < other->tasks : seat->bytes < other->bytes;
+}
+
 static struct md__seat *best_seat(struct md__pool *pool)
 {
     struct md__seat *best = NULL;
     for (int i = 0; i < pool->count; i++) {
-        struct md__seat *seat = &pool->seats[i];
-        bool open = !seat->busy && seat->returning == 0 && seat->tasks < pool->tasks_max;
-        if (open && (best == NULL || seat->tasks < best->tasks))
+        struct md__seat *seat = pool->seats[i];
+        bool open = seat->state != NULL && !seat->busy && seat->returning == 0 &&
+                    seat->tasks < pool->tasks_max;
+        if (open && (best == NULL || is_better(seat, best)))
             best = seat;
     }
     return best;
@@ -90,7 +153,7 @@ static struct md__seat *best_seat(struct md__pool *pool)
 enum md_status md__pool_take(struct md__pool *pool, int64_t timeout_ns, struct md__state **state,
                              struct md_error *err)
 {
-    struct md_clock *clock = pool->seats[0].state->script->clock;
+    struct md_clock *clock = pool->clock;
     int64_t end_ns = md_monotonic_ns(clock) + timeout_ns, left_ns = timeout_ns;
     struct md__seat *seat;
     pthread_mutex_lock(&pool->lock);
@@ -115,7 +178,8 @@ enum md_status md__pool_take(struct md__pool *pool, int64_t timeout_ns, struct m
 /* With the lock held: whoever waits for this state is told. */
 static void make_idle(struct md__pool *pool, struct md__seat *seat)
 {
-    count_bytes(seat, (int64_t)seat->state->bytes_used);
+    if (!seat->retired)
+        count_bytes(seat, (int64_t)seat->state->bytes_used);
     seat->busy = false;
     if (seat->returning > 0)
         pthread_cond_signal(&seat->idle);
@@ -126,10 +190,14 @@ static void make_idle(struct md__pool *pool, struct md__seat *seat)
 void md__pool_give(struct md__state *state)
 {
     struct md__pool *pool = state->pool;
+    struct md__seat *seat = state->seat;
     pthread_mutex_lock(&pool->lock);
-    state->seat->tasks--;
-    make_idle(pool, state->seat);
+    seat->tasks--;
+    make_idle(pool, seat);
+    bool gone = seat->retired && seat->tasks == 0;
     pthread_mutex_unlock(&pool->lock);
+    if (gone)
+        seat_delete(seat);
 }
 
 void md__state_leave(struct md__state *state)
@@ -142,17 +210,103 @@ void md__state_leave(struct md__state *state)
     pthread_mutex_unlock(&pool->lock);
 }
 
-void md__state_enter(struct md__state *state)
+bool md__state_enter(struct md__state *state)
 {
     struct md__pool *pool = state->pool;
     struct md__seat *seat = state->seat;
     if (pool == NULL)
-        return;
+        return true;
     pthread_mutex_lock(&pool->lock);
     seat->returning++;
     while (seat->busy)
         pthread_cond_wait(&seat->idle, &pool->lock);
     seat->returning--;
     seat->busy = true;
+    bool retired = seat->retired;
     pthread_mutex_unlock(&pool->lock);
+    return !retired;
+}
+
+/* ---- replacing ------------------------------------------------------------------------------- */
+
+/* With the lock held, which it lets go meanwhile. False: it could not be built. */
+static bool build_one(struct md__pool *pool)
+{
+    struct md__state *state = NULL;
+    struct md_error err;
+    pthread_mutex_unlock(&pool->lock);
+    enum md_status status = md__generation_state(pool->generation, pool->kind, &state, &err);
+    if (status != MD_OK)
+        md_log(MD_LOG_ERROR, "script", "cannot build a Lua state: %s", err.text);
+    pthread_mutex_lock(&pool->lock);
+    for (int i = 0; status == MD_OK && i < pool->count; i++) {
+        if (pool->seats[i]->state != NULL)
+            continue;
+        seat_fill(pool, pool->seats[i], state);
+        pool->missing--;
+        pthread_cond_broadcast(&pool->free);
+        return true;
+    }
+    return false;
+}
+
+static void *builder_main(void *context)
+{
+    struct md__pool *pool = context;
+    pthread_mutex_lock(&pool->lock);
+    while (pool->missing > 0 && !pool->closing) {
+        if (!build_one(pool) && !pool->closing)
+            md_cond_wait_ns(&pool->closed, &pool->lock, retry_ns);
+    }
+    pool->building = false;
+    pthread_mutex_unlock(&pool->lock);
+    return NULL;
+}
+
+/* With the lock held: somebody builds what is missing. A builder that is done is joined first,
+ * which takes no time. */
+static void start_builder(struct md__pool *pool)
+{
+    if (pool->building || pool->closing)
+        return;
+    if (pool->builder_started)
+        pthread_join(pool->builder, NULL);
+    pool->builder_started = pthread_create(&pool->builder, NULL, builder_main, pool) == 0;
+    pool->building = pool->builder_started;
+}
+
+bool md__state_is_retired(struct md__state *state)
+{
+    struct md__pool *pool = state->pool;
+    if (pool == NULL)
+        return false;
+    pthread_mutex_lock(&pool->lock);
+    bool retired = state->seat->retired;
+    pthread_mutex_unlock(&pool->lock);
+    return retired;
+}
+
+void md__state_retire(struct md__state *state, const char *reason)
+{
+    struct md__pool *pool = state->pool;
+    struct md__seat *fresh = pool != NULL ? seat_new() : NULL;
+    if (fresh == NULL)
+        return; /* not pooled, or no memory: it serves on as well as it can */
+    pthread_mutex_lock(&pool->lock);
+    for (int i = 0; i < pool->count; i++) {
+        if (pool->seats[i] != state->seat)
+            continue;
+        pool->seats[i] = fresh;
+        fresh = NULL;
+        pool->missing++;
+        state->seat->retired = true;
+        count_bytes(state->seat, 0);
+        start_builder(pool);
+    }
+    pthread_mutex_unlock(&pool->lock);
+    if (fresh == NULL) {
+        md__metric_replaced(reason);
+        md_log(MD_LOG_WARN, "script", "a Lua state is replaced: %s", reason);
+    }
+    seat_delete(fresh);
 }

@@ -196,7 +196,7 @@ static int script_print(lua_State *L)
         luaL_addvalue(&text);
     }
     luaL_pushresult(&text);
-    md_log(MD_LOG_INFO, "script", "%s", lua_tostring(L, -1));
+    md__script_log(md__state(L)->script, MD_LOG_INFO, lua_tostring(L, -1));
     return 0;
 }
 

@@ -6,6 +6,9 @@
  * usable. A task is charged what grows while it runs and credited what is freed meanwhile, whoever
  * made it: over a request that is close to the truth, and it needs no header per object.
  *
+ * Reserves. A quarter of a state's memory is kept for its tasks in equal parts: however much others
+ * hold while they wait, each task, also one that has yet to begin, can have its part.
+ *
  * The collector knows nothing of C memory behind userdata. md__charge counts it against the same
  * caps, and runs the collector when the charges since the last time are worth it or a cap is near.
  */
@@ -20,6 +23,7 @@ static const size_t gc_debt_max = (size_t)16 << 20;
 
 enum { BYTES_PER_UNIT = 256 }; /* what is allocated and filled while one unit of work is done */
 static const size_t large_bytes = (size_t)64 << 10;
+static const size_t collect_gap_min = (size_t)64 << 10;
 
 /* ---- allocation ------------------------------------------------------------------------------ */
 
@@ -31,16 +35,95 @@ static bool is_late(struct md__state *state, size_t growth)
     return growth >= large_bytes && md__is_spent(state, 0);
 }
 
-static bool is_over(struct md__state *state, size_t growth)
+static size_t reserve(const struct md__state *state)
+{
+    return state->tasks_max > 0 ? state->bytes_max / 4 / (size_t)state->tasks_max : 0;
+}
+
+/* What the running task must leave to others. */
+static size_t kept_for_others(const struct md__state *state)
+{
+    if (state->tasks_max == 0)
+        return 0;
+    size_t all = reserve(state) * (size_t)(state->tasks_max - 1);
+    return all > state->waiting_kept ? all - state->waiting_kept : 0;
+}
+
+/* How much more the running task may use. */
+static size_t left_for_task(const struct md__state *state)
 {
     const struct md__task *task = state->task;
-    if (state->closing)
+    int64_t own = (int64_t)state->task_bytes_max - task->bytes;
+    int64_t kept = (int64_t)reserve(state) - task->bytes;
+    int64_t left = (int64_t)(state->bytes_max - kept_for_others(state));
+    left -= (int64_t)state->bytes_used;
+    left = left > kept ? left : kept;
+    left = left < own ? left : own;
+    return left > 0 ? (size_t)left : 0;
+}
+
+/* Garbage is to be collected at the next checkpoint. */
+static void press(struct md__state *state)
+{
+    state->pressed = true;
+    state->work = state->look_at;
+}
+
+/* A task gets its reserve whatever is in use, and more as long as there is. */
+static bool is_over_caps(const struct md__state *state, size_t growth)
+{
+    const struct md__task *task = state->task;
+    size_t most = state->bytes_max;
+    if (task != NULL) {
+        if (growth > state->task_bytes_max ||
+            task->bytes > (int64_t)(state->task_bytes_max - growth))
+            return true;
+        if (task->bytes + (int64_t)growth > (int64_t)reserve(state))
+            most -= kept_for_others(state);
+    }
+    return growth > most || state->bytes_used > most - growth;
+}
+
+static bool is_over(struct md__state *state, size_t growth)
+{
+    if (state->closing || state->ours)
         return false;
     if (is_late(state, growth))
         return true;
-    if (growth > state->bytes_max || state->bytes_used > state->bytes_max - growth)
-        return true;
-    return task != NULL && task->bytes + (int64_t)growth > (int64_t)state->task_bytes_max;
+    bool over = is_over_caps(state, growth);
+    if (state->task != NULL && (over || state->bytes_used + growth > state->collect_at))
+        press(state);
+    return over;
+}
+
+/* When three quarters of what is left are used, it is time to see what of it is garbage. */
+void md__state_plan_collection(struct md__state *state)
+{
+    size_t left = left_for_task(state);
+    state->pressed = false;
+    state->collect_at = left > collect_gap_min ? state->bytes_used + left / 4 * 3 : SIZE_MAX;
+}
+
+void md__state_slice_begin(struct md__state *state, struct md__task *task)
+{
+    size_t bytes = task->bytes > 0 ? (size_t)task->bytes : 0;
+    size_t kept = bytes < reserve(state) ? bytes : reserve(state);
+    state->waiting_bytes -= task->waits ? bytes : 0;
+    state->waiting_kept -= task->waits ? kept : 0;
+    task->waits = false;
+    state->task = task;
+    md__state_plan_collection(state);
+}
+
+void md__state_slice_end(struct md__state *state, bool ended)
+{
+    struct md__task *task = state->task;
+    size_t bytes = task->bytes > 0 ? (size_t)task->bytes : 0;
+    size_t kept = bytes < reserve(state) ? bytes : reserve(state);
+    state->task = NULL;
+    task->waits = !ended;
+    state->waiting_bytes += task->waits ? bytes : 0;
+    state->waiting_kept += task->waits ? kept : 0;
 }
 
 static void account(struct md__state *state, int64_t change)
@@ -183,6 +266,14 @@ enum md_status md__protect(struct md__state *state, lua_CFunction function, void
     return status;
 }
 
+enum md_status md__protect_ours(struct md__state *state, lua_CFunction function, void *argument)
+{
+    state->ours = true; /* even lua_cpcall allocates */
+    enum md_status status = md__protect(state, function, argument, NULL);
+    state->ours = false;
+    return status;
+}
+
 static int collect(lua_State *L)
 {
     lua_gc(L, LUA_GCCOLLECT, 0);
@@ -192,5 +283,43 @@ static int collect(lua_State *L)
 void md__state_collect(struct md__state *state)
 {
     state->gc_debt = 0;
-    md__protect(state, collect, NULL, NULL);
+    md__protect_ours(state, collect, NULL);
+}
+
+/* ---- after a failure ------------------------------------------------------------------------- */
+
+/* Does what any request needs: memory, a coroutine, a compiled function. */
+static int probe(lua_State *L)
+{
+    luaL_Buffer text;
+    luaL_buffinit(L, &text);
+    for (int i = 0; i < 4096; i++)
+        luaL_addlstring(&text, "0123456789abcdef", 16);
+    luaL_pushresult(&text);
+    lua_State *co = lua_newthread(L);
+    lua_getglobal(co, "tostring"); /* ours: lua/moondial/standard.lua */
+    lua_pushinteger(co, 42);
+    if (lua_resume(co, 1) != 0 || strcmp(luaL_checkstring(co, -1), "42") != 0)
+        return luaL_error(L, "no coroutine runs");
+    return 0;
+}
+
+/* Compiled traces keep closures alive that they have met, with all that these hold. */
+static int flush(lua_State *L)
+{
+    luaJIT_setmode(L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_FLUSH);
+    return 0;
+}
+
+void md__state_recover(struct md__state *state)
+{
+    if (state->pool == NULL || md__state_is_retired(state))
+        return;
+    md__protect_ours(state, flush, NULL);
+    md__state_collect(state);
+    size_t known = state->bytes_base + state->waiting_bytes;
+    if (md__protect(state, probe, NULL, NULL) != MD_OK)
+        md__state_retire(state, "it cannot run anything any more");
+    else if (state->bytes_used > known && state->bytes_used - known > state->bytes_max / 2)
+        md__state_retire(state, "its scripts keep more than half of its memory");
 }

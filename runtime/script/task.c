@@ -11,6 +11,7 @@
  * can raise runs protected on the state's main thread: results of a wait are pushed there and moved
  * over, because an error on a coroutine that is not running has nobody to catch it.
  */
+#include <stdio.h>
 #include <string.h>
 
 #include "base/log.h"
@@ -20,6 +21,9 @@
 
 /* Values that a wait may push: what a yielded C function's frame is sure to have room for. */
 enum { RESULTS_MAX = 8 };
+
+/* How long a script may take to end once it is told to. */
+static const int64_t obedience_ns = 2000000000;
 
 /* What a task may leave behind before its state is cleaned at once: a big forecast would otherwise
  * stay until the collector's next cycle, in every state that has ever made one. */
@@ -92,15 +96,17 @@ static void slice_begin(struct md__task *task)
 {
     md__budget_begin(task->state, task->budget_ns);
     task->lua_ns -= task->state->looked_ns;
-    task->state->task = task;
+    md__state_slice_begin(task->state, task);
 }
 
 /* False when the task was stopped for its time, whatever it made of that. */
 static bool slice_end(struct md__task *task)
 {
     struct md__state *state = task->state;
-    state->task = NULL;
-    task->lua_ns += md_monotonic_ns(state->script->clock);
+    int64_t now_ns = md_monotonic_ns(state->script->clock);
+    md__state_slice_end(state, false);
+    task->lua_ns += now_ns;
+    task->stubborn |= state->expired && now_ns - state->budget_end_ns > obedience_ns;
     task->killed |= md__budget_end(state);
     return !task->killed;
 }
@@ -163,6 +169,18 @@ static void count(const struct md__task *task)
     md__hook_raise(&stat->bytes_peak, task->bytes_peak);
 }
 
+/* What the task leaves behind. */
+static void clean(struct md__task *task)
+{
+    struct md__state *state = task->state;
+    if (task->stubborn)
+        md__state_retire(state, "a script did not end when it had to");
+    else if (task->killed || task->failed_memory || state->deep)
+        md__state_recover(state);
+    else if (task->bytes > worth_collecting)
+        md__state_collect(state);
+}
+
 void md__task_end(struct md__task *task)
 {
     drop_wait(task);
@@ -171,10 +189,11 @@ void md__task_end(struct md__task *task)
         md__unhold(hold);
         hold->release(hold);
     }
-    md__protect(task->state, forget, task, NULL);
+    md__state_slice_begin(task->state, task);
+    md__protect_ours(task->state, forget, task);
+    md__state_slice_end(task->state, true);
     count(task);
-    if (task->failed_memory || task->bytes > worth_collecting)
-        md__state_collect(task->state);
+    clean(task);
 }
 
 /* ---- waiting --------------------------------------------------------------------------------- */
@@ -240,8 +259,13 @@ static enum md_status wait_outside(struct md__task *task, struct md_error *err)
     int span = md_span_begin("wait");
     enum md_status status = wait->block(wait, state->script, task->deadline_ns, &failure);
     md_span_next(span, "state");
-    md__state_enter(state);
+    bool trusted = md__state_enter(state);
     md_span_end(span);
+    if (!trusted) {
+        drop_wait(task);
+        return md_fail(err, MD_ERR_UNAVAILABLE, "%s: the Lua state that it ran on was given up",
+                       task->what);
+    }
     struct finishing finishing = {task, status == MD_OK ? NULL : &failure};
     status = md__task_protect(task, finish, &finishing, err);
     drop_wait(task);
@@ -263,7 +287,7 @@ static enum md_status take_failure(struct md__task *task, int lua_status, struct
 {
     enum md_status status = note_failure(task, md__take_error(task->co, lua_status, err));
     if (!task->failed_memory)
-        md__protect(task->state, trace, task, NULL);
+        md__protect_ours(task->state, trace, task);
     return task->killed ? fail_killed(task, err) : status;
 }
 
@@ -311,6 +335,8 @@ void md__task_log(struct md__task *task, const struct md_error *cause)
         if (*at == '\n' || *at == '\t')
             *at = ' ';
     }
-    md_log(MD_LOG_ERROR, "script", "%s: %s%s%s", task->what, cause->text,
-           task->trace[0] != '\0' ? " | " : "", task->trace);
+    char line[sizeof task->trace + sizeof cause->text + 160];
+    snprintf(line, sizeof line, "%s: %s%s%s", task->what, cause->text,
+             task->trace[0] != '\0' ? " | " : "", task->trace);
+    md__script_log(task->state->script, MD_LOG_ERROR, line);
 }

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { DEPTH_MAX = 32 };
+enum { DEPTH_MAX = 32, UNITS_PER_VALUE = 8 };
 
 enum kind { BOOLEAN, NUMBER, STRING, TABLE, OBJECT, NULL_VALUE };
 
@@ -37,11 +37,20 @@ struct md__value {
 
 struct copying {
     lua_State *L;
-    size_t bytes;
+    size_t bytes, bytes_max;
     struct md_error *err;
 };
 
 static enum md_status copy(struct copying *copying, int index, int depth, struct node *node);
+
+static enum md_status charge(struct copying *copying, size_t bytes)
+{
+    if (bytes > copying->bytes_max || copying->bytes > copying->bytes_max - bytes)
+        return md_fail(copying->err, MD_ERR_TOO_LARGE, "the value has more than %zu bytes",
+                       copying->bytes_max);
+    copying->bytes += bytes;
+    return MD_OK;
+}
 
 static void drop(struct node *node)
 {
@@ -62,6 +71,9 @@ static enum md_status copy_string(struct copying *copying, int index, struct nod
 {
     size_t length;
     const char *text = lua_tolstring(copying->L, index, &length);
+    enum md_status status = charge(copying, length);
+    if (status != MD_OK)
+        return status;
     char *memory = malloc(length + 1);
     if (memory == NULL)
         return md_fail(copying->err, MD_ERR_MEMORY, "not enough memory");
@@ -70,7 +82,6 @@ static enum md_status copy_string(struct copying *copying, int index, struct nod
     node->kind = STRING;
     node->string.text = memory;
     node->string.length = length;
-    copying->bytes += length;
     return MD_OK;
 }
 
@@ -84,8 +95,7 @@ static enum md_status copy_object(struct copying *copying, int index, struct nod
     node->kind = OBJECT;
     node->object.class = class;
     node->object.object = object;
-    copying->bytes += class->bytes(object);
-    return MD_OK;
+    return charge(copying, class->bytes(object));
 }
 
 static size_t count_pairs(lua_State *L, int index)
@@ -103,13 +113,15 @@ static enum md_status copy_table(struct copying *copying, int index, int depth, 
     if (depth == DEPTH_MAX || !lua_checkstack(L, 8))
         return md_fail(copying->err, MD_ERR_INVALID, "nested deeper than %d (a cycle?)", DEPTH_MAX);
     size_t room = count_pairs(L, index);
+    status = charge(copying, 2 * room * sizeof(struct node));
+    if (status != MD_OK)
+        return status;
     node->table.pairs = calloc(room > 0 ? 2 * room : 1, sizeof(struct node));
     if (node->table.pairs == NULL)
         return md_fail(copying->err, MD_ERR_MEMORY, "not enough memory");
     node->kind = TABLE;
     node->table.count = 0;
     node->table.elements = lua_objlen(L, index);
-    copying->bytes += 2 * room * sizeof(struct node);
     for (lua_pushnil(L); lua_next(L, index) != 0; lua_pop(L, 1)) {
         struct node *pair = &node->table.pairs[2 * node->table.count];
         int key = lua_gettop(L) - 1;
@@ -132,6 +144,8 @@ static enum md_status copy(struct copying *copying, int index, int depth, struct
 {
     lua_State *L = copying->L;
     node->kind = NULL_VALUE;
+    if (md__is_spent(md__state(L), UNITS_PER_VALUE))
+        return md_fail(copying->err, MD_ERR_SCRIPT, "%s", md__spent_text);
     switch (lua_type(L, index)) {
     case LUA_TBOOLEAN:
         *node = (struct node){.kind = BOOLEAN, .truth = lua_toboolean(L, index)};
@@ -152,10 +166,10 @@ static enum md_status copy(struct copying *copying, int index, int depth, struct
     }
 }
 
-enum md_status md__value_new(lua_State *L, int index, struct md__value **result,
+enum md_status md__value_new(lua_State *L, int index, size_t bytes_max, struct md__value **result,
                              struct md_error *err)
 {
-    struct copying copying = {L, sizeof(struct md__value), err};
+    struct copying copying = {L, sizeof(struct md__value), bytes_max, err};
     struct md__value *value = calloc(1, sizeof *value);
     if (value == NULL)
         return md_fail(err, MD_ERR_MEMORY, "not enough memory");

@@ -10,8 +10,10 @@
 
 struct md__value;
 
-/* A copy of the Lua value at index. Never raises. MD_ERR_INVALID: functions, threads, cycles. */
-enum md_status md__value_new(lua_State *L, int index, struct md__value **value,
+/* A copy of the Lua value at index. Never raises. MD_ERR_INVALID: functions, threads, cycles;
+ * MD_ERR_TOO_LARGE: more than bytes_max, of which no more is allocated; MD_ERR_SCRIPT: out of time.
+ */
+enum md_status md__value_new(lua_State *L, int index, size_t bytes_max, struct md__value **value,
                              struct md_error *err);
 struct md__value *md__value_number(double number); /* NULL: out of memory */
 struct md__value *md__value_ref(struct md__value *value);
