@@ -61,8 +61,10 @@ static void keep_code(lua_State *L, struct md__source *source)
 {
     struct md_buffer code;
     md_buffer_init(&code, 4 * source_bytes_max);
+    int top = lua_gettop(L);
     if (lua_dump(L, append_code, &code) == 0)
         md__source_set_code(source, code.data, code.length);
+    lua_settop(L, top); /* a failure leaves its message */
     md_buffer_fini(&code);
 }
 
