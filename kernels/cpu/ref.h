@@ -37,7 +37,14 @@ extern const struct md_kernel md__ref_qlinear_matmul;
 extern const struct md_kernel md__ref_lstm;
 extern const struct md_kernel md__ref_gru;
 /* ref_norm.c */
-extern const struct md_kernel md__ref_layer_norm;
+extern const struct md_kernel md__ref_layer_norm; /* and RMS, Simplified */
+extern const struct md_kernel md__ref_skip_norm;
+extern const struct md_kernel md__ref_embed_norm;
+/* ref_batch_norm.c */
+extern const struct md_kernel md__ref_batch_norm;
+extern const struct md_kernel md__ref_group_norm; /* also InstanceNormalization */
+extern const struct md_kernel md__ref_lrn;
+extern const struct md_kernel md__ref_mean_variance;
 /* ref_reduce.c */
 extern const struct md_kernel md__ref_reduce; /* ReduceL1 .. ReduceSumSquare */
 /* ref_lines.c */

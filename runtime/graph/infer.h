@@ -39,7 +39,6 @@ MD_INFER_RULE(md_infer_det);
 MD_INFER_RULE(md_infer_einsum);
 MD_INFER_RULE(md_infer_lstm);
 MD_INFER_RULE(md_infer_gru);
-MD_INFER_RULE(md_infer_layer_norm);
 /* infer_reduce.c */
 MD_INFER_RULE(md_infer_softmax);
 MD_INFER_RULE(md_infer_lp_normalization);
@@ -84,6 +83,14 @@ MD_INFER_RULE(md_infer_non_zero);
 MD_INFER_RULE(md_infer_compress);
 MD_INFER_RULE(md_infer_unique);
 MD_INFER_RULE(md_infer_non_max_suppression);
+/* infer_norm.c */
+MD_INFER_RULE(md_infer_layer_norm);
+MD_INFER_RULE(md_infer_skip_norm);
+MD_INFER_RULE(md_infer_embed_norm);
+MD_INFER_RULE(md_infer_batch_norm);
+MD_INFER_RULE(md_infer_group_norm);
+MD_INFER_RULE(md_infer_lrn);
+MD_INFER_RULE(md_infer_mean_variance);
 /* infer_conv.c */
 MD_INFER_RULE(md_infer_conv);
 MD_INFER_RULE(md_infer_conv_transpose);

@@ -169,26 +169,3 @@ MD_INFER_RULE(md_infer_gru)
 {
     return infer_recurrent(node, in, in_count, out, out_count, 3, err);
 }
-
-MD_INFER_RULE(md_infer_layer_norm)
-{
-    int axis;
-    struct md_shape normed = {0};
-    enum md_status status =
-        md__infer_axis(md_node_int(node, "axis", -1), in[0].shape.rank, &axis, err);
-    if (status)
-        return status;
-    while (axis < in[0].shape.rank)
-        normed.dim[normed.rank++] = in[0].shape.dim[axis++];
-    for (int i = 1; i < in_count; i++) {
-        if (!md__has(in, in_count, i))
-            continue;
-        status = md__infer_dtype(in, i, in[0].dtype, err);
-        if (!status)
-            status =
-                md__infer_expect(in, i, i == 1 ? "scale" : "bias", normed.rank, normed.dim, err);
-        if (status)
-            return status;
-    }
-    return md_infer_same(node, in, in_count, out, out_count, err);
-}

@@ -102,7 +102,6 @@ struct md_node;
     X(EINSUM, "Einsum", 1, -1, 1, 1, md_infer_einsum, NULL)                                        \
     X(LSTM, "LSTM", 3, 8, 1, 3, md_infer_lstm, NULL)                                               \
     X(GRU, "GRU", 3, 6, 1, 2, md_infer_gru, NULL)                                                  \
-    X(LAYER_NORM, "LayerNormalization", 2, 3, 1, 1, md_infer_layer_norm, NULL)                     \
     /* quantised */                                                                                \
     X(QUANTIZE_LINEAR, "QuantizeLinear", 2, 3, 1, 1, md_infer_quantize, NULL)                      \
     X(DEQUANTIZE_LINEAR, "DequantizeLinear", 2, 3, 1, 1, md_infer_dequantize, NULL)                \
@@ -131,6 +130,21 @@ struct md_node;
     X(CUM_PROD, "CumProd", 2, 2, 1, 1, md_infer_cumulative, NULL)                                  \
     X(NEGATIVE_LOG_LIKELIHOOD_LOSS, "NegativeLogLikelihoodLoss", 2, 3, 1, 1, md_infer_loss, NULL)  \
     X(SOFTMAX_CROSS_ENTROPY_LOSS, "SoftmaxCrossEntropyLoss", 2, 3, 1, 2, md_infer_loss, NULL)      \
+    /* normalisation */                                                                            \
+    X(LAYER_NORM, "LayerNormalization", 2, 3, 1, 3, md_infer_layer_norm, NULL)                     \
+    X(RMS_NORM, "RMSNormalization", 2, 2, 1, 1, md_infer_layer_norm, NULL)                         \
+    X(SIMPLIFIED_LAYER_NORM, "SimplifiedLayerNormalization", 2, 2, 1, 2, md_infer_layer_norm, NULL)\
+    X(SKIP_LAYER_NORM, "com.microsoft.SkipLayerNormalization", 3, 5, 1, 4, md_infer_skip_norm,     \
+      NULL)                                                                                        \
+    X(SKIP_SIMPLIFIED_NORM, "com.microsoft.SkipSimplifiedLayerNormalization", 3, 4, 1, 4,          \
+      md_infer_skip_norm, NULL)                                                                    \
+    X(EMBED_LAYER_NORM, "com.microsoft.EmbedLayerNormalization", 7, 9, 1, 3, md_infer_embed_norm,  \
+      NULL)                                                                                        \
+    X(BATCH_NORM, "BatchNormalization", 5, 5, 1, 3, md_infer_batch_norm, NULL)                     \
+    X(INSTANCE_NORM, "InstanceNormalization", 3, 3, 1, 1, md_infer_group_norm, NULL)               \
+    X(GROUP_NORM, "GroupNormalization", 3, 3, 1, 1, md_infer_group_norm, NULL)                     \
+    X(LRN, "LRN", 1, 1, 1, 1, md_infer_lrn, NULL)                                                  \
+    X(MEAN_VARIANCE_NORM, "MeanVarianceNormalization", 1, 1, 1, 1, md_infer_mean_variance, NULL)   \
     /* convolution and pooling */                                                                  \
     X(CONV, "Conv", 2, 3, 1, 1, md_infer_conv, NULL)                                               \
     X(CONV_TRANSPOSE, "ConvTranspose", 2, 3, 1, 1, md_infer_conv_transpose, NULL)                  \

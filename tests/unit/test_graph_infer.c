@@ -152,7 +152,7 @@ static const char *const cases[] = {
     "Softmax axis=2 f[2,3] ! axis 2 is outside a tensor of rank 2",
     "LayerNormalization f[2,3] f[3] f[3] -> f[2,3]",
     "LayerNormalization axis=0 f[2,3] f[2,3] -> f[2,3]",
-    "LayerNormalization f[2,3] f[2] ! scale (input 1) has shape [2], wanted [3]",
+    "LayerNormalization f[2,3] f[2] ! does not broadcast with [2, 3]",
     "ReduceSum f[2,3,4] -> f[1,1,1]",
     "ReduceSum keepdims=0 f[2,3,4] i[2]{0,-1} -> f[3]",
     "ReduceMean axes=(1) f[2,3,4] -> f[2,1,4]",

@@ -41,10 +41,15 @@ static enum md_status layer_norm_run(const struct md_kernel_call *call, struct m
     return MD_OK;
 }
 
+/* Scale and bias cover a row; where they broadcast otherwise, the reference serves. */
 static bool layer_norm_supports(const struct md_node *node, const struct md_tensor *in,
                                 int in_count)
 {
-    return md__ref_layer_norm.supports(node, in, in_count);
+    int axis = md__axis(md_node_int(node, "axis", -1), in[0].shape.rank);
+    if (axis == MD_NONE || node->out_count != 1 || !md__all_f32(node, in, in_count))
+        return false;
+    size_t count = md__span(&in[0].shape, axis, in[0].shape.rank);
+    return md__count(&in[1]) == count && (!md__has(in, in_count, 2) || md__count(&in[2]) == count);
 }
 
 const struct md_kernel md__layer_norm = {
