@@ -63,6 +63,10 @@ extern _Thread_local struct md_stages md_stages;
  * must stay until md_trace_end. begin_ns: when it began by this clock.
  */
 void md_trace_begin(struct md_trace *trace, uint64_t id, struct md_clock *clock, int64_t begin_ns);
+/* A request that waits for its client has no thread: its trace leaves this one, between stages, and
+ * enters the one that goes on. */
+static inline void md_trace_leave(void);
+static inline void md_trace_enter(struct md_trace *trace);
 /* Ends it and keeps a copy for md_trace_find. */
 void md_trace_end(struct md_trace *trace, const char *method, const char *path, int status);
 
@@ -86,6 +90,18 @@ static inline int md__span_push(struct md_stages *stages, const char *name, int6
     atomic_signal_fence(memory_order_seq_cst); /* a handler sees the name before the depth */
     stages->depth = level + 1;
     return level;
+}
+
+static inline void md_trace_leave(void)
+{
+    md_stages.trace = NULL;
+    md_stages.depth = 0;
+}
+
+static inline void md_trace_enter(struct md_trace *trace)
+{
+    md_stages.depth = 0;
+    md_stages.trace = trace;
 }
 
 /* Begins a stage inside the present one. */

@@ -89,8 +89,19 @@ static struct companion *companion_new(void)
     return companion;
 }
 
+static _Thread_local bool is_enough;
+
+void md_stack_declare(void)
+{
+    is_enough = true;
+}
+
 enum md_status md_stack_call(void (*run)(void *context), void *context, struct md_error *err)
 {
+    if (is_enough) {
+        run(context);
+        return MD_OK;
+    }
     pthread_once(&once, make_key);
     struct companion *companion = key_problem == 0 ? pthread_getspecific(key) : NULL;
     if (companion == NULL && key_problem == 0)

@@ -1,6 +1,6 @@
 /*
- * Calls on a stack of known size. Threads that a library starts for us may have little: civetweb's
- * have 100 KB, which a few nested Lua callbacks or one kernel can exhaust, and an exhausted stack
+ * Calls on a stack of known size. Threads that a library starts for us may have little:
+ * some 100 KB, which a few nested Lua callbacks or one kernel can exhaust, and an exhausted stack
  * ends the process.
  */
 #ifndef MD_BASE_STACK_H
@@ -19,6 +19,8 @@
  * MD_ERR_UNAVAILABLE: that thread cannot be made, and nothing was run.
  */
 enum md_status md_stack_call(void (*run)(void *context), void *context, struct md_error *err);
+/* The calling thread was made with that much stack: md_stack_call then runs things right there. */
+void md_stack_declare(void);
 
 /* The lowest address that code of this thread which may nest any deeper should go down to: what
  * lies below, a quarter of the stack, is for what it calls. 0: not known. */

@@ -132,13 +132,12 @@ static enum md_status load_script(struct daemon *daemon, struct md_error *err)
  * civetweb of Debian 12 looks for SSL_get_peer_certificate, which OpenSSL 3 does not have, and
  * calls it all the same: the first HTTPS client would end the process.
  */
-static enum md_status refuse_tls(const struct md_config *config, struct md_error *err)
+/* "" means that there is none. */
+static const char *file_or_null(const struct md_config *config, const char *key)
 {
-    if (md_config_string(config, "tls_certificate")[0] == '\0') {
-        return MD_OK;
-    }
-    return md_fail(err, MD_ERR_INVALID,
-                   "tls_certificate: HTTPS is not available in this version, use a proxy in front");
+    const char *path = md_config_string(config, key);
+
+    return path[0] != '\0' ? path : NULL;
 }
 
 static enum md_status start_http(struct daemon *daemon, struct md_error *err)
@@ -150,7 +149,10 @@ static enum md_status start_http(struct daemon *daemon, struct md_error *err)
         .store = daemon->store,
         .address = daemon->address,
         .insecure = md_config_bool(config, "insecure"),
+        .tls_certificate = file_or_null(config, "tls_cert"),
+        .tls_key = file_or_null(config, "tls_key"),
         .threads = (int)md_config_int(config, "http_threads"),
+        .connections_max = (int)md_config_int(config, "connections_max"),
         .body_bytes_max = (size_t)md_config_int(config, "body_bytes_max"),
         .bytes_max = (size_t)md_config_int(config, "http_bytes_max"),
         .response_bytes_max = (size_t)md_config_int(config, "response_bytes_max"),
@@ -161,9 +163,6 @@ static enum md_status start_http(struct daemon *daemon, struct md_error *err)
     enum md_status status =
         md__settings_listen(config, daemon->address, sizeof daemon->address, &options.port, err);
 
-    if (status == MD_OK) {
-        status = refuse_tls(config, err);
-    }
     if (status == MD_OK) {
         status = md__settings_key(&daemon->settings, daemon->secret, sizeof daemon->secret,
                                   &options, err);

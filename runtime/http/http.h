@@ -1,5 +1,5 @@
 /*
- * The HTTP server: civetweb's sockets and parser, our own everything else.
+ * The HTTP server: HTTP/1.1 and HTTPS, event streams, limits, built-in routes.
  *
  * One request goes: hygiene (request.c) -> built-in route or the script's -> API key -> rate
  * limit -> a place among the requests in flight -> body under its cap -> the handler -> one
@@ -10,8 +10,10 @@
  * Errors are {"detail", "code"} with the status of the code. HEAD is answered as GET without the
  * body, OPTIONS from the route table.
  *
- * Threads: new, drain and delete belong to one owner; requests run on the server's own threads,
- * one a connection.
+ * Connections are cheap: one that is idle or slow holds a place in a table, no thread and no
+ * buffer. Handlers run on the server's own threads, one each while they run or wait.
+ *
+ * Threads: new, drain and delete belong to one owner.
  */
 #ifndef MD_HTTP_HTTP_H
 #define MD_HTTP_HTTP_H
@@ -41,7 +43,10 @@ struct md_http_options {
     bool insecure;            /* lets an address other than loopback do without an API key */
     struct md_http_key keys[MD_HTTP_KEYS_MAX];
     int key_count;
-    int threads;               /* connections served at a time (64) */
+    const char *tls_certificate; /* PEM files; NULL: plain HTTP */
+    const char *tls_key;
+    int threads;               /* handlers and streams at a time, less 8 (64) */
+    int connections_max;       /* open at a time (10,000, or what the limit of files allows) */
     int requests_max;          /* script requests in flight (threads - 8) */
     size_t body_bytes_max;     /* of a request, where the route says nothing (8 MiB) */
     size_t response_bytes_max; /* of an answer that a script builds (64 MiB) */

@@ -1,6 +1,6 @@
 /*
- * What the files of http/ share. Only server.c knows civetweb; the others see an exchange, which
- * reads and writes through two functions.
+ * What the files of http/ share. A request and its answer are an *exchange*; how its bytes come and
+ * go is in connection.h.
  */
 #ifndef MD_HTTP_INTERNAL_H
 #define MD_HTTP_INTERNAL_H
@@ -11,9 +11,8 @@
 #include "base/metrics.h"
 #include "base/span.h"
 #include "http/http.h"
+#include "http/parse.h"
 
-#define MD__HEADERS_MAX    64
-#define MD__HEADER_TEXT    4096 /* lower-case names of one request */
 #define MD__URL_BYTES_MAX  4096
 #define MD__RESERVED       8 /* threads kept for health, metrics and admin routes */
 #define MD__GZIP_BYTES_MIN 1024
@@ -49,21 +48,6 @@ void md__gzip_delete(struct md__gzip *gzip);
 struct md_blob *md__gzip_blob(struct md__gzip *gzip, struct md_blob *blob);
 struct md_blob *md__gzip_bytes(struct md__gzip *gzip, const void *data, size_t length);
 
-/* Cuts connections whose reads or writes do not end in time. */
-struct md__watch;
-struct md__watch_entry {
-    int64_t until_ns;
-    char remote[48];
-    int remote_port, local_port;
-    struct md__watch_entry *next, **previous;
-};
-struct md__watch *md__watch_new(struct md_clock *clock);
-void md__watch_delete(struct md__watch *watch);
-void md__watch_begin(struct md__watch *watch, struct md__watch_entry *entry, int64_t until_ns);
-void md__watch_end(struct md__watch *watch, struct md__watch_entry *entry);
-/* Shuts down whatever listens or is connected on this port, so that nobody sleeps in poll(). */
-void md__watch_shut_port(int port);
-
 /* ---- the server ----------------------------------------------------------------------------- */
 
 struct md__events;
@@ -73,13 +57,15 @@ struct md_http {
     struct md__auth auth;
     struct md__ratelimit *limits;
     struct md__gzip *gzip;
-    struct md__watch *watch;
-    void *context; /* civetweb's */
+    struct md__table *table;     /* of connections */
+    struct md__server *server;   /* threads and the event loop */
+    struct md__tls_context *tls; /* NULL: plain HTTP */
     int port;
     int64_t started_ms;
     _Atomic bool draining;
     _Atomic int connections;
-    _Atomic int in_flight; /* script requests */
+    _Atomic int in_flight;       /* script requests */
+    _Atomic int answers_pending; /* that wait for their clients to read */
     atomic_size_t bytes;   /* of bodies in memory */
     _Atomic uint64_t ids;
     pthread_mutex_t streams_lock;
@@ -87,55 +73,78 @@ struct md_http {
     int stream_count;
     struct md_family *requests, *seconds;
     struct md_metric *in_flight_gauge, *streams_gauge, *bytes_in, *bytes_out;
+    struct md_metric *cut_idle, *cut_slow, *refused;
 };
+
+struct md__connection;
 
 /* One request and its answer. */
 struct md__exchange {
     struct md_http *http;
-    void *connection; /* civetweb's, or a test's */
+    struct md__connection *connection;
     struct md_request request;
-    struct md_header headers[MD__HEADERS_MAX];
-    char header_text[MD__HEADER_TEXT];
+    struct md__chunks chunks;
     int64_t content_length; /* -1: not given */
     bool chunked;
-    bool head;       /* the method was HEAD: request.method says GET */
+    bool is_head;    /* the method was HEAD: request.method says GET */
     bool loopback;   /* the client is on this machine */
     bool keep_alive; /* the connection may be used again */
-    bool http_1_0;
-    bool body_read; /* to its end, or there is none */
-    struct md__watch_entry slow;
+    bool body_read;  /* to its end, or there is none */
+    bool broken;     /* nothing more reaches the client */
+    bool matched;    /* match is to be finished */
+    char *head_text; /* our copy of the head, or NULL: it is in the worker's buffer */
     struct md_buffer body;
+    size_t body_bytes_max;
     size_t bytes_held; /* our share of http->bytes */
     int64_t begin_ns;
-    struct md_trace trace;
     const char *route; /* for metrics: the pattern, or "other" */
     int status;        /* sent */
+    struct md_buffer *head_buffer; /* room for the head of an answer */
+    int64_t admitted_ns;           /* when its body could be read */
+    struct md_trace trace; /* this and the rest is not cleared between requests; id 0: none */
+    struct md_match match;
+    struct md__head head;
 };
 
-/* server.c: starts and stops civetweb; http->port and context are set. */
-enum md_status md__server_start(struct md_http *http, struct md_error *err);
+/* server.c: the threads. The listening socket is the server's from here on. */
+enum md_status md__server_start(struct md_http *http, int listen_fd, struct md_error *err);
 void md__server_stop(struct md_http *http);
-/* At most `size` bytes of the body; 0 at its end, < 0 when the client failed. */
-int md__exchange_read(struct md__exchange *exchange, void *data, size_t size);
-bool md__exchange_write(struct md__exchange *exchange, const void *data, size_t length);
+
+/* exchange.c */
+void md__exchange_init(struct md__exchange *exchange, struct md_http *http);
+/* Makes the request of what stands in exchange->head. */
+void md__exchange_take_head(struct md__exchange *exchange);
+/* A body that is still to come outlives the buffer that its head is in: copies the head. */
+bool md__exchange_own_head(struct md__exchange *exchange, const char *text, size_t length);
+/* Tells a client that waits for it to send its body; false: the connection is broken. */
+bool md__exchange_continue(struct md__exchange *exchange);
+/* For streams: writes all, blocking until the client has taken it or the time is over. */
+bool md__exchange_write(struct md__exchange *exchange, const void *data, size_t length,
+                        int64_t until_ns);
+/* For streams: waits until wake_fd can be read or the time is over; false: the client has gone. */
+bool md__exchange_wait(struct md__exchange *exchange, int wake_fd, int64_t ns);
 void md__exchange_close(struct md__exchange *exchange); /* no keep-alive after this answer */
+/* connection.c: sends what goes now and leaves the rest, of response, to the event loop. data and
+ * length are the body's, or nothing. */
+void md__exchange_answer(struct md__exchange *exchange, struct md_buffer *head,
+                         struct md_response *response, const char *data, size_t length);
 
 /* request.c */
 const char *md__header(const struct md_request *request, const char *name);
 /*
- * Refuses what must not reach a handler: contradicting lengths, odd encodings, long or broken
- * URLs.
+ * Refuses what must not reach a handler: contradicting lengths, odd encodings, long URLs. Returns
+ * 0, or the HTTP status of the refusal.
  */
-enum md_status md__request_check(struct md__exchange *exchange, struct md_error *err);
+int md__request_check(struct md__exchange *exchange, struct md_error *err);
 /* Takes a share of the bytes that all exchanges may hold together, until this one ends. */
 enum md_status md__exchange_hold(struct md__exchange *exchange, size_t bytes, struct md_error *err);
-enum md_status md__request_read_body(struct md__exchange *exchange, size_t bytes_max,
-                                     struct md_error *err);
-/* Reads on for a while what nobody wants, so that the client comes to read our answer. */
-void md__request_discard_body(struct md__exchange *exchange);
-
-/* pipeline.c: answers one request, always. */
-void md__answer(struct md__exchange *exchange);
+/*
+ * pipeline.c. begin: true when a handler wants the request, as soon as its body is there; otherwise
+ * it has been answered. run: calls the handler and answers. end: counts it and frees what it has.
+ */
+bool md__answer_begin(struct md__exchange *exchange);
+void md__answer_run(struct md__exchange *exchange);
+void md__answer_end(struct md__exchange *exchange);
 
 /* respond.c */
 void md__respond(struct md__exchange *exchange, struct md_response *response);
@@ -154,15 +163,13 @@ void md__response_head(struct md__exchange *exchange, const struct md_response *
 #define MD__STREAM_NS_MAX 10000000000 /* for a client to read what it was sent */
 struct md__events {
     struct md__exchange *exchange;
-    pthread_mutex_t lock;
-    pthread_cond_t changed;
+    int wake_fd;                  /* tells its thread to look */
     _Atomic(const char *) closed; /* why, or NULL */
     bool lost;                    /* nothing more reaches the client */
     int64_t sent_ns, keep_alive_ns;
     struct md__events *next, **previous; /* http->streams */
 };
 void md__events_init(struct md__events *events, struct md__exchange *exchange);
-void md__events_fini(struct md__events *events);
 void md__events_close_all(struct md_http *http, const char *why);
 extern const struct md_stream_writer md__stream_writer; /* its context is a struct md__events */
 

@@ -1,9 +1,10 @@
 /*
  * The way of a request through the server, in the order in which a check is cheapest and tells
- * the least: hygiene, built-in routes, routing, API key, rate limit, a place in flight, body,
- * handler. Every way out has answered exactly once.
+ * the least: hygiene, built-in routes, routing, API key, rate limit, the body's length; then, when
+ * the body has come, a place in flight and the handler. Every way out has answered exactly once.
  */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
@@ -143,11 +144,6 @@ static bool enter(struct md__exchange *exchange, const struct md_route_info *inf
     return false;
 }
 
-static void leave(struct md_http *http)
-{
-    md_metric_set(http->in_flight_gauge, --http->in_flight);
-}
-
 /* ---- handling ---- */
 
 static void send_response(struct md__exchange *exchange, struct md_response *response)
@@ -184,42 +180,117 @@ static void run_handler(struct md__exchange *exchange, const struct md_match *ma
         send_response(exchange, &response);
     }
     md_response_fini(&response);
-    md__events_fini(&events);
 }
 
-static void answer_route(struct md__exchange *exchange, const struct md_match *match)
+/* ---- the three parts ---- */
+
+static void refuse(struct md__exchange *exchange, const struct md_error *err, int status)
+{
+    md__exchange_close(exchange);
+    md__respond_error(exchange, err, status, NULL, NULL);
+}
+
+/* Before its body is read: is it allowed, and how long may the body be? */
+static bool admit(struct md__exchange *exchange)
 {
     struct md_http *http = exchange->http;
-    size_t body_max = match->route->body_bytes_max;
-    struct md_error err = {0};
-    int span = md_span_begin("auth");
-    bool admitted = authorize(exchange, match->route->needs_key, match->route->admin) &&
-                    pass_rate_limit(exchange, match->route) && enter(exchange, match->route);
+    const struct md_route_info *info = exchange->match.route;
+    size_t length = exchange->content_length > 0 ? (size_t)exchange->content_length : 0;
+    struct md_error err;
 
-    if (!admitted) {
-        return; /* the stage ends with the request */
+    if (!authorize(exchange, info->needs_key, info->admin) || !pass_rate_limit(exchange, info)) {
+        return false;
     }
-    md_span_next(span, "read");
-    body_max = body_max > 0 ? body_max : http->options.body_bytes_max;
-    if (md__request_read_body(exchange, body_max, &err) == MD_OK) {
-        md_span_next(span, "handle");
-        run_handler(exchange, match);
+    exchange->body_bytes_max =
+        info->body_bytes_max > 0 ? info->body_bytes_max : http->options.body_bytes_max;
+    if (length > exchange->body_bytes_max) {
+        md_fail(&err, MD_ERR_TOO_LARGE, "the body is larger than the limit of %zu bytes",
+                exchange->body_bytes_max);
+    } else if (length == 0 || md__exchange_hold(exchange, length, &err) == MD_OK) {
+        return true;
+    }
+    refuse(exchange, &err, 0);
+    return false;
+}
+
+bool md__answer_begin(struct md__exchange *exchange)
+{
+    struct md_error err = {0};
+    bool wanted = false;
+    int status, span;
+
+    md_trace_begin(&exchange->trace, exchange->request.id, exchange->http->options.clock,
+                   exchange->begin_ns);
+    span = md_span_begin("check");
+    status = md__request_check(exchange, &err);
+    if (exchange->http->draining) {
+        md__exchange_close(exchange);
+    }
+    if (status != 0) {
+        refuse(exchange, &err, status);
     } else {
-        md__respond_error(exchange, &err, 0, NULL, NULL);
+        md_span_next(span, "route");
+        exchange->matched = route(exchange, &exchange->match);
+        md_span_next(span, "auth");
+        wanted = exchange->matched && admit(exchange);
     }
     md_span_end(span);
-    leave(http);
+    exchange->admitted_ns = md_monotonic_ns(exchange->http->options.clock);
+    md_trace_leave();
+    return wanted;
+}
+
+void md__answer_run(struct md__exchange *exchange)
+{
+    struct md_http *http = exchange->http;
+    struct md_request *request = &exchange->request;
+    int span;
+
+    md_trace_enter(&exchange->trace);
+    if (!exchange->body_read) {
+        md_span_mark("read", exchange->admitted_ns, md_monotonic_ns(http->options.clock));
+    }
+    span = md_span_begin("handle");
+    exchange->body_read = true;
+    if (exchange->body.length > 0) {
+        exchange->body.data[exchange->body.length] = '\0';
+        request->body = exchange->body.data;
+        request->body_length = exchange->body.length;
+        md_metric_add(http->bytes_in, (double)request->body_length);
+    }
+    if (enter(exchange, exchange->match.route)) {
+        run_handler(exchange, &exchange->match);
+        md_metric_set(http->in_flight_gauge, --http->in_flight);
+    }
+    if (exchange->body.data != NULL) {
+        md_buffer_fini(&exchange->body); /* the answer may take its time */
+    }
+    md_span_end(span);
+    md_trace_leave();
+}
+
+/* Labels are few, whatever clients say. */
+static const char *method_label(const struct md__exchange *exchange)
+{
+    static const char *const known[] = {"GET", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"};
+
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
+        if (strcmp(known[i], exchange->request.method) == 0) {
+            return known[i];
+        }
+    }
+    return "other";
 }
 
 static void count_request(const struct md__exchange *exchange)
 {
     struct md_http *http = exchange->http;
     int64_t now_ns = md_monotonic_ns(http->options.clock);
-    char code[8];
-    const char *by_code[] = {exchange->route, exchange->request.method, code};
+    char code[16];
+    const char *by_code[] = {exchange->route, method_label(exchange), code};
     const char *by_route[] = {exchange->route};
 
-    snprintf(code, sizeof code, "%d", exchange->status);
+    snprintf(code, sizeof code, "%d", exchange->status > 0 ? exchange->status : 499);
     md_metric_add(md_metric_get(http->requests, by_code), 1);
     md_metric_observe(md_metric_get(http->seconds, by_route),
                       (double)(now_ns - exchange->begin_ns) / 1e9);
@@ -228,45 +299,22 @@ static void count_request(const struct md__exchange *exchange)
            (double)(now_ns - exchange->begin_ns) / 1e6);
 }
 
-static void answer_checked(struct md__exchange *exchange, int span)
+void md__answer_end(struct md__exchange *exchange)
 {
-    struct md_match match = {0};
-
-    if (!route(exchange, &match)) {
-        return;
-    }
-    md_span_end(span);
-    answer_route(exchange, &match);
-    md_match_fini(&match);
-}
-
-void md__answer(struct md__exchange *exchange)
-{
-    struct md_error err = {0};
-    enum md_status status;
-    int span;
-
-    md_trace_begin(&exchange->trace, exchange->request.id, exchange->http->options.clock,
-                   exchange->begin_ns);
-    span = md_span_begin("check");
-    status = md__request_check(exchange, &err);
-
-    if (exchange->http->draining) {
-        md__exchange_close(exchange);
-    }
-    if (status != MD_OK) {
-        md__exchange_close(exchange);
-        md__respond_error(exchange, &err, status == MD_ERR_TOO_LARGE ? 414 : 0, NULL, NULL);
-    } else {
-        md_span_next(span, "route");
-        answer_checked(exchange, span);
-    }
-    if (!exchange->body_read) {
-        md__request_discard_body(exchange);
-    }
     count_request(exchange);
-    md_trace_end(&exchange->trace, exchange->request.method, exchange->request.path,
-                 exchange->status);
-    atomic_fetch_sub(&exchange->http->bytes, exchange->bytes_held);
-    md_buffer_fini(&exchange->body);
+    if (exchange->trace.id != 0) {
+        md_trace_enter(&exchange->trace);
+        md_trace_end(&exchange->trace, exchange->request.method, exchange->request.path,
+                     exchange->status);
+    }
+    if (exchange->matched) {
+        md_match_fini(&exchange->match);
+    }
+    if (exchange->bytes_held > 0) {
+        atomic_fetch_sub(&exchange->http->bytes, exchange->bytes_held);
+    }
+    if (exchange->body.data != NULL) {
+        md_buffer_fini(&exchange->body);
+    }
+    free(exchange->head_text);
 }

@@ -4,15 +4,10 @@
  * and the connection closed (RFC 9112, section 6.3): both Content-Length and Transfer-Encoding,
  * repeated lengths, lengths that are not plain digits, encodings other than chunked.
  */
-#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
 #include "http/internal.h"
-
-#define PIECE_BYTES       65536
-#define DISCARD_BYTES_MAX ((size_t)64 << 20)
-#define DISCARD_NS_MAX    2000000000
 
 const char *md__header(const struct md_request *request, const char *name)
 {
@@ -56,27 +51,43 @@ static enum md_status check_length(const struct md_request *request, struct md_e
     return MD_OK;
 }
 
-enum md_status md__request_check(struct md__exchange *exchange, struct md_error *err)
+static int refuse(int status, struct md_error *err, const char *what, const char *value)
+{
+    md_fail(err, MD_ERR_INVALID, "%s \"%.32s\" is not supported", what, value);
+    return status;
+}
+
+int md__request_check(struct md__exchange *exchange, struct md_error *err)
 {
     const struct md_request *request = &exchange->request;
     const char *coding = md__header(request, "content-encoding");
+    const char *expect = md__header(request, "expect");
     size_t length = strlen(request->path) + (request->query ? strlen(request->query) : 0);
-    enum md_status status = check_length(request, err);
 
-    if (status != MD_OK) {
-        return status;
+    if (check_length(request, err) != MD_OK) {
+        return 400;
     }
-    if (!exchange->http_1_0 && count_headers(request, "host") != 1) {
-        return md_fail(err, MD_ERR_INVALID, "there must be one Host header");
+    if (count_headers(request, "host") > 1 ||
+        (exchange->head.minor == 1 && md__header(request, "host") == NULL)) {
+        md_fail(err, MD_ERR_INVALID, "there must be one Host header");
+        return 400;
+    }
+    if (exchange->head.minor == 0 && exchange->chunked) {
+        md_fail(err, MD_ERR_INVALID, "HTTP/1.0 has no Transfer-Encoding");
+        return 400;
     }
     if (length > MD__URL_BYTES_MAX) {
-        return md_fail(err, MD_ERR_TOO_LARGE, "the URL has %zu bytes, the limit is %d", length,
-                       MD__URL_BYTES_MAX);
+        md_fail(err, MD_ERR_TOO_LARGE, "the URL has %zu bytes, the limit is %d", length,
+                MD__URL_BYTES_MAX);
+        return 414;
     }
     if (coding != NULL && strcasecmp(coding, "identity") != 0) {
-        return md_fail(err, MD_ERR_INVALID, "Content-Encoding \"%.32s\" is not supported", coding);
+        return refuse(415, err, "Content-Encoding", coding);
     }
-    return MD_OK;
+    if (expect != NULL && strcasecmp(expect, "100-continue") != 0) {
+        return refuse(417, err, "Expect", expect);
+    }
+    return 0;
 }
 
 /* ---- bodies ---- */
@@ -91,102 +102,4 @@ enum md_status md__exchange_hold(struct md__exchange *exchange, size_t bytes, st
     }
     exchange->bytes_held += bytes;
     return MD_OK;
-}
-
-static enum md_status refuse_size(size_t bytes_max, struct md_error *err)
-{
-    return md_fail(err, MD_ERR_TOO_LARGE, "the body is larger than the limit of %zu bytes",
-                   bytes_max);
-}
-
-static enum md_status read_pieces(struct md__exchange *exchange, size_t bytes_max,
-                                  struct md_error *err)
-{
-    struct md_buffer *body = &exchange->body;
-    size_t left = exchange->chunked ? bytes_max + 1 : (size_t)exchange->content_length;
-    int got = 1;
-
-    while (left > 0) {
-        size_t piece = left < PIECE_BYTES ? left : PIECE_BYTES;
-        if (exchange->chunked) {
-            enum md_status status = md__exchange_hold(exchange, piece, err);
-            if (status != MD_OK) {
-                return status;
-            }
-        }
-        if (!md_buffer_reserve(body, piece)) {
-            return md_buffer_check(body, err);
-        }
-        got = md__exchange_read(exchange, body->data + body->length, piece);
-        if (got <= 0) {
-            break;
-        }
-        body->length += (size_t)got;
-        body->data[body->length] = '\0';
-        left -= (size_t)got;
-    }
-    if (exchange->chunked ? got < 0 : left > 0) {
-        return md_fail(err, MD_ERR_INVALID, "the body ends after %zu bytes, before its end",
-                       body->length);
-    }
-    return body->length > bytes_max ? refuse_size(bytes_max, err) : MD_OK;
-}
-
-enum md_status md__request_read_body(struct md__exchange *exchange, size_t bytes_max,
-                                     struct md_error *err)
-{
-    struct md_http *http = exchange->http;
-    const char *expect = md__header(&exchange->request, "expect");
-    enum md_status status = MD_OK;
-
-    if (exchange->body_read) {
-        return MD_OK;
-    }
-    if (exchange->content_length > (int64_t)bytes_max) {
-        return refuse_size(bytes_max, err);
-    }
-    if (!exchange->chunked) {
-        status = md__exchange_hold(exchange, (size_t)exchange->content_length, err);
-    }
-    if (status != MD_OK) {
-        return status;
-    }
-    md__watch_begin(http->watch, &exchange->slow,
-                    exchange->begin_ns + (int64_t)http->options.request_ms_max * 1000000);
-    if (expect != NULL && strcasecmp(expect, "100-continue") == 0) {
-        static const char go_on[] = "HTTP/1.1 100 Continue\r\n\r\n";
-        md__exchange_write(exchange, go_on, sizeof go_on - 1);
-    }
-    status = read_pieces(exchange, bytes_max, err);
-    exchange->body_read = status == MD_OK;
-    md__watch_end(http->watch, &exchange->slow);
-    exchange->request.body = exchange->body.length > 0 ? exchange->body.data : "";
-    exchange->request.body_length = exchange->body.length;
-    md_metric_add(http->bytes_in, (double)exchange->body.length);
-    return status;
-}
-
-/*
- * Closing a connection with unread bytes resets it, and the reset can overtake the answer.
- * Clients that asked first (Expect: 100-continue) send nothing more.
- */
-void md__request_discard_body(struct md__exchange *exchange)
-{
-    struct md_http *http = exchange->http;
-    char piece[4096];
-    size_t left = DISCARD_BYTES_MAX;
-
-    if (md__header(&exchange->request, "expect") != NULL) {
-        return;
-    }
-    md__watch_begin(http->watch, &exchange->slow,
-                    md_monotonic_ns(http->options.clock) + DISCARD_NS_MAX);
-    while (left > 0) {
-        int got = md__exchange_read(exchange, piece, sizeof piece);
-        if (got <= 0) {
-            break;
-        }
-        left -= (size_t)got < left ? (size_t)got : left;
-    }
-    md__watch_end(http->watch, &exchange->slow);
 }

@@ -1,7 +1,5 @@
 /*
- * Sending an answer: status line, headers and a small body leave in one write, because two would
- * meet Nagle's algorithm and the client's delayed acknowledgement. Large bodies follow their
- * header in pieces, under a deadline.
+ * Answers: status line, headers, compression. How the bytes get to the client is connection.c's.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,9 +7,6 @@
 #include <strings.h>
 
 #include "http/internal.h"
-
-#define ONE_WRITE_BYTES 65536
-#define PIECE_BYTES     262144
 
 static const char *reason_phrase(int status)
 {
@@ -34,6 +29,8 @@ static const char *reason_phrase(int status)
                    {409, "Conflict"},
                    {413, "Content Too Large"},
                    {414, "URI Too Long"},
+                   {415, "Unsupported Media Type"},
+                   {417, "Expectation Failed"},
                    {422, "Unprocessable Content"},
                    {429, "Too Many Requests"},
                    {431, "Request Header Fields Too Large"},
@@ -41,7 +38,8 @@ static const char *reason_phrase(int status)
                    {500, "Internal Server Error"},
                    {501, "Not Implemented"},
                    {503, "Service Unavailable"},
-                   {504, "Gateway Timeout"}};
+                   {504, "Gateway Timeout"},
+                   {505, "HTTP Version Not Supported"}};
 
     for (size_t i = 0; i < sizeof phrases / sizeof phrases[0]; i++) {
         if (phrases[i].status == status) {
@@ -160,7 +158,7 @@ void md__response_head(struct md__exchange *exchange, const struct md_response *
     }
     if (!bodyless && length != MD__LENGTH_STREAM) {
         md_buffer_printf(head, "Content-Length: %zu\r\n", length);
-    } else if (!bodyless && !exchange->http_1_0) {
+    } else if (!bodyless && exchange->head.minor == 1) {
         md_buffer_text(head, "Transfer-Encoding: chunked\r\n");
     }
     for (int i = 0; i < response->header_count; i++) {
@@ -171,37 +169,9 @@ void md__response_head(struct md__exchange *exchange, const struct md_response *
                      exchange->keep_alive ? "keep-alive" : "close");
 }
 
-static bool write_pieces(struct md__exchange *exchange, const char *data, size_t length)
-{
-    while (length > 0) {
-        size_t piece = length < PIECE_BYTES ? length : PIECE_BYTES;
-        if (!md__exchange_write(exchange, data, piece)) {
-            return false;
-        }
-        data += piece;
-        length -= piece;
-    }
-    return true;
-}
-
-static bool write_answer(struct md__exchange *exchange, struct md_buffer *head, const char *data,
-                         size_t length)
-{
-    if (head->length + length <= ONE_WRITE_BYTES) {
-        md_buffer_append(head, data, length);
-        return md_buffer_check(head, NULL) == MD_OK &&
-               md__exchange_write(exchange, head->data, head->length);
-    }
-    return md_buffer_check(head, NULL) == MD_OK &&
-           md__exchange_write(exchange, head->data, head->length) &&
-           write_pieces(exchange, data, length);
-}
-
 void md__respond(struct md__exchange *exchange, struct md_response *response)
 {
-    struct md_http *http = exchange->http;
-    int64_t now_ns = md_monotonic_ns(http->options.clock);
-    struct md_buffer head;
+    struct md_buffer *head = exchange->head_buffer;
     const char *data;
     size_t length;
     int span = md_span_begin("write");
@@ -214,20 +184,13 @@ void md__respond(struct md__exchange *exchange, struct md_response *response)
     data = response->blob ? response->blob->data : response->body.data;
     length = response->blob ? response->blob->length : response->body.length;
     exchange->status = response->status;
-    md_buffer_init(&head, 0);
-    md__response_head(exchange, response, length, &head);
-    if (exchange->head || response->status == 204 || response->status == 304) {
+    md_buffer_clear(head);
+    md__response_head(exchange, response, length, head);
+    if (exchange->is_head || response->status == 204 || response->status == 304) {
         length = 0;
     }
-    md__watch_begin(http->watch, &exchange->slow,
-                    now_ns + (int64_t)http->options.request_ms_max * 1000000);
-    if (write_answer(exchange, &head, data, length)) {
-        md_metric_add(http->bytes_out, (double)length);
-    } else {
-        md__exchange_close(exchange);
-    }
-    md__watch_end(http->watch, &exchange->slow);
-    md_buffer_fini(&head);
+    md_metric_add(exchange->http->bytes_out, (double)length);
+    md__exchange_answer(exchange, head, response, data, length);
     md_span_end(span);
 }
 

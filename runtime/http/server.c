@@ -1,266 +1,470 @@
 /*
- * The only file that talks to civetweb. It serves sockets, threads and the parsing of request
- * lines and headers; every request is taken in the begin_request callback, before any of
- * civetweb's own handling (files, CORS, CGI, authentication) can begin. No document root is ever
- * set.
+ * Threads and the event loop.
  *
- * One thread serves one connection for as long as it is kept alive. When threads run short,
- * answers close their connections, so that idle clients make room.
+ * A few *slots* (one a core, at most four) each wait for events of the one epoll set and serve
+ * them, on a thread that is lent for it. A short handler runs right there: no switch of threads
+ * between an event and its answer. A handler that waits says so (base/blocking.h), and one that
+ * runs for longer than a tick is noticed by the watch; either way its slot, with the events it had
+ * still to look at, goes on on another thread, and the first one rests when its handler is done. So
+ * there are as many handlers at a time as there are threads, and as few running threads as there
+ * are cores.
+ *
+ * A slot's `turn` is even while it waits and odd while it serves. Whoever moves it on from an odd
+ * value owns what comes next: the thread when it is done, or the one that takes the slot away.
+ *
+ * The watch ticks only while there is something to watch, and looks once a second at timeouts and
+ * certificates.
  */
-#include <civetweb.h>
-#include <ctype.h>
-#include <stdio.h>
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
-#include <time.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
+#include "base/blocking.h"
 #include "base/log.h"
-#include "http/internal.h"
+#include "base/stack.h"
+#include "base/wait.h"
+#include "http/connection.h"
+#include "http/tls.h"
 
-#define IDLE_MS_MAX      "5000"  /* keep-alive without a request */
-#define HEADER_MS_MAX    "5000"  /* a header in all; a body or an answer that does not move */
-#define HEADER_BYTES_MAX "32768"
+enum { SLOTS_MAX = MD__RESERVED / 2, EVENTS = 16, QUIET_TICKS = 30 };
 
-/* ---- exchanges ---- */
+#define TICK_NS   ((int64_t)1000000)
+#define SECOND_NS ((int64_t)1000000000)
+#define LISTENER  UINT64_MAX /* what the epoll set calls the two that are no connection */
+#define STOPPER   (UINT64_MAX - 1)
 
-int md__exchange_read(struct md__exchange *exchange, void *data, size_t size)
+struct slot {
+    _Atomic uint64_t turn;
+    uint64_t seen; /* by the watch */
+    struct epoll_event events[EVENTS];
+    int at, count;
+    struct slot *next; /* without a thread */
+};
+
+struct thread {
+    pthread_t id;
+    struct md__server *server;
+    struct md__worker worker;
+    struct slot *slot; /* NULL: resting */
+    uint64_t turn;     /* of the slot, while serving */
+    pthread_cond_t wake;
+    struct thread *next; /* resting */
+};
+
+struct md__server {
+    struct md_http *http;
+    int epoll_fd, listen_fd, stop_fd;
+    struct slot slots[SLOTS_MAX];
+    int slot_count;
+    pthread_mutex_t lock; /* of what follows */
+    struct thread *threads;
+    int thread_count, thread_max;
+    struct thread *resting;
+    struct slot *unserved;
+    bool stopping;
+    pthread_t watch;
+    bool watching;
+    pthread_cond_t tick;
+    struct md__worker watch_worker;
+    _Atomic bool dozing;       /* the watch waits for something to do */
+    _Atomic bool accept_later; /* there was no descriptor or no room */
+};
+
+/* ---- workers ---- */
+
+static bool worker_init(struct md__worker *worker)
 {
-    return mg_read(exchange->connection, data, size);
+    worker->input = malloc(MD__INPUT_BYTES + 1);
+    md_buffer_init(&worker->head, 0);
+    worker->spare = NULL;
+    return worker->input != NULL && md_buffer_reserve(&worker->head, 1024);
 }
 
-bool md__exchange_write(struct md__exchange *exchange, const void *data, size_t length)
+static void worker_fini(struct md__worker *worker)
 {
-    return length == 0 || mg_write(exchange->connection, data, length) == (int)length;
+    free(worker->input);
+    md_buffer_fini(&worker->head);
+    free(worker->spare);
 }
 
-void md__exchange_close(struct md__exchange *exchange)
+/* ---- connections in the epoll set ---- */
+
+bool md__connection_watch(struct md__connection *connection, int operation)
 {
-    if (exchange->keep_alive) {
-        exchange->keep_alive = false;
-        mg_disable_connection_keep_alive(exchange->connection);
+    struct epoll_event event = {.events = EPOLLIN | EPOLLRDHUP | EPOLLET,
+                                .data.u64 = md__table_token(connection)};
+
+    event.events |= connection->polls_out ? EPOLLOUT : 0;
+    return epoll_ctl(connection->http->server->epoll_fd, operation, connection->fd, &event) == 0;
+}
+
+/* An event that came meanwhile has been used up, so it is asked for again. */
+void md__connection_return(struct md__connection *connection)
+{
+    while (!md__table_release(connection)) {
+        md__connection_watch(connection, EPOLL_CTL_MOD);
     }
 }
 
-/* Mirrors what civetweb will decide, because our header has to say it. */
-static bool wants_keep_alive(const struct mg_connection *connection,
-                             const struct mg_request_info *info)
+static void accept_all(struct md__server *server, struct md__worker *worker)
 {
-    const char *header = mg_get_header(connection, "Connection");
-
-    if (header != NULL) {
-        return strcasestr(header, "keep-alive") != NULL;
-    }
-    return strcmp(info->http_version, "1.1") == 0;
+    server->accept_later = !md__accept_all(server->http, server->listen_fd, worker);
 }
 
-/* False when there are too many: civetweb leaves out what does not fit, and that may be the body's
- * length. */
-static bool copy_headers(struct md__exchange *exchange, const struct mg_request_info *info)
-{
-    size_t used = 0;
+/* ---- slots ---- */
 
-    if (info->num_headers >= MD__HEADERS_MAX) {
-        return false;
+static void *thread_main(void *argument);
+
+/* With the lock held; NULL: there can be no more. */
+static struct thread *thread_new(struct md__server *server, struct slot *slot)
+{
+    struct thread *thread = &server->threads[server->thread_count];
+    pthread_attr_t attributes;
+    int problem;
+
+    if (server->thread_count == server->thread_max || !worker_init(&thread->worker)) {
+        return NULL;
     }
-    for (int i = 0; i < info->num_headers; i++) {
-        size_t length = strlen(info->http_headers[i].name);
-        char *name = exchange->header_text + used;
-        if (used + length + 1 > sizeof exchange->header_text) {
+    thread->server = server;
+    thread->slot = slot;
+    md_cond_init(&thread->wake);
+    pthread_attr_init(&attributes);
+    pthread_attr_setstacksize(&attributes, MD_STACK_BYTES);
+    problem = pthread_create(&thread->id, &attributes, thread_main, thread);
+    pthread_attr_destroy(&attributes);
+    if (problem != 0) {
+        pthread_cond_destroy(&thread->wake);
+        worker_fini(&thread->worker);
+        return NULL;
+    }
+    server->thread_count++;
+    return thread;
+}
+
+/* Gives a slot that was taken away to a thread that rests, or a new one. */
+static void hand_over(struct md__server *server, struct slot *slot)
+{
+    pthread_mutex_lock(&server->lock);
+    if (server->resting != NULL) {
+        struct thread *thread = server->resting;
+        server->resting = thread->next;
+        thread->slot = slot;
+        pthread_cond_signal(&thread->wake);
+    } else if (server->stopping || thread_new(server, slot) == NULL) {
+        slot->next = server->unserved; /* whoever is done first takes it */
+        server->unserved = slot;
+    }
+    pthread_mutex_unlock(&server->lock);
+}
+
+static bool take_away(struct slot *slot, uint64_t turn)
+{
+    return atomic_compare_exchange_strong(&slot->turn, &turn, turn + 1);
+}
+
+/* This thread's handler is going to wait. */
+static void lend_slot(void *context)
+{
+    struct thread *thread = context;
+
+    if (thread->slot != NULL && take_away(thread->slot, thread->turn)) {
+        struct slot *slot = thread->slot;
+        thread->slot = NULL;
+        hand_over(thread->server, slot);
+    }
+}
+
+/* A slot for this thread, as soon as there is one; NULL: the end. */
+static struct slot *await_slot(struct md__server *server, struct thread *thread)
+{
+    struct slot *slot;
+
+    pthread_mutex_lock(&server->lock);
+    if (thread->slot == NULL && server->unserved != NULL) {
+        thread->slot = server->unserved;
+        server->unserved = thread->slot->next;
+    } else if (thread->slot == NULL && !server->stopping) {
+        thread->next = server->resting;
+        server->resting = thread;
+    }
+    while (thread->slot == NULL && !server->stopping) {
+        pthread_cond_wait(&thread->wake, &server->lock);
+    }
+    slot = server->stopping ? NULL : thread->slot;
+    pthread_mutex_unlock(&server->lock);
+    return slot;
+}
+
+static void serve_event(struct md__server *server, struct md__worker *worker,
+                        const struct epoll_event *event)
+{
+    struct md__connection *connection;
+
+    if (event->data.u64 == LISTENER) {
+        accept_all(server, worker);
+        return;
+    }
+    connection = md__table_own(server->http->table, event->data.u64);
+    if (connection != NULL) {
+        connection->ended =
+            connection->ended || (event->events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) != 0;
+        md__connection_advance(worker, connection);
+    }
+}
+
+static void wake_watch(struct md__server *server)
+{
+    if (server->dozing) {
+        pthread_mutex_lock(&server->lock);
+        pthread_cond_signal(&server->tick);
+        pthread_mutex_unlock(&server->lock);
+    }
+}
+
+/* Serves until the slot has been taken away, or the server stops (false). */
+static bool run_slot(struct md__server *server, struct thread *thread, struct slot *slot)
+{
+    for (;;) {
+        struct epoll_event event;
+        uint64_t turn;
+        if (slot->at >= slot->count) {
+            slot->count = epoll_wait(server->epoll_fd, slot->events, EVENTS, -1);
+            slot->at = 0;
+            continue;
+        }
+        event = slot->events[slot->at++];
+        if (event.data.u64 == STOPPER) {
             return false;
         }
-        for (size_t k = 0; k <= length; k++) {
-            name[k] = (char)tolower((unsigned char)info->http_headers[i].name[k]);
+        turn = slot->turn + 1;
+        thread->turn = turn;
+        slot->turn = turn;
+        wake_watch(server);
+        serve_event(server, &thread->worker, &event);
+        if (!take_away(slot, turn)) {
+            return true;
         }
-        used += length + 1;
-        exchange->headers[i] =
-            (struct md_header){.name = name, .value = info->http_headers[i].value};
     }
-    exchange->request.header_count = info->num_headers;
-    return true;
 }
 
-static void exchange_init(struct md__exchange *exchange, struct md_http *http,
-                          struct mg_connection *connection, const struct mg_request_info *info)
+static void *thread_main(void *argument)
 {
-    memset(exchange, 0, offsetof(struct md__exchange, headers));
-    exchange->http = http;
-    exchange->connection = connection;
-    exchange->request = (struct md_request){
-        .method = info->request_method,
-        .path = info->local_uri_raw,
-        .query = info->query_string,
-        .remote = info->remote_addr,
-        .headers = exchange->headers,
-        .body = "",
-        .id = ++http->ids,
-    };
-    exchange->chunked = false;
-    exchange->content_length = -1;
-    exchange->head = strcmp(info->request_method, "HEAD") == 0;
-    if (exchange->head) {
-        exchange->request.method = "GET";
+    struct thread *thread = argument;
+    struct md__server *server = thread->server;
+    struct slot *slot;
+
+    md_stack_declare();
+    md_blocking_set(lend_slot, thread);
+    while ((slot = await_slot(server, thread)) != NULL && run_slot(server, thread, slot)) {
+        thread->slot = NULL;
     }
-    exchange->loopback =
-        strncmp(info->remote_addr, "127.", 4) == 0 || strcmp(info->remote_addr, "::1") == 0;
-    exchange->keep_alive = wants_keep_alive(connection, info);
-    exchange->http_1_0 = strcmp(info->http_version, "1.0") == 0;
-    exchange->bytes_held = 0;
-    exchange->route = "other";
-    exchange->status = 0;
-    exchange->begin_ns = md_monotonic_ns(http->options.clock);
-    snprintf(exchange->slow.remote, sizeof exchange->slow.remote, "%s", info->remote_addr);
-    exchange->slow.remote_port = info->remote_port;
-    exchange->slow.local_port = info->server_port;
-    md_buffer_init(&exchange->body, 0);
+    return NULL;
 }
 
-static int begin_request(struct mg_connection *connection)
-{
-    struct md_http *http = mg_get_user_data(mg_get_context(connection));
-    const struct mg_request_info *info = mg_get_request_info(connection);
-    struct md__exchange exchange;
-    const char *encoding;
+/* ---- the watch ---- */
 
-    exchange_init(&exchange, http, connection, info);
-    if (http->connections > http->options.threads - MD__RESERVED) {
-        md__exchange_close(&exchange);
+/* Moves slots on whose handlers take long; true when any is being served. */
+static bool watch_slots(struct md__server *server)
+{
+    bool busy = false;
+
+    for (int i = 0; i < server->slot_count; i++) {
+        struct slot *slot = &server->slots[i];
+        uint64_t turn = slot->turn;
+        busy = busy || (turn & 1) != 0 || turn != slot->seen;
+        if ((turn & 1) != 0 && turn == slot->seen && take_away(slot, turn)) {
+            hand_over(server, slot);
+        }
+        slot->seen = turn;
     }
-    exchange.body_read = true;
-    if (!copy_headers(&exchange, info)) {
-        struct md_error err;
-        md_fail(&err, MD_ERR_TOO_LARGE,
-                "more than %d header fields, or their names are longer than %d bytes",
-                MD__HEADERS_MAX - 1, MD__HEADER_TEXT);
-        md__exchange_close(&exchange);
-        md__respond_error(&exchange, &err, 431, NULL, NULL);
-        return 431;
-    }
-    encoding = md__header(&exchange.request, "transfer-encoding");
-    exchange.chunked = encoding != NULL && strcasecmp(encoding, "chunked") == 0;
-    if (!exchange.chunked && md__header(&exchange.request, "content-length") != NULL) {
-        exchange.content_length = info->content_length;
-    }
-    exchange.body_read = !exchange.chunked && exchange.content_length <= 0;
-    md__answer(&exchange);
-    return exchange.status > 0 ? exchange.status : 500;
+    return busy;
 }
 
-/* ---- what civetweb refuses by itself ---- */
-
-/*
- * Requests that civetweb could not parse never become exchanges; they are told so in our form. A
- * method it does not know is one of them.
- */
-static int http_error(struct mg_connection *connection, int status, const char *message)
+static void refresh_certificate(struct md_http *http)
 {
-    const struct mg_request_info *info = mg_get_request_info(connection);
-    bool method = status == 400 && info != NULL && info->request_method != NULL &&
-                  info->http_version != NULL && strcmp(message, "Bad request") == 0 &&
-                  strncmp(info->http_version, "1.", 2) == 0 && info->num_headers == 0;
-    char body[256], answer[512];
-    const char *detail = message, *code = "INVALID_ARGUMENT", *phrase = "Bad Request";
+    struct md_error err;
+    bool changed = false;
+    enum md_status status =
+        md__tls_context_refresh(http->tls, md_now_ms(http->options.clock), &changed, &err);
 
-    if (method) {
-        status = 405;
-        detail = "this method is not known";
-        code = "METHOD_NOT_ALLOWED";
-        phrase = "Method Not Allowed";
-    } else if (strcmp(message, "Malformed message") == 0) {
-        detail = "the request's header is malformed, cut, too slow or larger than " HEADER_BYTES_MAX
-                 " bytes";
+    if (status != MD_OK) {
+        md_log(MD_LOG_ERROR, "http", "the old certificate stays in use: %s", err.text);
+    } else if (changed) {
+        md_log(MD_LOG_INFO, "http", "the certificate has been replaced");
     }
-    snprintf(body, sizeof body, "{\"detail\":\"%.120s\",\"code\":\"%s\"}",
-             strpbrk(detail, "\"\\") == NULL ? detail : "malformed request", code);
-    snprintf(answer, sizeof answer,
-             "HTTP/1.1 %d %s\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n"
-             "Connection: close\r\n\r\n%s",
-             status, phrase, strlen(body), body);
-    mg_write(connection, answer, strlen(answer));
-    return 0;
 }
 
-static int log_message(const struct mg_connection *connection, const char *message)
+static void every_second(struct md__server *server)
 {
-    (void)connection;
-    md_log(MD_LOG_DEBUG, "http", "%s", message);
-    return 1;
+    struct md_http *http = server->http;
+
+    md__table_expire(http->table, &server->watch_worker, md_monotonic_ns(http->options.clock));
+    if (server->accept_later) {
+        accept_all(server, &server->watch_worker);
+    }
+    if (http->tls != NULL) {
+        refresh_certificate(http);
+    }
 }
 
-static int init_connection(const struct mg_connection *connection, void **data)
+static bool has_moved(const struct md__server *server)
 {
-    struct md_http *http = mg_get_user_data(mg_get_context(connection));
-
-    *data = NULL;
-    http->connections++;
-    return 0;
+    for (int i = 0; i < server->slot_count; i++) {
+        if (server->slots[i].turn != server->slots[i].seen || (server->slots[i].turn & 1) != 0) {
+            return true;
+        }
+    }
+    return false;
 }
 
-static void connection_closed(const struct mg_connection *connection)
+/* One tick, or without anything to do until somebody serves or a second has passed. */
+static bool pause_watch(struct md__server *server, bool doze)
 {
-    struct md_http *http = mg_get_user_data(mg_get_context(connection));
+    bool stopping;
 
-    http->connections--;
+    pthread_mutex_lock(&server->lock);
+    server->dozing = doze;
+    if (!server->stopping && !(doze && has_moved(server))) {
+        md_cond_wait_ns(&server->tick, &server->lock, doze ? SECOND_NS : TICK_NS);
+    }
+    server->dozing = false;
+    stopping = server->stopping;
+    pthread_mutex_unlock(&server->lock);
+    return !stopping;
+}
+
+static void *watch_main(void *argument)
+{
+    struct md__server *server = argument;
+    struct md_clock *clock = server->http->options.clock;
+    int64_t second_ns = md_monotonic_ns(clock);
+    int quiet = 0;
+
+    while (pause_watch(server, quiet >= QUIET_TICKS)) {
+        quiet = watch_slots(server) ? 0 : quiet + 1;
+        if (md_monotonic_ns(clock) - second_ns >= SECOND_NS) {
+            second_ns = md_monotonic_ns(clock);
+            every_second(server);
+        }
+    }
+    return NULL;
 }
 
 /* ---- life ---- */
 
-static void start_civetweb(struct md_http *http)
+static bool add_to_epoll(struct md__server *server, int fd, uint64_t token, uint32_t events)
 {
-    static const struct mg_callbacks callbacks = {
-        .begin_request = begin_request,
-        .http_error = http_error,
-        .log_message = log_message,
-        .init_connection = init_connection,
-        .connection_closed = connection_closed,
-    };
-    char ports[64], threads[16];
-    /* clang-format off */
-    const char *options[] = {
-        "listening_ports", ports,
-        "num_threads", threads,
-        "enable_keep_alive", "yes",
-        "keep_alive_timeout_ms", IDLE_MS_MAX,
-        "request_timeout_ms", HEADER_MS_MAX,
-        "max_request_size", HEADER_BYTES_MAX,
-        "tcp_nodelay", "1",
-        "connection_queue", "128",
-        "listen_backlog", "512",
-        "decode_url", "no",
-        "enable_auth_domain_check", "no",
-        "enable_directory_listing", "no",
-        NULL,
-    };
-    /* clang-format on */
+    struct epoll_event event = {.events = events, .data.u64 = token};
 
-    snprintf(ports, sizeof ports, "%s:%d", http->options.address, http->options.port);
-    snprintf(threads, sizeof threads, "%d", http->options.threads);
-    http->context = mg_start(&callbacks, http, options);
+    return epoll_ctl(server->epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0;
 }
 
-enum md_status md__server_start(struct md_http *http, struct md_error *err)
+static int core_count(void)
 {
-    struct mg_server_port bound[4];
+    cpu_set_t set;
 
-    mg_init_library(0);
-    start_civetweb(http);
-    if (http->context == NULL) {
-        mg_exit_library();
-        return md_fail(err, MD_ERR_IO, "cannot serve on %s:%d", http->options.address,
-                       http->options.port);
+    return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+}
+
+static enum md_status start_threads(struct md__server *server, struct md_error *err)
+{
+    int cores = core_count();
+
+    server->slot_count = cores < SLOTS_MAX ? cores : SLOTS_MAX;
+    server->watching = pthread_create(&server->watch, NULL, watch_main, server) == 0;
+    for (int i = 0; i < server->slot_count; i++) {
+        hand_over(server, &server->slots[i]);
     }
-    if (mg_get_server_ports(http->context, 4, bound) > 0) {
-        http->port = bound[0].port;
+    if (!server->watching || server->thread_count == 0) {
+        return md_fail(err, MD_ERR_UNAVAILABLE, "cannot make threads for HTTP");
     }
     return MD_OK;
 }
 
+enum md_status md__server_start(struct md_http *http, int listen_fd, struct md_error *err)
+{
+    struct md__server *server = calloc(1, sizeof *server);
+
+    if (server == NULL) {
+        close(listen_fd);
+        return md_fail(err, MD_ERR_MEMORY, "out of memory for the HTTP server");
+    }
+    http->server = server;
+    server->http = http;
+    server->listen_fd = listen_fd;
+    server->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    server->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    server->thread_max = http->options.threads;
+    server->threads = calloc((size_t)server->thread_max, sizeof *server->threads);
+    pthread_mutex_init(&server->lock, NULL);
+    md_cond_init(&server->tick);
+    signal(SIGPIPE, SIG_IGN); /* OpenSSL writes without MSG_NOSIGNAL */
+    if (server->threads == NULL || !worker_init(&server->watch_worker)) {
+        return md_fail(err, MD_ERR_MEMORY, "out of memory for the HTTP server");
+    }
+    if (server->epoll_fd < 0 || server->stop_fd < 0 ||
+        !add_to_epoll(server, server->listen_fd, LISTENER, EPOLLIN | EPOLLET) ||
+        !add_to_epoll(server, server->stop_fd, STOPPER, EPOLLIN)) {
+        return md_fail(err, MD_ERR_IO, "cannot watch sockets: %s", strerror(errno));
+    }
+    return start_threads(server, err);
+}
+
+static void stop_threads(struct md__server *server)
+{
+    uint64_t one = 1;
+
+    pthread_mutex_lock(&server->lock);
+    server->stopping = true;
+    pthread_cond_broadcast(&server->tick);
+    for (struct thread *thread = server->resting; thread != NULL; thread = thread->next) {
+        pthread_cond_signal(&thread->wake);
+    }
+    pthread_mutex_unlock(&server->lock);
+    while (write(server->stop_fd, &one, sizeof one) < 0 && errno == EINTR) {
+    }
+    if (server->watching) {
+        pthread_join(server->watch, NULL);
+    }
+    for (int i = 0; i < server->thread_count; i++) { /* stopping: there come no more */
+        pthread_join(server->threads[i].id, NULL);
+        pthread_cond_destroy(&server->threads[i].wake);
+    }
+}
+
+static void close_fd(int fd)
+{
+    if (fd >= 0) {
+        close(fd);
+    }
+}
+
 void md__server_stop(struct md_http *http)
 {
-    if (http->context != NULL) {
-        md__watch_shut_port(http->port); /* civetweb's threads sleep up to 2 s otherwise */
-        mg_stop(http->context);
-        mg_exit_library();
-        http->context = NULL;
+    struct md__server *server = http->server;
+
+    if (server == NULL) {
+        return;
     }
+    stop_threads(server);
+    if (server->watch_worker.input != NULL) {
+        md__table_close_all(http->table, &server->watch_worker);
+    }
+    for (int i = 0; i < server->thread_count; i++) {
+        worker_fini(&server->threads[i].worker);
+    }
+    worker_fini(&server->watch_worker);
+    close_fd(server->listen_fd);
+    close_fd(server->epoll_fd);
+    close_fd(server->stop_fd);
+    pthread_cond_destroy(&server->tick);
+    pthread_mutex_destroy(&server->lock);
+    free(server->threads);
+    free(server);
+    http->server = NULL;
 }

@@ -3,39 +3,32 @@
  *
  * A stream holds its thread, so at most half of them may be streams. Events leave in chunks; while
  * its function sleeps, a comment now and then keeps proxies from closing the connection and finds
- * out that a client has gone. A client that does not read is cut like any other slow reader
- * (watch.c). Draining closes all streams.
+ * out that a client has gone, which its socket may also tell. A client that does not read for ten
+ * seconds is cut. Draining closes all streams.
  */
-#include <stdio.h>
+#include <errno.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
-#include "base/wait.h"
 #include "http/internal.h"
 
 void md__events_init(struct md__events *events, struct md__exchange *exchange)
 {
     memset(events, 0, sizeof *events);
     events->exchange = exchange;
-    pthread_mutex_init(&events->lock, NULL);
-    md_cond_init(&events->changed);
-}
-
-void md__events_fini(struct md__events *events)
-{
-    pthread_cond_destroy(&events->changed);
-    pthread_mutex_destroy(&events->lock);
+    events->wake_fd = -1;
 }
 
 static void close_for(void *context, const char *why)
 {
     struct md__events *events = context;
+    const char *open = NULL;
+    uint64_t one = 1;
 
-    pthread_mutex_lock(&events->lock);
-    if (events->closed == NULL) {
-        events->closed = why;
+    atomic_compare_exchange_strong(&events->closed, &open, why);
+    while (write(events->wake_fd, &one, sizeof one) < 0 && errno == EINTR) {
     }
-    pthread_cond_broadcast(&events->changed);
-    pthread_mutex_unlock(&events->lock);
 }
 
 void md__events_close_all(struct md_http *http, const char *why)
@@ -86,14 +79,19 @@ static bool write_framed(struct md__events *events, const char *data, size_t len
     struct md__exchange *exchange = events->exchange;
     struct md_http *http = exchange->http;
     int64_t now_ns = md_monotonic_ns(http->options.clock);
-    bool sent;
+    bool sent = md__exchange_write(exchange, data, length, now_ns + MD__STREAM_NS_MAX);
 
-    md__watch_begin(http->watch, &exchange->slow, now_ns + MD__STREAM_NS_MAX);
-    sent = md__exchange_write(exchange, data, length);
-    md__watch_end(http->watch, &exchange->slow);
     events->sent_ns = md_monotonic_ns(http->options.clock);
     md_metric_add(http->bytes_out, (double)length);
     return sent;
+}
+
+static void lose(struct md__events *events)
+{
+    events->lost = true;
+    if (events->wake_fd >= 0) {
+        close_for(events, "the client has gone or does not read");
+    }
 }
 
 static enum md_status write_chunk(struct md__events *events, const char *data, size_t length,
@@ -103,7 +101,7 @@ static enum md_status write_chunk(struct md__events *events, const char *data, s
     bool sent;
 
     md_buffer_init(&chunk, 0);
-    if (events->exchange->http_1_0) {
+    if (events->exchange->head.minor == 0) {
         md_buffer_append(&chunk, data, length);
     } else {
         md_buffer_printf(&chunk, "%zx\r\n", length);
@@ -113,44 +111,54 @@ static enum md_status write_chunk(struct md__events *events, const char *data, s
     sent = md_buffer_check(&chunk, NULL) == MD_OK && write_framed(events, chunk.data, chunk.length);
     md_buffer_fini(&chunk);
     if (!sent) {
-        events->lost = true;
-        close_for(events, "the client has gone or does not read");
+        lose(events);
     }
     return sent ? MD_OK : gone(events, err);
 }
 
 /* ---- the writer ---- */
 
-static enum md_status begin(void *context, struct md_response *response, struct md_error *err)
+static void send_head(struct md__events *events, struct md_response *response)
 {
-    struct md__events *events = context;
     struct md__exchange *exchange = events->exchange;
-    struct md_http *http = exchange->http;
-    struct md_buffer head;
-    bool taken;
+    struct md_buffer *head = exchange->head_buffer;
 
-    if (!exchange->head) {
-        pthread_mutex_lock(&http->streams_lock);
-        taken = take_place(events);
-        pthread_mutex_unlock(&http->streams_lock);
-        if (!taken) {
-            return refuse(http, err);
-        }
-    }
     md__exchange_close(exchange);
     md__response_header(response, "Cache-Control", "no-cache");
     md__response_header(response, "X-Accel-Buffering", "no");
     md__cors_headers(exchange, response);
     events->keep_alive_ns = (int64_t)response->keep_alive_ms * 1000000;
-    md_buffer_init(&head, 0);
-    md__response_head(exchange, response, MD__LENGTH_STREAM, &head);
+    md_buffer_clear(head);
+    md__response_head(exchange, response, MD__LENGTH_STREAM, head);
     exchange->status = response->status;
-    if (!write_framed(events, head.data, head.length)) {
-        events->lost = true;
-        close_for(events, "the client has gone");
+    if (!write_framed(events, head->data, head->length)) {
+        lose(events);
     }
-    md_buffer_fini(&head);
-    return exchange->head ? md_fail(err, MD_ERR_CANCELLED, "HEAD has no body") : MD_OK;
+}
+
+static enum md_status begin(void *context, struct md_response *response, struct md_error *err)
+{
+    struct md__events *events = context;
+    struct md_http *http = events->exchange->http;
+    bool taken;
+
+    if (events->exchange->is_head) {
+        send_head(events, response);
+        return md_fail(err, MD_ERR_CANCELLED, "HEAD has no body");
+    }
+    events->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (events->wake_fd < 0) {
+        return md_fail(err, MD_ERR_UNAVAILABLE, "too many files are open");
+    }
+    pthread_mutex_lock(&http->streams_lock);
+    taken = take_place(events);
+    pthread_mutex_unlock(&http->streams_lock);
+    if (!taken) {
+        close(events->wake_fd);
+        return refuse(http, err);
+    }
+    send_head(events, response);
+    return MD_OK;
 }
 
 static enum md_status check(void *context, struct md_error *err)
@@ -190,12 +198,11 @@ static enum md_status wait(void *context, int64_t ns, struct md_error *err)
     enum md_status status = check(events, err);
 
     while (status == MD_OK && now_ns < end_ns) {
-        if (slice_ns(events, now_ns, end_ns) > 0) {
-            pthread_mutex_lock(&events->lock);
-            if (events->closed == NULL) {
-                md_cond_wait_ns(&events->changed, &events->lock, slice_ns(events, now_ns, end_ns));
+        int64_t slice = slice_ns(events, now_ns, end_ns);
+        if (slice > 0) {
+            if (!md__exchange_wait(events->exchange, events->wake_fd, slice)) {
+                lose(events);
             }
-            pthread_mutex_unlock(&events->lock);
             status = check(events, err);
         } else {
             status = write_chunk(events, comment, sizeof comment - 1, err);
@@ -211,9 +218,6 @@ static void end(void *context)
     struct md__events *events = context;
     struct md_http *http = events->exchange->http;
 
-    if (!events->lost && !events->exchange->http_1_0) {
-        write_framed(events, last, sizeof last - 1);
-    }
     pthread_mutex_lock(&http->streams_lock);
     *events->previous = events->next;
     if (events->next != NULL) {
@@ -221,6 +225,10 @@ static void end(void *context)
     }
     md_metric_set(http->streams_gauge, --http->stream_count);
     pthread_mutex_unlock(&http->streams_lock);
+    close(events->wake_fd);
+    if (!events->lost && events->exchange->head.minor == 1) {
+        write_framed(events, last, sizeof last - 1);
+    }
 }
 
 const struct md_stream_writer md__stream_writer = {

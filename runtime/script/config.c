@@ -25,7 +25,8 @@ enum { KEYS_MAX = 500 };
     X(port, "8000", true, false, "port to listen on; 0: any free one")                             \
     X(listen, "\"\"", true, false, "ADDR:PORT, instead of host and port")                          \
     X(insecure, "false", true, false, "allow another address than loopback without an API key")    \
-    X(http_threads, "64", true, false, "connections served at the same time")                      \
+    X(http_threads, "64", true, false, "requests and streams served at a time, less 8")            \
+    X(connections_max, "10000", true, false, "client connections open at a time")                  \
     X(body_bytes_max, "8388608", true, false, "largest request body, unless a route says more")    \
     X(http_bytes_max, "536870912", true, false, "bytes of all bodies and answers in progress")     \
     X(response_bytes_max, "67108864", true, false, "largest response body")                        \
@@ -35,8 +36,8 @@ enum { KEYS_MAX = 500 };
     X(api_key_file, "\"\"", true, false, "a file that holds the API key")                          \
     X(cors_origins, "\"\"", true, false, "origins allowed by CORS, separated by commas")           \
     X(rate_limit_loopback, "false", true, false, "rate limits hold for loopback clients too")      \
-    X(tls_certificate, "\"\"", true, false, "PEM file: serve HTTPS (not in this version)")         \
-    X(tls_key, "\"\"", true, false, "PEM file with the certificate's key")                         \
+    X(tls_cert, "\"\"", true, false, "PEM file with the certificate chain: serve HTTPS")           \
+    X(tls_key, "\"\"", true, false, "PEM file with the certificate's key, without passphrase")     \
     X(state, "\"\"", true, false, "folder for what outlives the process; empty: nothing does")     \
     X(control, "\"\"", true, false, "the control socket; empty: control.sock in the state folder") \
     X(save_interval_s, "5", true, false, "a crash loses at most this much of the feed")            \

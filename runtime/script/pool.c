@@ -10,6 +10,7 @@
  */
 #include <stdlib.h>
 
+#include "base/blocking.h"
 #include "base/log.h"
 #include "base/wait.h"
 #include "script/generation.h"
@@ -157,6 +158,8 @@ enum md_status md__pool_take(struct md__pool *pool, int64_t timeout_ns, struct m
     int64_t end_ns = md_monotonic_ns(clock) + timeout_ns, left_ns = timeout_ns;
     struct md__seat *seat;
     pthread_mutex_lock(&pool->lock);
+    if (best_seat(pool) == NULL)
+        md_blocking_begin();
     while ((seat = best_seat(pool)) == NULL && (timeout_ns < 0 || left_ns > 0) &&
            md_cond_wait_ns(&pool->free, &pool->lock, left_ns))
         left_ns = timeout_ns < 0 ? timeout_ns : end_ns - md_monotonic_ns(clock);

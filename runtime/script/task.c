@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/blocking.h"
 #include "base/log.h"
 #include "base/span.h"
 #include "base/stack.h"
@@ -256,6 +257,7 @@ static enum md_status wait_outside(struct md__task *task, struct md_error *err)
     struct md_wait *wait = task->wait;
     struct md_error failure;
     md__state_leave(state);
+    md_blocking_begin();
     int span = md_span_begin("wait");
     enum md_status status = wait->block(wait, state->script, task->deadline_ns, &failure);
     md_span_next(span, "state");

@@ -162,14 +162,19 @@ class Places(unittest.TestCase):
 
 
     def test_idle_clients_make_room(self):
-        """More kept-alive connections than threads: the last ones are closed, health answers."""
-        with Daemon({"app.lua": APP}, ["--http-threads", "16"]) as daemon:
-            clients = [daemon.connect() for _ in range(40)]
+        """More kept-alive connections than threads are all kept; beyond the limit of connections
+        the one that has been idle for longest goes."""
+        flags = ["--http-threads", "16", "--connections-max", "50"]
+        with Daemon({"app.lua": APP}, flags) as daemon:
+            clients = [daemon.connect() for _ in range(60)]
             answers = [daemon.get("/open", connection=client) for client in clients]
             self.assertEqual({answer.status for answer in answers}, {200})
             kept = [answer.headers["connection"] for answer in answers].count("keep-alive")
-            self.assertLessEqual(kept, 8)
+            self.assertEqual(kept, 60)
             self.assertEqual(daemon.get("/health").status, 200)
+            with self.assertRaises((OSError, http.client.HTTPException)):
+                daemon.get("/open", connection=clients[0])
+            self.assertEqual(daemon.get("/open", connection=clients[59]).status, 200)
             for client in clients:
                 client.close()
 

@@ -37,15 +37,13 @@ REFUSED = [
     ("two encodings", POST + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 400),
     ("encoding twice", POST + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n"
      b"0\r\n\r\n", 400),
-    ("encoded body", POST + b"Content-Encoding: gzip\r\nContent-Length: 5\r\n\r\nabcde", 400),
+    ("encoded body", POST + b"Content-Encoding: gzip\r\nContent-Length: 5\r\n\r\nabcde", 415),
     ("no host", b"GET /hello HTTP/1.1\r\n\r\n", 400),
     ("two hosts", b"GET /hello HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
     ("no version", b"GET /hello\r\n\r\n", 400),
     ("garbage", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\r\n\r\n", 400),
     ("future version", b"GET /hello HTTP/3.0\r\nHost: x\r\n\r\n", 505),
-    ("large header", b"GET /hello HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 40000 + b"\r\n\r\n", 400),
-    ("long names", b"GET /hello HTTP/1.1\r\nHost: x\r\n"
-     + b"".join(b"X%s%d: 1\r\n" % (b"y" * 300, i) for i in range(20)) + b"\r\n", 431),
+    ("large header", b"GET /hello HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 40000 + b"\r\n\r\n", 431),
     ("many fields", b"GET /hello HTTP/1.1\r\nHost: x\r\n"
      + b"".join(b"X%d: 1\r\n" % i for i in range(70)) + b"Content-Length: 3\r\n\r\nabc", 431),
     ("body too large", POST + b"Content-Length: 100001\r\n\r\n" + b"a" * 100001, 413),
@@ -119,9 +117,9 @@ class Protocol(unittest.TestCase):
 
     def test_absolute_and_odd_targets(self):
         absolute = b"GET http://127.0.0.1:%d/hello HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-        self.assertIn(status_of(self.daemon.raw(absolute % self.daemon.port)), (0, 200))
+        self.assertEqual(status_of(self.daemon.raw(absolute % self.daemon.port)), 200)
         for target in (b"*", b"hello", b"//hello", b"/hello/../../etc/passwd", b"/" * 3000,
-                       b"http://elsewhere:80/hello"):
+                       b"http://elsewhere:80", b"http:/hello", b"ftp://x/hello", b"http://"):
             received = self.daemon.raw(b"GET " + target + b" HTTP/1.1\r\nHost: x\r\n"
                                        b"Connection: close\r\n\r\n")
             self.assertIn(status_of(received), (0, 400, 404, 414), target)
@@ -133,7 +131,7 @@ class Protocol(unittest.TestCase):
         self.assert_alive()
 
     def test_slow_body_is_cut(self):
-        """One byte now and then keeps civetweb's own timeout from ever striking."""
+        """One byte now and then does not prolong the time for the whole body."""
         begin = time.monotonic()
         with socket.create_connection(("127.0.0.1", self.daemon.port), timeout=20) as connection:
             connection.sendall(POST + b"Content-Length: 5000\r\n\r\n")
