@@ -66,6 +66,16 @@ extern const struct md_kernel md__ref_gather;
 extern const struct md_kernel md__ref_shape;
 extern const struct md_kernel md__ref_constant_of_shape;
 extern const struct md_kernel md__ref_range;
+extern const struct md_kernel md__ref_eye_like;
+/* ref_random.c */
+extern const struct md_kernel md__ref_random; /* RandomNormal .. RandomUniformLike */
+extern const struct md_kernel md__ref_bernoulli;
+extern const struct md_kernel md__ref_multinomial;
+/* ref_signal.c */
+extern const struct md_kernel md__ref_dft;
+extern const struct md_kernel md__ref_stft;
+extern const struct md_kernel md__ref_window;
+extern const struct md_kernel md__ref_mel_weight_matrix;
 /* ref_conv.c */
 extern const struct md_kernel md__ref_conv; /* also ConvTranspose */
 extern const struct md_kernel md__ref_conv_integer;

@@ -1,5 +1,6 @@
 /*
- * Reference kernels that make values out of shapes and scalars: Shape, ConstantOfShape, Range.
+ * Reference kernels that make values out of shapes and scalars: Shape, ConstantOfShape, Range,
+ * EyeLike.
  */
 #include <string.h>
 
@@ -55,6 +56,21 @@ static enum md_status range_run(const struct md_kernel_call *call, struct md_err
     return MD_OK;
 }
 
+/* Ones on diagonal k: columns ahead of rows. */
+static enum md_status eye_like_run(const struct md_kernel_call *call, struct md_error *err)
+{
+    (void)err;
+    const struct md_tensor *out = &call->out[0];
+    int64_t rows = out->shape.dim[0], columns = out->shape.dim[1];
+    int64_t k = md_node_int(call->node, "k", 0);
+    memset(out->data, 0, md__count(out) * md_dtype_bytes(out->dtype));
+    for (int64_t row = 0; row < rows; row++)
+        if (k >= -row && k < columns - row)
+            md__set_int(out, (size_t)(row * columns + row + k), 1);
+    return MD_OK;
+}
+
+const struct md_kernel md__ref_eye_like = {.run = eye_like_run};
 const struct md_kernel md__ref_shape = {.run = shape_run};
 const struct md_kernel md__ref_constant_of_shape = {.run = constant_of_shape_run};
 const struct md_kernel md__ref_range = {.run = range_run};

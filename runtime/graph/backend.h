@@ -51,7 +51,8 @@ struct md_kernel {
     enum md_status (*prepare)(const struct md_node *node, const struct md_tensor *in, int in_count,
                               void **prepared, size_t *bytes, struct md_error *err);
     void (*prepared_free)(void *prepared);
-    /* Optional: bytes of scratch for these shapes; 0 is fine. */
+    /* Optional: bytes of scratch for these shapes; 0 is fine. Contents that the node's shape rule
+     * asked for are there, too. */
     size_t (*scratch_bytes)(const struct md_node *node, const struct md_tensor *in, int in_count,
                             int threads);
     enum md_status (*run)(const struct md_kernel_call *call, struct md_error *err);

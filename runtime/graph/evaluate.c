@@ -114,7 +114,7 @@ static enum md_status run_kernel(const struct md_kernel *kernel, struct md_pool 
     if (kernel->prepare)
         status = kernel->prepare(node, shown, node->in_count, &prepared, &prepared_bytes, err);
     if (!status && kernel->scratch_bytes)
-        scratch_bytes = kernel->scratch_bytes(node, shown, node->in_count, md_pool_threads(pool));
+        scratch_bytes = kernel->scratch_bytes(node, in, node->in_count, md_pool_threads(pool));
     if (!status && posix_memalign(&scratch, 64, scratch_bytes + 64))
         status = md_fail(err, MD_ERR_MEMORY, "out of memory");
     if (!status) {

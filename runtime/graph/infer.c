@@ -132,16 +132,6 @@ enum md_status md__infer_dtype_attr(const struct md_node *node, const char *name
     return MD_OK;
 }
 
-enum md_status md__infer_word(const struct md_node *node, const char *name,
-                              const char *const *words, int count, int *word, struct md_error *err)
-{
-    const char *given = md_node_string(node, name, words[0]);
-    for (*word = 0; *word < count; ++*word)
-        if (strcmp(given, words[*word]) == 0)
-            return MD_OK;
-    return md_fail(err, MD_ERR_UNSUPPORTED, "attribute \"%s\" = \"%.40s\" is unknown", name, given);
-}
-
 enum md_status md__infer_expect(const struct md_value_info *in, int i, const char *what, int rank,
                                 const int64_t *dim, struct md_error *err)
 {

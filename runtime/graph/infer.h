@@ -46,6 +46,15 @@ MD_INFER_RULE(md_infer_cumulative);
 MD_INFER_RULE(md_infer_reduce);
 MD_INFER_RULE(md_infer_arg);
 MD_INFER_RULE(md_infer_loss);
+/* infer_signal.c */
+MD_INFER_RULE(md_infer_window);
+MD_INFER_RULE(md_infer_dft);
+MD_INFER_RULE(md_infer_stft);
+MD_INFER_RULE(md_infer_mel_weight_matrix);
+MD_INFER_RULE(md_infer_eye_like);
+MD_INFER_RULE(md_infer_random);
+MD_INFER_RULE(md_infer_random_like);
+MD_INFER_RULE(md_infer_multinomial);
 /* infer_quantized.c */
 MD_INFER_RULE(md_infer_quantize);
 MD_INFER_RULE(md_infer_dequantize);
@@ -199,9 +208,6 @@ enum md_status md__infer_dtype(const struct md_value_info *in, int i, enum md_dt
 enum md_status md__infer_dtype_attr(const struct md_node *node, const char *name,
                                     enum md_dtype otherwise, enum md_dtype *dtype,
                                     struct md_error *err);
-/* The string attribute `name` must be one of `count` words; *word is which. Absent: word 0. */
-enum md_status md__infer_word(const struct md_node *node, const char *name,
-                              const char *const *words, int count, int *word, struct md_error *err);
 /* Input i must have exactly this shape; `dim` values of -1 accept anything. */
 enum md_status md__infer_expect(const struct md_value_info *in, int i, const char *what, int rank,
                                 const int64_t *dim, struct md_error *err);

@@ -12,8 +12,8 @@ MD_INFER_RULE(md_infer_same)
 MD_INFER_RULE(md_infer_gelu)
 {
     int word;
-    enum md_status status =
-        md__infer_word(node, "approximate", (const char *const[]){"none", "tanh"}, 2, &word, err);
+    enum md_status status = md__infer_choice(
+        node, "approximate", "none", (const char *const[]){"none", "tanh", NULL}, &word, err);
     return status ? status : md_infer_same(node, in, in_count, out, out_count, err);
 }
 
@@ -111,8 +111,8 @@ MD_INFER_RULE(md_infer_bit_shift)
     int word;
     if (!md_node_attr(node, "direction"))
         return md_fail(err, MD_ERR_INVALID, "has no attribute \"direction\"");
-    enum md_status status =
-        md__infer_word(node, "direction", (const char *const[]){"LEFT", "RIGHT"}, 2, &word, err);
+    enum md_status status = md__infer_choice(
+        node, "direction", "", (const char *const[]){"LEFT", "RIGHT", NULL}, &word, err);
     return status ? status : md_infer_broadcast(node, in, in_count, out, out_count, err);
 }
 

@@ -88,8 +88,8 @@ MD_INFER_RULE(md_infer_loss)
 {
     int word;
     const struct md_shape *scores = &in[0].shape;
-    enum md_status status = md__infer_word(
-        node, "reduction", (const char *const[]){"mean", "sum", "none"}, 3, &word, err);
+    enum md_status status = md__infer_choice(
+        node, "reduction", "mean", (const char *const[]){"mean", "sum", "none", NULL}, &word, err);
     if (status)
         return status;
     if (scores->rank < 2)

@@ -173,6 +173,21 @@ struct md_node;
     X(SHAPE, "Shape", 1, 1, 1, 1, md_infer_shape, NULL)                                            \
     X(CONSTANT_OF_SHAPE, "ConstantOfShape", 1, 1, 1, 1, md_infer_constant_of_shape, NULL)          \
     X(RANGE, "Range", 3, 3, 1, 1, md_infer_range, NULL)                                            \
+    X(EYE_LIKE, "EyeLike", 1, 1, 1, 1, md_infer_eye_like, NULL)                                    \
+    /* random numbers */                                                                           \
+    X(RANDOM_NORMAL, "RandomNormal", 0, 0, 1, 1, md_infer_random, NULL)                            \
+    X(RANDOM_NORMAL_LIKE, "RandomNormalLike", 1, 1, 1, 1, md_infer_random_like, NULL)              \
+    X(RANDOM_UNIFORM, "RandomUniform", 0, 0, 1, 1, md_infer_random, NULL)                          \
+    X(RANDOM_UNIFORM_LIKE, "RandomUniformLike", 1, 1, 1, 1, md_infer_random_like, NULL)            \
+    X(BERNOULLI, "Bernoulli", 1, 1, 1, 1, md_infer_random_like, NULL)                              \
+    X(MULTINOMIAL, "Multinomial", 1, 1, 1, 1, md_infer_multinomial, NULL)                          \
+    /* signals */                                                                                  \
+    X(DFT, "DFT", 1, 3, 1, 1, md_infer_dft, NULL)                                                  \
+    X(STFT, "STFT", 2, 4, 1, 1, md_infer_stft, NULL)                                               \
+    X(HANN_WINDOW, "HannWindow", 1, 1, 1, 1, md_infer_window, NULL)                                \
+    X(HAMMING_WINDOW, "HammingWindow", 1, 1, 1, 1, md_infer_window, NULL)                          \
+    X(BLACKMAN_WINDOW, "BlackmanWindow", 1, 1, 1, 1, md_infer_window, NULL)                        \
+    X(MEL_WEIGHT_MATRIX, "MelWeightMatrix", 5, 5, 1, 1, md_infer_mel_weight_matrix, NULL)          \
     /* control: run by the executable (control.c), their bodies are attributes */                  \
     X(IF, "If", 1, -1, 1, -1, md_infer_control, NULL)                                              \
     X(LOOP, "Loop", 2, -1, 1, -1, md_infer_control, NULL)                                          \

@@ -253,6 +253,7 @@ static enum md_status choose_kernel(struct md_planner *planner, int n, struct md
     enum md_status status = find_prepared(planner, n, step->kernel, &step->prepared);
     if (status || !step->kernel->scratch_bytes)
         return status;
+    md__trace_inputs(&planner->trace, node, true, in);
     size_t scratch =
         step->kernel->scratch_bytes(node, in, node->in_count, md_pool_threads(options->pool));
     if (scratch > plan->scratch_bytes)

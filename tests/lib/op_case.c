@@ -179,7 +179,7 @@ enum op_result op_ready_init(struct op_ready *ready, struct op_run *run,
         status =
             kernel->prepare(&run->node, planned, run->in_count, &prepared, &prepared_bytes, err);
     if (kernel->scratch_bytes)
-        ready->scratch_bytes = kernel->scratch_bytes(&run->node, planned, run->in_count,
+        ready->scratch_bytes = kernel->scratch_bytes(&run->node, run->in, run->in_count,
                                                      pool ? md_pool_threads(pool) : 1);
     ready->scratch = guarded_new(ready->scratch_bytes);
     ready->call = (struct md_kernel_call){.node = &run->node,

@@ -271,7 +271,8 @@ def matrices():
     case("over nothing", "MatMul", [np.zeros((2, 0)), np.zeros((0, 3))])
     many = np.arange(140 * 5).reshape(140, 5)
     for dtype in (np.int32, np.uint32, np.int64, np.uint64):
-        case(str(np.dtype(dtype)), "MatMul", [many.astype(dtype), (many[:5] * 7).astype(dtype)])
+        rows = many if dtype == np.int32 else many[:3]
+        case(str(np.dtype(dtype)), "MatMul", [rows.astype(dtype), (many[:5] * 7).astype(dtype)])
     case("int32 wraps", "MatMul", [np.full((1, 3), 2**30, np.int32), np.full((3, 1), 3, np.int32)])
     x, y = rng.uniform(-2, 2, (4, 3)), rng.uniform(-2, 2, (5, 4))
     for c in (rng.uniform(-2, 2, 5), rng.uniform(-2, 2, (3, 1)), np.float64(2), None):
@@ -308,6 +309,45 @@ def einsums():
     check("ij,ij->i", np.ones((1, 520)), rng.uniform(-1, 1, (1, 520)))
     check("ij,jk->ik", rng.integers(-9, 9, (1, 2)), rng.integers(-9, 9, (2, 520)))
     check("ij,jk->ik", np.ones((2, 0), np.float32), np.ones((0, 3), np.float32))
+
+
+def signals():
+    for size in (1, 2, 9, 10):
+        for op in ("HannWindow", "HammingWindow", "BlackmanWindow"):
+            case("of %d" % size, op, [np.int64(size)], output_datatype=11)
+            if size > 1:
+                case("symmetric, of %d" % size, op, [np.int32(size)], periodic=0)
+    for n in (1, 2, 7, 12, 16, 30):
+        x = rng.uniform(-2, 2, (2, n, 3, 2))
+        z = x[..., 0] + 1j * x[..., 1]
+        pairs = lambda c: np.stack([c.real, c.imag], -1)  # noqa: E731
+        axis = np.int64(1)
+        case("complex %d" % n, "DFT", [x, None, axis], pairs(np.fft.fft(z, axis=1)), 1e-12)
+        case("real %d" % n, "DFT", [x[..., :1], None, axis],
+             pairs(np.fft.fft(x[..., 0], axis=1)), 1e-12)
+        case("inverse %d" % n, "DFT", [x, None, axis], pairs(np.fft.ifft(z, axis=1)), 1e-12,
+             inverse=1)
+        case("half %d" % n, "DFT", [x[..., :1], None, axis],
+             pairs(np.fft.rfft(x[..., 0], axis=1)), 1e-12, onesided=1)
+        for length in (n, n + 3):
+            case("mirrored %d to %d" % (n, length), "DFT", [x, np.int64(length), axis],
+                 np.fft.irfft(z, length, axis=1)[..., None], 1e-12, onesided=1, inverse=1)
+            case("length %d of %d" % (length, n), "DFT", [x, np.int64(length), np.int64(-3)],
+                 pairs(np.fft.fft(z, length, axis=1)), 1e-12)
+    x = rng.uniform(-2, 2, (2, 20, 1)).astype(np.float32)
+    window = rng.uniform(0, 1, 7).astype(np.float32)
+    case("", "STFT", [x, np.int64(3), window], tolerance=1e-5)
+    case("no window", "STFT", [x, np.int64(4), None, np.int64(8)], tolerance=1e-5, onesided=0)
+    case("", "MelWeightMatrix", [np.int64(8), np.int64(32), np.int64(8192), np.float32(0),
+                                 np.float32(4096)])
+    case("double", "MelWeightMatrix", [np.int32(5), np.int32(64), np.int32(16000),
+                                       np.float64(20), np.float64(7000)], output_datatype=11)
+    for k in (-1, 0, 2, 9):
+        case("k=%d" % k, "EyeLike", [np.zeros((3, 4), np.int32)], np.eye(3, 4, k, np.float16),
+             k=k, dtype=10)
+    case("float16", "Range", [np.float16(1), np.float16(5), np.float16(0.5)])
+    case("float64", "Range", [np.float64(1), np.float64(-1), np.float64(-0.25)])
+    case("int16", "Range", [np.int16(9), np.int16(1), np.int16(-4)])
 
 
 def quantised():
@@ -353,7 +393,8 @@ def quantised():
 
 
 if __name__ == "__main__":
-    for part in (unary, casts, binary, reductions, lines, losses, matrices, einsums, quantised):
+    for part in (unary, casts, binary, reductions, lines, losses, matrices, einsums, quantised,
+                 signals):
         part()
     assert onnx.defs.onnx_opset_version() == OPSET
     page.write(OUT, "make_expected_numeric.py", "what onnx and NumPy say operators give")
