@@ -1,6 +1,7 @@
 /* Model folders; see config.h. */
 #include "model/config.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -91,6 +92,49 @@ out:
     else
         *config_out = config;
     return status;
+}
+
+static enum md_status read_object(const char *path, struct md_buffer *text, struct md_error *err)
+{
+    json_t *root = NULL;
+    enum md_status status = md_file_read(path, MD_MODEL_CONFIG_BYTES_MAX, text, err);
+    if (status)
+        return status;
+    status = md_json_parse(text->data, text->length, &root, err);
+    if (!status && !json_is_object(root))
+        status = md_fail(err, MD_ERR_CORRUPT, "not a JSON object");
+    json_decref(root);
+    return status ? md_error_context(err, "%s", path) : MD_OK;
+}
+
+enum md_status md_model_config_beside(const char *file, char **json, struct md_error *err)
+{
+    char *path = NULL;
+    struct md_error cause = {0};
+    struct md_buffer text;
+    md_buffer_init(&text, MD_MODEL_CONFIG_BYTES_MAX);
+    *json = NULL;
+    if (asprintf(&path, "%s.json", file) < 0)
+        return md_fail(err, MD_ERR_MEMORY, "out of memory");
+    enum md_status status = read_object(path, &text, &cause);
+    free(path);
+    if (status == MD_OK || status == MD_ERR_NOT_FOUND)
+        *json = strdup(status ? "{}" : text.data);
+    md_buffer_fini(&text);
+    if (status && status != MD_ERR_NOT_FOUND)
+        return md_fail(err, status, "%s", cause.text);
+    return *json ? MD_OK : md_fail(err, MD_ERR_MEMORY, "out of memory");
+}
+
+bool md_model_config_flag(const char *json, const char *name, bool otherwise)
+{
+    json_t *root = NULL;
+    if (md_json_parse(json, strlen(json), &root, NULL))
+        return otherwise;
+    const json_t *flag = json_object_get(json_object_get(root, "moondial"), name);
+    bool value = json_is_boolean(flag) ? json_is_true(flag) : otherwise;
+    json_decref(root);
+    return value;
 }
 
 void md_model_config_fini(struct md_model_config *config)

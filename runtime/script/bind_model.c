@@ -15,7 +15,7 @@
 #include "script/tensor_object.h"
 #include "serve/serve.h"
 
-enum { PORTS_MAX = 32, SCAN_MAX = 1000 };
+enum { PORTS_MAX = 128, SCAN_MAX = 1000 };
 
 static const char infos_key[] = "moondial.models"; /* registry: name to { version, info } */
 static const char models_folder[] = "models";
@@ -61,12 +61,14 @@ static void set_text(lua_State *L, const char *name, const char *text)
     lua_setfield(L, -2, name);
 }
 
-/* { name, dtype, shape = { "batch", 288, 20 } } */
+/* { name, dtype, shape = { "batch", 288, 20 } }; no shape: any */
 static void push_port(lua_State *L, const struct md_model *model, const struct md_model_port *port)
 {
     lua_createtable(L, 0, 3);
     set_text(L, "name", port->name);
     set_text(L, "dtype", md_dtype_name(port->dtype));
+    if (port->shape.rank < 0)
+        return;
     lua_createtable(L, port->shape.rank, 0);
     for (int i = 0; i < port->shape.rank; i++) {
         if (port->shape.dim[i] < 0)
@@ -355,22 +357,41 @@ static double folder_bytes(const char *folder)
     return bytes;
 }
 
-/* What a folder says about itself; false (nothing pushed) when it is no model. */
-static bool push_scanned(lua_State *L, const char *relative, const char *name, const char *path)
+/* The text that describes the model at path, a heap string; NULL when it is no model. */
+static char *read_description(const char *path, const struct stat *status)
 {
     struct md_model_config config;
+    size_t length = strlen(path);
+    char *text = NULL;
+    if (S_ISREG(status->st_mode)) {
+        if (length > 5 && strcmp(path + length - 5, ".onnx") == 0)
+            md_model_config_beside(path, &text, NULL);
+        return text;
+    }
+    if (md_model_config_read(path, &config, NULL) != MD_OK)
+        return NULL;
+    text = strdup(config.json.data);
+    md_model_config_fini(&config);
+    return text;
+}
+
+/* What a model says about itself; false (nothing pushed) when it is none. */
+static bool push_scanned(lua_State *L, const char *relative, const char *name, const char *path)
+{
     struct md_error err;
     struct stat status;
-    if (stat(path, &status) != 0 || md_model_config_read(path, &config, &err) != MD_OK)
+    char *text = stat(path, &status) == 0 ? read_description(path, &status) : NULL;
+    if (text == NULL)
         return false;
     lua_createtable(L, 0, 6);
     lua_pushfstring(L, "%s/%s", relative, name);
     lua_setfield(L, -2, "path");
     set_text(L, "name", name);
     set_number(L, "modified_ms", (double)status.st_mtime * 1000);
-    set_number(L, "size_bytes", folder_bytes(path));
-    bool decoded = md__json_read(L, config.json.data, config.json.length, &err) == MD_OK;
-    md_model_config_fini(&config);
+    set_number(L, "size_bytes",
+               S_ISREG(status.st_mode) ? (double)status.st_size : folder_bytes(path));
+    bool decoded = md__json_read(L, text, strlen(text), &err) == MD_OK;
+    free(text);
     if (decoded)
         lua_setfield(L, -2, "config");
     return true;

@@ -81,8 +81,10 @@ double md__element_get(const struct md_tensor *tensor, size_t at)
         value = ((const int8_t *)tensor->data)[at];
         break;
     case MD_U8:
-    case MD_BOOL:
         value = ((const uint8_t *)tensor->data)[at];
+        break;
+    case MD_BOOL:
+        value = ((const uint8_t *)tensor->data)[at] != 0;
         break;
     case MD_I16:
         value = ((const int16_t *)tensor->data)[at];
@@ -156,7 +158,10 @@ void md__element_set(struct md_tensor *tensor, size_t at, double value)
         ((int64_t *)tensor->data)[at] = to_integer(value, INT64_MIN, INT64_MAX);
         break;
     case MD_U64:
-        ((uint64_t *)tensor->data)[at] = (uint64_t)to_integer(value, 0, INT64_MAX);
+        ((uint64_t *)tensor->data)[at] = value < 9223372036854775808.0 || isnan(value)
+                                             ? (uint64_t)to_integer(value, 0, INT64_MAX)
+                                         : value < 18446744073709551616.0 ? (uint64_t)value
+                                                                          : UINT64_MAX;
         break;
     }
 }

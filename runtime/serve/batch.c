@@ -44,7 +44,7 @@ bool md__call_can_join(const struct md_call *first, const struct md_call *other)
 
 static enum md_status run(struct md_serve *serve, struct md_model *model,
                           const struct md_tensor *inputs, int64_t rows, struct md_tensor *outputs,
-                          struct md_error *err)
+                          const struct md_run_limits *limits, struct md_error *err)
 {
     int64_t begin, end;
     enum md_status status;
@@ -53,8 +53,8 @@ static enum md_status run(struct md_serve *serve, struct md_model *model,
     pthread_mutex_lock(&serve->device);
     span = md_span_begin("run");
     begin = md_monotonic_ns(serve->options.clock);
-    status = md_executable_run(model->executable, inputs, model->input_count, outputs,
-                               model->output_count, err);
+    status = md_executable_run_within(model->executable, inputs, model->input_count, outputs,
+                                      model->output_count, limits, err);
     end = md_monotonic_ns(serve->options.clock);
     md_span_end(span);
     pthread_mutex_unlock(&serve->device);
@@ -70,6 +70,22 @@ static void drop(struct md_tensor *tensors, int count)
     for (int i = 0; i < count; i++) {
         md_tensor_unref(&tensors[i]);
     }
+}
+
+/*
+ * The first axis of every output has as many rows as the inputs: warming has seen it do so, but
+ * contents may decide otherwise.
+ */
+static enum md_status check_rows(const struct md_model *model, const struct md_tensor *outputs,
+                                 int64_t rows, struct md_error *err)
+{
+    for (int i = 0; i < model->output_count; i++) {
+        if (outputs[i].shape.rank == 0 || outputs[i].shape.dim[0] != rows) {
+            return md_fail(err, MD_ERR_UNPROCESSABLE, "output \"%s\" does not have %lld rows",
+                           model->outputs[i].name, (long long)rows);
+        }
+    }
+    return MD_OK;
 }
 
 /* ---- several calls in one run ---- */
@@ -130,7 +146,10 @@ static enum md_status run_joined(struct md_serve *serve, struct md_call *calls, 
         status = gather(calls, i, rows, &inputs[i], err);
     }
     if (status == MD_OK) {
-        status = run(serve, model, inputs, rows, outputs, err);
+        status = run(serve, model, inputs, rows, outputs, NULL, err);
+    }
+    if (status == MD_OK) {
+        status = check_rows(model, outputs, rows, err);
     }
     if (status == MD_OK) {
         status = scatter(calls, outputs, err);
@@ -157,6 +176,12 @@ static enum md_status append_rows(struct md_call *call, const struct md_tensor *
                 return status;
             }
         }
+        shape.dim[0] = call->rows;
+        if (!md_shape_equal(&shape, &whole->shape) || piece[i].dtype != whole->dtype) {
+            return md_fail(err, MD_ERR_UNPROCESSABLE,
+                           "output \"%s\" changes its shape from batch to batch",
+                           call->model->outputs[i].name);
+        }
         memcpy((char *)whole->data + md_tensor_bytes(&piece[i]) / (size_t)rows * (size_t)row,
                piece[i].data, md_tensor_bytes(&piece[i]));
     }
@@ -164,7 +189,8 @@ static enum md_status append_rows(struct md_call *call, const struct md_tensor *
 }
 
 static enum md_status run_piece(struct md_serve *serve, struct md_call *call, int64_t row,
-                                int64_t rows, struct md_error *err)
+                                int64_t rows, const struct md_run_limits *limits,
+                                struct md_error *err)
 {
     struct md_model *model = call->model;
     struct md_tensor inputs[MD__PORTS_MAX] = {0}, outputs[MD__PORTS_MAX] = {0};
@@ -178,7 +204,10 @@ static enum md_status run_piece(struct md_serve *serve, struct md_call *call, in
         }
     }
     if (status == MD_OK) {
-        status = run(serve, model, inputs, rows, outputs, err);
+        status = run(serve, model, inputs, rows, outputs, limits, err);
+    }
+    if (status == MD_OK) {
+        status = check_rows(model, outputs, rows, err);
     }
     if (status == MD_OK) {
         status = append_rows(call, outputs, row, err);
@@ -190,18 +219,19 @@ static enum md_status run_piece(struct md_serve *serve, struct md_call *call, in
 
 static enum md_status run_alone(struct md_serve *serve, struct md_call *call, struct md_error *err)
 {
+    const struct md_run_limits limits = {call->deadline_ns, &call->abandoned};
     int64_t batch_max = serve->options.batch_max;
     enum md_status status = MD_OK;
 
     if (!call->model->batches || call->rows <= batch_max) {
-        return run(serve, call->model, call->inputs, call->rows, call->outputs, err);
+        return run(serve, call->model, call->inputs, call->rows, call->outputs, &limits, err);
     }
     for (int64_t row = 0; row < call->rows && status == MD_OK; row += batch_max) {
         int64_t rows = call->rows - row < batch_max ? call->rows - row : batch_max;
         if (call->abandoned) {
             return md_fail(err, MD_ERR_CANCELLED, "the caller has gone");
         }
-        status = run_piece(serve, call, row, rows, err);
+        status = run_piece(serve, call, row, rows, &limits, err);
     }
     return status;
 }

@@ -14,8 +14,8 @@
 #include "base/metrics.h"
 #include "serve/serve.h"
 
-#define MD__SYMBOLS_MAX 16
-#define MD__PORTS_MAX   64
+#define MD__SYMBOLS_MAX 64
+#define MD__PORTS_MAX   128
 
 /* One model's metric series; versions of a name share them. */
 struct md__model_metrics {
@@ -32,6 +32,7 @@ struct md_model {
     struct md_model_port *inputs, *outputs; /* names point into the executable's graph */
     int input_count, output_count;
     int64_t batch_symbol; /* the dimension that stands for "batch"; 0: the model has none */
+    bool finite;          /* inputs must not hold NaN or infinity */
     bool batches;         /* rows of different calls can be concatenated, and results split */
     struct md__model_metrics metrics;
 };

@@ -6,7 +6,9 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
+#include "model/config.h"
 #include "serve/internal.h"
 
 struct md_model *md_model_ref(struct md_model *model)
@@ -117,7 +119,8 @@ static void read_ports(struct md_model *model, const struct md_graph *graph)
 static void find_batch_symbol(struct md_model *model, const struct md_graph *graph)
 {
     for (int i = 0; i < graph->symbol_count; i++) {
-        if (strcmp(graph->symbols[i], "batch") == 0) {
+        if (strcasecmp(graph->symbols[i], "batch") == 0 ||
+            strcasecmp(graph->symbols[i], "batch_size") == 0) {
             model->batch_symbol = -(i + 2);
         }
     }
@@ -173,6 +176,7 @@ enum md_status md__model_new(struct md_serve *serve, const char *name, const cha
         md_model_unref(model);
         return md_fail(err, MD_ERR_MEMORY, "out of memory for model \"%s\"", name);
     }
+    model->finite = md_model_config_flag(config, "finite_inputs", true);
     read_ports(model, graph);
     find_batch_symbol(model, graph);
     find_metrics(serve, model);
@@ -192,19 +196,19 @@ static int find_input(const struct md_model *model, const char *name)
     return -1;
 }
 
-/* sizes[k] is what symbol k stands for in this call; 0 until an input has bound it. */
+/* sizes[k] is what symbol k stands for in this call; -1 until an input has bound it. */
 static enum md_status bind_dims(const struct md_model *model, const struct md_model_port *port,
                                 const struct md_shape *shape, int64_t *sizes, struct md_error *err)
 {
     for (int axis = 0; axis < port->shape.rank; axis++) {
         int64_t want = port->shape.dim[axis], have = shape->dim[axis];
-        if (have < 1) {
+        if (have < 1 && want == model->batch_symbol && want != 0) {
             return md_fail(err, MD_ERR_INVALID, "input \"%s\": dimension %d is empty", port->name,
                            axis);
         }
         if (want < 0) {
             int64_t *size = &sizes[-want - 2];
-            *size = *size == 0 ? have : *size;
+            *size = *size < 0 ? have : *size;
             if (*size != have) {
                 return md_fail(err, MD_ERR_INVALID,
                                "input \"%s\": dimension %d (%s) is %lld, another input has %lld",
@@ -220,39 +224,88 @@ static enum md_status bind_dims(const struct md_model *model, const struct md_mo
     return MD_OK;
 }
 
-/*
- * A sum of x * 0 is NaN exactly when some x is not finite; one pass that vectorises, then a
- * search.
- */
+/* The first element in [begin, end) that is not finite, or end. */
+static size_t find_odd(const struct md_tensor *tensor, size_t begin, size_t end)
+{
+    const uint16_t *half = tensor->data;
+    size_t i = begin;
+
+    switch (tensor->dtype) {
+    case MD_F32:
+        for (; i < end && isfinite(((const float *)tensor->data)[i]); i++) {
+        }
+        break;
+    case MD_F64:
+        for (; i < end && isfinite(((const double *)tensor->data)[i]); i++) {
+        }
+        break;
+    case MD_F16:
+        for (; i < end && (half[i] & 0x7c00) != 0x7c00; i++) {
+        }
+        break;
+    default: /* bfloat16 */
+        for (; i < end && (half[i] & 0x7f80) != 0x7f80; i++) {
+        }
+    }
+    return i;
+}
+
+static bool is_nan(const struct md_tensor *tensor, size_t i)
+{
+    switch (tensor->dtype) {
+    case MD_F32:
+        return isnan(((const float *)tensor->data)[i]);
+    case MD_F64:
+        return isnan(((const double *)tensor->data)[i]);
+    case MD_F16:
+        return (((const uint16_t *)tensor->data)[i] & 0x3ff) != 0;
+    default:
+        return (((const uint16_t *)tensor->data)[i] & 0x7f) != 0;
+    }
+}
+
+/* A sum of x * 0 is NaN exactly when some x is not finite: a pass that vectorises. */
+static bool all_finite(const float *values, size_t begin, size_t end)
+{
+    float poison[8] = {0};
+    size_t i = begin;
+
+    for (; i + 8 <= end; i += 8) {
+        for (int lane = 0; lane < 8; lane++) {
+            poison[lane] += values[i + (size_t)lane] * 0.0f;
+        }
+    }
+    for (; i < end; i++) {
+        poison[0] += values[i] * 0.0f;
+    }
+    for (int lane = 1; lane < 8; lane++) {
+        poison[0] += poison[lane];
+    }
+    return poison[0] == 0.0f;
+}
+
 static enum md_status check_finite(const char *name, const struct md_tensor *tensor,
                                    struct md_error *err)
 {
-    const float *values = tensor->data;
     size_t count = md_tensor_count(tensor);
 
     for (size_t begin = 0; begin < count; begin += 4096) {
         size_t end = begin + 4096 < count ? begin + 4096 : count;
-        float poison[8] = {0};
-        size_t i = begin;
-        for (; i + 8 <= end; i += 8) {
-            for (int lane = 0; lane < 8; lane++) {
-                poison[lane] += values[i + (size_t)lane] * 0.0f;
-            }
+        if (tensor->dtype == MD_F32 && all_finite(tensor->data, begin, end)) {
+            continue;
         }
-        for (; i < end; i++) {
-            poison[0] += values[i] * 0.0f;
-        }
-        for (int lane = 1; lane < 8; lane++) {
-            poison[0] += poison[lane];
-        }
-        if (poison[0] != 0.0f) {
-            for (i = begin; isfinite(values[i]); i++) {
-            }
+        size_t odd = find_odd(tensor, begin, end);
+        if (odd < end) {
             return md_fail(err, MD_ERR_UNPROCESSABLE, "input \"%s\" is %s at element %zu", name,
-                           isnan(values[i]) ? "NaN" : "infinite", i);
+                           is_nan(tensor, odd) ? "NaN" : "infinite", odd);
         }
     }
     return MD_OK;
+}
+
+static bool is_float(enum md_dtype dtype)
+{
+    return dtype == MD_F32 || dtype == MD_F64 || dtype == MD_F16 || dtype == MD_BF16;
 }
 
 static enum md_status check_input(const struct md_model *model, int index,
@@ -269,12 +322,12 @@ static enum md_status check_input(const struct md_model *model, int index,
         return md_fail(err, MD_ERR_INVALID, "input \"%s\" is %s, the model takes %s", port->name,
                        md_dtype_name(tensor->dtype), md_dtype_name(port->dtype));
     }
-    if (tensor->shape.rank != port->shape.rank) {
+    if (port->shape.rank != MD_RANK_UNKNOWN && tensor->shape.rank != port->shape.rank) {
         return md_fail(err, MD_ERR_INVALID, "input \"%s\" has %d dimensions, the model takes %d",
                        port->name, tensor->shape.rank, port->shape.rank);
     }
     status = bind_dims(model, port, &tensor->shape, sizes, err);
-    if (status == MD_OK && port->dtype == MD_F32) {
+    if (status == MD_OK && model->finite && is_float(port->dtype)) {
         status = check_finite(port->name, tensor, err);
     }
     return status;
@@ -284,8 +337,11 @@ enum md_status md__model_bind(const struct md_model *model, const struct md_port
                               int count, struct md_tensor *inputs, int64_t *rows,
                               struct md_error *err)
 {
-    int64_t sizes[MD__SYMBOLS_MAX] = {0};
+    int64_t sizes[MD__SYMBOLS_MAX];
 
+    for (int k = 0; k < MD__SYMBOLS_MAX; k++) {
+        sizes[k] = -1;
+    }
     if (count > model->input_count) {
         return md_fail(err, MD_ERR_INVALID, "model \"%s\" takes %d inputs, %d were given",
                        model->name, model->input_count, count);

@@ -114,11 +114,10 @@ static enum md_status read_file(const char *path, struct md_graph **graph, char 
         return md_fail(err, MD_ERR_INVALID, "\"%s\" is neither a model folder nor an .onnx file",
                        path);
     }
-    *config_json = strdup("{}");
-    if (*config_json == NULL) {
-        return md_fail(err, MD_ERR_MEMORY, "out of memory for %s", path);
+    enum md_status status = md_model_config_beside(path, config_json, err);
+    if (status == MD_OK) {
+        status = md_onnx_read(path, graph, err);
     }
-    enum md_status status = md_onnx_read(path, graph, err);
     if (status != MD_OK) {
         free(*config_json);
         *config_json = NULL;
@@ -163,15 +162,32 @@ enum md_status md_serve_read(const struct md_model_builder *builder, const char 
     return status;
 }
 
+/* Floats, and bytes of more than one axis: those are quantised weights. */
+static bool is_weight(const struct md_tensor *constant)
+{
+    switch (constant->dtype) {
+    case MD_F32:
+    case MD_F64:
+    case MD_F16:
+    case MD_BF16:
+        return true;
+    default:
+        return md_dtype_bytes(constant->dtype) == 1 && constant->shape.rank > 1;
+    }
+}
+
 static int64_t count_parameters(const struct md_graph *graph)
 {
     int64_t total = 0;
 
     for (int i = 0; i < graph->value_count; i++) {
         const struct md_tensor *constant = &graph->values[i].constant;
-        if (constant->data != NULL && constant->dtype == MD_F32) {
+        if (constant->data != NULL && is_weight(constant)) {
             total += (int64_t)md_tensor_count(constant);
         }
+    }
+    for (int i = 0; i < graph->body_count; i++) {
+        total += count_parameters(graph->bodies[i]);
     }
     return total;
 }

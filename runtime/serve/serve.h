@@ -14,9 +14,9 @@
  * A model is immutable once published: loading under the same name publishes a new version, and
  * the old one lives until its last reference (a caller's, or a queued call's) is gone. One
  * executor thread runs batches in the order of their oldest call. Calls of one model whose
- * shapes allow it (every difference is in the symbol "batch", and only on first axes) run as one
- * batch; a batch beyond options.batch_max rows runs in pieces, so that the plan's arena stays
- * bounded.
+ * shapes allow it (every difference is in the symbol "batch" or "batch_size", and only on first
+ * axes) run as one batch; a batch beyond options.batch_max rows runs in pieces, so that the plan's
+ * arena stays bounded.
  *
  * Threads: every function here may be called from any thread. Durations use options.clock's
  * monotonic side, which must be a running clock (the system's), because waiting sleeps in real
@@ -49,7 +49,8 @@ struct md_model_builder {
 
 /*
  * Reads MODEL (an .onnx file, or a folder with config.json) into a new graph without publishing
- * anything. *config_json is a heap string that the caller frees ("{}" for ONNX files).
+ * anything. *config_json is a heap string that the caller frees (of FILE.onnx.json, or "{}",
+ * for ONNX files).
  * MD_ERR_UNSUPPORTED: no front end reads it.
  */
 enum md_status md_serve_read(const struct md_model_builder *builder, const char *path,
@@ -119,7 +120,9 @@ bool md_model_batches(const struct md_model *model); /* concurrent calls can sha
 struct md_model_port {
     const char *name;
     enum md_dtype dtype;
-    struct md_shape shape; /* of inputs; an output's rank and symbols are as seen while warming */
+    /* Of inputs, rank MD_RANK_UNKNOWN: any shape. An output's rank and symbols are as seen while
+     * warming; dimensions that depend on data are -1, and the rank is when all of it does. */
+    struct md_shape shape;
 };
 int md_model_input_count(const struct md_model *model);
 int md_model_output_count(const struct md_model *model);
@@ -138,10 +141,11 @@ struct md_port_tensor {
 /*
  * Queues one inference. The tensors' memory must not change until the call ends; references are
  * taken (an owner is required). Checked before queueing: every input given once, dtype, rank,
- * sizes, symbols that agree, no empty dimension (MD_ERR_INVALID), no NaN or infinity
- * (MD_ERR_UNPROCESSABLE). MD_ERR_UNAVAILABLE: the queue is full, or ending. deadline_ns is on
- * the clock's monotonic side (0: none); a call that is still queued then ends with
- * MD_ERR_TIMEOUT.
+ * sizes, symbols that agree, at least one row (MD_ERR_INVALID; other dimensions may be empty), no
+ * NaN or infinity unless the model takes them (MD_ERR_UNPROCESSABLE). MD_ERR_UNAVAILABLE: the queue
+ * is full, or ending. deadline_ns is on the clock's monotonic side (0: none); a call that is still
+ * queued then ends with MD_ERR_TIMEOUT, and one that runs alone does so at the next iteration of
+ * its loops, or where its shapes depend on data.
  */
 enum md_status md_serve_submit(struct md_serve *serve, struct md_model *model,
                                const struct md_port_tensor *inputs, int count, int64_t deadline_ns,

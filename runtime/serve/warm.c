@@ -3,6 +3,11 @@
  * proves it runs, and shows its outputs' shapes: each symbol in turn grows by one, and the
  * output dimensions that grow with it are that symbol. Results can be split among calls only if
  * every output's first axis follows "batch" and no other axis does.
+ *
+ * Zeros of a guessed size are not what every model can take (an image smaller than its strides, a
+ * shape given as an input). Where there was something to guess, a run that fails for its inputs is
+ * no reason against the model: what it gives is then taken from its shape rules, as far as they
+ * know.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -33,7 +38,8 @@ static enum md_status run_at(struct md_model *model, const int64_t *sizes,
     }
     for (int i = 0; i < model->input_count && status == MD_OK; i++) {
         struct md_shape shape = sized(&model->inputs[i].shape, sizes);
-        status = md_tensor_new(model->inputs[i].dtype, &shape, &inputs[i], err);
+        status = shape.rank < 0 ? md_fail(err, MD_ERR_INVALID, "an input's rank is unknown")
+                                : md_tensor_new(model->inputs[i].dtype, &shape, &inputs[i], err);
     }
     if (status == MD_OK) {
         status = md_executable_run(model->executable, inputs, model->input_count, outputs,
@@ -51,11 +57,12 @@ static void note_growth(struct md_model *model, const struct md_tensor *before,
                         const struct md_tensor *after, int64_t dim)
 {
     for (int i = 0; i < model->output_count; i++) {
-        if (after[i].shape.rank != before[i].shape.rank) {
+        if (after[i].shape.rank != before[i].shape.rank || model->outputs[i].shape.rank < 0) {
             continue;
         }
         for (int axis = 0; axis < before[i].shape.rank; axis++) {
-            if (after[i].shape.dim[axis] == before[i].shape.dim[axis] + 1) {
+            if (model->outputs[i].shape.dim[axis] != -1 &&
+                after[i].shape.dim[axis] == before[i].shape.dim[axis] + 1) {
                 model->outputs[i].shape.dim[axis] = dim;
             }
         }
@@ -66,7 +73,7 @@ static void check_outputs_split(struct md_model *model)
 {
     for (int i = 0; i < model->output_count; i++) {
         const struct md_shape *shape = &model->outputs[i].shape;
-        if (shape->rank == 0 || shape->dim[0] != model->batch_symbol) {
+        if (shape->rank <= 0 || shape->dim[0] != model->batch_symbol) {
             model->batches = false;
         }
         for (int axis = 1; axis < shape->rank; axis++) {
@@ -101,6 +108,88 @@ static void try_growing(struct md_model *model, int symbol, int64_t *sizes,
     sizes[symbol]--;
 }
 
+/* What shape rules say of the outputs: all of it, or only what depends on data. */
+static enum md_status infer_outputs(struct md_model *model, const int64_t *sizes, bool all,
+                                    struct md_error *err)
+{
+    struct md_tensor *inputs = calloc((size_t)model->input_count + 1, sizeof *inputs);
+    struct md_tensor *outputs = calloc((size_t)model->output_count + 1, sizeof *outputs);
+    enum md_status status = inputs != NULL && outputs != NULL
+                                ? MD_OK
+                                : md_fail(err, MD_ERR_MEMORY, "out of memory while warming");
+
+    for (int i = 0; status == MD_OK && i < model->input_count; i++) {
+        inputs[i].dtype = model->inputs[i].dtype;
+        inputs[i].shape = sized(&model->inputs[i].shape, sizes);
+    }
+    if (status == MD_OK) {
+        status = md_executable_infer(model->executable, inputs, model->input_count, outputs,
+                                     model->output_count, err);
+    }
+    for (int i = 0; status == MD_OK && i < model->output_count; i++) {
+        struct md_model_port *port = &model->outputs[i];
+        const struct md_shape *shape = &outputs[i].shape;
+        if (all || shape->rank < 0) {
+            port->dtype = outputs[i].dtype != 0 ? outputs[i].dtype : port->dtype;
+            port->shape = *shape;
+        }
+        for (int axis = 0; axis < shape->rank; axis++) {
+            if (shape->dim[axis] < 0) {
+                port->shape.dim[axis] = -1;
+            }
+        }
+    }
+    free(inputs);
+    free(outputs);
+    return status;
+}
+
+/* Sizes other than "batch", or contents that shapes may follow, were made up. */
+static bool has_guesses(const struct md_model *model)
+{
+    for (int i = 0; i < model->input_count; i++) {
+        const struct md_model_port *port = &model->inputs[i];
+        if (port->dtype == MD_I64 || port->dtype == MD_I32 || port->shape.rank < 0) {
+            return true;
+        }
+        for (int axis = 0; axis < port->shape.rank; axis++) {
+            if (port->shape.dim[axis] < 0 && port->shape.dim[axis] != model->batch_symbol) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+/* The run at the sample sizes failed: the model may still be good. */
+static enum md_status go_without(struct md_model *model, const int64_t *sizes,
+                                 enum md_status status, struct md_error *err)
+{
+    struct md_error cause = {0};
+
+    model->batches = false;
+    if ((status != MD_ERR_INVALID && status != MD_ERR_UNPROCESSABLE) || !has_guesses(model)) {
+        return status;
+    }
+    md_log(MD_LOG_INFO, "serve", "model %s is not warmed, it does not take guessed inputs: %s",
+           model->name, err != NULL ? err->text : "");
+    for (int i = 0; i < model->output_count; i++) {
+        model->outputs[i].shape.rank = MD_RANK_UNKNOWN;
+    }
+    status = infer_outputs(model, sizes, true, &cause);
+    return status == MD_ERR_MEMORY ? md_fail(err, status, "%s", cause.text) : MD_OK;
+}
+
+static enum md_status learn_outputs(struct md_model *model, const int64_t *sizes,
+                                    const struct md_tensor *seen, struct md_error *err)
+{
+    for (int i = 0; i < model->output_count; i++) {
+        model->outputs[i].dtype = seen[i].dtype;
+        model->outputs[i].shape = seen[i].shape;
+    }
+    return infer_outputs(model, sizes, false, err);
+}
+
 enum md_status md__model_warm(struct md_model *model, struct md_error *err)
 {
     const struct md_graph *graph = md_executable_graph(model->executable);
@@ -118,13 +207,11 @@ enum md_status md__model_warm(struct md_model *model, struct md_error *err)
     status = run_at(model, sizes, before, err);
     if (status != MD_OK) {
         md_error_context(err, "warming");
+        status = go_without(model, sizes, status, err);
         goto out;
     }
-    for (int i = 0; i < model->output_count; i++) {
-        model->outputs[i].dtype = before[i].dtype;
-        model->outputs[i].shape = before[i].shape;
-    }
-    for (int i = 0; i < graph->symbol_count; i++) {
+    status = learn_outputs(model, sizes, before, err);
+    for (int i = 0; i < graph->symbol_count && status == MD_OK; i++) {
         try_growing(model, i, sizes, before, after);
     }
     check_outputs_split(model);
