@@ -106,9 +106,11 @@ void md__scheduler_delete(struct md__scheduler *scheduler);
 
 /* ---- models.c -------------------------------------------------------------------------------- */
 
-/* Loads one declared model and says in /health when it cannot be; publishes it. */
-enum md_status md__model_load(struct md_script *script, const struct md__model_entry *model,
-                              struct md_error *err);
+/* Loads and publishes a model, and says in /health when it cannot be. */
+enum md_status md__model_load(struct md_script *script, const char *name, const char *path,
+                              bool optional, struct md_error *err);
+enum md_status md__model_load_declared(struct md_script *script,
+                                       const struct md__model_entry *model, struct md_error *err);
 /* The real path of what somebody calls `path` (PATH_MAX bytes), which must lie below the folder's
  * models/. */
 enum md_status md__model_resolve(const struct md_script *script, const char *path, char *resolved,

@@ -32,21 +32,39 @@ enum md_status md__model_resolve(const struct md_script *script, const char *pat
     return MD_OK;
 }
 
-enum md_status md__model_load(struct md_script *script, const struct md__model_entry *model,
-                              struct md_error *err)
+/* How bad it is that a model could not be loaded: its old version may go on. */
+static const char *consequence(struct md_script *script, const char *name)
 {
-    char path[4096], subject[96], reason[320];
+    struct md_model *model = NULL;
+    if (script->serve == NULL || md_serve_model(script->serve, name, &model, NULL) != MD_OK)
+        return "is not loaded";
+    md_model_unref(model);
+    return "cannot be loaded anew, the old version goes on";
+}
+
+enum md_status md__model_load(struct md_script *script, const char *name, const char *path,
+                              bool optional, struct md_error *err)
+{
+    char subject[96], reason[320];
     struct md_error cause = {0};
-    snprintf(path, sizeof path, "%s/%s", script->dir, model->path);
-    snprintf(subject, sizeof subject, "model %.64s", model->name);
+    snprintf(subject, sizeof subject, "model %.64s", name);
     enum md_status status = script->serve != NULL
-                                ? md_serve_load(script->serve, model->name, path, &cause)
+                                ? md_serve_load(script->serve, name, path, &cause)
                                 : md_fail(&cause, MD_ERR_UNAVAILABLE, "models are not served");
-    snprintf(reason, sizeof reason, "%s is not loaded: %.200s", subject, cause.text);
+    snprintf(reason, sizeof reason, "%s %s: %.160s", subject, consequence(script, name),
+             cause.text);
     md__degraded_set(script, subject, status != MD_OK ? reason : NULL);
     if (status != MD_OK)
-        md_log(model->optional ? MD_LOG_WARN : MD_LOG_ERROR, "script", "%s", reason);
+        md_log(optional ? MD_LOG_WARN : MD_LOG_ERROR, "script", "%s", reason);
     return status == MD_OK ? MD_OK : md_fail(err, status, "%s", reason);
+}
+
+enum md_status md__model_load_declared(struct md_script *script,
+                                       const struct md__model_entry *model, struct md_error *err)
+{
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "%s/%s", script->dir, model->path);
+    return md__model_load(script, model->name, path, model->optional, err);
 }
 
 /* ---- by name or path ------------------------------------------------------------------------- */

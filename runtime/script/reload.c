@@ -167,7 +167,7 @@ static enum md_status load_models(struct change *change)
         const struct md__model_entry *before = find_model(change->old, model->name);
         if (before != NULL && strcmp(before->path, model->path) == 0)
             continue;
-        enum md_status status = md__model_load(change->script, model, change->err);
+        enum md_status status = md__model_load_declared(change->script, model, change->err);
         if (status != MD_OK && !model->optional)
             return status;
     }

@@ -64,7 +64,8 @@ struct md__watcher {
     int model_count;
     uint64_t tree; /* fingerprint of all when last taken up */
     bool scripts_dirty, models_dirty;
-    int64_t dirty_ns;
+    int64_t dirty_ns;  /* since when scripts are */
+    int64_t looked_ns; /* at models, last */
 };
 
 /* ---- watches --------------------------------------------------------------------------------- */
@@ -141,8 +142,11 @@ static void watch_parent(struct md__watcher *watcher)
 
 static void make_dirty(struct md__watcher *watcher, bool models)
 {
+    int64_t now_ns = md_monotonic_ns(watcher->script->clock);
     if (!watcher->scripts_dirty)
-        watcher->dirty_ns = md_monotonic_ns(watcher->script->clock);
+        watcher->dirty_ns = now_ns;
+    if (models && !watcher->models_dirty)
+        watcher->looked_ns = now_ns;
     watcher->scripts_dirty = true;
     watcher->models_dirty |= models;
 }
@@ -225,8 +229,7 @@ static bool check_model(struct md__watcher *watcher, const char *name, const cha
         return false;
     }
     model->taken = now; /* also when it cannot be loaded: not again until it changes */
-    struct md__model_entry entry = {.name = name, .path = path};
-    md__model_load(watcher->script, &entry, NULL);
+    md__model_load(watcher->script, name, path, false, NULL);
     return true;
 }
 
@@ -276,6 +279,17 @@ static bool is_overdue(const struct md__watcher *watcher)
     return watcher->scripts_dirty && now_ns - watcher->dirty_ns > REST_MS_MAX * 1000000LL;
 }
 
+/* Models are looked at in peace: not more often than their files take to be written, and not less
+ * because scripts change all the time. */
+static void take_up_models(struct md__watcher *watcher)
+{
+    int64_t now_ns = md_monotonic_ns(watcher->script->clock);
+    if (!watcher->models_dirty || now_ns - watcher->looked_ns < MODEL_REST_MS * 900000LL)
+        return;
+    watcher->models_dirty = !check_models(watcher);
+    watcher->looked_ns = md_monotonic_ns(watcher->script->clock);
+}
+
 /* Returns how long to wait before the next attempt; 0: none is needed. */
 static int take_up(struct md__watcher *watcher)
 {
@@ -287,9 +301,8 @@ static int take_up(struct md__watcher *watcher)
         if (status == MD_ERR_UNAVAILABLE)
             return RETRY_MS;
         watcher->scripts_dirty = false;
-        return 0; /* models, when their files rest */
     }
-    watcher->models_dirty = !check_models(watcher);
+    take_up_models(watcher);
     return 0;
 }
 
