@@ -168,6 +168,17 @@ void md__store_ints(const struct md_tensor *tensor, size_t at, int64_t step, siz
     }
 }
 
+void md__round_floats(enum md_dtype dtype, size_t count, double *x)
+{
+    float held[MD__BLOCK];
+    const struct md_tensor block = {.dtype = dtype, .data = held};
+    for (size_t i = 0; i < count && dtype != MD_F64; i += MD__BLOCK) {
+        size_t some = count - i < MD__BLOCK ? count - i : MD__BLOCK;
+        md__store_floats(&block, 0, 1, some, x + i);
+        md__load_floats(&block, 0, 1, some, x + i);
+    }
+}
+
 void md__view_init(struct md__view *view, const struct md_tensor *tensor,
                    const struct md_shape *shape)
 {

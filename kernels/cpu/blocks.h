@@ -35,6 +35,9 @@ void md__store_floats(const struct md_tensor *tensor, size_t at, int64_t step, s
 void md__store_ints(const struct md_tensor *tensor, size_t at, int64_t step, size_t count,
                     const int64_t *from);
 
+/* Rounds doubles to what a float dtype holds; those stay as they are that it holds. */
+void md__round_floats(enum md_dtype dtype, size_t count, double *x);
+
 /* a < b of two integers that travel as int64. */
 static inline bool md__int_less(int64_t a, int64_t b, enum md_dtype dtype)
 {

@@ -19,17 +19,10 @@ static int64_t saturated(double x, double zero, enum md_dtype dtype)
     return (int64_t)(y < low ? low : y > high ? high : y);
 }
 
-/* A double as a float dtype holds it. */
 static double rounded_to(enum md_dtype dtype, double x)
 {
-    double held;
-    struct md_tensor one = {.dtype = dtype, .data = &held};
-    if (dtype == MD_F64)
-        return x;
-    if (dtype == MD_F32)
-        return (double)(float)x;
-    md__set_float(&one, 0, x);
-    return md__get_float(&one, 0);
+    md__round_floats(dtype, 1, &x);
+    return x;
 }
 
 /* ---- one element at a time ------------------------------------------------------------------- */

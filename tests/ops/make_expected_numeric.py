@@ -226,6 +226,8 @@ def lines():
         case("large", op, [as_float(np.float32, 1e4, 1e4 + 1, -1e4)])
     case("wide", "Softmax", [rng.uniform(-9, 9, (2, 7, 45)).astype(np.float32)], axis=1)
     case("wide", "LogSoftmax", [rng.uniform(-9, 9, (2, 7, 45)).astype(np.float32)], axis=1)
+    case("bfloat16", "Softmax", [x.astype(bf16)])
+    case("bfloat16, long", "Softmax", [np.zeros(600, bf16)], np.full(600, 1 / 600, bf16))
     case("p=1", "LpNormalization", [x], x / np.abs(x).sum(1, keepdims=True), axis=1, p=1)
     case("zeros", "LpNormalization", [np.zeros((2, 3))])
     for op in ("CumSum", "CumProd"):
