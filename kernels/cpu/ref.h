@@ -81,6 +81,11 @@ extern const struct md_kernel md__ref_conv; /* also ConvTranspose */
 extern const struct md_kernel md__ref_conv_integer;
 extern const struct md_kernel md__ref_qlinear_conv;
 extern const struct md_kernel md__ref_causal_conv;
+/* ref_resize.c */
+extern const struct md_kernel md__ref_resize;
+/* ref_grid.c */
+extern const struct md_kernel md__ref_grid_sample;
+extern const struct md_kernel md__ref_affine_grid;
 /* ref_deform.c */
 extern const struct md_kernel md__ref_deform_conv;
 /* ref_pool.c */
@@ -111,5 +116,6 @@ extern const struct md_kernel md__ref_compress;
 extern const struct md_kernel md__ref_unique;
 /* ref_detect.c */
 extern const struct md_kernel md__ref_non_max_suppression;
+extern const struct md_kernel md__ref_roi_align;
 
 #endif

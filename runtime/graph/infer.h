@@ -100,6 +100,11 @@ MD_INFER_RULE(md_infer_batch_norm);
 MD_INFER_RULE(md_infer_group_norm);
 MD_INFER_RULE(md_infer_lrn);
 MD_INFER_RULE(md_infer_mean_variance);
+/* infer_vision.c */
+MD_INFER_RULE(md_infer_resize);
+MD_INFER_RULE(md_infer_grid_sample);
+MD_INFER_RULE(md_infer_affine_grid);
+MD_INFER_RULE(md_infer_roi_align);
 /* infer_conv.c */
 MD_INFER_RULE(md_infer_conv);
 MD_INFER_RULE(md_infer_conv_transpose);

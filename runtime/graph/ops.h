@@ -130,6 +130,11 @@ struct md_node;
     X(CUM_PROD, "CumProd", 2, 2, 1, 1, md_infer_cumulative, NULL)                                  \
     X(NEGATIVE_LOG_LIKELIHOOD_LOSS, "NegativeLogLikelihoodLoss", 2, 3, 1, 1, md_infer_loss, NULL)  \
     X(SOFTMAX_CROSS_ENTROPY_LOSS, "SoftmaxCrossEntropyLoss", 2, 3, 1, 2, md_infer_loss, NULL)      \
+    /* images */                                                                                   \
+    X(RESIZE, "Resize", 1, 4, 1, 1, md_infer_resize, NULL)                                         \
+    X(GRID_SAMPLE, "GridSample", 2, 2, 1, 1, md_infer_grid_sample, NULL)                           \
+    X(AFFINE_GRID, "AffineGrid", 2, 2, 1, 1, md_infer_affine_grid, NULL)                           \
+    X(ROI_ALIGN, "RoiAlign", 3, 3, 1, 1, md_infer_roi_align, NULL)                                 \
     /* normalisation */                                                                            \
     X(LAYER_NORM, "LayerNormalization", 2, 3, 1, 3, md_infer_layer_norm, NULL)                     \
     X(RMS_NORM, "RMSNormalization", 2, 2, 1, 1, md_infer_layer_norm, NULL)                         \
