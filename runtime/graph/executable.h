@@ -99,7 +99,7 @@ enum md_status md_executable_report(struct md_executable *executable, struct md_
 void md_executable_set_profiling(struct md_executable *executable, bool on);
 struct md_step_time {
     enum md_op op;
-    const char *name; /* node name, valid as long as the executable */
+    const char *name;               /* node name, valid as long as the executable */
     const struct md_kernel *kernel; /* NULL: control flow, run by the executable itself */
     int64_t total_ns;
     int64_t runs;

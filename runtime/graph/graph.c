@@ -108,8 +108,8 @@ enum md_status md_graph_symbol(struct md_graph *graph, const char *name, int64_t
     return MD_OK;
 }
 
-static enum md_status add_value(struct md_graph *graph, const char *name, int *value,
-                                struct md_error *err)
+enum md_status md__graph_value(struct md_graph *graph, const char *name, int *value,
+                               struct md_error *err)
 {
     if (graph->value_count >= VALUES_MAX)
         return md_fail(err, MD_ERR_TOO_LARGE, "graph has more than %d values", VALUES_MAX);
@@ -168,7 +168,7 @@ enum md_status md_graph_input(struct md_graph *graph, const char *name, enum md_
         status = grow(graph, &graph->inputs, graph->input_count, &graph->input_capacity,
                       sizeof *graph->inputs, err);
     if (!status)
-        status = add_value(graph, name, value, err);
+        status = md__graph_value(graph, name, value, err);
     if (status)
         return status;
     struct md_value *made = &graph->values[*value];
@@ -197,7 +197,7 @@ enum md_status md_graph_constant(struct md_graph *graph, const char *name,
         if (bytes)
             memcpy(kept.data, tensor->data, bytes);
     }
-    if ((status = add_value(graph, name, value, err))) {
+    if ((status = md__graph_value(graph, name, value, err))) {
         md_tensor_unref(&kept);
         return status;
     }
@@ -291,7 +291,7 @@ static enum md_status add_primitive(struct md_graph *graph, struct md_node *node
     if (!status && !ids)
         status = out_of_memory(err);
     for (int i = 0; !status && i < out_count; i++) {
-        status = add_value(graph, "", &ids[i], err);
+        status = md__graph_value(graph, "", &ids[i], err);
         if (!status)
             graph->values[ids[i]].producer = graph->node_count;
     }

@@ -14,6 +14,10 @@
 #define MD_SYMBOL_DIM(k)     (-((int64_t)(k) + 2))
 #define MD_SYMBOL_INDEX(dim) ((int)(-(dim)-2))
 
+/* A value that some node is to make. */
+enum md_status md__graph_value(struct md_graph *graph, const char *name, int *value,
+                               struct md_error *err);
+
 enum md_status md__attr_copy(struct md_arena *arena, const struct md_attr *from, struct md_attr *to,
                              struct md_error *err);
 

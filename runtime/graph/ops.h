@@ -138,7 +138,8 @@ struct md_node;
     /* normalisation */                                                                            \
     X(LAYER_NORM, "LayerNormalization", 2, 3, 1, 3, md_infer_layer_norm, NULL)                     \
     X(RMS_NORM, "RMSNormalization", 2, 2, 1, 1, md_infer_layer_norm, NULL)                         \
-    X(SIMPLIFIED_LAYER_NORM, "SimplifiedLayerNormalization", 2, 2, 1, 2, md_infer_layer_norm, NULL)\
+    X(SIMPLIFIED_LAYER_NORM, "SimplifiedLayerNormalization", 2, 2, 1, 2, md_infer_layer_norm,      \
+      NULL)                                                                                        \
     X(SKIP_LAYER_NORM, "com.microsoft.SkipLayerNormalization", 3, 5, 1, 4, md_infer_skip_norm,     \
       NULL)                                                                                        \
     X(SKIP_SIMPLIFIED_NORM, "com.microsoft.SkipSimplifiedLayerNormalization", 3, 4, 1, 4,          \

@@ -3,7 +3,8 @@
  * kernels, and its outputs become constants. Transposed weights, concatenated heads and sigmoids of
  * parameters vanish this way.
  *
- * A cap keeps a small file from unfolding into gigabytes: larger results stay computed at run time.
+ * Caps keep a small file from unfolding into gigabytes: results much larger than what they are made
+ * from (ConstantOfShape, Expand, Tile) stay computed at run time.
  * A node that cannot be computed (no kernel, wrong shapes) also stays, so that its error appears
  * where it belongs, in planning.
  */
@@ -12,16 +13,23 @@
 #include "graph/evaluate.h"
 #include "graph/pass.h"
 
-#define FOLD_VALUE_BYTES ((size_t)64 << 20)
 #define FOLD_TOTAL_BYTES ((size_t)1 << 30)
-#define FOLD_FLOPS       1e9 /* of the whole graph: a second or two of reference kernels */
+/*
+ * A result may be this many times as large as what it is made from (bytes become floats), and this
+ * much more (masks, tables of positions).
+ */
+#define FOLD_GROWTH      4
+#define FOLD_FREE_BYTES  ((size_t)1 << 20)
+#define FOLD_GROWN_BYTES ((size_t)256 << 20) /* of all results that are larger than their inputs   \
+                                              */
+#define FOLD_FLOPS 1e9 /* of the whole graph: a second or two of reference kernels */
 
 struct folding {
     struct md_graph *graph;
     const struct md_executable_options *options;
     struct md_node_room room;
     struct md_plan_report spent;
-    size_t bytes;
+    size_t bytes, grown_bytes;
 };
 
 static bool all_constant(const struct md_graph *graph, const struct md_node *node)
@@ -52,16 +60,49 @@ static bool affordable(struct folding *folding, const struct md_node *node)
     return true;
 }
 
-/* Computes the node; true when its outputs are constants now. */
-static bool fold_node(struct folding *folding, const struct md_node *node)
+/* The input under another shape: it can share its memory. */
+static bool renames(enum md_op op)
+{
+    return op == MD_OP_IDENTITY || op == MD_OP_RESHAPE || op == MD_OP_FLATTEN ||
+           op == MD_OP_SQUEEZE || op == MD_OP_UNSQUEEZE;
+}
+
+/* Results in room->out; false when the node is to be left as it is. */
+static bool compute(struct folding *folding, const struct md_node *node)
 {
     const struct md_executable_options *options = folding->options;
+    struct md_node_room *room = &folding->room;
+    size_t given = 0, made = 0, most = FOLD_TOTAL_BYTES - folding->bytes;
+    if (renames(node->op)) {
+        room->out[0] = md_tensor_ref(&room->in[0]);
+        room->out[0].shape = room->out_info[0].shape;
+        return true;
+    }
+    for (int i = 0; i < node->in_count; i++)
+        given += md_tensor_bytes(&room->in[i]);
+    size_t own = given < FOLD_TOTAL_BYTES ? given * FOLD_GROWTH + FOLD_FREE_BYTES : most;
+    if (md__evaluate_node(options->reference, options->pool, node, room->in, room->in, room->out,
+                          own < most ? own : most, NULL))
+        return false;
+    for (int i = 0; i < node->out_count; i++)
+        made += md_tensor_bytes(&room->out[i]);
+    size_t grown = made > given ? made - given : 0;
+    if (grown > FOLD_GROWN_BYTES - folding->grown_bytes) {
+        for (int i = 0; i < node->out_count; i++)
+            md_tensor_unref(&room->out[i]);
+        return false;
+    }
+    folding->grown_bytes += grown;
+    folding->bytes += made;
+    return true;
+}
+
+/* True when the node's outputs are constants now. */
+static bool fold_node(struct folding *folding, const struct md_node *node)
+{
     struct md_graph *graph = folding->graph;
     struct md_node_room *room = &folding->room;
-    size_t most = FOLD_TOTAL_BYTES - folding->bytes;
-    if (!affordable(folding, node) ||
-        md__evaluate_node(options->reference, options->pool, node, room->in, room->in, room->out,
-                          most < FOLD_VALUE_BYTES ? most : FOLD_VALUE_BYTES, NULL))
+    if (!affordable(folding, node) || !compute(folding, node))
         return false;
     for (int i = 0; i < node->out_count; i++) {
         struct md_value *value = &graph->values[node->out[i]];
@@ -69,7 +110,6 @@ static bool fold_node(struct folding *folding, const struct md_node *node)
         value->dtype = room->out[i].dtype;
         value->shape = room->out[i].shape;
         value->producer = MD_NONE;
-        folding->bytes += md_tensor_bytes(&room->out[i]);
     }
     return true;
 }

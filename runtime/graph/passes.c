@@ -14,6 +14,7 @@ static const struct {
                           struct md_pass_report *report, struct md_error *err);
 } passes[] = {
     {"fold", md__pass_fold},
+    {"branch", md__pass_branch},
     {"lower", md__pass_lower},
     {"dead", md__pass_dead},
 };
