@@ -58,7 +58,10 @@ struct md_control_call {
     struct md__connection *connection;
 };
 
-/* Runs on a thread of its own, with the whole default stack. A failure becomes the answer. */
+/*
+ * Runs on a thread of its own, with the whole default stack. A failure becomes the answer, beside
+ * whatever the op has put into result.
+ */
 struct md_control_op {
     const char *name;
     enum md_status (*run)(struct md_control_call *call, json_t *request, struct md_error *err);
@@ -70,6 +73,9 @@ enum md_status md__control_rollback(struct md_control_call *call, json_t *reques
                                     struct md_error *err);
 enum md_status md__control_scripts(struct md_control_call *call, json_t *request,
                                    struct md_error *err);
+/* control_repl.c: see lua/moondial/repl.lua for what a request may say */
+enum md_status md__control_repl(struct md_control_call *call, json_t *request,
+                                struct md_error *err);
 extern const struct md_control_op md__control_ops[]; /* control_ops.c; ends with a NULL name */
 
 /* Sends a line before the answer; takes over the reference. A peer that is gone loses it. */
@@ -109,7 +115,8 @@ enum md_status md__control_connect(const char *path, struct md__control_client *
 /*
  * Sends a request (taking over the reference) and waits for its answer, which is the caller's.
  * Events go to on_event, which may be NULL. An answer with "ok":false is a failure with its code
- * and text. A signal whose handler calls md__control_interrupt cancels the request.
+ * and text; whatever else it says is in *answer, when that is not NULL afterwards. A signal whose
+ * handler calls md__control_interrupt cancels the request.
  */
 enum md_status md__control_ask(struct md__control_client *client, json_t *request,
                                void (*on_event)(void *context, json_t *event), void *context,

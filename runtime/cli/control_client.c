@@ -211,7 +211,7 @@ enum md_status md__control_ask(struct md__control_client *client, json_t *reques
     if (status == MD_OK && !json_is_true(json_object_get(object, "ok"))) {
         status = fail_told(object, err);
     }
-    if (status == MD_OK && answer != NULL) {
+    if (answer != NULL) {
         *answer = object;
     } else {
         json_decref(object);
@@ -232,6 +232,10 @@ enum md_status md__control_call(const char *path, json_t *request,
     }
     status = md__control_ask(client, request, on_event, context, answer, err);
     md__control_close(client);
+    if (status != MD_OK && answer != NULL) {
+        json_decref(*answer);
+        *answer = NULL;
+    }
     return status;
 }
 

@@ -76,10 +76,18 @@ static void send_line(struct md__connection *connection, json_t *object)
     json_decref(object);
 }
 
+static void tell_failure(json_t *answer, const struct md_error *err)
+{
+    json_object_set_new(answer, "code", json_string(md_status_name(err->code)));
+    json_object_set_new(answer, "detail", json_string(err->text));
+}
+
 static void send_failure(struct md__connection *connection, const struct md_error *err)
 {
-    send_line(connection, json_pack("{s:b, s:s, s:s}", "ok", 0, "code", md_status_name(err->code),
-                                    "detail", err->text));
+    json_t *answer = json_pack("{s:b}", "ok", 0);
+
+    tell_failure(answer, err);
+    send_line(connection, answer);
 }
 
 /* ---- the request in progress ---- */
@@ -152,13 +160,11 @@ static void *run_call(void *argument)
     if (status == MD_OK) {
         status = op->run(&connection->call, connection->request, &err);
     }
-    if (status == MD_OK) {
-        json_object_set_new(connection->call.result, "ok", json_true());
-        send_line(connection, json_incref(connection->call.result));
-    } else {
-        send_failure(connection, &err);
+    json_object_set_new(connection->call.result, "ok", json_boolean(status == MD_OK));
+    if (status != MD_OK) {
+        tell_failure(connection->call.result, &err);
     }
-    json_decref(connection->call.result);
+    send_line(connection, connection->call.result);
     md__event_notify(connection->done);
     return NULL;
 }

@@ -7,6 +7,7 @@
  *     reload, rollback (reload.c) -> what md_script_reload reports
  *     scripts     -> what /admin/scripts shows
  *     config      -> config: [{key, value, origin, restart, help}]
+ *     repl.*      (control_repl.c) a session that lasts as long as the connection
  */
 #include <jansson.h>
 #include <unistd.h>
@@ -73,5 +74,9 @@ const struct md_control_op md__control_ops[] = {
     {"reload", md__control_reload},
     {"rollback", md__control_rollback},
     {"scripts", md__control_scripts},
+    {"repl.eval", md__control_repl},
+    {"repl.complete", md__control_repl},
+    {"repl.replace", md__control_repl},
+    {"repl.write", md__control_repl},
     {NULL, NULL},
 };

@@ -32,11 +32,13 @@ static const struct command commands[] = {
      "let a running daemon load its scripts as they are on disk now", md__cli_reload},
     {"rollback", "[--control SOCKET] [--state DIR] [--json]",
      "let a running daemon go back to the scripts before the last change", md__cli_rollback},
+    {"repl", "[--eval CODE ...] [--json] [--yes] [--control SOCKET] [--state DIR]",
+     "a prompt inside a running daemon", md__cli_repl},
     {"control", "OP|JSON [--control SOCKET] [--state DIR]",
      "one request to a running daemon: ping, log-level, config, ...", md__cli_control},
 };
 
-static const char *const later[] = {"load",   "tune",     "test", "rehearse", "repl"};
+static const char *const later[] = {"load",   "tune",     "test", "rehearse"};
 
 #define COUNT(array) ((int)(sizeof(array) / sizeof(array)[0]))
 

@@ -150,7 +150,7 @@ static void bind_config(lua_State *L)
 struct sleeping {
     struct md_wait wait;
     const struct md_generation *generation;
-    int64_t ns;
+    int64_t until_ns;
     struct md__stream *stream; /* whose end ends the sleep; NULL: none */
 };
 
@@ -159,7 +159,8 @@ static enum md_status sleep_block(struct md_wait *wait, struct md_script *script
 {
     const struct sleeping *sleeping = (struct sleeping *)wait;
     struct md__stream *stream = sleeping->stream;
-    int64_t ns = sleeping->ns;
+    int64_t ns = sleeping->until_ns - md_monotonic_ns(script->clock);
+    ns = ns > 0 ? ns : 0;
     bool late = false;
     if (stream != NULL)
         return md__stream_sleep(stream, ns, err);
@@ -195,10 +196,11 @@ static int md_sleep(lua_State *L)
     struct sleeping *sleeping = malloc(sizeof *sleeping);
     if (sleeping == NULL)
         return luaL_error(L, "not enough memory");
-    *sleeping = (struct sleeping){{sleep_block, sleep_finish, sleep_drop},
-                                  state->generation,
-                                  (int64_t)(seconds * 1e9),
-                                  state->task != NULL ? state->task->stream : NULL};
+    *sleeping =
+        (struct sleeping){{.block = sleep_block, .finish = sleep_finish, .drop = sleep_drop},
+                          state->generation,
+                          md_monotonic_ns(state->script->clock) + (int64_t)(seconds * 1e9),
+                          state->task != NULL ? state->task->stream : NULL};
     return md__yield(L, &sleeping->wait);
 }
 

@@ -8,8 +8,9 @@
 #include <string.h>
 
 #include "script/dict.h"
+#include "script/repl_internal.h"
 
-enum { SPACE_MAX = 64 };
+enum { SPACE_MAX = 64, PRIVATE_SPACE_MAX = SPACE_MAX + 16 };
 
 /* Two tasks without deadlines that make values for each other must not wait for ever. */
 static const int64_t join_ns_max = 120000000000;
@@ -22,16 +23,65 @@ static const struct md__class dict_class;
 
 /* ---- arguments ------------------------------------------------------------------------------- */
 
-/* The key in argument 2: a string or a number. */
-static struct md__dicts *check_key(lua_State *L, const char *method, struct md__key_text *key)
+/*
+ * What a private session of the REPL writes goes to a space of its own, which lies over the live
+ * one: it is read first. No script's space begins with this byte.
+ */
+static const char private_mark = '\1';
+static const int64_t private_ttl_ms =
+    3600000; /* when nobody removes it, the session is long over */
+
+static void name_space(lua_State *L, const struct dict *dict, bool is_private, char *name)
+{
+    if (is_private)
+        snprintf(name, PRIVATE_SPACE_MAX, "%c%d %s", private_mark, md__state(L)->repl->number,
+                 dict->space);
+    else
+        snprintf(name, PRIVATE_SPACE_MAX, "%s", dict->space);
+}
+
+/* The key in argument 2 (a string or a number) in the live or the session's own space. */
+static void make_key(lua_State *L, bool is_private, struct md__key_text *key)
 {
     size_t length;
+    char space[PRIVATE_SPACE_MAX];
     const struct dict *dict = md__object_check(L, 1, &dict_class);
     const char *name = luaL_checklstring(L, 2, &length);
-    if (!md__dict_key(key, dict->space, name, length))
+    name_space(L, dict, is_private, space);
+    if (!md__dict_key(key, space, name, length))
         luaL_argerror(L, 2, "a key is at most 190 bytes, without NUL");
+}
+
+static struct md__dicts *check_key(lua_State *L, const char *method, struct md__key_text *key)
+{
+    make_key(L, md__is_private(L), key);
     md__check_acting(L, method);
     return md__state(L)->script->dicts;
+}
+
+/* The value that the session sees: its own, else the live one. */
+static struct md__value *get_value(lua_State *L, struct md__dicts *dicts,
+                                   const struct md__key_text *key)
+{
+    struct md__value *value = md__dict_get(dicts, key, NULL);
+    if (value == NULL && md__is_private(L)) {
+        struct md__key_text live;
+        make_key(L, false, &live);
+        value = md__dict_get(dicts, &live, NULL);
+    }
+    return value;
+}
+
+/* What add and incr change begins as what is seen. */
+static void seed(lua_State *L, struct md__dicts *dicts, const struct md__key_text *key)
+{
+    if (!md__is_private(L))
+        return;
+    struct md__value *value = get_value(L, dicts, key);
+    if (value != NULL) {
+        md__dict_set(dicts, key, value, NULL, private_ttl_ms, NULL);
+        md__value_unref(value);
+    }
 }
 
 /* A shareable copy of the value at index; misuse raises, NULL: too large, err says so. The caller's
@@ -82,7 +132,7 @@ static int dict_get(lua_State *L)
     struct md__key_text key;
     struct md__dicts *dicts = check_key(L, "md.dict.get", &key);
     lua_pushcfunction(L, push_protected);
-    struct md__value *value = md__dict_get(dicts, &key, NULL);
+    struct md__value *value = get_value(L, dicts, &key);
     return value != NULL ? push_and_drop(L, value) : 0;
 }
 
@@ -93,10 +143,11 @@ static int dict_set(lua_State *L)
     struct md__dicts *dicts = check_key(L, "md.dict.set", &key);
     lua_Number ttl_s = luaL_optnumber(L, 4, 0);
     luaL_argcheck(L, ttl_s >= 0 && ttl_s < 1e9, 4, "seconds to live");
+    int64_t ttl_ms = ttl_s == 0 && md__is_private(L) ? private_ttl_ms : (int64_t)(ttl_s * 1000);
     struct md__value *value = check_value(L, 3, &err);
     if (value == NULL)
         return md__return_error(L, &err);
-    enum md_status status = md__dict_set(dicts, &key, value, NULL, (int64_t)(ttl_s * 1000), &err);
+    enum md_status status = md__dict_set(dicts, &key, value, NULL, ttl_ms, &err);
     md__value_unref(value);
     return return_status(L, status, &err);
 }
@@ -108,6 +159,7 @@ static int dict_add(lua_State *L)
     struct md__key_text key;
     struct md_error err;
     struct md__dicts *dicts = check_key(L, "md.dict.add", &key);
+    seed(L, dicts, &key);
     struct md__value *value = check_value(L, 3, &err);
     if (value == NULL)
         return md__return_error(L, &err);
@@ -125,6 +177,7 @@ static int dict_incr(lua_State *L)
     struct md__key_text key;
     struct md_error err;
     struct md__dicts *dicts = check_key(L, "md.dict.incr", &key);
+    seed(L, dicts, &key);
     if (md__dict_incr(dicts, &key, luaL_optnumber(L, 3, 1), &result, &err) != MD_OK)
         return md__return_error(L, &err);
     lua_pushnumber(L, result);
@@ -145,6 +198,27 @@ static void collect_key(void *context, const char *name, size_t length)
     md_buffer_append(context, "", 1);
 }
 
+/* Pushes an array of the names, each once: a session sees its own and the live ones. */
+static void push_names(lua_State *L, const struct md_buffer *names)
+{
+    int count = 0;
+    const char *end = names->data + names->length;
+    lua_newtable(L);
+    lua_newtable(L);
+    for (const char *name = names->data; name != NULL && name < end; name += strlen(name) + 1) {
+        lua_getfield(L, -1, name);
+        bool known = lua_toboolean(L, -1);
+        lua_pop(L, 1);
+        if (known)
+            continue;
+        lua_pushboolean(L, 1);
+        lua_setfield(L, -2, name);
+        lua_pushstring(L, name);
+        lua_rawseti(L, -3, ++count);
+    }
+    lua_pop(L, 1);
+}
+
 /* All keys, as strings, in no order. */
 static int dict_keys(lua_State *L)
 {
@@ -153,15 +227,14 @@ static int dict_keys(lua_State *L)
     md__check_acting(L, "md.dict.keys");
     struct md_buffer *names = md__scratch(L, (size_t)64 << 20);
     md__dict_visit(md__state(L)->script->dicts, dict->space, collect_key, names);
+    if (md__is_private(L)) {
+        char space[PRIVATE_SPACE_MAX];
+        name_space(L, dict, true, space);
+        md__dict_visit(md__state(L)->script->dicts, space, collect_key, names);
+    }
     if (md_buffer_check(names, &err) != MD_OK)
         return md__return_error(L, &err);
-    lua_newtable(L);
-    const char *end = names->data + names->length;
-    int count = 0;
-    for (const char *name = names->data; name != NULL && name < end; name += strlen(name) + 1) {
-        lua_pushstring(L, name);
-        lua_rawseti(L, -2, ++count);
-    }
+    push_names(L, names);
     return 1;
 }
 
@@ -276,7 +349,7 @@ static int wait_for(lua_State *L, struct md__flight *flight)
         md__flight_unref(flight);
         return luaL_error(L, "not enough memory");
     }
-    joining->wait = (struct md_wait){join_block, join_finish, join_drop};
+    joining->wait = (struct md_wait){.block = join_block, .finish = join_finish, .drop = join_drop};
     joining->flight = flight;
     return md__yield(L, &joining->wait);
 }
@@ -360,8 +433,8 @@ static int dict_new(lua_State *L)
 {
     size_t length;
     const char *space = luaL_checklstring(L, 1, &length);
-    luaL_argcheck(L, length > 0 && length < SPACE_MAX && strlen(space) == length, 1,
-                  "a name of 1 to 63 bytes");
+    bool legal = length > 0 && length < SPACE_MAX && strlen(space) == length;
+    luaL_argcheck(L, legal && space[0] != private_mark, 1, "a name of 1 to 63 bytes");
     struct dict *dict = md__object_new(L, &dict_class, sizeof *dict);
     snprintf(dict->space, sizeof dict->space, "%s", space);
     return 1;

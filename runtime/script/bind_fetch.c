@@ -115,6 +115,8 @@ static int request(lua_State *L)
     lua_settop(L, 1);
     md__check_acting(L, "md.http");
     const char *method = md__field_string(L, 1, "method", "GET");
+    if (strcmp(method, "GET") != 0)
+        md__check_changing(L, "md.http");
     const char *url = md__field_string(L, 1, "url", NULL);
     int timeout_ms = (int)md__field_int(L, 1, "timeout_ms", TIMEOUT_MS, 1, TIMEOUT_MS_MAX);
     lua_getfield(L, 1, "headers");
@@ -124,7 +126,8 @@ static int request(lua_State *L)
     struct fetching *fetching = calloc(1, sizeof *fetching);
     if (fetching == NULL)
         return luaL_error(L, "not enough memory");
-    fetching->wait = (struct md_wait){fetch_block, fetch_finish, fetch_drop};
+    fetching->wait = (struct md_wait){
+        .block = fetch_block, .finish = fetch_finish, .drop = fetch_drop, .once = true};
     fetching->timeout_ms = timeout_ms;
     md_buffer_init(&fetching->text, 0);
     md_buffer_init(&fetching->response, response_bytes_max);

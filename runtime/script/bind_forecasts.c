@@ -113,7 +113,7 @@ static int forecasts_put(lua_State *L)
 {
     struct put_wait checked = {
         .base = {.block = put_block, .finish = put_finish, .drop = put_drop}};
-    md__check_acting(L, "md.forecasts.put");
+    md__check_changing(L, "md.forecasts.put");
     size_t bytes = check_arguments(L, &checked);
     lua_getfield(L, 1, "values");
     struct md_tensor *values = md__tensor_check(L, -1);

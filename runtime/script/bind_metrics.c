@@ -22,6 +22,8 @@ static struct md_metric *series(lua_State *L, const struct metric *metric, int f
                    lua_gettop(L) - first + 1);
     for (int i = 0; i < metric->labels; i++)
         values[i] = luaL_checkstring(L, first + i);
+    if (md__is_private(L))
+        return NULL; /* what is only tried must not count */
     return md_metric_get(metric->family, values);
 }
 

@@ -247,7 +247,8 @@ static int model_predict(lua_State *L)
     struct predicting *predicting = calloc(1, sizeof *predicting);
     if (predicting == NULL)
         return luaL_error(L, "not enough memory");
-    predicting->wait = (struct md_wait){predict_block, predict_finish, predict_drop};
+    predicting->wait =
+        (struct md_wait){.block = predict_block, .finish = predict_finish, .drop = predict_drop};
     enum md_status status = find_model(L, model->name, &predicting->model, &err);
     if (status == MD_OK)
         status = md_serve_submit(state->script->serve, predicting->model, ports, count, deadline_ns,
@@ -323,12 +324,12 @@ static int models_load(lua_State *L)
     struct md_error err;
     const char *name = luaL_checkstring(L, 1), *path = luaL_checkstring(L, 2);
     struct md_script *script = md__state(L)->script;
-    md__check_acting(L, "md.models.load");
+    md__check_changing(L, "md.models.load");
     luaL_argcheck(L, strlen(name) < MD_SERVE_NAME_MAX, 1, "a name of at most 63 bytes");
     struct loading *loading = calloc(1, sizeof *loading);
     if (loading == NULL)
         return luaL_error(L, "not enough memory");
-    loading->wait = (struct md_wait){load_block, load_finish, load_drop};
+    loading->wait = (struct md_wait){.block = load_block, .finish = load_finish, .drop = load_drop};
     snprintf(loading->name, sizeof loading->name, "%s", name);
     enum md_status status = script->serve != NULL
                                 ? md__model_resolve(script, path, loading->path, &err)

@@ -273,14 +273,14 @@ static int series_feed(lua_State *L)
     struct md_series *series = check_series(L);
     size_t length;
     const char *body = luaL_checklstring(L, 2, &length);
-    md__check_acting(L, "series:feed");
+    md__check_changing(L, "series:feed");
     return feed_text(L, series, body, length);
 }
 
 static int series_clear(lua_State *L)
 {
     struct md_series *series = check_series(L);
-    md__check_acting(L, "series:clear");
+    md__check_changing(L, "series:clear");
     md_series_clear(series);
     return 0;
 }

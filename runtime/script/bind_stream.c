@@ -213,7 +213,8 @@ static int stream_send(lua_State *L)
         md_buffer_fini(&text);
         return md__return_error(L, &err);
     }
-    *sending = (struct sending){{send_block, send_finish, send_drop}, object->stream, text};
+    *sending = (struct sending){
+        {.block = send_block, .finish = send_finish, .drop = send_drop}, object->stream, text};
     return md__yield(L, &sending->wait);
 }
 

@@ -15,7 +15,8 @@
     X(series)                                                                                      \
     X(calendar)                                                                                    \
     X(forecasts)                                                                                   \
-    X(stream)
+    X(stream)                                                                                      \
+    X(repl)
 
 #define X(name) extern const struct md__binding md__binding_##name;
 MD__BINDINGS(X)

@@ -4,7 +4,7 @@
  */
 #include <string.h>
 
-#include "script/internal.h"
+#include "script/repl_internal.h"
 
 static const char error_class[] = "moondial.error";
 static const char no_memory[] = "not enough memory"; /* LuaJIT's own words */
@@ -56,6 +56,19 @@ void md__check_acting(lua_State *L, const char *name)
         luaL_error(L, "%s: not while loading", name);
     if (state->kind == MD__STATE_BUILDER || state->kind == MD__STATE_CHECK)
         luaL_error(L, "%s: not while a model is built or a folder checked", name);
+}
+
+bool md__is_private(lua_State *L)
+{
+    const struct md_repl *repl = md__state(L)->repl;
+    return repl != NULL && !repl->live;
+}
+
+void md__check_changing(lua_State *L, const char *name)
+{
+    md__check_acting(L, name);
+    if (md__is_private(L))
+        luaL_error(L, "%s changes live data: allow it to this session with :live on", name);
 }
 
 static enum md_status code_by_name(const char *name)

@@ -155,6 +155,10 @@ enum md_status md__pool_take(struct md__pool *pool, int64_t timeout_ns, struct m
                              struct md_error *err);
 void md__pool_give(struct md__state *state); /* the task has ended */
 int md__pool_size(const struct md__pool *pool);
+struct md__pool_load {
+    int states, busy, tasks, returning;
+};
+struct md__pool_load md__pool_look(struct md__pool *pool);
 
 /* http.c: a request as a Lua table, results as a response. */
 struct md__http_call {

@@ -42,6 +42,7 @@ struct md__dicts;
 struct md__scheduler;
 struct md__stream;
 struct md__watcher;
+struct md_repl;
 
 #define MD_SCRIPT_SERIES_MAX 8
 
@@ -119,7 +120,8 @@ enum md__state_kind {
     MD__STATE_REQUEST,   /* of a pool */
     MD__STATE_SCHEDULER, /* timers, ticks */
     MD__STATE_BUILDER,   /* model families */
-    MD__STATE_CHECK      /* moondial check: never acts */
+    MD__STATE_CHECK,     /* moondial check: never acts */
+    MD__STATE_REPL       /* of one session: repl.h */
 };
 
 struct md__state {
@@ -153,7 +155,14 @@ struct md__state {
     char stopped_at[80];   /* "routes.lua:12", where it was stopped first */
     struct md__pool *pool; /* NULL: not pooled, one thread owns it */
     struct md__seat *seat; /* its place in the pool */
+    struct md_repl *repl;  /* whose state it is; NULL: of no session */
+    _Atomic bool *interrupted; /* Lua and waits are to end; NULL: nobody can ask for that */
 };
+
+static inline bool md__is_interrupted(const struct md__state *state)
+{
+    return state->interrupted != NULL && atomic_load(state->interrupted);
+}
 
 static inline struct md__state *md__state(lua_State *L)
 {
@@ -269,6 +278,8 @@ extern const char md__environment_key[], md__loaded_key[]; /* in the registry */
 void md__checkpoint_open(lua_State *L);
 int md__checkpoint_push(lua_State *L);
 bool md__checkpoint_insert(const char *text, size_t length, struct md_buffer *out);
+/* Pushes the compiled text, or a message when the result is not 0. */
+int md__compile_text(lua_State *L, const char *text, size_t length, const char *chunk_name);
 /* Pushes the compiled file, not yet run; raises. */
 void md__compile(lua_State *L, struct md__sources *sources, const char *relative);
 /* The file of a module, "a/b.lua" or "a/b/init.lua", whichever there is. */
@@ -328,6 +339,10 @@ void md__push_error(lua_State *L, const struct md_error *err);
 int md__return_error(lua_State *L, const struct md_error *err);
 /* Raises "NAME: not while loading" when files are being loaded. */
 void md__check_acting(lua_State *L, const char *name);
+/* The same for what changes live data, which a session of the REPL must allow first. */
+void md__check_changing(lua_State *L, const char *name);
+/* In a session that must not change anything? */
+bool md__is_private(lua_State *L);
 /* Turns the error value on top of the stack (a string, an error table, anything) into err, and pops
  * it. Never raises. */
 enum md_status md__take_error(lua_State *L, int lua_status, struct md_error *err);
@@ -357,6 +372,7 @@ struct md_wait {
     int (*finish)(lua_State *L, struct md_wait *wait);
     /* Releases the wait; called exactly once, last, from any thread that owns the state. */
     void (*drop)(struct md_wait *wait);
+    bool once; /* block cannot be called again after MD_ERR_TIMEOUT, to wait on */
 };
 
 /*

@@ -65,7 +65,7 @@ static bool look(struct md__state *state)
     int64_t now_ns = md_monotonic_ns(state->script->clock);
     int64_t took_ns = now_ns - state->looked_ns;
     state->looked_ns = now_ns;
-    state->expired = now_ns > state->budget_end_ns;
+    state->expired = now_ns > state->budget_end_ns || md__is_interrupted(state);
     if (took_ns > look_ns_max)
         state->look_at = 1;
     else if (took_ns < look_ns_min && state->look_at < LOOK_AT_MAX)
@@ -123,7 +123,7 @@ int md__stop(lua_State *L)
     struct md__state *state = md__state(L);
     if (state->expired) {
         note_place(L, state);
-        return luaL_error(L, "%s", md__spent_text);
+        return luaL_error(L, "%s", md__is_interrupted(state) ? "interrupted" : md__spent_text);
     }
     if (is_deep(state))
         return luaL_error(L, "stack overflow (callbacks or coroutines nested too deep)");

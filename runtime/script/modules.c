@@ -25,19 +25,19 @@ const char md__loaded_key[] = "moondial.loaded";
  * Pushes the compiled text or a message. Text with checkpoints is what runs; messages come from the
  * text as it was written.
  */
-static int compile_text(lua_State *L, const struct md__source *source, const char *chunk_name)
+int md__compile_text(lua_State *L, const char *text, size_t length, const char *chunk_name)
 {
     struct md_buffer guarded;
-    if (source->text[0] == LUA_SIGNATURE[0]) {
+    if (text[0] == LUA_SIGNATURE[0]) {
         lua_pushfstring(L, "%s: this is bytecode; only text is loaded", chunk_name + 1);
         return LUA_ERRSYNTAX;
     }
-    int status = luaL_loadbufferx(L, source->text, source->length, chunk_name, "t");
+    int status = luaL_loadbufferx(L, text, length, chunk_name, "t");
     if (status != 0)
         return status;
     lua_pop(L, 1);
     md_buffer_init(&guarded, 4 * source_bytes_max);
-    if (!md__checkpoint_insert(source->text, source->length, &guarded)) {
+    if (!md__checkpoint_insert(text, length, &guarded)) {
         md_buffer_fini(&guarded);
         lua_pushfstring(L, "%s: names that begin with md__ are taken", chunk_name + 1);
         return LUA_ERRSYNTAX;
@@ -75,7 +75,7 @@ static int push_source(lua_State *L, struct md__source *source)
     snprintf(chunk_name, sizeof chunk_name, "@%s", source->name);
     if (code != NULL)
         return luaL_loadbufferx(L, code->data, code->length, chunk_name, "b");
-    int status = compile_text(L, source, chunk_name);
+    int status = md__compile_text(L, source->text, source->length, chunk_name);
     if (status == 0)
         keep_code(L, source);
     return status;

@@ -131,6 +131,19 @@ int md__pool_size(const struct md__pool *pool)
     return pool->count;
 }
 
+struct md__pool_load md__pool_look(struct md__pool *pool)
+{
+    struct md__pool_load load = {.states = pool->count};
+    pthread_mutex_lock(&pool->lock);
+    for (int i = 0; i < pool->count; i++) {
+        load.busy += pool->seats[i]->busy;
+        load.tasks += pool->seats[i]->tasks;
+        load.returning += pool->seats[i]->returning;
+    }
+    pthread_mutex_unlock(&pool->lock);
+    return load;
+}
+
 /* ---- taking and giving ----------------------------------------------------------------------- */
 
 static bool is_better(const struct md__seat *seat, const struct md__seat *other)

@@ -165,6 +165,24 @@ enum md_status md__sources_get(struct md__sources *sources, const char *name,
     return status;
 }
 
+enum md_status md__sources_put(struct md__sources *sources, const char *name, const char *text,
+                               size_t length, struct md_error *err)
+{
+    struct md_buffer copy;
+    md_buffer_init(&copy, source_bytes_max);
+    md_buffer_append(&copy, text, length);
+    enum md_status status = md_buffer_check(&copy, err);
+    struct md__source *source = status == MD_OK ? source_new(name, &copy) : NULL;
+    md_buffer_fini(&copy);
+    if (source == NULL)
+        return status != MD_OK ? status : md_fail(err, MD_ERR_MEMORY, "no memory for %s", name);
+    pthread_mutex_lock(&sources->lock);
+    *sources->end = source;
+    sources->end = &source->next;
+    pthread_mutex_unlock(&sources->lock);
+    return MD_OK;
+}
+
 void md__source_set_code(struct md__source *source, const void *code, size_t length)
 {
     struct md_blob *none = NULL, *blob = md_blob_new(code, length);

@@ -39,6 +39,9 @@ void md__sources_seal(struct md__sources *sources);
 /* The file, read now when it was not before. MD_ERR_NOT_FOUND and others name the path. */
 enum md_status md__sources_get(struct md__sources *sources, const char *name,
                                struct md__source **source, struct md_error *err);
+/* Says what a file is to be, before it is asked for: nothing is read for it. */
+enum md_status md__sources_put(struct md__sources *sources, const char *name, const char *text,
+                               size_t length, struct md_error *err);
 /* Keeps the compiled form; the first one wins. */
 void md__source_set_code(struct md__source *source, const void *code, size_t length);
 

@@ -206,6 +206,10 @@ static void set_limits(struct md__state *state)
         state->bytes_max = state->task_bytes_max = BUILDER_BYTES_MAX;
         return;
     }
+    if (state->kind == MD__STATE_REPL) {
+        state->bytes_max = state->task_bytes_max = (size_t)md_config_int(config, "repl_bytes_max");
+        return;
+    }
     state->bytes_max = (size_t)md_config_int(config, "state_bytes_max");
     state->task_bytes_max = (size_t)md_config_int(config, "request_bytes_max");
 }

@@ -123,6 +123,10 @@ static enum md_status note_failure(struct md__task *task, enum md_status status)
 static enum md_status fail_killed(struct md__task *task, struct md_error *err)
 {
     const char *place = task->state->stopped_at;
+    if (md__is_interrupted(task->state)) {
+        md_fail(err, MD_ERR_CANCELLED, "%s%sinterrupted", place, place[0] != '\0' ? ": " : "");
+        return note_failure(task, MD_ERR_CANCELLED);
+    }
     md_fail(err, MD_ERR_SCRIPT, "%s%s%s of %d ms", place, place[0] != '\0' ? ": " : "",
             md__spent_text, (int)(task->budget_ns / 1000000));
     return note_failure(task, MD_ERR_SCRIPT);
@@ -250,16 +254,37 @@ static int finish(lua_State *L)
     return 0;
 }
 
+static const int64_t interrupt_look_ns = 100000000;
+
+/* Where somebody may interrupt, a wait is a row of short ones. */
+static enum md_status block(struct md__task *task, struct md_error *err)
+{
+    struct md__state *state = task->state;
+    struct md_wait *wait = task->wait;
+    struct md_clock *clock = state->script->clock;
+    if (state->interrupted == NULL || wait->once)
+        return wait->block(wait, state->script, task->deadline_ns, err);
+    for (;;) {
+        int64_t until_ns = md_monotonic_ns(clock) + interrupt_look_ns;
+        bool last = task->deadline_ns != 0 && task->deadline_ns <= until_ns;
+        enum md_status status =
+            wait->block(wait, state->script, last ? task->deadline_ns : until_ns, err);
+        if (md__is_interrupted(state))
+            return md_fail(err, MD_ERR_CANCELLED, "interrupted");
+        if (status != MD_ERR_TIMEOUT || last || md_monotonic_ns(clock) < until_ns)
+            return status;
+    }
+}
+
 /* Leaves the state, waits, comes back, and puts the results on the coroutine. */
 static enum md_status wait_outside(struct md__task *task, struct md_error *err)
 {
     struct md__state *state = task->state;
-    struct md_wait *wait = task->wait;
     struct md_error failure;
     md__state_leave(state);
     md_blocking_begin();
     int span = md_span_begin("wait");
-    enum md_status status = wait->block(wait, state->script, task->deadline_ns, &failure);
+    enum md_status status = block(task, &failure);
     md_span_next(span, "state");
     bool trusted = md__state_enter(state);
     md_span_end(span);
