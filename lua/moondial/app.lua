@@ -129,7 +129,8 @@ local function check_series(given, mistakes)
         local what = "series." .. name
         local checked = check.fields(what, given[name], SERIES, mistakes)
         checked.name = name
-        checked.columns = check_columns(what, checked.columns or {}, mistakes)
+        local columns = type(checked.columns) == "table" and checked.columns or {}
+        checked.columns = check_columns(what, columns, mistakes)
         series[index] = checked
     end
     return series
@@ -155,13 +156,16 @@ local app = {}
 function app.describe(given)
     local mistakes = {}
     local checked = check.fields("app", given, APP, mistakes)
-    if #mistakes == 0 then
-        checked.routes = check_routes(checked.routes, mistakes)
-        checked.timers = check_timers(checked.timers, mistakes)
-        checked.models = check_models(checked.models, mistakes)
-        checked.series = check_series(checked.series, mistakes)
-        checked.on_tick = check_tick(checked.on_tick, checked.series, mistakes)
+    for name in pairs { routes = 1, timers = 1, models = 1, series = 1 } do
+        if type(checked[name]) ~= "table" then
+            checked[name] = {} -- told already
+        end
     end
+    checked.routes = check_routes(checked.routes, mistakes)
+    checked.timers = check_timers(checked.timers, mistakes)
+    checked.models = check_models(checked.models, mistakes)
+    checked.series = check_series(checked.series, mistakes)
+    checked.on_tick = check_tick(checked.on_tick, checked.series, mistakes)
     check.done(mistakes, "app.lua")
     if checked.on_start then
         checked.on_start = { run = checked.on_start }

@@ -3,9 +3,12 @@
 -- A schema maps a key to { "type", required = true, default = value }; "list" and "map" are tables
 -- with and without elements. All mistakes of a table are collected, one a line.
 
+local locate = require "moondial.locate"
+local has_native, native = pcall(require, "moondial.native")
+
 local check = {}
 
--- Levenshtein distance.
+-- Levenshtein distance: changed, added and missing letters.
 local function distance(a, b)
     local row = {}
     for j = 0, #b do
@@ -23,14 +26,21 @@ local function distance(a, b)
     return row[#b]
 end
 
-function check.suggestion(name, known)
-    local best, nearest = nil, 4
+-- The name in `known` that somebody may have meant, at most steps_max letters away; nil: none.
+function check.nearest(name, known, steps_max)
+    local best, nearest = nil, steps_max + 1
     for candidate in pairs(known) do
-        local steps = distance(tostring(name), candidate)
+        local steps = distance(name, candidate)
         if steps < nearest or (steps == nearest and best and candidate < best) then
             best, nearest = candidate, steps
         end
     end
+    return best
+end
+
+function check.suggestion(name, known)
+    name = tostring(name)
+    local best = check.nearest(name, known, math.min(3, math.floor(#name / 2)))
     return best and (" (did you mean '%s'?)"):format(best) or ""
 end
 
@@ -75,6 +85,22 @@ function check.fields(what, given, schema, mistakes)
     return copy
 end
 
+-- "app.lua:12: timers[2]: ...", in the order of the lines as far as they are known.
+local function with_lines(mistakes, file)
+    local source = has_native and native.source(file)
+    local lines, number = {}, {}
+    for index, mistake in ipairs(mistakes) do
+        local line = source and locate.line(source, mistake)
+        lines[index] = line and ("%s:%d: %s"):format(file, line, mistake)
+            or ("%s: %s"):format(file, mistake)
+        number[lines[index]] = line or 0
+    end
+    table.sort(lines, function(a, b)
+        return number[a] < number[b] or (number[a] == number[b] and a < b)
+    end)
+    return lines
+end
+
 -- Raises all mistakes at once: at the caller's caller, or with the file's name when that is known
 -- (`return md.app { ... }` is a tail call, which leaves no line to blame).
 function check.done(mistakes, file)
@@ -85,10 +111,7 @@ function check.done(mistakes, file)
     if not file then
         error(table.concat(mistakes, "\n"), 3)
     end
-    for index, mistake in ipairs(mistakes) do
-        mistakes[index] = file .. ": " .. mistake
-    end
-    error(table.concat(mistakes, "\n"), 0)
+    error(table.concat(with_lines(mistakes, file), "\n"), 0)
 end
 
 return check

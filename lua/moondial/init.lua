@@ -4,14 +4,18 @@
 
 local native = require "moondial.native"
 local app = require "moondial.app"
+local names = require "moondial.names"
 local routes = require "moondial.routes"
 require "moondial.dict"
 require "moondial.fetch"
 
 local md = {}
 
+-- For the library only.
+local HIDDEN = { freeze = true, source = true }
+
 for name, value in pairs(native) do
-    if name ~= "freeze" then
+    if not HIDDEN[name] then
         md[name] = type(value) == "table" and native.freeze(value) or value
     end
 end
@@ -29,6 +33,13 @@ function md.fail(err)
     end
     return err.status or 500, { detail = err.detail, code = err.code or "INTERNAL",
         field = err.field }
+end
+
+names.note("", md)
+for name, value in pairs(native) do
+    if type(value) == "table" then
+        names.note(name, value)
+    end
 end
 
 return native.freeze(md)

@@ -204,12 +204,28 @@ static int md_sleep(lua_State *L)
     return md__yield(L, &sleeping->wait);
 }
 
+/* ---- for the library --------------------------------------------------------------------------
+ */
+
+/* The text of a file of the scripts folder, to find lines of mistakes in; nil: there is none. */
+static int source(lua_State *L)
+{
+    struct md__source *found;
+    struct md__sources *sources = md__state(L)->sources;
+    const char *name = luaL_checkstring(L, 1);
+    if (sources == NULL || md__sources_get(sources, name, &found, NULL) != MD_OK)
+        return 0;
+    lua_pushlstring(L, found->text, found->length);
+    return 1;
+}
+
 /* ---- the binding ----------------------------------------------------------------------------- */
 
 static void bind(lua_State *L, struct md_script *script)
 {
     (void)script;
-    static const luaL_Reg functions[] = {{"now_ms", now_ms}, {"sleep", md_sleep}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {
+        {"now_ms", now_ms}, {"sleep", md_sleep}, {"source", source}, {NULL, NULL}};
     luaL_register(L, NULL, functions);
     md__bind_table(L, "time", time_functions);
     bind_log(L);

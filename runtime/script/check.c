@@ -1,7 +1,8 @@
 /*
  * `moondial check`: every Lua file of a folder is compiled, then app.lua is loaded in a scratch
- * state where acting calls raise, then what it has loaded is searched for undeclared names
- * (lua/moondial/lint.lua). All mistakes that can be found are reported, not only the first.
+ * state where acting calls raise, then what it has loaded is searched for undeclared names and
+ * misspelt ones (lua/moondial/lint.lua). All mistakes that can be found are reported, not only the
+ * first.
  */
 #include <dirent.h>
 #include <stdio.h>
@@ -9,6 +10,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "script/config_internal.h"
 #include "script/generation.h"
 
 enum { RELATIVE_BYTES = 1024, PATH_BYTES = 4096 + RELATIVE_BYTES, FOLDERS_MAX = 8 };
@@ -108,7 +110,7 @@ static void check_folder(struct checking *checking, const char *relative, int de
         free(entries);
 }
 
-/* ---- undeclared names ------------------------------------------------------------------------ */
+/* ---- what can be found without running ------------------------------------------------------ */
 
 /* LuaJIT keeps this library for a require that scripts do not have. */
 static void push_jit_util(lua_State *L)
@@ -126,17 +128,10 @@ static void push_probe(lua_State *L, const char *text)
         lua_error(L);
 }
 
-/* Reports what lint.mistakes, in stack slot 2, finds in one file. */
-static void lint_file(lua_State *L, struct checking *checking, const char *relative)
+/* Reports the list on top of the stack, "12: what", as mistakes of a file; pops it. */
+static void report_list(lua_State *L, struct checking *checking, const char *relative)
 {
     char line[1400];
-    lua_pushvalue(L, 2);
-    push_jit_util(L);
-    md__compile(L, checking->generation.sources, relative);
-    md__push_globals(L);
-    push_probe(L, "return x");
-    push_probe(L, "x = 1");
-    lua_call(L, 5, 1);
     int count = (int)lua_objlen(L, -1);
     for (int i = 1; i <= count; i++) {
         lua_rawgeti(L, -1, i);
@@ -148,6 +143,59 @@ static void lint_file(lua_State *L, struct checking *checking, const char *relat
     lua_pop(L, 1);
 }
 
+static void push_text(lua_State *L, struct checking *checking, const char *relative)
+{
+    struct md__source *source;
+    if (md__sources_get(checking->generation.sources, relative, &source, NULL) == MD_OK)
+        lua_pushlstring(L, source->text, source->length);
+    else
+        lua_pushliteral(L, "");
+}
+
+/* moondial.lint is in stack slot 2. */
+static void lint_file(lua_State *L, struct checking *checking, const char *relative)
+{
+    lua_getfield(L, 2, "mistakes");
+    push_jit_util(L);
+    md__compile(L, checking->generation.sources, relative);
+    md__push_globals(L);
+    push_probe(L, "return x");
+    push_probe(L, "x = 1");
+    lua_call(L, 5, 1);
+    report_list(L, checking, relative);
+    lua_getfield(L, 2, "library");
+    push_text(L, checking, relative);
+    lua_call(L, 1, 1);
+    report_list(L, checking, relative);
+}
+
+/* Names of the settings: those that config.lua declares as a list, the runtime's as a set. */
+static void push_settings(lua_State *L, const struct md_config *config)
+{
+    int builtin = md__config_builtin_count();
+    lua_newtable(L);
+    for (int i = builtin; i < config->count; i++) {
+        lua_pushstring(L, config->keys[i].name);
+        lua_rawseti(L, -2, i - builtin + 1);
+    }
+    lua_newtable(L);
+    for (int i = 0; i < builtin; i++) {
+        lua_pushboolean(L, 1);
+        lua_setfield(L, -2, config->keys[i].name);
+    }
+}
+
+/* The texts of all files that were loaded are a list in stack slot 4. */
+static void lint_settings(lua_State *L, struct checking *checking)
+{
+    lua_getfield(L, 2, "settings");
+    push_settings(L, checking->script->config);
+    lua_pushvalue(L, 4);
+    push_text(L, checking, "config.lua");
+    lua_call(L, 4, 1);
+    report_list(L, checking, "config.lua");
+}
+
 static int lint(lua_State *L)
 {
     struct checking *checking = lua_touserdata(L, 1);
@@ -155,17 +203,20 @@ static int lint(lua_State *L)
     checking->state->loading = true;
     md__require(L, "moondial.lint");
     lua_getfield(L, 2, "modules");
-    lua_getfield(L, 2, "mistakes");
-    lua_replace(L, 2);
     lua_getfield(L, LUA_REGISTRYINDEX, md__loaded_key);
     lua_call(L, 1, 1);
+    lua_newtable(L);
     int count = (int)lua_objlen(L, 3);
     for (int i = 1; i <= count; i++) {
         lua_rawgeti(L, 3, i);
-        if (md__module_find(checking->generation.sources, lua_tostring(L, -1), relative))
+        if (md__module_find(checking->generation.sources, lua_tostring(L, -1), relative)) {
             lint_file(L, checking, relative);
-        lua_settop(L, 3);
+            push_text(L, checking, relative);
+            lua_rawseti(L, 4, (int)lua_objlen(L, 4) + 1);
+        }
+        lua_settop(L, 4);
     }
+    lint_settings(L, checking);
     return 0;
 }
 

@@ -82,6 +82,11 @@ static const struct {
 #undef X
 };
 
+int md__config_builtin_count(void)
+{
+    return (int)(sizeof builtin_keys / sizeof *builtin_keys);
+}
+
 struct md__key *md__config_find(const struct md_config *config, const char *name)
 {
     for (int i = 0; i < config->count; i++) {

@@ -2,6 +2,7 @@
  * config.lua and --config files. They run in a bare Lua state of their own: no library, no JIT, an
  * instruction limit. A file is data, with arithmetic where that reads better (8 * 2^20).
  */
+#include <ctype.h>
 #include <lauxlib.h>
 #include <lua.h>
 #include <math.h>
@@ -98,40 +99,81 @@ static json_t *run_data_file(lua_State *L, const struct md_buffer *source, const
     return data;
 }
 
-static json_t *read_data_file(const char *path, const char *chunk_name, struct md_error *err)
+/* Appends the file's text to source. */
+static json_t *read_data_file(const char *path, const char *chunk_name, struct md_buffer *source,
+                              struct md_error *err)
 {
     json_t *data = NULL;
-    struct md_buffer source;
-    md_buffer_init(&source, source_bytes_max);
     lua_State *L = luaL_newstate();
     if (L == NULL)
         md_fail(err, MD_ERR_MEMORY, "no memory for a Lua state");
-    else if (md_file_read(path, source_bytes_max, &source, err) == MD_OK)
-        data = run_data_file(L, &source, chunk_name, err);
+    else if (md_file_read(path, source_bytes_max, source, err) == MD_OK)
+        data = run_data_file(L, source, chunk_name, err);
     if (L != NULL)
         lua_close(L);
-    md_buffer_fini(&source);
     return data;
 }
 
+static bool is_name_byte(char byte)
+{
+    return isalnum((unsigned char)byte) || byte == '_';
+}
+
+/* The line where `name =` stands, 0 when it is not written so. */
+static int line_of(const char *text, const char *name)
+{
+    size_t length = strlen(name);
+    int line = 1;
+    for (const char *at = text; at != NULL && *at != '\0'; at++) {
+        line += *at == '\n';
+        bool begins = (at == text || !is_name_byte(at[-1])) && strncmp(at, name, length) == 0;
+        if (begins && at[length + strspn(at + length, " \t")] == '=')
+            return line;
+    }
+    return 0;
+}
+
 /* `declares`: the file may bring new keys (config.lua), or not (--config). */
-static enum md_status apply_data(struct md_config *config, json_t *data, const char *origin,
-                                 bool declares, struct md_error *err)
+static enum md_status apply_one(struct md_config *config, const char *name, json_t *value,
+                                const char *origin, bool declares, struct md_error *err)
+{
+    struct md__key *key = md__config_find(config, name);
+    if (key != NULL)
+        return md__config_set(key, json_incref(value), origin, err);
+    if (declares)
+        return md__config_add(config, name, json_incref(value), origin, err);
+    const struct md__key *meant = md__config_nearest(config, name);
+    return md_fail(err, MD_ERR_INVALID, "%s: unknown key \"%.64s\"%s%s%s", origin, name,
+                   meant != NULL ? " (did you mean \"" : "", meant != NULL ? meant->name : "",
+                   meant != NULL ? "\"?)" : "");
+}
+
+/* "config.lua: port must be ..." becomes "config.lua:3: port must be ...". */
+static void add_line(struct md_error *err, const char *origin, const char *text, const char *name)
+{
+    struct md_error told = *err;
+    size_t length = strlen(origin);
+    int line = line_of(text, name);
+    bool has_origin = strncmp(told.text, origin, length) == 0;
+    if (line > 0)
+        md_fail(err, told.code, "%s:%d: %s", origin, line,
+                has_origin ? told.text + length + strspn(told.text + length, ": ") : told.text);
+}
+
+static enum md_status apply_data(struct md_config *config, json_t *data,
+                                 const struct md_buffer *source, const char *origin, bool declares,
+                                 struct md_error *err)
 {
     const char *name;
     json_t *value;
+    struct md_error cause;
     json_object_foreach(data, name, value)
     {
-        struct md__key *key = md__config_find(config, name);
-        enum md_status status;
-        if (key != NULL)
-            status = md__config_set(key, json_incref(value), origin, err);
-        else if (declares)
-            status = md__config_add(config, name, json_incref(value), origin, err);
-        else
-            status = md_fail(err, MD_ERR_INVALID, "%s: unknown key \"%.64s\"", origin, name);
-        if (status != MD_OK)
-            return status;
+        enum md_status status = apply_one(config, name, value, origin, declares, &cause);
+        if (status == MD_OK)
+            continue;
+        add_line(&cause, origin, source->data, name);
+        return md_fail(err, status, "%s", cause.text);
     }
     return MD_OK;
 }
@@ -141,11 +183,17 @@ static enum md_status apply_file(struct md_config *config, const char *path, con
 {
     char chunk_name[200];
     snprintf(chunk_name, sizeof chunk_name, "@%s", origin);
-    json_t *data = read_data_file(path, chunk_name, err);
+    struct md_buffer source;
+    md_buffer_init(&source, source_bytes_max);
+    struct md_error cause = {0};
+    enum md_status status;
+    json_t *data = read_data_file(path, chunk_name, &source, &cause);
     if (data == NULL)
-        return err != NULL ? err->code : MD_ERR_SCRIPT;
-    enum md_status status = apply_data(config, data, origin, declares, err);
+        status = md_fail(err, cause.code, "%s", cause.text);
+    else
+        status = apply_data(config, data, &source, origin, declares, err);
     json_decref(data);
+    md_buffer_fini(&source);
     return status;
 }
 

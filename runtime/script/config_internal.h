@@ -37,6 +37,8 @@ enum md_status md__config_set(struct md__key *key, json_t *value, const char *or
 /* Reads text as the key's type. */
 enum md_status md__config_set_text(struct md__key *key, const char *text, const char *origin,
                                    struct md_error *err);
+/* The first keys are those that the runtime declares: how many. */
+int md__config_builtin_count(void);
 json_t *md__config_number(double number); /* an integer when it is one */
 
 /* In the order of their priority, lowest first. */

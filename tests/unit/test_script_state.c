@@ -45,7 +45,7 @@ static void test_load_errors_name_file_and_line(void **state)
                           "  routes = { g('/a', print), g('/a', print) } }",
                       "route GET /a: declared twice");
     expect_load_error(APP "return md.app { nme = 'x', rotes = {} }",
-                      "did you mean 'name'?); app.lua: app: unknown key 'rotes'");
+                      "did you mean 'name'?); app.lua:2: app: unknown key 'rotes'");
     expect_load_error(APP "local r = md.get('/a', { rate_per_min = -1 }, print)",
                       "app.lua:2: route GET /a: rate_per_min must be a whole number");
     expect_load_error(APP "return md.config.prot",
@@ -232,6 +232,20 @@ static void test_check_reports_every_mistake(void **state)
                    APP "return md.app { name = 't', models = { m = { path = 'models/m' } } }");
     assert_fails(MD_ERR_NOT_FOUND, check(&err));
     assert_non_null(strstr(reported, "models.m: there is no models/m"));
+    scripted_end(&s);
+
+    scripted_begin(&s);
+    scripted_write(&s, "config.lua", "return {\n  qeue_max = 3,\n  mine = 1 }");
+    scripted_write(&s, "app.lua",
+                   APP "return md.app { name = 't', timers = {\n"
+                       "  { name = 'a', every_sec = 5,\n run = function() md.fial() end } } }");
+    assert_fails(MD_ERR_SCRIPT, check(&err));
+    assert_non_null(strstr(reported, "app.lua:3: timers[1]: unknown key 'every_sec' "
+                                     "(did you mean 'every_s'?)\n"));
+    assert_non_null(strstr(reported, "app.lua:4: md has no 'fial' (did you mean 'fail'?)\n"));
+    assert_non_null(
+        strstr(reported, "config.lua:2: unknown key 'qeue_max' (did you mean 'queue_max'?)\n"));
+    assert_null(strstr(reported, "mine"));
 }
 
 /* The folders that ship load, with the checkpoints that the loader writes into them. */
