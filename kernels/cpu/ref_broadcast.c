@@ -7,7 +7,6 @@
  * float32 result of + - * / exactly. Predicates give 0 or 1.
  */
 #include <math.h>
-#include <string.h>
 
 #include "kernels/cpu/blocks.h"
 #include "kernels/cpu/ref.h"
@@ -53,7 +52,7 @@ REAL(add, a + b)
 REAL(sub, a - b)
 REAL(mul, a *b)
 REAL(div, a / b)
-REAL(pow, pow(a, b))
+REAL(pow, b == 2 ? a * a : pow(a, b)) /* squares are what most models ask for */
 REAL(min, lesser(a, b))
 REAL(max, -lesser(-a, -b))
 REAL(mod, floor_mod(a, b))
@@ -272,39 +271,60 @@ static enum md_status binary_run(const struct md_kernel_call *call, struct md_er
 
 const struct md_kernel md__ref_binary = {.supports = binary_supports, .run = binary_run};
 
-/* ---- bytes ----------------------------------------------------------------------------------- */
+/* ---- bytes: Where and Expand do not look at what they move ----------------------------------- */
 
-/* out = condition ? a : b for elements of any size; condition NULL copies a. */
-static void choose(const struct md_tensor *condition, const struct md_tensor *a,
-                   const struct md_tensor *b, const struct md_tensor *out)
+/* The tensor as unsigned integers of its width. */
+static struct md_tensor as_bits(const struct md_tensor *tensor)
 {
-    struct md__walk walk;
-    md__walk_init(&walk, out->shape.rank, out->shape.dim);
-    md__walk_broadcast(&walk, 0, &a->shape);
-    if (condition) {
-        md__walk_broadcast(&walk, 1, &b->shape);
-        md__walk_broadcast(&walk, 2, &condition->shape);
-    }
-    size_t count = md__count(out), bytes = md_dtype_bytes(out->dtype);
-    char *to = out->data;
-    for (size_t i = 0; i < count; i++, md__walk_next(&walk)) {
-        bool take_b = condition && !((const uint8_t *)condition->data)[walk.at[2]];
-        const char *from = take_b ? b->data : a->data;
-        memcpy(to + i * bytes, from + (size_t)walk.at[take_b] * bytes, bytes);
+    static const enum md_dtype widths[9] = {[1] = MD_U8, [2] = MD_U16, [4] = MD_U32, [8] = MD_U64};
+    struct md_tensor bits = *tensor;
+    bits.dtype = widths[md_dtype_bytes(tensor->dtype)];
+    return bits;
+}
+
+static void where_some(void *context, size_t begin, size_t end, int thread)
+{
+    (void)thread;
+    const struct md_kernel_call *call = context;
+    struct md_tensor tensors[3] = {as_bits(&call->in[0]), as_bits(&call->in[1]),
+                                   as_bits(&call->in[2])};
+    struct md_tensor out = as_bits(&call->out[0]);
+    struct md__view views[3];
+    int64_t flag[MD__BLOCK], a[MD__BLOCK], b[MD__BLOCK];
+    for (int i = 0; i < 3; i++)
+        md__view_init(&views[i], &tensors[i], &out.shape);
+    for (size_t at = begin; at < end; at += MD__BLOCK) {
+        size_t count = end - at < MD__BLOCK ? end - at : MD__BLOCK;
+        md__view_ints(&views[0], at, count, flag);
+        md__view_ints(&views[1], at, count, a);
+        md__view_ints(&views[2], at, count, b);
+        for (size_t i = 0; i < count; i++)
+            a[i] = flag[i] ? a[i] : b[i];
+        md__store_ints(&out, at, 1, count, a);
     }
 }
 
 static enum md_status where_run(const struct md_kernel_call *call, struct md_error *err)
 {
     (void)err;
-    choose(&call->in[0], &call->in[1], &call->in[2], &call->out[0]);
+    struct md_kernel_call shared = *call;
+    md__parallel(call->pool, md__count(&call->out[0]), 8192, where_some, &shared);
     return MD_OK;
 }
 
 static enum md_status expand_run(const struct md_kernel_call *call, struct md_error *err)
 {
     (void)err;
-    choose(NULL, &call->in[0], NULL, &call->out[0]);
+    struct md_tensor in = as_bits(&call->in[0]), out = as_bits(&call->out[0]);
+    struct md__view view;
+    int64_t x[MD__BLOCK];
+    size_t whole = md__count(&out);
+    md__view_init(&view, &in, &out.shape);
+    for (size_t at = 0; at < whole; at += MD__BLOCK) {
+        size_t count = whole - at < MD__BLOCK ? whole - at : MD__BLOCK;
+        md__view_ints(&view, at, count, x);
+        md__store_ints(&out, at, 1, count, x);
+    }
     return MD_OK;
 }
 

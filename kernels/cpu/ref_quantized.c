@@ -5,6 +5,7 @@
  * saturated.
  */
 #include <math.h>
+#include <string.h>
 
 #include "kernels/cpu/blocks.h"
 #include "kernels/cpu/product.h"
@@ -15,96 +16,105 @@
 static int64_t saturated(double x, double zero, enum md_dtype dtype)
 {
     double low = (double)md__int_min(dtype), high = (double)md__int_max(dtype);
-    double y = isnan(x) ? zero : nearbyint(x) + zero;
+    double y = isnan(x) ? zero : rint(x) + zero;
     return (int64_t)(y < low ? low : y > high ? high : y);
 }
 
-static double rounded_to(enum md_dtype dtype, double x)
-{
-    md__round_floats(dtype, 1, &x);
-    return x;
-}
+/* ---- one element after the other ------------------------------------------------------------- */
 
-/* ---- one element at a time ------------------------------------------------------------------- */
-
-/* Which scale an element of [outer][axis][inner] has: o * outer_step + k / block * axis_step + i *
- * inner_step. */
-struct granularity {
-    size_t axis, inner, block;
-    size_t outer_step, axis_step, inner_step;
+/*
+ * Scales or zero points as the data see them. One for all, or one for each index of an axis, are a
+ * broadcast view; one a block of an axis is looked up element by element.
+ */
+struct spread {
+    struct md__view view;
+    size_t axis, inner, block; /* block 0: the view does it */
 };
 
-static struct granularity granularity_of(const struct md_kernel_call *call)
+static void spread_init(struct spread *spread, const struct md_kernel_call *call, int i)
 {
     const struct md_shape *shape = &call->in[0].shape;
-    size_t scales = md__count(&call->in[1]),
-           block = (size_t)md_node_int(call->node, "block_size", 0);
-    struct granularity g = {.axis = 1, .inner = 1, .block = 1};
-    if (scales == 1)
-        return g;
-    int axis = md__axis(md_node_int(call->node, "axis", 1), shape->rank);
-    g.axis = (size_t)shape->dim[axis];
-    g.inner = md__span(shape, axis + 1, shape->rank);
-    g.axis_step = 1;
-    if (block > 0) {
-        g.block = block;
-        g.axis_step = g.inner;
-        g.inner_step = 1;
-        g.outer_step = (g.axis + block - 1) / block * g.inner;
+    *spread = (struct spread){.view.tensor = &call->in[i]};
+    struct md__walk *walk = &spread->view.walk;
+    md__walk_init(walk, shape->rank, shape->dim);
+    if (md__count(&call->in[i]) > 1) {
+        int axis = md__axis(md_node_int(call->node, "axis", 1), shape->rank);
+        spread->block = (size_t)md_node_int(call->node, "block_size", 0);
+        spread->axis = (size_t)shape->dim[axis];
+        spread->inner = md__span(shape, axis + 1, shape->rank);
+        walk->stride[0][axis] = 1;
     }
-    return g;
+    md__walk_merge(walk);
 }
 
-static size_t scale_index(const struct granularity *g, size_t i)
+static void spread_load(const struct spread *spread, size_t at, size_t count, double *to)
 {
-    size_t inner = i % g->inner, line = i / g->inner;
-    return line / g->axis * g->outer_step + line % g->axis / g->block * g->axis_step +
-           inner * g->inner_step;
+    if (spread->block == 0) {
+        md__view_floats(&spread->view, at, count, to);
+        return;
+    }
+    size_t blocks = (spread->axis + spread->block - 1) / spread->block;
+    for (size_t i = 0; i < count; i++) {
+        size_t inner = (at + i) % spread->inner, line = (at + i) / spread->inner;
+        size_t block = line / spread->axis * blocks + line % spread->axis / spread->block;
+        to[i] = md__get_float(spread->view.tensor, block * spread->inner + inner);
+    }
 }
 
 struct linear {
     const struct md_kernel_call *call;
-    struct granularity granularity;
-    enum md_dtype precision; /* of the division, or of the product */
-    bool zeros;
+    struct spread scale, zero; /* zero's tensor NULL: absent */
+    enum md_dtype precision;   /* of the division */
 };
 
-static struct linear linear_of(const struct md_kernel_call *call)
+static void linear_init(struct linear *linear, const struct md_kernel_call *call)
 {
-    return (struct linear){.call = call,
-                           .granularity = granularity_of(call),
-                           .precision = call->in[1].dtype,
-                           .zeros = md__has(call->in, call->in_count, 2)};
+    *linear = (struct linear){.call = call, .precision = call->in[1].dtype};
+    spread_init(&linear->scale, call, 1);
+    if (md__has(call->in, call->in_count, 2))
+        spread_init(&linear->zero, call, 2);
 }
 
-static double zero_at(const struct linear *linear, size_t which)
+static void load_zeros(const struct linear *linear, size_t at, size_t count, double *zero)
 {
-    return linear->zeros ? md__get_float(&linear->call->in[2], which) : 0;
+    if (linear->zero.view.tensor)
+        spread_load(&linear->zero, at, count, zero);
+    else
+        memset(zero, 0, count * sizeof *zero);
 }
 
 static void quantize_some(void *context, size_t begin, size_t end, int thread)
 {
     (void)thread;
     const struct linear *linear = context;
-    const struct md_kernel_call *call = linear->call;
-    for (size_t i = begin; i < end; i++) {
-        size_t which = scale_index(&linear->granularity, i);
-        double x = rounded_to(linear->precision, md__get_float(&call->in[0], i));
-        double scale = rounded_to(linear->precision, md__get_float(&call->in[1], which));
-        double quotient = rounded_to(linear->precision, x / scale);
-        md__set_int(&call->out[0], i,
-                    saturated(quotient, zero_at(linear, which), call->out[0].dtype));
+    const struct md_tensor *in = linear->call->in, *out = &linear->call->out[0];
+    double x[MD__BLOCK], scale[MD__BLOCK], zero[MD__BLOCK];
+    int64_t y[MD__BLOCK];
+    for (size_t at = begin; at < end; at += MD__BLOCK) {
+        size_t count = end - at < MD__BLOCK ? end - at : MD__BLOCK;
+        md__load_floats(&in[0], at, 1, count, x);
+        md__round_floats(linear->precision, count, x);
+        spread_load(&linear->scale, at, count, scale);
+        md__round_floats(linear->precision, count, scale);
+        load_zeros(linear, at, count, zero);
+        for (size_t i = 0; i < count; i++)
+            x[i] /= scale[i];
+        md__round_floats(linear->precision, count, x);
+        for (size_t i = 0; i < count; i++)
+            y[i] = saturated(x[i], zero[i], out->dtype);
+        md__store_ints(out, at, 1, count, y);
     }
 }
 
 static enum md_status quantize_run(const struct md_kernel_call *call, struct md_error *err)
 {
     (void)err;
-    struct linear linear = linear_of(call);
+    struct linear linear;
+    linear_init(&linear, call);
     int64_t precision = md_node_int(call->node, "precision", 0);
     if (precision != 0)
         linear.precision = (enum md_dtype)precision;
-    md__parallel(call->pool, md__count(&call->out[0]), 1024, quantize_some, &linear);
+    md__parallel(call->pool, md__count(&call->out[0]), 4096, quantize_some, &linear);
     return MD_OK;
 }
 
@@ -123,19 +133,24 @@ static void dequantize_some(void *context, size_t begin, size_t end, int thread)
 {
     (void)thread;
     const struct linear *linear = context;
-    const struct md_kernel_call *call = linear->call;
-    for (size_t i = begin; i < end; i++) {
-        size_t which = scale_index(&linear->granularity, i);
-        double x = md__get_float(&call->in[0], i) - zero_at(linear, which);
-        md__set_float(&call->out[0], i, x * md__get_float(&call->in[1], which));
+    double x[MD__BLOCK], scale[MD__BLOCK], zero[MD__BLOCK];
+    for (size_t at = begin; at < end; at += MD__BLOCK) {
+        size_t count = end - at < MD__BLOCK ? end - at : MD__BLOCK;
+        md__load_floats(&linear->call->in[0], at, 1, count, x);
+        spread_load(&linear->scale, at, count, scale);
+        load_zeros(linear, at, count, zero);
+        for (size_t i = 0; i < count; i++)
+            x[i] = (x[i] - zero[i]) * scale[i];
+        md__store_floats(&linear->call->out[0], at, 1, count, x);
     }
 }
 
 static enum md_status dequantize_run(const struct md_kernel_call *call, struct md_error *err)
 {
     (void)err;
-    struct linear linear = linear_of(call);
-    md__parallel(call->pool, md__count(&call->out[0]), 1024, dequantize_some, &linear);
+    struct linear linear;
+    linear_init(&linear, call);
+    md__parallel(call->pool, md__count(&call->out[0]), 8192, dequantize_some, &linear);
     return MD_OK;
 }
 
@@ -174,7 +189,9 @@ static enum md_status dynamic_quantize_run(const struct md_kernel_call *call, st
 
 const struct md_kernel md__ref_dynamic_quantize = {.run = dynamic_quantize_run};
 
-/* ---- products -------------------------------------------------------------------------------- */
+/* ---- products --------------------------------------------------------------------------------
+ *
+ * In double, which is exact: terms are below 2^17, and no memory holds 2^36 of them. */
 
 struct quantized_product {
     const struct md_kernel_call *call;
@@ -196,16 +213,16 @@ static size_t result_index(const struct md__product *product, const struct md__s
 static void store_sums(void *context, const struct md__sums *sums)
 {
     const struct quantized_product *it = context;
-    md__store_ints(&it->call->out[0], result_index(&it->product, sums), 1, sums->count,
-                   sums->integer);
+    md__store_floats(&it->call->out[0], result_index(&it->product, sums), 1, sums->count,
+                     sums->real);
 }
 
 static enum md_status matmul_integer_run(const struct md_kernel_call *call, struct md_error *err)
 {
     (void)err;
     struct quantized_product it = {.call = call};
-    it.product =
-        (struct md__product){.finish = store_sums, .context = &it, .scratch = call->scratch};
+    it.product = (struct md__product){
+        .real = true, .finish = store_sums, .context = &it, .scratch = call->scratch};
     md__product_matmul(&it.product, &call->in[0], &call->in[1], &call->out[0]);
     it.product.a.zero = md__has(call->in, call->in_count, 2) ? &call->in[2] : NULL;
     it.product.b.zero = md__has(call->in, call->in_count, 3) ? &call->in[3] : NULL;
@@ -232,7 +249,7 @@ static void requantize(void *context, const struct md__sums *sums)
         size_t which =
             md__product_which(&in[4], (size_t)batch.at[1], sums->column + n, product->columns);
         double factor = a_scale * md__get_float(&in[4], which) / y_scale;
-        y[n] = saturated((double)sums->integer[n] * factor, zero, out->dtype);
+        y[n] = saturated(sums->real[n] * factor, zero, out->dtype);
     }
     md__store_ints(out, result_index(product, sums), 1, sums->count, y);
 }
@@ -241,8 +258,8 @@ static enum md_status qlinear_matmul_run(const struct md_kernel_call *call, stru
 {
     (void)err;
     struct quantized_product it = {.call = call};
-    it.product =
-        (struct md__product){.finish = requantize, .context = &it, .scratch = call->scratch};
+    it.product = (struct md__product){
+        .real = true, .finish = requantize, .context = &it, .scratch = call->scratch};
     md__product_matmul(&it.product, &call->in[0], &call->in[3], &call->out[0]);
     it.product.a.zero = &call->in[2];
     it.product.b.zero = &call->in[5];

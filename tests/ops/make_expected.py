@@ -185,7 +185,9 @@ def number(value, digits):
         return "NAN"
     if np.isinf(value):
         return "INFINITY" if value > 0 else "-INFINITY"
-    return "-0.0" if value == 0 and np.signbit(value) else "%.*g" % (digits, value)
+    if value == 0:
+        return "-0.0" if np.signbit(value) else "0"
+    return min("%.*g" % (digits, value), repr(value), key=len)
 
 
 def numbers(array):
