@@ -86,6 +86,13 @@ extern const struct md_kernel md__ref_resize;
 /* ref_grid.c */
 extern const struct md_kernel md__ref_grid_sample;
 extern const struct md_kernel md__ref_affine_grid;
+/* ref_attention.c */
+extern const struct md_kernel md__ref_attention;
+extern const struct md_kernel md__ref_rotary;
+extern const struct md_kernel md__ref_linear_attention;
+/* Turns pairs (i, half + i), or (2 i, 2 i + 1) when interleaved; y may be x. */
+void md__rotate(const double *x, double *y, const double *cosine, const double *sine, size_t half,
+                bool interleaved);
 /* ref_deform.c */
 extern const struct md_kernel md__ref_deform_conv;
 /* ref_pool.c */

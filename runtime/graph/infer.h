@@ -105,6 +105,10 @@ MD_INFER_RULE(md_infer_resize);
 MD_INFER_RULE(md_infer_grid_sample);
 MD_INFER_RULE(md_infer_affine_grid);
 MD_INFER_RULE(md_infer_roi_align);
+/* infer_attention.c */
+MD_INFER_RULE(md_infer_attention);
+MD_INFER_RULE(md_infer_rotary);
+MD_INFER_RULE(md_infer_linear_attention);
 /* infer_conv.c */
 MD_INFER_RULE(md_infer_conv);
 MD_INFER_RULE(md_infer_conv_transpose);

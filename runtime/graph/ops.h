@@ -130,6 +130,10 @@ struct md_node;
     X(CUM_PROD, "CumProd", 2, 2, 1, 1, md_infer_cumulative, NULL)                                  \
     X(NEGATIVE_LOG_LIKELIHOOD_LOSS, "NegativeLogLikelihoodLoss", 2, 3, 1, 1, md_infer_loss, NULL)  \
     X(SOFTMAX_CROSS_ENTROPY_LOSS, "SoftmaxCrossEntropyLoss", 2, 3, 1, 2, md_infer_loss, NULL)      \
+    /* attention */                                                                                \
+    X(ATTENTION, "Attention", 3, 7, 1, 4, md_infer_attention, NULL)                                \
+    X(ROTARY_EMBEDDING, "RotaryEmbedding", 3, 4, 1, 1, md_infer_rotary, NULL)                      \
+    X(LINEAR_ATTENTION, "LinearAttention", 3, 6, 1, 2, md_infer_linear_attention, NULL)            \
     /* images */                                                                                   \
     X(RESIZE, "Resize", 1, 4, 1, 1, md_infer_resize, NULL)                                         \
     X(GRID_SAMPLE, "GridSample", 2, 2, 1, 1, md_infer_grid_sample, NULL)                           \
