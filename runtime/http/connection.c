@@ -38,10 +38,7 @@ static int64_t now_ns(const struct md__connection *connection)
 
 static bool hold(struct md__connection *connection, size_t bytes)
 {
-    struct md_http *http = connection->http;
-
-    if (atomic_fetch_add(&http->bytes, bytes) + bytes > http->options.bytes_max) {
-        atomic_fetch_sub(&http->bytes, bytes);
+    if (!md__bytes_take(connection->http, bytes, true)) {
         return false;
     }
     connection->bytes_held += bytes;
@@ -318,7 +315,7 @@ static enum step read_chunked(struct md__worker *worker, struct md__connection *
 
     for (;;) {
         size_t length = input->length - input->at, used = 0;
-        enum md_status status = md__exchange_hold(exchange, length, &err);
+        enum md_status status = md__exchange_hold(exchange, length, true, &err);
         if (status == MD_OK) {
             status = md__chunks_feed(&exchange->chunks, input->data + input->at, length, &used,
                                      &exchange->body, exchange->body_bytes_max, &err);

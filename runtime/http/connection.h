@@ -48,7 +48,8 @@ struct md__connection {
     /* What is left of the answer: out from out_at on, then blob from blob_at on. */
     struct md_buffer out;
     struct md_blob *blob;
-    size_t out_at, blob_at;
+    size_t out_at, blob_at, left; /* left: when it last took some */
+    int64_t answer_until_ns;
     size_t lingered;   /* bytes read for nobody */
     size_t bytes_held; /* share of http->bytes */
     bool pending;      /* counted in http->answers_pending */

@@ -137,7 +137,11 @@ const char *md__header(const struct md_request *request, const char *name);
  */
 int md__request_check(struct md__exchange *exchange, struct md_error *err);
 /* Takes a share of the bytes that all exchanges may hold together, until this one ends. */
-enum md_status md__exchange_hold(struct md__exchange *exchange, size_t bytes, struct md_error *err);
+enum md_status md__exchange_hold(struct md__exchange *exchange, size_t bytes, bool input,
+                                 struct md_error *err);
+/* A share of http->bytes, to be given back; false: it would be over the cap, which for what clients
+ * send is three quarters of that for all. */
+bool md__bytes_take(struct md_http *http, size_t bytes, bool input);
 /*
  * pipeline.c. begin: true when a handler wants the request, as soon as its body is there; otherwise
  * it has been answered. run: calls the handler and answers. end: counts it and frees what it has.

@@ -102,19 +102,29 @@ void md__output_clear(struct md__connection *connection)
     }
 }
 
-/* The client makes us wait: from now on the event loop tells when it reads. */
+/*
+ * The client makes us wait: from now on the event loop tells when it reads. It is cut when it takes
+ * nothing for the time of a request, and when all in all it is slower than BYTES_PER_S_MIN.
+ */
 bool md__output_wait(struct md__connection *connection, size_t left)
 {
     struct md_http *http = connection->http;
 
-    if (connection->deadline_ns == 0) {
-        connection->deadline_ns = md_monotonic_ns(http->options.clock) +
-                                  (int64_t)http->options.request_ms_max * 1000000 +
-                                  (int64_t)(left / BYTES_PER_S_MIN) * 1000000000;
-    }
+    int64_t patience_ns = (int64_t)http->options.request_ms_max * 1000000;
+    int64_t now_ns = md_monotonic_ns(http->options.clock);
+
     if (!connection->pending) {
         connection->pending = true;
         http->answers_pending++;
+        connection->left = SIZE_MAX;
+        connection->answer_until_ns =
+            now_ns + patience_ns + (int64_t)(left / BYTES_PER_S_MIN) * 1000000000;
+    }
+    if (left < connection->left) {
+        int64_t until_ns = now_ns + patience_ns;
+        connection->left = left;
+        connection->deadline_ns =
+            until_ns < connection->answer_until_ns ? until_ns : connection->answer_until_ns;
     }
     if (!connection->polls_out) {
         connection->polls_out = true;

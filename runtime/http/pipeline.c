@@ -150,7 +150,7 @@ static void send_response(struct md__exchange *exchange, struct md_response *res
 {
     struct md_error err;
 
-    if (md__exchange_hold(exchange, response->body.capacity, &err) != MD_OK) {
+    if (md__exchange_hold(exchange, response->body.capacity, false, &err) != MD_OK) {
         md_response_error(response, &err); /* shared blobs do not count: they are there anyway */
     }
     if (response->status == 503 && response->header_count < MD_RESPONSE_HEADERS_MAX) {
@@ -206,7 +206,7 @@ static bool admit(struct md__exchange *exchange)
     if (length > exchange->body_bytes_max) {
         md_fail(&err, MD_ERR_TOO_LARGE, "the body is larger than the limit of %zu bytes",
                 exchange->body_bytes_max);
-    } else if (length == 0 || md__exchange_hold(exchange, length, &err) == MD_OK) {
+    } else if (length == 0 || md__exchange_hold(exchange, length, true, &err) == MD_OK) {
         return true;
     }
     refuse(exchange, &err, 0);

@@ -92,12 +92,22 @@ int md__request_check(struct md__exchange *exchange, struct md_error *err)
 
 /* ---- bodies ---- */
 
-enum md_status md__exchange_hold(struct md__exchange *exchange, size_t bytes, struct md_error *err)
+bool md__bytes_take(struct md_http *http, size_t bytes, bool input)
 {
-    struct md_http *http = exchange->http;
+    size_t bytes_max = http->options.bytes_max;
 
-    if (atomic_fetch_add(&http->bytes, bytes) + bytes > http->options.bytes_max) {
+    bytes_max -= input ? bytes_max / 4 : 0; /* what clients send leaves room for answers */
+    if (atomic_fetch_add(&http->bytes, bytes) + bytes > bytes_max) {
         atomic_fetch_sub(&http->bytes, bytes);
+        return false;
+    }
+    return true;
+}
+
+enum md_status md__exchange_hold(struct md__exchange *exchange, size_t bytes, bool input,
+                                 struct md_error *err)
+{
+    if (!md__bytes_take(exchange->http, bytes, input)) {
         return md_fail(err, MD_ERR_UNAVAILABLE, "too many bytes are in flight");
     }
     exchange->bytes_held += bytes;
