@@ -315,8 +315,9 @@ int md__cli_serve(int argc, char **argv)
     sigdelset(&signals, SIGHUP);
     status = start(&daemon, &err);
     if (status == MD_OK) {
-        md_log(MD_LOG_INFO, "serve", "%s: http://%s:%d", daemon.settings.dir, daemon.address,
-               md_http_port(daemon.http));
+        md_log(MD_LOG_INFO, "serve", "%s: %s://%s:%d", daemon.settings.dir,
+               file_or_null(daemon.settings.config, "tls_cert") != NULL ? "https" : "http",
+               daemon.address, md_http_port(daemon.http));
         wait_for_signal(&daemon, &signals);
     }
     stop(&daemon);

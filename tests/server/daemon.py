@@ -90,7 +90,7 @@ class Daemon:
         def read(process):
             for line in process.stderr:
                 self.log.append(line.rstrip("\n"))
-                match = re.search(r"http://[\w.]+:(\d+)", line)
+                match = re.search(r"https?://[\w.]+:(\d+)", line)
                 if match and self.port is None:
                     self.port = int(match.group(1))
                     listening.set()

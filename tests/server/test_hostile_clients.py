@@ -1,9 +1,9 @@
-"""Clients that mean harm, or behave as if: each gets the right answer or the door, a second client is
-served right all the while, and at the end the process holds no more memory than at the beginning.
+"""Clients that mean harm, or behave as if: each gets the right answer or the door, a second
+client is served right all the while, and at the end the process holds no more memory than before.
 
-One daemon serves all cases. `harmless` wraps each: it watches /hello and /health from other connections
-while the case runs. Nothing here depends on how fast the machine is: limits are generous, and what is
-asserted is the answer, the end of the connection, and what the daemon says of itself.
+One daemon serves all cases. A bystander asks for /hello and /health from other connections while a
+case runs. Nothing here depends on how fast the machine is: limits are generous; what is asserted is
+the answer, the end of the connection, and what the daemon says of itself.
 """
 import contextlib
 import gzip
@@ -49,7 +49,8 @@ GET = b"GET /hello HTTP/1.1\r\nHost: x\r\n\r\n"
 POST = b"POST /size HTTP/1.1\r\nHost: x\r\n"
 CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
 HELLO = b'{"hello":true}'
-RSS_GROWTH_BYTES_MAX = 60e6
+# AddressSanitizer keeps freed memory for a while.
+RSS_GROWTH_BYTES_MAX = 600e6 if "san/" in os.environ.get("MOONDIAL", "") else 60e6
 
 
 class Bystander:
@@ -101,8 +102,7 @@ class Hostile(unittest.TestCase):
                     break
                 time.sleep(0.1)
             grown, left = cls.resident() - cls.rss, cls.open()
-            # AddressSanitizer keeps freed memory for a while.
-            if "asan" not in os.environ.get("MOONDIAL", "") and grown > RSS_GROWTH_BYTES_MAX:
+            if grown > RSS_GROWTH_BYTES_MAX:
                 raise AssertionError(f"resident memory grew by {grown / 1e6:.0f} MB")
             if left > 2:
                 raise AssertionError(f"{left} connections are still open")
@@ -183,8 +183,9 @@ class Hostile(unittest.TestCase):
         for value in (b"xchunked", b"chunked, identity", b"identity, chunked", b"gzip, chunked",
                       b"chunked\r\nTransfer-Encoding: x", b"\x0bchunked", b"chunked;q=1", b"",
                       b"\"chunked\""):
-            self.assert_ends(POST + b"Transfer-Encoding: " + value + b"\r\n\r\n0\r\n\r\n" + GET, 400)
-        self.assert_ends(b"POST /size HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400)
+            self.assert_ends(POST + b"Transfer-Encoding: " + value + b"\r\n\r\n0\r\n\r\n" + GET,
+                             400)
+        self.assert_ends(CHUNKED.replace(b"1.1", b"1.0") + b"0\r\n\r\n", 400)
 
     def test_smuggling_by_chunks(self):
         for body in (b"5;\nx\r\nhello\r\n0\r\n\r\n", b"0x5\r\nhello\r\n0\r\n\r\n",
@@ -217,7 +218,8 @@ class Hostile(unittest.TestCase):
                 (b"GET /hello\r\n\r\n", (400,)), (b"GET /hello HTTP/0.9\r\n\r\n", (505,)),
                 (b"GET /hello HTTP/1.1x\r\n\r\n", (400,)),
                 (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x07" * 500, (400,)),
-                (b"\0" * 1000, (400,)), (b"\xff" * 1000, (400,)), (b"\x04\x01\0P\0\0\0\1\0", (400,)),
+                (b"\0" * 1000, (400,)), (b"\xff" * 1000, (400,)),
+                (b"\x04\x01\0P\0\0\0\1\0", (400,)),
                 (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", (400,)), (b"EHLO x\r\n\r\n", (400,))):
             self.assert_ends(data, *statuses)
 
@@ -261,7 +263,7 @@ class Hostile(unittest.TestCase):
                 while sent < 100e6:
                     client.sendall(b"X-Filler: " + b"a" * 65526)
                     sent += 65536
-        self.assertLess(self.resident() - self.rss, 100e6)
+        self.assertLess(self.resident() - self.rss, RSS_GROWTH_BYTES_MAX)
 
     def test_huge_bodies(self):
         self.assert_ends(POST + b"Content-Length: 1000001\r\n\r\n", 413)
@@ -285,14 +287,14 @@ class Hostile(unittest.TestCase):
     def test_compressed_bombs(self):
         bomb = gzip.compress(b"\0" * 10000000)
         for coding in (b"gzip", b"deflate", b"br", b"GZIP", b"gzip, identity", b"x"):
-            self.assert_ends(POST + b"Content-Encoding: " + coding + b"\r\nContent-Length: %d\r\n\r\n"
-                             % len(bomb) + bomb, 415)
+            self.assert_ends(POST + b"Content-Encoding: " + coding
+                             + b"\r\nContent-Length: %d\r\n\r\n" % len(bomb) + bomb, 415)
 
     def test_strange_expectations_and_ranges(self):
         self.assert_ends(POST + b"Expect: 200-ok\r\nContent-Length: 1\r\n\r\n", 417)
         for value in (b"bytes=0-0", b"bytes=" + b"0-1," * 1000, b"bytes=-1", b"lines=1-"):
-            answer = self.assert_ends(GET[:-2] + b"Range: " + value + b"\r\nConnection: close\r\n\r\n",
-                                      200)
+            answer = self.assert_ends(GET[:-2] + b"Range: " + value
+                                      + b"\r\nConnection: close\r\n\r\n", 200)
             self.assertTrue(answer.endswith(HELLO))
 
     def test_very_many_pipelined_requests(self):
@@ -325,7 +327,7 @@ class Hostile(unittest.TestCase):
                     client.sendall(GET * 1000)
                     sent += len(GET) * 1000
             self.assertLess(sent, 300e6)
-        self.assertLess(self.resident() - self.rss, 100e6)
+        self.assertLess(self.resident() - self.rss, RSS_GROWTH_BYTES_MAX)
 
     # ---- too slow ----
 
@@ -360,7 +362,7 @@ class Hostile(unittest.TestCase):
                 self.assert_cut(client, b"1" if head is CHUNKED else b"a")
 
     def test_slow_readers(self):
-        """More of them than threads, each with a large answer: they cost no threads, and are cut."""
+        """Each has a large answer to take: they cost no threads, and are cut."""
         before = self.metric("moondial_http_connections_cut_total")
         with contextlib.ExitStack() as stack:
             clients = [stack.enter_context(self.client(buffer=4096)) for _ in range(8)]
@@ -424,8 +426,8 @@ class Hostile(unittest.TestCase):
                 self.assertEqual(status_of(receive_all(client)), 400)
 
     def test_resets(self):
-        for data in (b"", GET[:20], GET, POST + b"Content-Length: 1000\r\n\r\nabc", CHUNKED + b"5\r\n",
-                     b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n") * 20:
+        for data in (b"", GET[:20], GET, POST + b"Content-Length: 1000\r\n\r\nabc",
+                     CHUNKED + b"5\r\n", b"GET /big HTTP/1.1\r\nHost: x\r\n\r\n") * 20:
             with self.client() as client:
                 client.sendall(data)
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -438,7 +440,8 @@ class Hostile(unittest.TestCase):
     # ---- pretending ----
 
     def test_forwarding_headers_are_not_believed(self):
-        spoof = {"X-Forwarded-For": "10.1.2.3", "X-Real-IP": "10.1.2.3", "Forwarded": "for=10.1.2.3"}
+        spoof = {"X-Forwarded-For": "10.1.2.3", "X-Real-IP": "10.1.2.3",
+                 "Forwarded": "for=10.1.2.3"}
         self.assertEqual(self.daemon.get("/seen", headers=spoof).json(),
                          {"remote": "127.0.0.1", "forwarded": "10.1.2.3"})
         statuses = [self.daemon.get("/limited", headers={"X-Forwarded-For": f"10.0.0.{i}"}).status
