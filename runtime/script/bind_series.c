@@ -312,8 +312,8 @@ static void fini(struct md_script *script)
     script->saver = NULL;
     for (int i = 0; i < script->series_count; i++)
         md_series_delete(script->series[i].series);
-    script->series_count = 0;
     md__series_settle(script, false, NULL);
+    script->series_count = 0;
 }
 
 static void bind(lua_State *L, struct md_script *script)

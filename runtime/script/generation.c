@@ -152,6 +152,8 @@ void md__generation_unref(struct md_generation *generation)
     if (script->retired == generation)
         script->retired = NULL;
     pthread_mutex_unlock(&script->lock);
+    if (atomic_load(&generation->retired_ns) != 0)
+        md__models_leave(generation);
     md__pool_delete(generation->pool);
     md_arena_fini(&generation->arena);
     md__sources_unref(generation->sources);

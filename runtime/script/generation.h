@@ -17,6 +17,8 @@
 
 #define MD__ROUTE_SEGMENTS_MAX 16
 
+struct md_model;
+
 struct md__segment {
     const char *text; /* literal, or the name of a parameter */
     bool is_param;
@@ -106,11 +108,22 @@ void md__scheduler_delete(struct md__scheduler *scheduler);
 
 /* ---- models.c -------------------------------------------------------------------------------- */
 
-/* Loads and publishes a model, and says in /health when it cannot be. */
+/* Loads a model beside what serves, and says in /health when it cannot be; publishes it, taking
+ * over the reference. */
+enum md_status md__model_stage(struct md_script *script, const char *name, const char *path,
+                               bool optional, struct md_model **model, struct md_error *err);
+enum md_status md__model_commit(struct md_script *script, struct md_model *model,
+                                struct md_error *err);
+/* Both. */
 enum md_status md__model_load(struct md_script *script, const char *name, const char *path,
                               bool optional, struct md_error *err);
 enum md_status md__model_load_declared(struct md_script *script,
                                        const struct md__model_entry *model, struct md_error *err);
+/* NULL: the generation declares no such model. */
+const struct md__model_entry *md__model_declared(const struct md_generation *generation,
+                                                 const char *name);
+/* Unloads what a generation that has ended declares and the current one does not. */
+void md__models_leave(const struct md_generation *generation);
 /* The real path of what somebody calls `path` (PATH_MAX bytes), which must lie below the folder's
  * models/. */
 enum md_status md__model_resolve(const struct md_script *script, const char *path, char *resolved,

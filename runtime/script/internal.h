@@ -102,7 +102,7 @@ struct md_script {
     pthread_t housekeeper;
     bool housekeeping;
     struct md__degraded degraded[MD__DEGRADED_MAX]; /* under lock */
-    _Atomic int64_t log_second; /* of the monotonic clock: log.c */
+    _Atomic int64_t log_second;                     /* of the monotonic clock: log.c */
     _Atomic int log_lines, log_dropped;
     _Atomic bool begun; /* models were loaded or given up, on_start is done */
     /* Tables are only ever added, by the series binding's settle; the first series_count are
@@ -110,6 +110,7 @@ struct md_script {
     struct {
         char name[64];
         struct md_series *series;
+        struct md_series_limits *wanted; /* by the generation that is being built; or NULL */
     } series[MD_SCRIPT_SERIES_MAX];
     _Atomic int series_count;
     int series_pending;
@@ -131,31 +132,31 @@ struct md__state {
     const struct md_config *config;   /* the generation's; NULL: none */
     struct md__sources *sources;      /* of the scripts folder, the generation's; NULL: none */
     enum md__state_kind kind;
-    bool loading;          /* files are being loaded: acting calls raise */
-    bool closing;          /* lua_close runs: nothing is refused any more */
-    bool ours;             /* likewise, while we run something small of our own */
-    size_t bytes_used;     /* Lua heap and charges */
-    size_t bytes_max;      /* cap of the whole state */
-    size_t bytes_charged;  /* the part of bytes_used that C objects hold */
-    size_t gc_debt;        /* charged since the last collector step for it */
-    size_t bytes_base;     /* when its files had been loaded */
-    size_t task_bytes_max; /* cap of one task's growth */
-    int tasks_max;         /* that it may have at a time; see state.c on reserves */
-    size_t waiting_bytes;  /* charged to tasks that do not run now */
-    size_t waiting_kept;   /* the part of it that lies within their reserves */
-    size_t collect_at;     /* bytes_used that call for a collection */
-    struct md__task *task; /* running now, or NULL */
-    int64_t budget_end_ns; /* Lua is stopped after this; 0: no limit */
-    int64_t looked_ns;     /* when limits.c last looked at the clock */
-    uint32_t work;         /* units of work since then */
-    uint32_t look_at;      /* the next look comes at so many */
-    bool expired;          /* a look has found the budget spent */
-    bool pressed;          /* memory runs short: collect at the next checkpoint */
-    bool deep;             /* the C stack was nearly used up */
-    char stopped_at[80];   /* "routes.lua:12", where it was stopped first */
-    struct md__pool *pool; /* NULL: not pooled, one thread owns it */
-    struct md__seat *seat; /* its place in the pool */
-    struct md_repl *repl;  /* whose state it is; NULL: of no session */
+    bool loading;              /* files are being loaded: acting calls raise */
+    bool closing;              /* lua_close runs: nothing is refused any more */
+    bool ours;                 /* likewise, while we run something small of our own */
+    size_t bytes_used;         /* Lua heap and charges */
+    size_t bytes_max;          /* cap of the whole state */
+    size_t bytes_charged;      /* the part of bytes_used that C objects hold */
+    size_t gc_debt;            /* charged since the last collector step for it */
+    size_t bytes_base;         /* when its files had been loaded */
+    size_t task_bytes_max;     /* cap of one task's growth */
+    int tasks_max;             /* that it may have at a time; see state.c on reserves */
+    size_t waiting_bytes;      /* charged to tasks that do not run now */
+    size_t waiting_kept;       /* the part of it that lies within their reserves */
+    size_t collect_at;         /* bytes_used that call for a collection */
+    struct md__task *task;     /* running now, or NULL */
+    int64_t budget_end_ns;     /* Lua is stopped after this; 0: no limit */
+    int64_t looked_ns;         /* when limits.c last looked at the clock */
+    uint32_t work;             /* units of work since then */
+    uint32_t look_at;          /* the next look comes at so many */
+    bool expired;              /* a look has found the budget spent */
+    bool pressed;              /* memory runs short: collect at the next checkpoint */
+    bool deep;                 /* the C stack was nearly used up */
+    char stopped_at[80];       /* "routes.lua:12", where it was stopped first */
+    struct md__pool *pool;     /* NULL: not pooled, one thread owns it */
+    struct md__seat *seat;     /* its place in the pool */
+    struct md_repl *repl;      /* whose state it is; NULL: of no session */
     _Atomic bool *interrupted; /* Lua and waits are to end; NULL: nobody can ask for that */
 };
 

@@ -32,6 +32,33 @@ enum md_status md__model_resolve(const struct md_script *script, const char *pat
     return MD_OK;
 }
 
+const struct md__model_entry *md__model_declared(const struct md_generation *generation,
+                                                 const char *name)
+{
+    for (int i = 0; i < generation->model_count; i++) {
+        if (strcmp(generation->models[i].name, name) == 0)
+            return &generation->models[i];
+    }
+    return NULL;
+}
+
+void md__models_leave(const struct md_generation *generation)
+{
+    char subject[96];
+    struct md_script *script = generation->script;
+    struct md_generation *current = md__generation_current(script);
+    for (int i = 0; i < generation->model_count; i++) {
+        const char *name = generation->models[i].name;
+        if (md__model_declared(current, name) != NULL)
+            continue;
+        snprintf(subject, sizeof subject, "model %.64s", name);
+        md__degraded_set(script, subject, NULL);
+        if (script->serve != NULL)
+            md_serve_unload(script->serve, name, NULL);
+    }
+    md__generation_unref(current);
+}
+
 /* How bad it is that a model could not be loaded: its old version may go on. */
 static const char *consequence(struct md_script *script, const char *name)
 {
@@ -42,14 +69,14 @@ static const char *consequence(struct md_script *script, const char *name)
     return "cannot be loaded anew, the old version goes on";
 }
 
-enum md_status md__model_load(struct md_script *script, const char *name, const char *path,
-                              bool optional, struct md_error *err)
+enum md_status md__model_stage(struct md_script *script, const char *name, const char *path,
+                               bool optional, struct md_model **model, struct md_error *err)
 {
     char subject[96], reason[320];
     struct md_error cause = {0};
     snprintf(subject, sizeof subject, "model %.64s", name);
     enum md_status status = script->serve != NULL
-                                ? md_serve_load(script->serve, name, path, &cause)
+                                ? md_serve_stage(script->serve, name, path, model, &cause)
                                 : md_fail(&cause, MD_ERR_UNAVAILABLE, "models are not served");
     snprintf(reason, sizeof reason, "%s %s: %.160s", subject, consequence(script, name),
              cause.text);
@@ -57,6 +84,26 @@ enum md_status md__model_load(struct md_script *script, const char *name, const 
     if (status != MD_OK)
         md_log(optional ? MD_LOG_WARN : MD_LOG_ERROR, "script", "%s", reason);
     return status == MD_OK ? MD_OK : md_fail(err, status, "%s", reason);
+}
+
+enum md_status md__model_commit(struct md_script *script, struct md_model *model,
+                                struct md_error *err)
+{
+    char name[MD_SERVE_NAME_MAX], path[PATH_MAX];
+    snprintf(name, sizeof name, "%s", md_model_name(model));
+    snprintf(path, sizeof path, "%s", md_model_path(model));
+    enum md_status status = md_serve_commit(script->serve, model, err);
+    if (status == MD_OK)
+        md_log(MD_LOG_INFO, "script", "model %s loaded from %s", name, path);
+    return status;
+}
+
+enum md_status md__model_load(struct md_script *script, const char *name, const char *path,
+                              bool optional, struct md_error *err)
+{
+    struct md_model *model = NULL;
+    enum md_status status = md__model_stage(script, name, path, optional, &model, err);
+    return status == MD_OK ? md__model_commit(script, model, err) : status;
 }
 
 enum md_status md__model_load_declared(struct md_script *script,
@@ -69,16 +116,6 @@ enum md_status md__model_load_declared(struct md_script *script,
 
 /* ---- by name or path ------------------------------------------------------------------------- */
 
-static const struct md__model_entry *find_declared(const struct md_generation *generation,
-                                                   const char *name)
-{
-    for (int i = 0; i < generation->model_count; i++) {
-        if (strcmp(generation->models[i].name, name) == 0)
-            return &generation->models[i];
-    }
-    return NULL;
-}
-
 /* The folder that `name` was loaded from, or is declared with. */
 static enum md_status find_path(struct md_script *script, const char *name, char path[PATH_MAX],
                                 struct md_error *err)
@@ -90,7 +127,7 @@ static enum md_status find_path(struct md_script *script, const char *name, char
         return MD_OK;
     }
     struct md_generation *generation = md__generation_current(script);
-    const struct md__model_entry *declared = find_declared(generation, name);
+    const struct md__model_entry *declared = md__model_declared(generation, name);
     if (declared != NULL)
         snprintf(path, PATH_MAX, "%s/%s", script->dir, declared->path);
     md__generation_unref(generation);

@@ -32,6 +32,8 @@ struct change {
     struct md__making making;
     struct md_generation *old, *generation;
     struct md__scheduler *scheduler;
+    struct md_model *models[MD_SERVE_MODELS_MAX]; /* loaded for it, not seen yet */
+    int model_count;
     bool is_rollback;
     int back_to; /* of a rollback: the generation that comes back */
     int64_t begun_ns;
@@ -145,47 +147,39 @@ static enum md_status test(struct change *change)
     return status;
 }
 
-static const struct md__model_entry *find_model(const struct md_generation *generation,
-                                                const char *name)
-{
-    for (int i = 0; i < generation->model_count; i++) {
-        if (strcmp(generation->models[i].name, name) == 0)
-            return &generation->models[i];
-    }
-    return NULL;
-}
-
-/* Declared models that are new, or have another path, are loaded before anybody sees the scripts
- * that need them. An optional one may fail. */
+/* Declared models that are new, or have another path, are loaded before the scripts that need them
+ * serve, and published with them. An optional one may fail. */
 static enum md_status load_models(struct change *change)
 {
     const struct md_generation *generation = change->generation;
+    char path[4096];
     if (change->script->scheduler == NULL) /* not started: models have not been loaded at all */
         return MD_OK;
+    if (generation->model_count > MD_SERVE_MODELS_MAX)
+        return md_fail(change->err, MD_ERR_SCRIPT, "app.lua: models: more than %d",
+                       MD_SERVE_MODELS_MAX);
     for (int i = 0; i < generation->model_count; i++) {
         const struct md__model_entry *model = &generation->models[i];
-        const struct md__model_entry *before = find_model(change->old, model->name);
+        const struct md__model_entry *before = md__model_declared(change->old, model->name);
         if (before != NULL && strcmp(before->path, model->path) == 0)
             continue;
-        enum md_status status = md__model_load_declared(change->script, model, change->err);
+        snprintf(path, sizeof path, "%s/%s", change->script->dir, model->path);
+        struct md_model **staged = &change->models[change->model_count];
+        enum md_status status = md__model_stage(change->script, model->name, path, model->optional,
+                                                staged, change->err);
+        change->model_count += status == MD_OK;
         if (status != MD_OK && !model->optional)
             return status;
     }
     return MD_OK;
 }
 
-/* Models that are declared no more make room. */
-static void unload_models(const struct change *change)
+static void publish_models(const struct change *change)
 {
-    char text[96];
-    for (int i = 0; i < change->old->model_count; i++) {
-        const char *name = change->old->models[i].name;
-        if (find_model(change->generation, name) != NULL)
-            continue;
-        snprintf(text, sizeof text, "model %.64s", name);
-        md__degraded_set(change->script, text, NULL);
-        if (change->script->serve != NULL)
-            md_serve_unload(change->script->serve, name, NULL);
+    struct md_error err;
+    for (int i = 0; i < change->model_count; i++) {
+        if (md__model_commit(change->script, change->models[i], &err) != MD_OK)
+            md_log(MD_LOG_ERROR, "script", "%s", err.text);
     }
 }
 
@@ -215,6 +209,7 @@ static void swap(struct change *change)
     struct md_script *script = change->script;
     struct md_generation *old = change->old, *new = change->generation;
     struct md__scheduler *scheduler_before = script->scheduler;
+    publish_models(change);
     new->error_rate_before = md__error_rate(old);
     pthread_mutex_lock(&script->lock);
     atomic_store(&new->served_ns, md_monotonic_ns(script->clock));
@@ -230,7 +225,6 @@ static void swap(struct change *change)
         script->scheduler = change->scheduler;
         md__scheduler_start(change->scheduler, scheduler_before);
     }
-    unload_models(change);
     if (strcmp(md_config_string(old->config, "log_level"),
                md_config_string(new->config, "log_level")) != 0) {
         enum md_log_level level;
@@ -317,6 +311,8 @@ static enum md_status carry_out(struct change *change, struct md_buffer *report)
     if (failed) {
         md__scheduler_delete(change->scheduler);
         md__generation_unref(change->generation);
+        while (change->model_count > 0)
+            md_model_unref(change->models[--change->model_count]);
         tell_failure(change);
     } else {
         swap(change);

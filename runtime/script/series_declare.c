@@ -4,6 +4,8 @@
  * tables wait until their generation is about to serve.
  */
 #include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "script/config.h"
@@ -106,13 +108,33 @@ static const char *incompatible(const struct md_series_options *have,
     return NULL;
 }
 
-static struct md_series *find_table(const struct md_script *script, const char *name)
+/* -1: there is none yet. */
+static int find_table(const struct md_script *script, const char *name)
 {
     for (int i = 0; i < script->series_count; i++) {
         if (strcmp(script->series[i].name, name) == 0)
-            return script->series[i].series;
+            return i;
     }
-    return NULL;
+    return -1;
+}
+
+/* What may change in a table that stays, kept until the generation is settled. */
+static void want_limits(lua_State *L, struct md_script *script, int table,
+                        const struct md_series_options *options)
+{
+    struct md_series_limits *limits = calloc(1, sizeof *limits);
+    if (limits == NULL)
+        luaL_error(L, "not enough memory");
+    limits->grace_ms = options->grace_ms;
+    limits->late_max_ms = options->late_max_ms;
+    limits->future_max_ms = options->future_max_ms;
+    limits->evict_after_ms = options->evict_after_ms;
+    for (int c = 0; c < options->column_count; c++) {
+        limits->min[c] = options->columns[c].min;
+        limits->max[c] = options->columns[c].max;
+    }
+    free(script->series[table].wanted);
+    script->series[table].wanted = limits;
 }
 
 /* A new table waits behind the others until it is settled whether the generation serves. */
@@ -148,13 +170,17 @@ static void declare_one(lua_State *L, struct md_script *script)
         lua_rawgeti(L, list, i + 1);
         read_column(L, &columns[i]);
     }
-    const struct md_series *table = find_table(script, options.name);
-    const char *problem = table != NULL ? incompatible(md_series_options(table), &options) : NULL;
-    if (problem != NULL)
-        luaL_error(L, "app.lua: series.%s: %s cannot change while the daemon runs: restart it",
-                   options.name, problem);
-    if (table == NULL)
+    int table = find_table(script, options.name);
+    if (table < 0) {
         add_table(L, script, &options);
+    } else {
+        const char *problem =
+            incompatible(md_series_options(script->series[table].series), &options);
+        if (problem != NULL)
+            luaL_error(L, "app.lua: series.%s: %s cannot change while the daemon runs: restart it",
+                       options.name, problem);
+        want_limits(L, script, table, &options);
+    }
     lua_settop(L, index);
 }
 
@@ -189,7 +215,18 @@ static enum md_status save_all(struct md_script *script, int count, struct md_er
     return md_saver_new(script->store, tables, count, interval_ms, &script->saver, err);
 }
 
-/* New tables are filled from the store and become visible. */
+static void settle_limits(struct md_script *script, bool accepted)
+{
+    for (int i = 0; i < script->series_count; i++) {
+        struct md_series_limits *wanted = script->series[i].wanted;
+        script->series[i].wanted = NULL;
+        if (wanted != NULL && accepted)
+            md_series_set_limits(script->series[i].series, wanted);
+        free(wanted);
+    }
+}
+
+/* New tables are filled from the store and become visible; the others get their new limits. */
 enum md_status md__series_settle(struct md_script *script, bool accepted, struct md_error *err)
 {
     int begin = script->series_count, end = begin + script->series_pending;
@@ -202,6 +239,7 @@ enum md_status md__series_settle(struct md_script *script, bool accepted, struct
     }
     if (status == MD_OK && accepted && script->store && end > begin)
         status = save_all(script, end, err);
+    settle_limits(script, accepted && status == MD_OK);
     if (status != MD_OK || !accepted) {
         drop_pending(script);
         return status;

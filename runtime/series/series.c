@@ -124,6 +124,22 @@ int md_series_column(const struct md_series *series, const char *name)
     return -1;
 }
 
+void md_series_set_limits(struct md_series *series, const struct md_series_limits *limits)
+{
+    pthread_rwlock_wrlock(&series->lock);
+    struct md_series_options *options = &series->options;
+    struct md_column *columns = (struct md_column *)(uintptr_t)options->columns; /* our copy */
+    options->grace_ms = limits->grace_ms;
+    options->late_max_ms = limits->late_max_ms;
+    options->future_max_ms = limits->future_max_ms;
+    options->evict_after_ms = limits->evict_after_ms;
+    for (int c = 0; c < options->column_count; c++) {
+        columns[c].min = limits->min[c];
+        columns[c].max = limits->max[c];
+    }
+    pthread_rwlock_unlock(&series->lock);
+}
+
 /* ---- the set of entities --------------------------------------------------------------------- */
 
 static uint32_t hash_key(const char *key)
@@ -340,7 +356,11 @@ uint64_t md_series_version(const struct md_series *series)
 
 int64_t md_series_closed_ms(const struct md_series *series, int64_t now_ms)
 {
-    return md__step_of(series, now_ms - series->options.grace_ms) * series->options.step_ms;
+    struct md_series *shared = (struct md_series *)series;
+    pthread_rwlock_rdlock(&shared->lock);
+    int64_t grace_ms = series->options.grace_ms;
+    pthread_rwlock_unlock(&shared->lock);
+    return md__step_of(series, now_ms - grace_ms) * series->options.step_ms;
 }
 
 void md_series_get_stats(const struct md_series *series, struct md_series_stats *stats)

@@ -65,6 +65,14 @@ void md_series_delete(struct md_series *series);
 const struct md_series_options *md_series_options(const struct md_series *series);
 int md_series_column(const struct md_series *series, const char *name); /* -1: no such column */
 
+/* The part of the options that may change while the table lives. */
+struct md_series_limits {
+    int64_t grace_ms, late_max_ms, future_max_ms, evict_after_ms;
+    float min[MD_SERIES_COLUMNS_MAX], max[MD_SERIES_COLUMNS_MAX]; /* of the columns */
+};
+/* Holds for what comes from now on; what is in the table stays. */
+void md_series_set_limits(struct md_series *series, const struct md_series_limits *limits);
+
 /*
  * One record. values[column_count], NaN = absent. labels[label_count] or NULL; a NULL entry keeps
  * what is known. Refuses (MD_ERR_UNPROCESSABLE, the reason in err) times in the future or before

@@ -284,11 +284,20 @@ static enum md_status check_name(const char *name, struct md_error *err)
     return MD_OK;
 }
 
+enum md_status md_serve_commit(struct md_serve *serve, struct md_model *model, struct md_error *err)
+{
+    struct md_model *old = NULL;
+    enum md_status status = put(serve, model, &old, err);
+
+    md_model_unref(status == MD_OK ? old : model);
+    return status;
+}
+
 enum md_status md_serve_publish(struct md_serve *serve, const char *name, const char *path,
                                 struct md_graph *graph, const char *config_json,
                                 struct md_error *err)
 {
-    struct md_model *model = NULL, *old = NULL;
+    struct md_model *model = NULL;
     enum md_status status = check_name(name, err);
 
     if (status != MD_OK) {
@@ -297,12 +306,8 @@ enum md_status md_serve_publish(struct md_serve *serve, const char *name, const 
     }
     status = make_model(serve, name, path, graph, config_json, &model, err);
     if (status == MD_OK) {
-        status = put(serve, model, &old, err);
-        if (status != MD_OK) {
-            old = model;
-        }
+        status = md_serve_commit(serve, model, err);
     }
-    md_model_unref(old);
     return status == MD_OK ? MD_OK : md_error_context(err, "model \"%s\"", name);
 }
 
@@ -310,6 +315,7 @@ enum md_status md_serve_publish(struct md_serve *serve, const char *name, const 
 struct load {
     struct md_serve *serve;
     const char *name, *path;
+    struct md_model *model;
     struct md_error *err;
     enum md_status status;
 };
@@ -324,14 +330,17 @@ static void *load(void *context)
     load->status = md_serve_read(&load->serve->builder, load->path, &graph, &config, load->err);
     if (load->status == MD_OK) {
         load->status =
-            md_serve_publish(load->serve, load->name, load->path, graph, config, load->err);
+            make_model(load->serve, load->name, load->path, graph, config, &load->model, load->err);
+        if (load->status != MD_OK) {
+            md_error_context(load->err, "model \"%s\"", load->name);
+        }
         free(config);
     }
     return NULL;
 }
 
-enum md_status md_serve_load(struct md_serve *serve, const char *name, const char *path,
-                             struct md_error *err)
+enum md_status md_serve_stage(struct md_serve *serve, const char *name, const char *path,
+                              struct md_model **model, struct md_error *err)
 {
     struct load job = {.serve = serve, .name = name, .path = path, .err = err};
     pthread_t thread;
@@ -344,10 +353,23 @@ enum md_status md_serve_load(struct md_serve *serve, const char *name, const cha
         return md_fail(err, MD_ERR_MEMORY, "cannot start a thread to load \"%s\"", name);
     }
     pthread_join(thread, NULL);
-    if (job.status == MD_OK) {
+    *model = job.model;
+    return job.status;
+}
+
+enum md_status md_serve_load(struct md_serve *serve, const char *name, const char *path,
+                             struct md_error *err)
+{
+    struct md_model *model = NULL;
+    enum md_status status = md_serve_stage(serve, name, path, &model, err);
+
+    if (status == MD_OK) {
+        status = md_serve_commit(serve, model, err);
+    }
+    if (status == MD_OK) {
         md_log(MD_LOG_INFO, "serve", "model %s loaded from %s", name, path);
     }
-    return job.status;
+    return status;
 }
 
 enum md_status md_serve_unload(struct md_serve *serve, const char *name, struct md_error *err)

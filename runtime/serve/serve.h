@@ -85,6 +85,14 @@ void md_serve_set_builder(struct md_serve *serve, const struct md_model_builder 
 enum md_status md_serve_load(struct md_serve *serve, const char *name, const char *path,
                              struct md_error *err);
 /*
+ * The two halves of it: a version that nobody sees yet (the caller's reference), and its
+ * publishing, which takes the reference over, also on failure.
+ */
+enum md_status md_serve_stage(struct md_serve *serve, const char *name, const char *path,
+                              struct md_model **model, struct md_error *err);
+enum md_status md_serve_commit(struct md_serve *serve, struct md_model *model,
+                               struct md_error *err);
+/*
  * The same with a graph made elsewhere, which is taken over, also on failure; config_json is
  * copied.
  */

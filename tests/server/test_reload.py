@@ -170,6 +170,28 @@ class ByHand(unittest.TestCase):
             self.assertIn("moondial_script_last_reload_ok 1", metrics)
             self.assertIn("moondial_script_generation 2\n", metrics)
 
+    def test_declared_models_change_with_the_scripts(self):
+        with Edited("--no-watch", model=True) as edited:
+            daemon = edited.daemon
+            before = daemon.get("/predict").body
+            edited.write("app.lua", APP.replace('"models/m", optional = true', '"models/none"'))
+            answer = daemon.post("/admin/scripts/reload", "")
+            self.assertEqual(answer.status, 404)
+            self.assertIn("models/none", answer.json()["detail"])
+            self.assertEqual(daemon.get("/predict").body, before)
+            os.rename(edited.path("models/m"), edited.path("models/n"))
+            edited.write("app.lua", APP.replace('"models/m", optional = true', '"models/n"'))
+            self.assertEqual(daemon.post("/admin/scripts/reload", "").status, 200)
+            self.assertEqual(daemon.get("/predict").body, before)
+            self.assertEqual(daemon.get("/health").json()["degraded"], [])
+            edited.write("app.lua", APP.replace('models = { m', 'models = { other'))
+            os.rename(edited.path("models/n"), edited.path("models/m"))
+            self.assertEqual(daemon.post("/admin/scripts/reload", "").status, 200)
+            end = time.monotonic() + 30
+            while daemon.get("/predict").status == 200: # m leaves with the old scripts
+                self.assertLess(time.monotonic(), end)
+                time.sleep(0.02)
+
     def test_models(self):
         with Edited("--no-watch", model=True) as edited:
             daemon = edited.daemon
