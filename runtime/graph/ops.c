@@ -26,6 +26,21 @@ bool md_op_is_control(enum md_op op)
     return op == MD_OP_IF || op == MD_OP_LOOP || op == MD_OP_SCAN;
 }
 
+bool md_op_is_random(enum md_op op)
+{
+    switch (op) {
+    case MD_OP_RANDOM_NORMAL:
+    case MD_OP_RANDOM_NORMAL_LIKE:
+    case MD_OP_RANDOM_UNIFORM:
+    case MD_OP_RANDOM_UNIFORM_LIKE:
+    case MD_OP_BERNOULLI:
+    case MD_OP_MULTINOMIAL:
+        return true;
+    default:
+        return false;
+    }
+}
+
 enum md_status md_op_find(const char *name, enum md_op *op, struct md_error *err)
 {
     for (int i = 0; i < MD_OP_COUNT; i++) {

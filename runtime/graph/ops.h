@@ -280,6 +280,8 @@ struct md_op_info {
 const struct md_op_info *md_op_info(enum md_op op);
 /* If, Loop, Scan: no backend has them, the executable runs their bodies. */
 bool md_op_is_control(enum md_op op);
+/* Gives other numbers each time: never computed ahead of a run. */
+bool md_op_is_random(enum md_op op);
 /* MD_ERR_UNSUPPORTED names the operator. */
 enum md_status md_op_find(const char *name, enum md_op *op, struct md_error *err);
 

@@ -18,11 +18,12 @@
  * A result may be this many times as large as what it is made from (bytes become floats), and this
  * much more (masks, tables of positions).
  */
-#define FOLD_GROWTH      4
-#define FOLD_FREE_BYTES  ((size_t)1 << 20)
-#define FOLD_GROWN_BYTES ((size_t)256 << 20) /* of all results that are larger than their inputs   \
-                                              */
-#define FOLD_FLOPS 1e9 /* of the whole graph: a second or two of reference kernels */
+#define FOLD_GROWTH     4
+#define FOLD_FREE_BYTES ((size_t)1 << 20)
+#define FOLD_GROWN_BYTES                                                                           \
+    ((size_t)256 << 20) /* of all results that are larger than their inputs                        \
+                         */
+#define FOLD_FLOPS 1e9  /* of the whole graph: a second or two of reference kernels */
 
 struct folding {
     struct md_graph *graph;
@@ -34,6 +35,8 @@ struct folding {
 
 static bool all_constant(const struct md_graph *graph, const struct md_node *node)
 {
+    if (md_op_is_random(node->op))
+        return false;
     for (int i = 0; i < node->in_count; i++)
         if (node->in[i] != MD_NONE && !graph->values[node->in[i]].constant.data)
             return false;

@@ -143,6 +143,8 @@ bool md__trace_sure(const struct md_trace *trace, int value)
 /* Shape reads no contents, so its input may be unknown; its kernel only looks at the shape. */
 static bool inputs_known(const struct md_trace *trace, const struct md_node *node)
 {
+    if (md_op_is_random(node->op))
+        return false;
     for (int i = 0; i < node->in_count && node->op != MD_OP_SHAPE; i++)
         if (node->in[i] != MD_NONE && !trace->values[node->in[i]].known)
             return false;

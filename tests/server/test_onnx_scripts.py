@@ -1,0 +1,152 @@
+"""ONNX models in scripts: tensors of every type, calls that share a batch, control flow."""
+import concurrent.futures
+import json
+import os
+import re
+import shutil
+import tempfile
+import unittest
+
+from daemon import Daemon
+
+MODELS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "models")
+
+APP = """
+local md = require "moondial"
+local pooled, choose = md.model("pooled"), md.model("choose")
+
+local function nested(outputs)
+    local answer = {}
+    for name, tensor in pairs(outputs) do
+        answer[name] = { dtype = tensor:dtype(), shape = tensor:shape(), values = tensor:totable() }
+    end
+    return answer
+end
+
+local function answer(outputs, err)
+    if not outputs then return md.fail(err) end
+    return nested(outputs)
+end
+
+return md.app {
+    name = "onnx",
+    version = "1",
+    models = { pooled = { path = "models/pooled.onnx" }, choose = { path = "models/choose.onnx" } },
+    routes = {
+        md.post("/pooled", function(request)
+            local given = request:json()
+            return answer(pooled:predict {
+                ids = md.tensor.from(given.ids, "int64"),
+                mask = md.tensor.from(given.mask, "bool"),
+                scale = md.tensor.from(given.scale, "float16"),
+            })
+        end),
+        md.post("/choose", function(request)
+            local given = request:json()
+            return answer(choose:predict {
+                double = md.tensor.full({}, given.double and 1 or 0, "bool"),
+                trips = md.tensor.full({}, given.trips, "int64"),
+                x = md.tensor.from(given.x),
+            })
+        end),
+        md.get("/elements", function()
+            local ids = md.tensor.from({ 9007199254740993, -3 }, "int64")
+            local half = md.tensor.from({ 0 / 0, 1 / 3 }, "float16")
+            local flag = md.tensor.full({ 1 }, 7, "bool")
+            return { id = ids:get(2), large = ids:get(1), flag = flag:get(1), third = half:get(2),
+                     nan = half:get(1) ~= half:get(1) }
+        end),
+        md.get("/infos", function()
+            local info = choose:info()
+            return { pooled = pooled:info().inputs, result = info.outputs[1].shape == nil,
+                     scanned = #md.models.scan("models") }
+        end),
+    },
+}
+"""
+
+CONFIG = "return { request_timeout_ms = 2000 }"
+
+
+class Onnx(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.mkdtemp(prefix="moondial-onnx-")
+        shutil.copytree(MODELS, os.path.join(cls.folder, "models"))
+        cls.daemon = Daemon({"app.lua": APP, "config.lua": CONFIG}, folder=cls.folder).__enter__()
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.daemon.__exit__(None, None, None)
+        shutil.rmtree(cls.folder)
+
+    def post(self, path, value):
+        return self.daemon.post(path, json.dumps(value))
+
+    def pooled(self, row):
+        answer = self.post("/pooled", {
+            "ids": [[row, 2, 3]], "mask": [[True, False, True]], "scale": [[row % 16 / 2]]})
+        self.assertEqual(answer.status, 200, answer.body)
+        return answer.json()
+
+    def test_every_type(self):
+        outputs = self.pooled(5)
+        self.assertEqual(outputs["sum"], {"dtype": "float32", "shape": [1], "values": [8]})
+        self.assertEqual(outputs["twice"], {"dtype": "int64", "shape": [1, 3],
+                                            "values": [[10, 4, 6]]})
+        self.assertEqual(outputs["dropped"]["dtype"], "bool")
+        self.assertEqual(outputs["dropped"]["values"], [[0, 1, 0]])
+        self.assertEqual(outputs["square"], {"dtype": "float16", "shape": [1, 1],
+                                             "values": [[6.25]]})
+
+    def test_concurrent_calls_keep_their_rows(self):
+        with concurrent.futures.ThreadPoolExecutor(16) as pool:
+            rows = list(range(120))
+            for row, outputs in zip(rows, pool.map(self.pooled, rows)):
+                self.assertEqual(outputs["sum"]["values"], [row + 3])
+                self.assertEqual(outputs["twice"]["values"], [[2 * row, 4, 6]])
+                self.assertEqual(outputs["square"]["values"], [[(row % 16) ** 2 / 4]])
+
+    def choose(self, double, trips, x):
+        answer = self.post("/choose", {"double": double, "trips": trips, "x": x})
+        self.assertEqual(answer.status, 200, answer.body)
+        return answer.json()
+
+    def test_control_flow(self):
+        outputs = self.choose(True, 3, [1, 0, 2])
+        self.assertEqual(outputs["result"]["values"], [2, 0, 4])
+        self.assertEqual(outputs["total"]["values"], [4, 0, 8])
+        outputs = self.choose(False, 0, [1, 0, 2])
+        self.assertEqual(outputs["result"]["values"], [[0, 2]])
+        self.assertEqual(outputs["total"]["values"], [1, 0, 2])
+        self.assertEqual(self.choose(False, 1, [0, 0])["result"]["shape"], [1, 0])
+
+    def test_an_endless_loop_costs_its_own_call(self):
+        answer = self.post("/choose", {"double": True, "trips": 2 ** 62, "x": [0.0]})
+        self.assertEqual(answer.status, 504, answer.body)
+        self.assertEqual(self.choose(True, 1, [1])["total"]["values"], [2])
+
+    def test_elements(self):
+        answer = self.daemon.get("/elements").json()
+        self.assertEqual(answer["id"], -3)
+        self.assertEqual(answer["large"], 2 ** 53)
+        self.assertEqual(answer["flag"], 1)
+        self.assertIs(answer["nan"], True)
+        self.assertEqual(answer["third"], 0.333251953125)
+
+    def test_infos(self):
+        answer = self.daemon.get("/infos").json()
+        self.assertEqual(answer["pooled"][0], {"name": "ids", "dtype": "int64",
+                                               "shape": ["batch", "n"]})
+        self.assertIs(answer["result"], True)
+        self.assertEqual(answer["scanned"], 2)
+
+    def test_wrong_inputs_are_named(self):
+        answer = self.post("/pooled", {"ids": [[1]], "mask": [[True, False]],
+                                              "scale": [[1]]})
+        self.assertEqual(answer.status, 400)
+        self.assertTrue(re.search("mask", answer.json()["detail"]), answer.body)
+
+
+if __name__ == "__main__":
+    unittest.main()
