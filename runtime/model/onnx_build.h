@@ -157,6 +157,10 @@ bool md__onnx_is_control(const struct md__onnx_call *call);
 enum md_status md__onnx_control(struct md__onnx_call *call, const struct md__onnx_attr *attrs,
                                 size_t attr_count, struct md_error *err);
 
+/* A Scan of opset 8, outputs bound (onnx_scan8.c). */
+enum md_status md__onnx_scan_8(struct md__onnx_call *call, const struct md__onnx_attr *attrs,
+                               size_t attr_count, struct md_error *err);
+
 /* ---- older forms (onnx_opset.c) ---- */
 
 /* Turns the call into the newest opset's form. */

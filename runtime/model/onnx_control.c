@@ -7,7 +7,6 @@
  * What the file declares of a body's inputs is a hint that files get wrong (a carried value may
  * grow), so their shapes are left to the run, and their types follow from what comes in.
  */
-#include <inttypes.h>
 #include <string.h>
 
 #include "model/onnx_build.h"
@@ -141,9 +140,6 @@ static enum md_status check_form(struct md__onnx_call *call, size_t *in_count, i
     bool is_if = strcmp(call->op, "If") == 0;
     if (is_if && call->in_count != 1)
         return md_fail(err, MD_ERR_CORRUPT, "has %d inputs, not 1", call->in_count);
-    if (strcmp(call->op, "Scan") == 0 && call->opset < 9)
-        return md_fail(err, MD_ERR_UNSUPPORTED, "Scan of opset %" PRId64 " is not supported",
-                       call->opset);
     *hidden = strcmp(call->op, "Loop") == 0;
     while (*hidden && call->in_count < 2)
         call->in[call->in_count++] = MD_NONE;

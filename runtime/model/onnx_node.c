@@ -264,6 +264,8 @@ static enum md_status build_call(struct md__onnx_call *call, struct md_error *er
         return status;
     if (strcmp(call->op, "Constant") == 0) {
         status = add_constant_node(call, attrs, count, err);
+    } else if (strcmp(call->op, "Scan") == 0 && call->opset < 9 && !call->node->newest) {
+        return md__onnx_scan_8(call, attrs, count, err);
     } else if (md__onnx_is_control(call)) {
         status = md__onnx_control(call, attrs, count, err);
     } else {

@@ -109,6 +109,7 @@ struct md__onnx_node { /* NodeProto */
     size_t input_count, output_count;
     const struct md__onnx_attr *attrs;
     size_t attr_count;
+    bool newest; /* never in a file: the reader has made it, in the newest opset's form */
 };
 
 struct md__onnx_graph { /* GraphProto */
