@@ -126,6 +126,9 @@ enum md_status md__onnx_add_constant(struct md__onnx_scope *scope, const char *n
 
 /* ---- nodes (onnx_node.c) ---- */
 
+/* "name:types" of each attribute of a standard operator (onnx_attrs.c); NULL: there is none. */
+const char *md__onnx_attrs_of(const char *op);
+
 enum md_status md__onnx_build_node(struct md__onnx_scope *scope, const struct md__onnx_node *node,
                                    struct md_error *err);
 /* Adds an operator of the newest opset to the graph of the call. */

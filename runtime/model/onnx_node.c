@@ -41,6 +41,46 @@ static int attr_type(const struct md__onnx_attr *attr)
     return attr->has_i ? MD__ONNX_ATTR_INT : MD__ONNX_ATTR_STRING;
 }
 
+/*
+ * A standard operator knows its attributes. An unknown one, or one of another type, would be passed
+ * over in silence further down, and the numbers be wrong. An integer may stand for a float.
+ */
+static enum md_status check_attr(const char *op, const struct md__onnx_attr *attr,
+                                 struct md_error *err)
+{
+    static const char letters[] = "?fistgFIS??p????";
+    const char *known = md__onnx_attrs_of(op);
+    size_t length = strlen(attr->name);
+    int type = attr_type(attr);
+    if (length == 0)
+        return md_fail(err, MD_ERR_CORRUPT, "an attribute has no name");
+    char letter = type > 0 && type < (int)sizeof letters - 1 ? letters[type] : '?';
+    for (const char *at = known; at && (at = strstr(at, attr->name)); at++) {
+        if ((at != known && at[-1] != ' ') || at[length] != ':')
+            continue;
+        const char *types = at + length + 1;
+        size_t count = strcspn(types, " ");
+        if (memchr(types, letter, count) || (letter == 'i' && memchr(types, 'f', count)))
+            return MD_OK;
+        return md_fail(err, MD_ERR_CORRUPT,
+                       "attribute \"%.60s\" has type %d, which %.60s does not "
+                       "take",
+                       attr->name, type, op);
+    }
+    return known ? md_fail(err, MD_ERR_CORRUPT, "%.60s has no attribute \"%.60s\"", op, attr->name)
+                 : MD_OK;
+}
+
+static enum md_status check_attrs(const struct md__onnx_call *call,
+                                  const struct md__onnx_attr *attrs, size_t count,
+                                  struct md_error *err)
+{
+    enum md_status status = MD_OK;
+    for (size_t i = 0; !status && !call->node->domain[0] && i < count; i++)
+        status = check_attr(call->op, &attrs[i], err);
+    return status;
+}
+
 static enum md_status make_attr(struct md__onnx_reader *reader, const struct md__onnx_attr *from,
                                 struct md_attr *to, struct md_error *err)
 {
@@ -260,6 +300,8 @@ static enum md_status build_call(struct md__onnx_call *call, struct md_error *er
         status = find_inputs(call, err);
     if (!status)
         status = md__onnx_resolve_attrs(call->scope, call->node, &attrs, &count, err);
+    if (!status)
+        status = check_attrs(call, attrs, count, err);
     if (status)
         return status;
     if (strcmp(call->op, "Constant") == 0) {

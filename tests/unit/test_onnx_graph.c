@@ -134,7 +134,7 @@ static void expansion_is_capped(void **state)
 {
     struct proto calling = call("f0", "x", "y"), model = around(&calling);
     for (int i = 0; i < 30; i++) {
-        char name[8], next[8];
+        char name[16], next[16];
         snprintf(name, sizeof name, "f%d", i);
         snprintf(next, sizeof next, "f%d", i + 1);
         struct proto first = call(next, "a", "h"), second = call(next, "h", "r");
@@ -384,6 +384,21 @@ static void unknown_operators_are_named(void **state)
     assert_says("domain \"com.foo\" is not imported");
 }
 
+static void unknown_attributes_are_refused(void **state)
+{
+    struct proto node = onnx_node("Concat", "x x", "y"), wrong = node;
+    add_attr(&node, onnx_attr_int("axes", 1));
+    assert_fails(MD_ERR_CORRUPT, parse_node(node, 17));
+    assert_says("Concat has no attribute \"axes\"");
+    add_attr(&wrong, onnx_attr_ints("axis", (int64_t[]){1}, 1));
+    assert_fails(MD_ERR_CORRUPT, parse_node(wrong, 17));
+    assert_says("has type 7");
+    node = onnx_node("LeakyRelu", "x", "y"); /* a whole number is a float, too */
+    add_attr(&node, onnx_attr_int("alpha", 1));
+    assert_ok(parse_node(node, 17));
+    md_graph_delete(graph);
+}
+
 /* ---- any bytes ---- */
 
 static struct proto function_model(void)
@@ -455,6 +470,7 @@ int main(void)
         cmocka_unit_test(old_softmax_sees_a_matrix),
         cmocka_unit_test(training_forms_are_refused),
         cmocka_unit_test(unknown_operators_are_named),
+        cmocka_unit_test(unknown_attributes_are_refused),
         cmocka_unit_test(every_truncation_is_an_error),
         cmocka_unit_test(no_changed_byte_does_harm),
     };
