@@ -6,15 +6,14 @@
 -- `limits` beside them. string.find, match, gmatch and gsub are in runtime/script/strings.c.
 
 local RUN = 8 -- elements that insertion sorts faster than merging
-local REPEAT_BYTES_MAX = 64 * 1024 * 1024
 local MOVES_PER_UNIT = 8 -- elements that C moves while one unit of work is done
 local limits = limits -- luacheck: globals limits
 local getmetatable, type, min = getmetatable, type, math.min
-local raw = { tostring = tostring, rep = string.rep }
+local raw = { tostring = tostring }
 for name, value in pairs(table) do
     raw[name] = value
 end
-local safe = { table = {}, string = {} }
+local safe = { table = {} }
 
 local function spend(units)
     if limits.budget.spend(units) ~= 0 then
@@ -37,14 +36,6 @@ function safe.tostring(value)
     return raw.tostring(value)
 end
 
-function safe.string.rep(text, times, separator)
-    local bytes = #raw.tostring(text) + (separator and #raw.tostring(separator) or 0)
-    if (tonumber(times) or 0) * bytes > REPEAT_BYTES_MAX then
-        error(("string.rep: the result would exceed %d bytes"):format(REPEAT_BYTES_MAX), 2)
-    end
-    return raw.rep(text, times, separator)
-end
-
 function safe.table.insert(list, ...)
     check_list(list, "insert")
     if select("#", ...) > 1 then
@@ -59,13 +50,6 @@ function safe.table.remove(list, ...)
         spend(#list / MOVES_PER_UNIT)
     end
     return raw.remove(list, ...)
-end
-
-function safe.table.concat(list, ...)
-    if type(list) == "table" then
-        spend(#list)
-    end
-    return raw.concat(list, ...)
 end
 
 function safe.table.move(from, first, last, to, target)

@@ -25,10 +25,12 @@
 #include <lauxlib.h>
 #include <lua.h>
 #include <pthread.h>
+#include <setjmp.h>
 #include <stdatomic.h>
 
 #include "base/log.h"
 #include "script/hooks.h"
+#include "script/limits.h"
 #include "script/script.h"
 
 struct json_t;
@@ -135,6 +137,11 @@ struct md__state {
     bool loading;              /* files are being loaded: acting calls raise */
     bool closing;              /* lua_close runs: nothing is refused any more */
     bool ours;                 /* likewise, while we run something small of our own */
+    bool dead;                 /* left in the middle: not to be entered again */
+    bool interpreted;          /* nothing is compiled now */
+    bool can_escape;           /* escape is where the running task was resumed */
+    jmp_buf escape;
+    struct md__block *blocks;  /* large ones: memory.c */
     size_t bytes_used;         /* Lua heap and charges */
     size_t bytes_max;          /* cap of the whole state */
     size_t bytes_charged;      /* the part of bytes_used that C objects hold */
@@ -195,11 +202,13 @@ struct md__task {
     struct md__hold *holds;
     struct md__hook_stat *stat; /* what is counted for its route or job; NULL: nothing */
     int64_t bytes_peak;
+    size_t collect_left; /* when so few bytes are left, garbage is collected; 0: not known */
     int64_t lua_ns; /* spent in Lua so far */
     bool failed, failed_memory;
     bool killed;      /* stopped for its time budget */
     bool stubborn;    /* and it took long to obey */
     bool waits;       /* begun, and not running now */
+    int waits_late;   /* that it began after its deadline */
     char trace[1024]; /* after a script error: the stack */
 };
 
@@ -249,8 +258,15 @@ bool md__state_is_retired(struct md__state *state);
 /* Around what runs on a task's account; ended: the task is over. */
 void md__state_slice_begin(struct md__state *state, struct md__task *task);
 void md__state_slice_end(struct md__state *state, bool ended);
-/* When garbage is to be collected next, given what is in use now. */
-void md__state_plan_collection(struct md__state *state);
+/* memory.c: the allocator of every state, and its end after md__state_escape. */
+void *md__allocate(void *context, void *memory, size_t old_size, size_t new_size);
+void md__allocate_end(struct md__state *state);
+/* Whether Lua is interpreted rather than compiled. */
+void md__state_interpret(struct md__state *state, bool on);
+/* Leaves Lua for good, to where the running task was resumed: see state.c. */
+_Noreturn void md__state_escape(struct md__state *state);
+/* A full collection, and what follows from it: when the next one is due. */
+void md__state_relieve(lua_State *L);
 /* After a task was stopped: cleans up, and retires the state when that does not help. */
 void md__state_recover(struct md__state *state);
 
@@ -295,29 +311,6 @@ void md__push_globals(lua_State *L);
 int md__require(lua_State *L, const char *name);
 /* Runs one file and pushes its one result; raises. */
 int md__load_file(lua_State *L, struct md__sources *sources, const char *relative);
-
-/* ---- budgets (limits.c) ---------------------------------------------------------------------- */
-
-/* Tells which state this thread runs Lua on; returns the one before. */
-struct md__state *md__state_running(struct md__state *state);
-/* Lua on this state may take ns from now on (0: any time), until the end; true: it took longer and
- * was told to stop. */
-void md__budget_begin(struct md__state *state, int64_t ns);
-bool md__budget_end(struct md__state *state);
-/*
- * What C does for a script in loops of its own: so many units of work, about as long as ten
- * nanoseconds each. md__spend raises when the budget is spent; md__is_spent only tells. Both are
- * cheap; neither is for less than a few hundred units at a time.
- */
-void md__spend(lua_State *L, double units);
-bool md__is_spent(struct md__state *state, double units);
-/* What there is to do after a checkpoint that said so: raises that the budget or the C stack is
- * spent, or collects garbage and goes on. */
-int md__stop(lua_State *L);
-/* What checkpoints call through the FFI, found by name in the executable; not 0: call md__stop. */
-int md__script_checkpoint(void);
-int md__script_spend(double units);
-extern const char md__spent_text[];
 
 /* ---- metrics (metrics.c) --------------------------------------------------------------------- */
 

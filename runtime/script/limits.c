@@ -127,10 +127,8 @@ int md__stop(lua_State *L)
     }
     if (is_deep(state))
         return luaL_error(L, "stack overflow (callbacks or coroutines nested too deep)");
-    if (state->pressed) {
-        lua_gc(L, LUA_GCCOLLECT, 0);
-        md__state_plan_collection(state);
-    }
+    if (state->pressed)
+        md__state_relieve(L);
     return 0;
 }
 

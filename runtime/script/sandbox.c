@@ -19,6 +19,7 @@ enum {
     COLLECT_AT_PCT = 150 /* of what the last collection left: memory before speed */
 };
 
+static const size_t repeat_bytes_max = (size_t)64 << 20;
 static const char globals_key[] = "moondial.globals"; /* registry: the table behind the globals */
 
 /* ---- frozen tables --------------------------------------------------------------------------- */
@@ -78,6 +79,42 @@ static int freeze_function(lua_State *L)
 }
 
 /* ---- replaced library functions -------------------------------------------------------------- */
+
+/* Library functions whose results may be huge stay out of compiled code (see state.c): what calls
+ * them is C. Upvalue: the library's own. */
+static int call_original(lua_State *L)
+{
+    lua_pushvalue(L, lua_upvalueindex(1));
+    lua_insert(L, 1);
+    lua_call(L, lua_gettop(L) - 1, LUA_MULTRET);
+    return lua_gettop(L);
+}
+
+static int string_rep(lua_State *L)
+{
+    size_t length, separator = 0;
+    luaL_checklstring(L, 1, &length);
+    lua_Number times = luaL_checknumber(L, 2);
+    if (!lua_isnoneornil(L, 3))
+        luaL_checklstring(L, 3, &separator);
+    if (times > 0 && times * (double)(length + separator) > (double)repeat_bytes_max)
+        return luaL_error(L, "string.rep: the result would exceed %d bytes", (int)repeat_bytes_max);
+    md__spend(L, 1);
+    return call_original(L);
+}
+
+static int table_concat(lua_State *L)
+{
+    luaL_checktype(L, 1, LUA_TTABLE);
+    md__spend(L, (double)lua_objlen(L, 1));
+    return call_original(L);
+}
+
+static int string_format(lua_State *L)
+{
+    md__spend(L, 1);
+    return call_original(L);
+}
 
 static int os_time(lua_State *L)
 {
@@ -256,7 +293,6 @@ static void open_safe(lua_State *L)
     lua_setglobal(L, "limits");
     md__load_file(L, md__state(L)->script->library, "moondial/standard.lua");
     extend_library(L, "table");
-    extend_library(L, "string");
     lua_getfield(L, -1, "tostring");
     lua_setglobal(L, "tostring");
     lua_pop(L, 1);
@@ -272,10 +308,23 @@ static void remove_names(lua_State *L, const char *library, const char *const *n
     lua_pop(L, 1);
 }
 
+/* Puts `function` before the field of the table on top of the stack. */
+static void put_before(lua_State *L, const char *name, lua_CFunction function)
+{
+    lua_getfield(L, -1, name);
+    lua_pushcclosure(L, function, 1);
+    lua_setfield(L, -2, name);
+}
+
 /* Method calls on strings see the same table, whose metatable nobody gets to see. */
 static void open_string(lua_State *L)
 {
+    lua_getglobal(L, "table");
+    put_before(L, "concat", table_concat);
+    lua_pop(L, 1);
     lua_getglobal(L, "string");
+    put_before(L, "rep", string_rep);
+    put_before(L, "format", string_format);
     md__strings_open(L);
     lua_pushliteral(L, "");
     lua_getmetatable(L, -1);

@@ -21,7 +21,7 @@
 #include "script/generation.h"
 
 /* Values that a wait may push: what a yielded C function's frame is sure to have room for. */
-enum { RESULTS_MAX = 8 };
+enum { RESULTS_MAX = 8, WAITS_LATE_MAX = 8 };
 
 /* How long a script may take to end once it is told to. */
 static const int64_t obedience_ns = 2000000000;
@@ -100,8 +100,8 @@ static void slice_begin(struct md__task *task)
     md__state_slice_begin(task->state, task);
 }
 
-/* False when the task was stopped for its time, whatever it made of that. */
-static bool slice_end(struct md__task *task)
+/* Notes when the task was stopped for its time, whatever it made of that. */
+static void slice_end(struct md__task *task)
 {
     struct md__state *state = task->state;
     int64_t now_ns = md_monotonic_ns(state->script->clock);
@@ -109,7 +109,6 @@ static bool slice_end(struct md__task *task)
     task->lua_ns += now_ns;
     task->stubborn |= state->expired && now_ns - state->budget_end_ns > obedience_ns;
     task->killed |= md__budget_end(state);
-    return !task->killed;
 }
 
 /* What says something about the script; that a row was not found does not. */
@@ -132,12 +131,59 @@ static enum md_status fail_killed(struct md__task *task, struct md_error *err)
     return note_failure(task, MD_ERR_SCRIPT);
 }
 
+/* ---- leaving Lua in the middle --------------------------------------------------------------- */
+
+void md__state_escape(struct md__state *state)
+{
+    state->dead = true;
+    longjmp(state->escape, 1);
+}
+
+static enum md_status fail_escaped(struct md__task *task, struct md_error *err)
+{
+    md_fail(err, MD_ERR_MEMORY, "not enough memory for the script, by far");
+    return note_failure(task, MD_ERR_MEMORY);
+}
+
+/* Protected calls and resumptions of tasks, which return here even when they do not return. */
+static int enter(struct md__task *task, int (*run)(struct md__task *task, void *argument),
+                 void *argument)
+{
+    struct md__state *state = task->state;
+    struct md__state *before = md__state_running(state);
+    int span = md_span_begin("lua");
+    volatile int result = 0;
+    slice_begin(task);
+    state->can_escape = true;
+    if (setjmp(state->escape) == 0)
+        result = run(task, argument);
+    state->can_escape = false;
+    slice_end(task);
+    md_span_end(span);
+    md__state_running(before);
+    return result;
+}
+
+struct protected_call {
+    lua_CFunction function;
+    void *argument;
+    struct md_error *err;
+};
+
+static int run_protected(struct md__task *task, void *argument)
+{
+    const struct protected_call *call = argument;
+    return (int)md__protect(task->state, call->function, call->argument, call->err);
+}
+
 enum md_status md__task_protect(struct md__task *task, lua_CFunction function, void *argument,
                                 struct md_error *err)
 {
-    slice_begin(task);
-    enum md_status status = md__protect(task->state, function, argument, err);
-    if (!slice_end(task))
+    struct protected_call call = {function, argument, err};
+    enum md_status status = (enum md_status)enter(task, run_protected, &call);
+    if (task->state->dead)
+        return fail_escaped(task, err);
+    if (task->killed)
         return fail_killed(task, err);
     return note_failure(task, status);
 }
@@ -220,10 +266,24 @@ static const char *why_not_wait(lua_State *L, struct md__state *state)
     return NULL;
 }
 
+/* A script that goes on waiting after its deadline, when each wait ends at once, would do so for
+ * good: every slice between two waits is short. */
+static bool is_overdue(struct md__state *state)
+{
+    struct md__task *task = state->task;
+    return task->deadline_ns != 0 &&
+           md_monotonic_ns(state->script->clock) > task->deadline_ns &&
+           ++task->waits_late > WAITS_LATE_MAX;
+}
+
 int md__yield(lua_State *L, struct md_wait *wait)
 {
     struct md__state *state = md__state(L);
     const char *why = why_not_wait(L, state);
+    if (why == NULL && is_overdue(state)) {
+        state->expired = true;
+        why = md__spent_text;
+    }
     if (why != NULL) {
         if (wait->drop != NULL)
             wait->drop(wait);
@@ -324,22 +384,18 @@ static enum md_status fail_yield(struct md__task *task, struct md_error *err)
     return note_failure(task, MD_ERR_SCRIPT);
 }
 
-static int resume(struct md__task *task)
+static int resume(struct md__task *task, void *unused)
 {
-    slice_begin(task);
-    struct md__state *before = md__state_running(task->state);
-    int span = md_span_begin("lua");
-    int status = lua_resume(task->co, task->arguments);
-    md_span_end(span);
-    md__state_running(before);
-    slice_end(task);
-    return status;
+    (void)unused;
+    return lua_resume(task->co, task->arguments);
 }
 
 enum md_status md__task_run(struct md__task *task, struct md_error *err)
 {
     for (;;) {
-        int lua_status = resume(task);
+        int lua_status = enter(task, resume, NULL);
+        if (task->state->dead)
+            return fail_escaped(task, err);
         if (lua_status != 0 && lua_status != LUA_YIELD)
             return take_failure(task, lua_status, err);
         if (task->killed) /* and it has caught that */

@@ -1,0 +1,4 @@
+-- Code that is no text.
+-- expect: 500 script
+
+return function() return load("\27LJ\2") end

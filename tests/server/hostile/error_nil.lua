@@ -1,0 +1,4 @@
+-- error(nil).
+-- expect: 500 script
+
+return function() error(nil) end

@@ -1,0 +1,5 @@
+-- What the handler returns takes forever to read.
+-- expect: 500 time
+
+local trap = setmetatable({}, { __index = function() while true do end end })
+return function() return nil, trap end
