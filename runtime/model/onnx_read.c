@@ -59,6 +59,17 @@ static enum md_status check_opsets(const struct md__onnx_opset *opsets, size_t c
 
 /* ---- inputs ---- */
 
+/* Some exporters (Paddle's, Keras') write these for every size that they do not know: such sizes
+ * need not agree. */
+static bool names_nothing(const char *symbol)
+{
+    static const char *const placeholders[] = {"", "?", "-1", "None"};
+    for (size_t i = 0; i < sizeof placeholders / sizeof *placeholders; i++)
+        if (strcmp(symbol, placeholders[i]) == 0)
+            return true;
+    return false;
+}
+
 static enum md_status make_dim(struct md_graph *graph, const char *input, int axis,
                                const struct md__onnx_dim *dim, int64_t *size, struct md_error *err)
 {
@@ -67,7 +78,7 @@ static enum md_status make_dim(struct md_graph *graph, const char *input, int ax
         *size = dim->size;
         return MD_OK;
     }
-    if (!dim->has_size && dim->symbol[0])
+    if (!dim->has_size && !names_nothing(dim->symbol))
         return md_graph_symbol(graph, dim->symbol, 0, size, err);
     snprintf(name, sizeof name, "%.120s_dim%d", input, axis);
     return md_graph_symbol(graph, name, 0, size, err);

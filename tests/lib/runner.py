@@ -1,8 +1,9 @@
 """Builds the presets, runs every suite, and adds up what they report. Called by tests/run.
 
-A suite is an executable tests/<name>/run that ends with a line `N passed, N failed` (optionally
-`, N skipped`) and exits non-zero on failure; it finds the binary in $MOONDIAL. Everything else goes
-through ctest, where a cmocka program counts as many tests as it holds.
+A suite is an executable tests/<name>/run, or tests/reference/<name>/run, that ends with a line
+`N passed, N failed` (optionally `, N skipped`) and exits non-zero on failure; it finds the binary
+in $MOONDIAL. Everything else goes through ctest, where a cmocka program counts as many tests as it
+holds.
 
 Each step prints one line when it starts and one when it ends, with the output of what failed; the
 last line is the sum. A step that could not run counts as one failure, never as silence.
@@ -179,8 +180,10 @@ def ctest(preset, tally, only, label="quick", exclude=None):
 
 # ---- suites ----------------------------------------------------------------------------------
 def suites(only):
-    for path in sorted(glob.glob(os.path.join(ROOT, "tests", "*", "run"))):
-        name = os.path.basename(os.path.dirname(path))
+    tests = os.path.join(ROOT, "tests")
+    for path in sorted(glob.glob(os.path.join(tests, "*", "run")) +
+                       glob.glob(os.path.join(tests, "reference", "*", "run"))):
+        name = os.path.relpath(os.path.dirname(path), tests)
         if name not in NO_SUITES and os.access(path, os.X_OK) and (
                 not only or re.search(only, name)):
             yield name, path

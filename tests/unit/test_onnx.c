@@ -75,6 +75,11 @@ static void dimensions_are_sizes_or_symbols(void **state)
     assert_string_equal(graph->symbols[2], "x_dim3");
     assert_int_equal(shape->dim[3], -4);
     md_graph_delete(graph);
+    source = relu_graph("None None");
+    assert_ok(parse_graph(&source));
+    assert_string_equal(graph->symbols[0], "x_dim0");
+    assert_string_equal(graph->symbols[1], "x_dim1");
+    md_graph_delete(graph);
     source = relu_graph("1 1 1 1 1 1 1 1 1");
     assert_fails(MD_ERR_UNSUPPORTED, parse_graph(&source));
     assert_says("9 dimensions");
