@@ -14,6 +14,8 @@
 /* ref_unary.c */
 extern const struct md_kernel md__ref_unary; /* Abs .. ThresholdedRelu */
 extern const struct md_kernel md__ref_clip;
+/* The node's float attributes, or their defaults, in the order of the operator's row. */
+void md__unary_parameters(const struct md_node *node, double *a, double *b);
 /* ref_cast.c */
 extern const struct md_kernel md__ref_cast; /* also CastLike */
 extern const struct md_kernel md__ref_bit_cast;

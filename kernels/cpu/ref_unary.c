@@ -248,6 +248,15 @@ static void unary_some(void *context, size_t begin, size_t end, int thread)
     }
 }
 
+void md__unary_parameters(const struct md_node *node, double *a, double *b)
+{
+    const struct row *row = row_of(node->op);
+    double *parameters[2] = {a, b};
+    *a = *b = 0;
+    for (int i = 0; i < 2 && row->attrs[i].name; i++)
+        *parameters[i] = md_node_float(node, row->attrs[i].name, (double)row->attrs[i].otherwise);
+}
+
 static enum md_status unary_run(const struct md_kernel_call *call, struct md_error *err)
 {
     (void)err;
@@ -256,9 +265,7 @@ static enum md_status unary_run(const struct md_kernel_call *call, struct md_err
     struct unary unary = {.in = &call->in[0], .out = &call->out[0], .row = row, .real = row->real};
     if (node->op == MD_OP_GELU && md_node_string(node, "approximate", "none")[0] == 't')
         unary.real = real_gelu_tanh;
-    double *parameter[2] = {&unary.with.a, &unary.with.b};
-    for (int i = 0; i < 2 && row->attrs[i].name; i++)
-        *parameter[i] = md_node_float(node, row->attrs[i].name, (double)row->attrs[i].otherwise);
+    md__unary_parameters(node, &unary.with.a, &unary.with.b);
     md__parallel(call->pool, md__count(&call->out[0]), 2048, unary_some, &unary);
     return MD_OK;
 }

@@ -3,6 +3,7 @@
  * recurrences, bytes touched once, and evaluations of exp, tanh and the like. Elementwise
  * arithmetic is left out of the FLOP: it is memory traffic, which the bytes already count.
  */
+#include "graph/einsum.h"
 #include "graph/evaluate.h"
 #include "graph/selection.h"
 
@@ -84,16 +85,53 @@ static void attention_cost(const struct md_node *node, const struct md_value_inf
     report->transcendentals += rows(&in[0]) * keys * heads;
 }
 
+/* All products of one multiply and one add: the sizes of all labels multiplied. */
+static void einsum_cost(const struct md_node *node, const struct md_value_info *in,
+                        struct md_plan_report *report)
+{
+    const struct md_shape *shapes[MD__EINSUM_OPERANDS_MAX];
+    struct md__einsum einsum;
+    double products = 1;
+    for (int i = 0; i < node->in_count && i < MD__EINSUM_OPERANDS_MAX; i++)
+        shapes[i] = &in[i].shape;
+    if (md__einsum_parse(md_node_string(node, "equation", ""), shapes, node->in_count, &einsum,
+                         NULL))
+        return; /* the shape rule said why */
+    for (int i = 0; i < einsum.labels; i++)
+        products *= (double)einsum.dim[i];
+    report->flops += products * 2 * (node->in_count > 1 ? node->in_count - 1 : 0);
+}
+
+/* Evaluations of exp and the like for each element of an elementwise operator's result. */
+static int transcendentals_of(enum md_op op)
+{
+    static const enum md_op one[] = {
+        MD_OP_ACOS,   MD_OP_ACOSH,      MD_OP_ASIN,  MD_OP_ASINH, MD_OP_ATAN, MD_OP_ATANH,
+        MD_OP_CELU,   MD_OP_COS,        MD_OP_COSH,  MD_OP_ELU,   MD_OP_ERF,  MD_OP_EXP,
+        MD_OP_GELU,   MD_OP_LOG,        MD_OP_MISH,  MD_OP_POW,   MD_OP_SELU, MD_OP_SIGMOID,
+        MD_OP_SIN,    MD_OP_SINH,       MD_OP_SWISH, MD_OP_TAN,   MD_OP_TANH, MD_OP_SOFTMAX,
+        MD_OP_SWIGLU, MD_OP_LOG_SOFTMAX};
+    for (size_t i = 0; i < sizeof one / sizeof *one; i++)
+        if (one[i] == op)
+            return 1;
+    return op == MD_OP_SOFTPLUS ? 2 : 0;
+}
+
 static void operator_cost(const struct md_node *node, const struct md_value_info *in,
                           const struct md_value_info *out, struct md_plan_report *report)
 {
     switch (node->op) {
     case MD_OP_MATMUL:
+    case MD_OP_MATMUL_INTEGER:
+    case MD_OP_QLINEAR_MATMUL:
         report->flops += 2 * elements(out) * last_dim(&in[0]);
         break;
     case MD_OP_GEMM:
         report->flops +=
             2 * elements(out) * (double)in[0].shape.dim[md_node_int(node, "transA", 0) ? 0 : 1];
+        break;
+    case MD_OP_EINSUM:
+        einsum_cost(node, in, report);
         break;
     case MD_OP_CONV:
         report->flops += 2 * elements(out) * elements(&in[1]) / (double)in[1].shape.dim[0];
@@ -130,19 +168,6 @@ static void operator_cost(const struct md_node *node, const struct md_value_info
     case MD_OP_GRU:
         recurrent_cost(in, 3, 3, report);
         break;
-    case MD_OP_EXP:
-    case MD_OP_LOG:
-    case MD_OP_SIGMOID:
-    case MD_OP_TANH:
-    case MD_OP_ELU:
-    case MD_OP_ERF:
-    case MD_OP_POW:
-    case MD_OP_SOFTMAX:
-        report->transcendentals += elements(out);
-        break;
-    case MD_OP_SOFTPLUS:
-        report->transcendentals += 2 * elements(out);
-        break;
     default:
         break;
     }
@@ -152,6 +177,7 @@ void md__node_cost(const struct md_node *node, const struct md_value_info *in,
                    const struct md_value_info *out, struct md_plan_report *report)
 {
     operator_cost(node, in, out, report);
+    report->transcendentals += transcendentals_of(node->op) * elements(out);
     for (int i = 0; i < node->in_count; i++)
         report->bytes += bytes_of(&in[i]);
     for (int i = 0; i < node->out_count; i++)

@@ -173,8 +173,13 @@ MD_INFER_RULE(md_infer_qlinear_matmul)
         if (!is_scale(in[i].dtype))
             status = md_fail(err, MD_ERR_UNSUPPORTED, "scale (input %d) is %s", i,
                              md_dtype_name(in[i].dtype));
-    for (int i = 6; !status && i < 8; i++)
-        status = expect_lines(in, i, 0, 1, err);
+    for (int i = 6; !status && i < 8; i++) {
+        size_t count;
+        status = md_shape_count(&in[i].shape, 1, &count, err);
+        if (!status && count != 1)
+            status = md_fail(err, MD_ERR_UNSUPPORTED, "input %d of shape %s, wanted one value", i,
+                             MD_SHAPE(in[i]));
+    }
     if (!status)
         status = expect_bytes(in, 7, err);
     out[0].dtype = in[7].dtype;

@@ -39,7 +39,8 @@ static double exact_elu(double x)
 static const struct bound bounds[] = {
     {MD_OP_EXP, "exp", exp, 1.5, 0},       {MD_OP_SIGMOID, "sigmoid", exact_sigmoid, 2.5, 1.3e-37},
     {MD_OP_TANH, "tanh", tanh, 3, 0},      {MD_OP_SOFTPLUS, "softplus", exact_softplus, 3, 0},
-    {MD_OP_ELU, "elu", exact_elu, 1.5, 0},
+    {MD_OP_ELU, "elu", exact_elu, 1.5, 0}, {MD_OP_ERF, "erf", erf, 2.5, 0},
+    {MD_OP_LOG, "log", log, 1.5, 0},
 };
 
 /* The distance from `value` to the next larger float. */
@@ -78,7 +79,8 @@ static void check_bound(const struct bound *bound, const struct md_backend *back
     double worst = 0;
     float where = 0;
     for (int i = 0; i < SAMPLES; i++) {
-        double error = isnan(x[i]) ? (isnan(y[i]) ? 0 : INFINITY) : error_ulp(bound, x[i], y[i]);
+        double error = isnan(bound->exact((double)x[i])) ? (isnan(y[i]) ? 0 : INFINITY)
+                                                         : error_ulp(bound, x[i], y[i]);
         if (!(error <= worst)) {
             worst = error;
             where = x[i];
@@ -117,6 +119,16 @@ static void test_limits(void **state)
         {MD_OP_TANH, 0, 0},
         {MD_OP_ELU, -INFINITY, -1},
         {MD_OP_ELU, INFINITY, INFINITY},
+        {MD_OP_ERF, INFINITY, 1},
+        {MD_OP_ERF, -INFINITY, -1},
+        {MD_OP_LOG, 0, -INFINITY},
+        {MD_OP_LOG, 1, 0},
+        {MD_OP_LOG, INFINITY, INFINITY},
+        {MD_OP_GELU, INFINITY, INFINITY},
+        {MD_OP_SWISH, INFINITY, INFINITY},
+        {MD_OP_MISH, INFINITY, INFINITY},
+        {MD_OP_HARD_SIGMOID, -INFINITY, 0},
+        {MD_OP_HARD_SIGMOID, INFINITY, 1},
         {MD_OP_SOFTPLUS, INFINITY, INFINITY},
         {MD_OP_SOFTPLUS, -INFINITY, 0},
     };

@@ -13,14 +13,22 @@
 
 /* ---- one input ------------------------------------------------------------------------------- */
 
+/* Gelu's approximation: a loop of its own, in this file only. */
+#define MD_OP_GELU_TANH MD_OP_COUNT
+
 struct unary {
     enum md_op op;
     const float *x;
     float *y;
-    float alpha;
+    float a, b; /* the operator's attributes, in the order of ref_unary.c */
 };
 
-INLINE vf apply_unary(enum md_op op, vf x, float alpha)
+INLINE vf clamped(vf x, vf low, vf high)
+{
+    return vmin(high, vmax(low, x));
+}
+
+INLINE vf apply_unary(enum md_op op, vf x, float a, float b)
 {
     switch (op) {
     case MD_OP_ABS:
@@ -29,6 +37,8 @@ INLINE vf apply_unary(enum md_op op, vf x, float alpha)
         return -x;
     case MD_OP_EXP:
         return vexp(x);
+    case MD_OP_LOG:
+        return vlog(x);
     case MD_OP_SQRT:
         return vsqrt(x);
     case MD_OP_RECIPROCAL:
@@ -40,7 +50,25 @@ INLINE vf apply_unary(enum md_op op, vf x, float alpha)
     case MD_OP_RELU:
         return vmax(splat(0.0f), x);
     case MD_OP_ELU:
-        return velu(x, splat(alpha));
+        return velu(x, splat(a));
+    case MD_OP_ERF:
+        return verf(x);
+    case MD_OP_GELU:
+        return vgelu(x);
+    case MD_OP_SWISH:
+        return vswish(x, splat(a));
+    case MD_OP_MISH:
+        return vmish(x);
+    case MD_OP_LEAKY_RELU:
+        return choose(x < 0.0f, x * a, x);
+    case MD_OP_HARD_SIGMOID:
+        return clamped(x * a + b, splat(0.0f), splat(1.0f));
+    case MD_OP_HARD_SWISH:
+        return x * clamped(x * 0x1.555556p-3f + 0.5f, splat(0.0f), splat(1.0f));
+    case MD_OP_CLIP:
+        return clamped(x, splat(a), splat(b));
+    case MD_OP_GELU_TANH:
+        return vgelu_tanh(x);
     default:
         return vsoftplus(x);
     }
@@ -51,14 +79,28 @@ INLINE void unary_loop(const struct unary *unary, enum md_op op, size_t begin, s
 {
     size_t i = begin;
     for (; i + VL <= end; i += VL)
-        store(unary->y + i, apply_unary(op, load(unary->x + i), unary->alpha));
+        store(unary->y + i, apply_unary(op, load(unary->x + i), unary->a, unary->b));
     if (i < end)
-        store_some(unary->y + i, apply_unary(op, load_some(unary->x + i, end - i), unary->alpha),
-                   end - i);
+        store_some(unary->y + i,
+                   apply_unary(op, load_some(unary->x + i, end - i), unary->a, unary->b), end - i);
 }
 
 #define UNARY_OPS(X)                                                                               \
-    X(ABS) X(NEG) X(EXP) X(SQRT) X(RECIPROCAL) X(SIGMOID) X(TANH) X(RELU) X(ELU) X(SOFTPLUS)
+    X(ABS)                                                                                         \
+    X(NEG)                                                                                         \
+    X(EXP)                                                                                         \
+    X(LOG)                                                                                         \
+    X(SQRT)                                                                                        \
+    X(RECIPROCAL)                                                                                  \
+    X(SIGMOID)                                                                                     \
+    X(TANH)                                                                                        \
+    X(RELU)                                                                                        \
+    X(ELU)                                                                                         \
+    X(SOFTPLUS)                                                                                    \
+    X(ERF)                                                                                         \
+    X(GELU)                                                                                        \
+    X(SWISH)                                                                                       \
+    X(MISH) X(LEAKY_RELU) X(HARD_SIGMOID) X(HARD_SWISH) X(CLIP) X(GELU_TANH)
 
 static void unary_some(void *context, size_t begin, size_t end, int thread)
 {
@@ -80,10 +122,14 @@ static enum md_status unary_run(const struct md_kernel_call *call, struct md_err
 {
     if (call->in[0].dtype != MD_F32)
         return md__ref_unary.run(call, err);
-    struct unary unary = {.op = call->node->op,
-                          .x = call->in[0].data,
-                          .y = call->out[0].data,
-                          .alpha = (float)md_node_float(call->node, "alpha", 1)};
+    const struct md_node *node = call->node;
+    struct unary unary = {.op = node->op, .x = call->in[0].data, .y = call->out[0].data};
+    double a, b;
+    md__unary_parameters(node, &a, &b);
+    unary.a = (float)a;
+    unary.b = (float)b;
+    if (node->op == MD_OP_GELU && md_node_string(node, "approximate", "none")[0] == 't')
+        unary.op = MD_OP_GELU_TANH;
     md__parallel(call->pool, md__count(&call->out[0]), 16384, unary_some, &unary);
     return MD_OK;
 }
@@ -94,6 +140,20 @@ static bool unary_supports(const struct md_node *node, const struct md_tensor *i
 }
 
 const struct md_kernel md__unary = {.supports = unary_supports, .run = unary_run, .in_place = true};
+
+static enum md_status clip_run(const struct md_kernel_call *call, struct md_error *err)
+{
+    if (call->in[0].dtype != MD_F32)
+        return md__ref_clip.run(call, err);
+    struct unary unary = {.op = MD_OP_CLIP, .x = call->in[0].data, .y = call->out[0].data};
+    bool low = md__has(call->in, call->in_count, 1), high = md__has(call->in, call->in_count, 2);
+    unary.a = low ? *(const float *)call->in[1].data : -INFINITY;
+    unary.b = high ? *(const float *)call->in[2].data : INFINITY;
+    md__parallel(call->pool, md__count(&call->out[0]), 16384, unary_some, &unary);
+    return MD_OK;
+}
+
+const struct md_kernel md__clip = {.run = clip_run, .in_place = true};
 
 /* ---- two inputs ------------------------------------------------------------------------------ */
 

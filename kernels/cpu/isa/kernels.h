@@ -10,6 +10,7 @@
 #define md__attention    MD_ISA_SYMBOL(md__attention)
 #define md__binary       MD_ISA_SYMBOL(md__binary)
 #define md__conv         MD_ISA_SYMBOL(md__conv)
+#define md__clip         MD_ISA_SYMBOL(md__clip)
 #define md__gated        MD_ISA_SYMBOL(md__gated)
 #define md__gemm         MD_ISA_SYMBOL(md__gemm)
 #define md__layer_norm   MD_ISA_SYMBOL(md__layer_norm)
@@ -21,8 +22,9 @@
 #define md__unary        MD_ISA_SYMBOL(md__unary)
 #define md__weighted_sum MD_ISA_SYMBOL(md__weighted_sum)
 
-extern const struct md_kernel md__attention, md__binary, md__gated, md__gemm, md__layer_norm,
-    md__linear, md__matmul, md__recurrent, md__selection, md__softmax, md__unary, md__weighted_sum;
+extern const struct md_kernel md__attention, md__binary, md__clip, md__gated, md__gemm,
+    md__layer_norm, md__linear, md__matmul, md__recurrent, md__selection, md__softmax, md__unary,
+    md__weighted_sum;
 extern const struct md_kernel md__attention, md__binary, md__conv, md__gated, md__gemm,
     md__layer_norm, md__linear, md__matmul, md__recurrent, md__softmax, md__unary, md__weighted_sum;
 
@@ -30,6 +32,15 @@ extern const struct md_kernel md__attention, md__binary, md__conv, md__gated, md
     X(ABS, md__unary)                                                                              \
     X(NEG, md__unary)                                                                              \
     X(EXP, md__unary)                                                                              \
+    X(LOG, md__unary)                                                                              \
+    X(ERF, md__unary)                                                                              \
+    X(GELU, md__unary)                                                                             \
+    X(SWISH, md__unary)                                                                            \
+    X(MISH, md__unary)                                                                             \
+    X(LEAKY_RELU, md__unary)                                                                       \
+    X(HARD_SIGMOID, md__unary)                                                                     \
+    X(HARD_SWISH, md__unary)                                                                       \
+    X(CLIP, md__clip)                                                                              \
     X(SQRT, md__unary)                                                                             \
     X(RECIPROCAL, md__unary)                                                                       \
     X(SIGMOID, md__unary)                                                                          \
