@@ -18,6 +18,14 @@ static int now_ms(lua_State *L)
     return 1;
 }
 
+/* Which version of the scripts this is: for what must be made anew when they change. */
+static int generation(lua_State *L)
+{
+    const struct md_generation *own = md__state(L)->generation;
+    lua_pushinteger(L, own != NULL ? own->number : 0);
+    return 1;
+}
+
 static int64_t check_ms(lua_State *L, int index)
 {
     lua_Number ms = luaL_checknumber(L, index);
@@ -224,8 +232,11 @@ static int source(lua_State *L)
 static void bind(lua_State *L, struct md_script *script)
 {
     (void)script;
-    static const luaL_Reg functions[] = {
-        {"now_ms", now_ms}, {"sleep", md_sleep}, {"source", source}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {{"now_ms", now_ms},
+                                         {"sleep", md_sleep},
+                                         {"source", source},
+                                         {"generation", generation},
+                                         {NULL, NULL}};
     luaL_register(L, NULL, functions);
     md__bind_table(L, "time", time_functions);
     bind_log(L);

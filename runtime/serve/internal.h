@@ -3,8 +3,8 @@
  * states of queued calls; serve->device is held while a batch runs. Never take serve->lock while
  * waiting for the device, nor a call's lock first.
  *
- * Loading needs neither: a new version is built and warmed on a thread of lower priority that
- * leaves the pool's workers alone (md_pool_set_alone), beside the batches that run.
+ * Loading needs neither: a new version is built and warmed on a thread of its own that leaves the
+ * pool's workers alone (md_pool_set_alone), beside the batches that run.
  */
 #ifndef MD_SERVE_INTERNAL_H
 #define MD_SERVE_INTERNAL_H

@@ -6,10 +6,7 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include "base/log.h"
 #include "model/config.h"
@@ -18,9 +15,6 @@
 
 /* Steps of one plan follow each other closely: workers stay awake between them. */
 #define SPIN_US 50
-
-/* Loads take what processor time is left: a nice value has a tenth of the weight of serving. */
-#define LOAD_NICE 10
 
 /* ---- life ---- */
 
@@ -311,7 +305,11 @@ enum md_status md_serve_publish(struct md_serve *serve, const char *name, const 
     return status == MD_OK ? MD_OK : md_error_context(err, "model \"%s\"", name);
 }
 
-/* A load on its thread. */
+/*
+ * A load on its own thread: whoever asks may have little stack. It has the priority of all others:
+ * at a lower one it was measured to hold malloc's locks while it did not run, and everybody with
+ * it.
+ */
 struct load {
     struct md_serve *serve;
     const char *name, *path;
@@ -326,7 +324,6 @@ static void *load(void *context)
     struct md_graph *graph;
     char *config = NULL;
 
-    setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), LOAD_NICE); /* of this thread alone */
     load->status = md_serve_read(&load->serve->builder, load->path, &graph, &config, load->err);
     if (load->status == MD_OK) {
         load->status =

@@ -78,7 +78,7 @@ void md_serve_delete(struct md_serve *serve);
 void md_serve_set_builder(struct md_serve *serve, const struct md_model_builder *builder);
 
 /*
- * Builds, checks and warms on a thread of lower priority while batches go on, waits for it, then
+ * Builds, checks and warms on a thread of its own while batches go on, waits for it, then
  * publishes under `name` ([A-Za-z0-9_.-], below MD_SERVE_NAME_MAX). A failure leaves the version
  * that was there.
  */

@@ -1,9 +1,10 @@
 -- The state that all requests share: the current answer, built once per closed step.
 --
 -- Whoever asks first after something changed builds the answer; the others wait for that one. What
--- counts as a change: a step has closed, a server is new, another model has been loaded, the cache
--- has been cleared, or a late row has altered a closed step. Late rows may come all the time, so
--- they count only when the last answer is ten times as old as it took to build.
+-- counts as a change: a step has closed, a server is new, another model has been loaded, these
+-- scripts have been edited, the cache has been cleared, or a late row has altered a closed step.
+-- Late rows may come all the time, so they count only when the last answer is ten times as old as
+-- it took to build.
 
 local md = require "moondial"
 local document = require "document"
@@ -38,7 +39,7 @@ local function answer_versions()
     local servers, model = fleet.servers(), md.model "tft"
     local loaded = model:loaded() and model:info().loaded_at_ms or 0
     local urgent = table.concat({ servers:closed_ms(), servers:count(), loaded,
-        shared():get "clears" or 0 }, ":")
+        md.generation(), shared():get "clears" or 0 }, ":")
     local all = urgent .. ":" .. servers:version()
     local last = shared():get "last"
     if last and last.urgent == urgent and md.now_ms() - last.at_ms < PATIENCE * last.took_ms then

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -224,6 +225,33 @@ static void test_noise_is_left_alone(void **state)
     assert_int_equal(s.script->last.attempts, 0);
 }
 
+/* inotify takes a descriptor: without one left the watcher only looks, twice a second. */
+static void test_without_inotify(void **state)
+{
+    struct rlimit before, tight;
+    struct md_error err;
+    write_app();
+    scripted_write(&s, "value.lua", "return 1");
+    scripted_open(&s, NULL);
+    int next = dup(0);
+    close(next);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    tight = before;
+    tight.rlim_cur = (rlim_t)next + 1; /* one for the event that ends the thread */
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &tight), 0);
+    enum md_status status = md_script_watch(s.script, &err);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    assert_int_equal(status, MD_OK);
+    assert_ok(md_script_start(s.script, &err));
+    expect_soon("[1]");
+    scripted_write(&s, "value.lua", "return 22");
+    expect_soon("[22]");
+    make_folder("value");
+    scripted_write(&s, "value/init.lua", "return 3");
+    move("value.lua", "value.bak");
+    expect_soon("[3]");
+}
+
 #define LIVE(name) cmocka_unit_test_setup_teardown(name, begin, end)
 
 int main(void)
@@ -233,6 +261,7 @@ int main(void)
         LIVE(test_writing_and_renaming), LIVE(test_folders_come_and_go),
         LIVE(test_config_map),           LIVE(test_a_linked_folder_is_replaced),
         LIVE(test_noise_is_left_alone),
+        LIVE(test_without_inotify),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
