@@ -112,7 +112,7 @@ static enum md_status take_tails(struct md_executable *executable, struct md_pla
             status = md_fail(err, MD_ERR_INTERNAL, "%s did not make one of its outputs",
                              md_op_info(plan->steps[plan->step_count - 1].node->op)->name);
         executable->tails[first + i] = made->data ? *made : (struct md_tensor){0};
-        *made = (struct md_tensor){.dtype = made->dtype};
+        *made = (struct md_tensor){.dtype = plan->wants[i].dtype};
     }
     return status;
 }

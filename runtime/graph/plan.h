@@ -80,7 +80,8 @@ enum md_stop {
 /* What the child's facts are to be about: contents in a group, or an output of the last step. */
 struct md_want {
     int value;
-    int at; /* group, or index into plan->tensors */
+    int at;              /* group, or index into plan->tensors */
+    enum md_dtype dtype; /* of an output that a kernel makes; a control node's is open as well */
 };
 
 struct md_plan {

@@ -368,7 +368,8 @@ static enum md_status note_wants(struct md_planner *planner)
     for (int i = 0; i < node->out_count; i++)
         if (!md__trace_sure(&planner->trace, node->out[i]))
             plan->wants[plan->want_count++] =
-                (struct md_want){node->out[i], step->first + node->in_count + i};
+                (struct md_want){node->out[i], step->first + node->in_count + i,
+                                 planner->trace.values[node->out[i]].dtype};
     plan->tail_count += plan->want_count;
     return MD_OK;
 }

@@ -1,6 +1,7 @@
 /* Replaces the C library's allocator; see failing.h. */
 #include "failing.h"
 
+#include <errno.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
@@ -40,6 +41,12 @@ void *calloc(size_t count, size_t size)
 void *aligned_alloc(size_t alignment, size_t size)
 {
     return may_allocate() ? counted(__libc_memalign(alignment, size)) : NULL;
+}
+
+int posix_memalign(void **memory, size_t alignment, size_t size)
+{
+    *memory = may_allocate() ? counted(__libc_memalign(alignment, size)) : NULL;
+    return *memory ? 0 : ENOMEM;
 }
 
 void *realloc(void *memory, size_t size)
