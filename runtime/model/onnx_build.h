@@ -110,6 +110,9 @@ enum md_status md__onnx_note_outputs(struct md__onnx_call *call, const char *op,
 /* Initialisers, nodes and outputs; the graph's inputs must be there already. */
 enum md_status md__onnx_build_graph(struct md__onnx_scope *scope,
                                     const struct md__onnx_graph *source, struct md_error *err);
+/* Without the outputs. */
+enum md_status md__onnx_build_contents(struct md__onnx_scope *scope,
+                                       const struct md__onnx_graph *source, struct md_error *err);
 /* Nodes in an order in which each finds its inputs. */
 enum md_status md__onnx_build_nodes(struct md__onnx_scope *scope, const struct md__onnx_node *nodes,
                                     size_t count, struct md_error *err);
@@ -160,6 +163,11 @@ bool md__onnx_is_control(const struct md__onnx_call *call);
 enum md_status md__onnx_control(struct md__onnx_call *call, const struct md__onnx_attr *attrs,
                                 size_t attr_count, struct md_error *err);
 
+/* Attention that graphs change, as plain nodes (onnx_flex.c). */
+bool md__onnx_is_flex_attention(const struct md__onnx_call *call);
+enum md_status md__onnx_flex_attention(struct md__onnx_call *call,
+                                       const struct md__onnx_attr *attrs, size_t attr_count,
+                                       struct md_error *err);
 /* A Scan of opset 8, outputs bound (onnx_scan8.c). */
 enum md_status md__onnx_scan_8(struct md__onnx_call *call, const struct md__onnx_attr *attrs,
                                size_t attr_count, struct md_error *err);

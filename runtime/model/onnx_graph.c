@@ -59,13 +59,18 @@ enum md_status md__onnx_build_nodes(struct md__onnx_scope *scope, const struct m
     return status;
 }
 
+enum md_status md__onnx_build_contents(struct md__onnx_scope *scope,
+                                       const struct md__onnx_graph *source, struct md_error *err)
+{
+    enum md_status status = add_initializers(scope, source, err);
+    return status ? status : md__onnx_build_nodes(scope, source->nodes, source->node_count, err);
+}
+
 enum md_status md__onnx_build_graph(struct md__onnx_scope *scope,
                                     const struct md__onnx_graph *source, struct md_error *err)
 {
     int value = MD_NONE;
-    enum md_status status = add_initializers(scope, source, err);
-    if (!status)
-        status = md__onnx_build_nodes(scope, source->nodes, source->node_count, err);
+    enum md_status status = md__onnx_build_contents(scope, source, err);
     for (size_t i = 0; !status && i < source->output_count; i++) {
         const char *name = source->outputs[i].name;
         status = md__onnx_find(scope, name, &value, err);

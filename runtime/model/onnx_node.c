@@ -310,6 +310,8 @@ static enum md_status build_call(struct md__onnx_call *call, struct md_error *er
         return md__onnx_scan_8(call, attrs, count, err);
     } else if (md__onnx_is_control(call)) {
         status = md__onnx_control(call, attrs, count, err);
+    } else if (md__onnx_is_flex_attention(call)) {
+        status = md__onnx_flex_attention(call, attrs, count, err);
     } else {
         status = make_attrs(call, attrs, count, err);
         if (!status)

@@ -125,6 +125,10 @@ enum md_status md__onnx_find(struct md__onnx_scope *scope, const char *name, int
     enum md_status status = md__onnx_find(scope->outer, name, &around, err);
     if (status)
         return status;
+    if (scope->body == scope->outer->body) { /* its nodes stand where its node stood */
+        *value = around;
+        return MD_OK;
+    }
     if (around == MD_NONE)
         return md__onnx_bind(scope, name, MD_NONE, err);
     const struct md_value *outer = &scope->outer->body->graph->values[around];
