@@ -36,8 +36,7 @@ extern const struct md_kernel md__ref_dynamic_quantize;
 extern const struct md_kernel md__ref_matmul_integer;
 extern const struct md_kernel md__ref_qlinear_matmul;
 /* ref_recurrent.c */
-extern const struct md_kernel md__ref_lstm;
-extern const struct md_kernel md__ref_gru;
+extern const struct md_kernel md__ref_recurrent; /* RNN, GRU, LSTM */
 /* ref_norm.c */
 extern const struct md_kernel md__ref_layer_norm; /* and RMS, Simplified */
 extern const struct md_kernel md__ref_skip_norm;

@@ -1,5 +1,5 @@
 /*
- * Reference LSTM and GRU (ONNX), float32 in and out, double inside.
+ * Reference RNN, GRU and LSTM (ONNX) in every float dtype, double inside, with any activations.
  *
  * Sequences may be ragged: past sequence_lens the outputs Y are zero and Y_h, Y_c hold the state
  * after the last real step. The reverse direction starts at the last real step, not in the padding.
@@ -8,79 +8,158 @@
  */
 #include <math.h>
 #include <string.h>
+#include <strings.h>
 
+#include "kernels/cpu/blocks.h"
 #include "kernels/cpu/ref.h"
+
+enum function {
+    RELU,
+    TANH,
+    SIGMOID,
+    AFFINE,
+    LEAKY_RELU,
+    THRESHOLDED_RELU,
+    SCALED_TANH,
+    HARD_SIGMOID,
+    ELU,
+    SOFTSIGN,
+    SOFTPLUS,
+    FUNCTIONS
+};
+
+/* alpha and beta: defaults; NAN: the function takes none. */
+static const struct {
+    const char *name;
+    double alpha, beta;
+} functions[FUNCTIONS] = {[RELU] = {"Relu", NAN, NAN},
+                          [TANH] = {"Tanh", NAN, NAN},
+                          [SIGMOID] = {"Sigmoid", NAN, NAN},
+                          [AFFINE] = {"Affine", 1, 0},
+                          [LEAKY_RELU] = {"LeakyRelu", 0.01, NAN},
+                          [THRESHOLDED_RELU] = {"ThresholdedRelu", 1, NAN},
+                          [SCALED_TANH] = {"ScaledTanh", 1, 1},
+                          [HARD_SIGMOID] = {"HardSigmoid", 0.2, 0.5},
+                          [ELU] = {"Elu", 1, NAN},
+                          [SOFTSIGN] = {"Softsign", NAN, NAN},
+                          [SOFTPLUS] = {"Softplus", NAN, NAN}};
+
+struct activation {
+    enum function function;
+    double alpha, beta;
+};
+
+#define ACTIVATIONS_MAX 6 /* three in two directions */
 
 struct recurrence {
     size_t steps, batch, inputs, units, directions, gates;
-    const float *x, *w, *r, *b;
-    const float *h0, *c0, *peephole;
-    const struct md_tensor *lengths; /* NULL: all full */
-    float *y, *y_h, *y_c;            /* NULL: not asked for */
-    bool batch_first;     /* layout 1: x [batch, steps, ..], states [batch, directions, ..] */
-    bool reset_after;     /* GRU's linear_before_reset */
-    double *gate, *h, *c; /* scratch of one row: gates * units, units, units */
+    const struct md_tensor *x, *w, *r, *b, *h0, *c0, *peephole, *lengths; /* NULL: absent */
+    const struct md_tensor *y, *y_h, *y_c;
+    struct activation activations[ACTIVATIONS_MAX];
+    double clip;       /* INFINITY: none */
+    bool batch_first;  /* layout 1: x [batch, steps, ..], states [batch, directions, ..] */
+    bool reset_after;  /* GRU's linear_before_reset */
+    bool input_forget; /* LSTM's f is 1 - i */
+    double *gate, *h, *c, *x_row, *w_row; /* scratch of one row */
 };
 
-/* What one cell sees: its row of x, and the weights of its direction. */
+/* What one cell sees: the first rows of its direction's weights, and its activations. */
 struct cell {
-    const float *x, *w, *r, *b, *peephole;
+    size_t weight_row, bias, peephole;
+    const struct activation *activations;
 };
 
-static double sigmoid(double x)
+static double activate(const struct activation *how, double x)
 {
-    return 1 / (1 + exp(-x));
+    switch (how->function) {
+    case RELU:
+        return x > 0 ? x : 0;
+    case TANH:
+        return tanh(x);
+    case SIGMOID:
+        return 1 / (1 + exp(-x));
+    case AFFINE:
+        return how->alpha * x + how->beta;
+    case LEAKY_RELU:
+        return x >= 0 ? x : how->alpha * x;
+    case THRESHOLDED_RELU:
+        return x > how->alpha ? x : 0;
+    case SCALED_TANH:
+        return how->alpha * tanh(how->beta * x);
+    case HARD_SIGMOID:
+        return fmin(fmax(how->alpha * x + how->beta, 0), 1);
+    case ELU:
+        return x >= 0 ? x : how->alpha * expm1(x);
+    case SOFTSIGN:
+        return x / (1 + fabs(x));
+    default:
+        return x > 0 ? x + log1p(exp(-x)) : log1p(exp(x));
+    }
 }
 
-static const float *input(const struct md_kernel_call *call, int i)
+/* The function numbered `k` of the direction, of an input within the clip. */
+static double apply(const struct recurrence *rec, const struct cell *cell, int k, double x)
 {
-    return md__has(call->in, call->in_count, i) ? call->in[i].data : NULL;
+    return activate(&cell->activations[k], fmin(fmax(x, -rec->clip), rec->clip));
 }
 
-static float *output(const struct md_kernel_call *call, int i)
-{
-    return i < call->out_count ? call->out[i].data : NULL;
-}
-
-static double dot_float(const float *w, const float *x, size_t count)
+static double dot(const struct recurrence *rec, const struct md_tensor *weights, size_t row,
+                  const double *x, size_t count)
 {
     double sum = 0;
+    md__load_floats(weights, row * count, 1, count, rec->w_row);
     for (size_t i = 0; i < count; i++)
-        sum += (double)w[i] * (double)x[i];
+        sum += rec->w_row[i] * x[i];
     return sum;
 }
 
-static double dot_state(const float *r, const double *h, size_t count)
+static double from_input(const struct recurrence *rec, const struct cell *cell, size_t row)
 {
-    double sum = 0;
-    for (size_t i = 0; i < count; i++)
-        sum += (double)r[i] * h[i];
-    return sum;
+    double bias = rec->b ? md__get_float(rec->b, cell->bias + row) : 0;
+    return dot(rec, rec->w, cell->weight_row + row, rec->x_row, rec->inputs) + bias;
 }
 
-static double bias(const struct recurrence *rec, const struct cell *cell, size_t row, bool of_state)
+static double state_bias(const struct recurrence *rec, const struct cell *cell, size_t row)
 {
-    size_t rows = rec->gates * rec->units;
-    return cell->b ? (double)cell->b[row + (of_state ? rows : 0)] : 0;
+    return rec->b ? md__get_float(rec->b, cell->bias + rec->gates * rec->units + row) : 0;
+}
+
+static double from_state(const struct recurrence *rec, const struct cell *cell, size_t row)
+{
+    return dot(rec, rec->r, cell->weight_row + row, rec->h, rec->units) +
+           state_bias(rec, cell, row);
+}
+
+/* Peephole number k (order i o f) of unit u times a cell state. */
+static double peep(const struct recurrence *rec, const struct cell *cell, size_t k, size_t u,
+                   double c)
+{
+    return rec->peephole ? md__get_float(rec->peephole, cell->peephole + k * rec->units + u) * c
+                         : 0;
+}
+
+static void rnn_step(const struct recurrence *rec, const struct cell *cell)
+{
+    for (size_t u = 0; u < rec->units; u++)
+        rec->gate[u] = from_input(rec, cell, u) + from_state(rec, cell, u);
+    for (size_t u = 0; u < rec->units; u++)
+        rec->h[u] = apply(rec, cell, 0, rec->gate[u]);
 }
 
 static void lstm_step(const struct recurrence *rec, const struct cell *cell)
 {
     size_t units = rec->units;
     for (size_t row = 0; row < 4 * units; row++)
-        rec->gate[row] = dot_float(cell->w + row * rec->inputs, cell->x, rec->inputs) +
-                         dot_state(cell->r + row * units, rec->h, units) +
-                         bias(rec, cell, row, false) + bias(rec, cell, row, true);
-    const float *p = cell->peephole; /* order i o f */
+        rec->gate[row] = from_input(rec, cell, row) + from_state(rec, cell, row);
     for (size_t u = 0; u < units; u++) {
         double i = rec->gate[u], o = rec->gate[units + u];
         double f = rec->gate[2 * units + u], g = rec->gate[3 * units + u];
         double before = rec->c[u];
-        i = sigmoid(p ? i + (double)p[u] * before : i);
-        f = sigmoid(p ? f + (double)p[2 * units + u] * before : f);
-        rec->c[u] = f * before + i * tanh(g);
-        o = sigmoid(p ? o + (double)p[units + u] * rec->c[u] : o);
-        rec->h[u] = o * tanh(rec->c[u]);
+        i = apply(rec, cell, 0, i + peep(rec, cell, 0, u, before));
+        f = rec->input_forget ? 1 - i : apply(rec, cell, 0, f + peep(rec, cell, 2, u, before));
+        rec->c[u] = f * before + i * apply(rec, cell, 1, g);
+        o = apply(rec, cell, 0, o + peep(rec, cell, 1, u, rec->c[u]));
+        rec->h[u] = o * activate(&cell->activations[2], rec->c[u]);
     }
 }
 
@@ -89,22 +168,16 @@ static void gru_step(const struct recurrence *rec, const struct cell *cell)
     size_t units = rec->units;
     double *z = rec->gate, *r = rec->gate + units, *n = rec->gate + 2 * units;
     for (size_t row = 0; row < 2 * units; row++)
-        rec->gate[row] = sigmoid(dot_float(cell->w + row * rec->inputs, cell->x, rec->inputs) +
-                                 dot_state(cell->r + row * units, rec->h, units) +
-                                 bias(rec, cell, row, false) + bias(rec, cell, row, true));
+        rec->gate[row] =
+            apply(rec, cell, 0, from_input(rec, cell, row) + from_state(rec, cell, row));
     for (size_t u = 0; u < units; u++) /* c is free in a GRU: it holds r * h */
         rec->c[u] = r[u] * rec->h[u];
     for (size_t u = 0; u < units; u++) {
         size_t row = 2 * units + u;
-        double wx = dot_float(cell->w + row * rec->inputs, cell->x, rec->inputs) +
-                    bias(rec, cell, row, false);
-        const float *weights = cell->r + row * units;
-        double from_state = bias(rec, cell, row, true);
-        if (rec->reset_after)
-            from_state = r[u] * (dot_state(weights, rec->h, units) + from_state);
-        else
-            from_state += dot_state(weights, rec->c, units);
-        n[u] = tanh(wx + from_state);
+        double state = rec->reset_after ? r[u] * from_state(rec, cell, row)
+                                        : dot(rec, rec->r, cell->weight_row + row, rec->c, units) +
+                                              state_bias(rec, cell, row);
+        n[u] = apply(rec, cell, 1, from_input(rec, cell, row) + state);
     }
     for (size_t u = 0; u < units; u++)
         rec->h[u] = (1 - z[u]) * n[u] + z[u] * rec->h[u];
@@ -128,121 +201,150 @@ static size_t state_row(const struct recurrence *rec, size_t d, size_t row)
     return rec->batch_first ? row * rec->directions + d : d * rec->batch + row;
 }
 
+static void load_state(const struct md_tensor *from, size_t at, size_t units, double *to)
+{
+    memset(to, 0, units * sizeof *to);
+    if (from)
+        md__load_floats(from, at, 1, units, to);
+}
+
 /* One sequence of one direction, from its initial state to its last real step. */
 static void run_sequence(const struct recurrence *rec, size_t d, size_t row, bool reverse,
                          size_t length)
 {
     size_t units = rec->units, state = state_row(rec, d, row) * units;
     size_t weight_rows = rec->gates * units;
-    struct cell cell = {.w = rec->w + d * weight_rows * rec->inputs,
-                        .r = rec->r + d * weight_rows * units,
-                        .b = rec->b ? rec->b + d * 2 * weight_rows : NULL,
-                        .peephole = rec->peephole ? rec->peephole + d * 3 * units : NULL};
-    for (size_t u = 0; u < units; u++) {
-        rec->h[u] = rec->h0 ? (double)rec->h0[state + u] : 0;
-        rec->c[u] = rec->c0 ? (double)rec->c0[state + u] : 0;
-    }
+    struct cell cell = {.weight_row = d * weight_rows,
+                        .bias = d * 2 * weight_rows,
+                        .peephole = d * 3 * units,
+                        .activations =
+                            rec->activations + d * (rec->gates == 1 ? 1 : rec->gates - 1)};
+    load_state(rec->h0, state, units, rec->h);
+    load_state(rec->c0, state, units, rec->c);
     for (size_t step = 0; step < rec->steps; step++) {
         size_t t = reverse && step < length ? length - 1 - step : step;
-        float *y = rec->y ? rec->y + y_row(rec, t, d, row) * units : NULL;
         if (step < length) {
-            cell.x = rec->x + x_row(rec, t, row) * rec->inputs;
+            md__load_floats(rec->x, x_row(rec, t, row) * rec->inputs, 1, rec->inputs, rec->x_row);
             if (rec->gates == 4)
                 lstm_step(rec, &cell);
-            else
+            else if (rec->gates == 3)
                 gru_step(rec, &cell);
+            else
+                rnn_step(rec, &cell);
         }
-        for (size_t u = 0; y && u < units; u++)
-            y[u] = step < length ? (float)rec->h[u] : 0;
+        size_t at = y_row(rec, t, d, row) * units;
+        if (rec->y && step < length)
+            md__store_floats(rec->y, at, 1, units, rec->h);
+        for (size_t u = 0; rec->y && step >= length && u < units; u++)
+            md__set_float(rec->y, at + u, 0);
     }
-    for (size_t u = 0; u < units; u++) {
-        if (rec->y_h)
-            rec->y_h[state + u] = (float)rec->h[u];
-        if (rec->y_c)
-            rec->y_c[state + u] = (float)rec->c[u];
+    if (rec->y_h)
+        md__store_floats(rec->y_h, state, 1, units, rec->h);
+    if (rec->y_c)
+        md__store_floats(rec->y_c, state, 1, units, rec->c);
+}
+
+/* ---- attributes ------------------------------------------------------------------------------ */
+
+/* The next of the listed values; *next counts them. */
+static double listed(const struct md_attr *list, int *next, double otherwise)
+{
+    if (isnan(otherwise) || !list || list->type != MD_ATTR_FLOATS || *next >= list->count)
+        return otherwise;
+    return list->floats[(*next)++];
+}
+
+/* alphas and betas are consumed in order by the functions that take one. */
+static void read_activations(struct recurrence *rec, const struct md_node *node)
+{
+    static const enum function usual[] = {SIGMOID, TANH, TANH};
+    const struct md_attr *names = md_node_attr(node, "activations");
+    int each = rec->gates == 1 ? 1 : (int)rec->gates - 1, alphas = 0, betas = 0;
+    for (int i = 0; i < each * (int)rec->directions; i++) {
+        int found = rec->gates == 1 ? TANH : usual[i % each];
+        for (int k = 0; names && i < names->count && k < FUNCTIONS; k++)
+            if (strcasecmp(names->strings[i], functions[k].name) == 0)
+                found = k;
+        struct activation *made = &rec->activations[i];
+        made->function = (enum function)found;
+        made->alpha =
+            listed(md_node_attr(node, "activation_alpha"), &alphas, functions[found].alpha);
+        made->beta = listed(md_node_attr(node, "activation_beta"), &betas, functions[found].beta);
     }
 }
 
-static enum md_status run_all(struct recurrence *rec, const struct md_kernel_call *call,
-                              struct md_error *err)
+static const struct md_tensor *input(const struct md_kernel_call *call, int i)
+{
+    return md__has(call->in, call->in_count, i) ? &call->in[i] : NULL;
+}
+
+static const struct md_tensor *output(const struct md_kernel_call *call, int i)
+{
+    return i < call->out_count && call->out[i].data ? &call->out[i] : NULL;
+}
+
+static size_t gates_of(const struct md_node *node)
+{
+    return node->op == MD_OP_LSTM ? 4 : node->op == MD_OP_GRU ? 3 : 1;
+}
+
+static void describe(struct recurrence *rec, const struct md_kernel_call *call)
 {
     const struct md_shape *x = &call->in[0].shape, *w = &call->in[1].shape;
-    rec->batch_first = md_node_int(call->node, "layout", 0);
+    rec->gates = gates_of(call->node);
+    rec->batch_first = md_node_int(call->node, "layout", 0) != 0;
     rec->steps = (size_t)x->dim[rec->batch_first];
     rec->batch = (size_t)x->dim[!rec->batch_first];
     rec->inputs = (size_t)x->dim[2];
     rec->directions = (size_t)w->dim[0];
     rec->units = (size_t)w->dim[1] / rec->gates;
-    rec->x = call->in[0].data;
-    rec->w = call->in[1].data;
-    rec->r = call->in[2].data;
+    rec->reset_after = md_node_int(call->node, "linear_before_reset", 0) != 0;
+    rec->input_forget = md_node_int(call->node, "input_forget", 0) != 0;
+    rec->clip = md_node_float(call->node, "clip", INFINITY);
+    rec->x = &call->in[0];
+    rec->w = &call->in[1];
+    rec->r = &call->in[2];
     rec->b = input(call, 3);
-    rec->lengths = md__has(call->in, call->in_count, 4) ? &call->in[4] : NULL;
+    rec->lengths = input(call, 4);
     rec->h0 = input(call, 5);
+    rec->c0 = rec->gates == 4 ? input(call, 6) : NULL;
+    rec->peephole = rec->gates == 4 ? input(call, 7) : NULL;
     rec->y = output(call, 0);
     rec->y_h = output(call, 1);
     rec->y_c = output(call, 2);
     rec->gate = call->scratch;
     rec->h = rec->gate + rec->gates * rec->units;
     rec->c = rec->h + rec->units;
+    rec->x_row = rec->c + rec->units;
+    rec->w_row = rec->x_row + rec->inputs;
+    read_activations(rec, call->node);
+}
 
-    const char *direction = md_node_string(call->node, "direction", "forward");
-    bool reverse = strcmp(direction, "reverse") == 0;
-    for (size_t row = 0; row < rec->batch; row++) {
-        int64_t length = rec->lengths ? md__get_int(rec->lengths, row) : (int64_t)rec->steps;
-        if (length < 0 || length > (int64_t)rec->steps)
+static enum md_status recurrent_run(const struct md_kernel_call *call, struct md_error *err)
+{
+    struct recurrence rec = {0};
+    describe(&rec, call);
+    bool reverse = strcmp(md_node_string(call->node, "direction", "forward"), "reverse") == 0;
+    for (size_t row = 0; row < rec.batch; row++) {
+        int64_t length = rec.lengths ? md__get_int(rec.lengths, row) : (int64_t)rec.steps;
+        if (length < 0 || length > (int64_t)rec.steps)
             return md_fail(err, MD_ERR_UNPROCESSABLE, "%s: sequence length %lld is outside 0..%zu",
-                           call->node->name, (long long)length, rec->steps);
-        for (size_t d = 0; d < rec->directions; d++)
-            run_sequence(rec, d, row, reverse || d == 1, (size_t)length);
+                           call->node->name, (long long)length, rec.steps);
+        for (size_t d = 0; d < rec.directions; d++)
+            run_sequence(&rec, d, row, reverse || d == 1, (size_t)length);
     }
     return MD_OK;
 }
 
-static bool floats_but_lengths(const struct md_tensor *in, int in_count)
-{
-    for (int i = 0; i < in_count; i++)
-        if (in[i].dtype != 0 && (in[i].dtype == MD_F32) == (i == 4))
-            return false;
-    return true;
-}
-
-static bool lstm_supports(const struct md_node *node, const struct md_tensor *in, int in_count)
-{
-    static const char *const activations[] = {"Sigmoid", "Tanh", "Tanh"};
-    return floats_but_lengths(in, in_count) && md__recurrent_is_plain(node, activations, 3);
-}
-
-static enum md_status lstm_run(const struct md_kernel_call *call, struct md_error *err)
-{
-    struct recurrence rec = {.gates = 4, .c0 = input(call, 6), .peephole = input(call, 7)};
-    return run_all(&rec, call, err);
-}
-
-static bool gru_supports(const struct md_node *node, const struct md_tensor *in, int in_count)
-{
-    static const char *const activations[] = {"Sigmoid", "Tanh"};
-    return floats_but_lengths(in, in_count) && md__recurrent_is_plain(node, activations, 2);
-}
-
-static enum md_status gru_run(const struct md_kernel_call *call, struct md_error *err)
-{
-    struct recurrence rec = {.gates = 3,
-                             .reset_after = md_node_int(call->node, "linear_before_reset", 0)};
-    return run_all(&rec, call, err);
-}
-
-/* gates, h and c of one row */
+/* gates, h and c of one row; a row of x; a row of either weights */
 static size_t recurrent_scratch(const struct md_node *node, const struct md_tensor *in,
                                 int in_count, int threads)
 {
-    (void)in_count;
-    (void)threads;
-    size_t gates = node->op == MD_OP_LSTM ? 4 : 3;
-    return (gates + 2) * ((size_t)in[1].shape.dim[1] / gates) * sizeof(double);
+    (void)in_count, (void)threads;
+    size_t gates = gates_of(node), units = (size_t)in[1].shape.dim[1] / gates;
+    size_t inputs = (size_t)in[0].shape.dim[2];
+    return ((gates + 2) * units + inputs + (inputs > units ? inputs : units)) * sizeof(double);
 }
 
-const struct md_kernel md__ref_lstm = {
-    .supports = lstm_supports, .scratch_bytes = recurrent_scratch, .run = lstm_run};
-const struct md_kernel md__ref_gru = {
-    .supports = gru_supports, .scratch_bytes = recurrent_scratch, .run = gru_run};
+const struct md_kernel md__ref_recurrent = {.scratch_bytes = recurrent_scratch,
+                                            .run = recurrent_run};

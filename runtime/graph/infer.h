@@ -37,8 +37,6 @@ MD_INFER_RULE(md_infer_matmul);
 MD_INFER_RULE(md_infer_gemm);
 MD_INFER_RULE(md_infer_det);
 MD_INFER_RULE(md_infer_einsum);
-MD_INFER_RULE(md_infer_lstm);
-MD_INFER_RULE(md_infer_gru);
 /* infer_reduce.c */
 MD_INFER_RULE(md_infer_softmax);
 MD_INFER_RULE(md_infer_lp_normalization);
@@ -109,6 +107,10 @@ MD_INFER_RULE(md_infer_roi_align);
 MD_INFER_RULE(md_infer_attention);
 MD_INFER_RULE(md_infer_rotary);
 MD_INFER_RULE(md_infer_linear_attention);
+/* infer_recurrent.c */
+MD_INFER_RULE(md_infer_rnn);
+MD_INFER_RULE(md_infer_lstm);
+MD_INFER_RULE(md_infer_gru);
 /* infer_conv.c */
 MD_INFER_RULE(md_infer_conv);
 MD_INFER_RULE(md_infer_conv_transpose);

@@ -100,6 +100,7 @@ struct md_node;
     X(GEMM, "Gemm", 2, 3, 1, 1, md_infer_gemm, NULL)                                               \
     X(DET, "Det", 1, 1, 1, 1, md_infer_det, NULL)                                                  \
     X(EINSUM, "Einsum", 1, -1, 1, 1, md_infer_einsum, NULL)                                        \
+    X(RNN, "RNN", 3, 6, 1, 2, md_infer_rnn, NULL)                                                  \
     X(LSTM, "LSTM", 3, 8, 1, 3, md_infer_lstm, NULL)                                               \
     X(GRU, "GRU", 3, 6, 1, 2, md_infer_gru, NULL)                                                  \
     /* quantised */                                                                                \

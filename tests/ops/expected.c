@@ -111,19 +111,6 @@ static void test_bad_data_fails(void **state)
 
 /* What we do not implement is refused while planning, not computed wrongly. */
 static const struct op_case variants[] = {
-    {.name = "clipped cell",
-     .op = MD_OP_LSTM,
-     .in = {F32(2, 1, 3), WEIGHT(1, 8, 3), WEIGHT(1, 8, 2)},
-     .out = {F32(2, 1, 1, 2)},
-     .attrs = {FLOAT("clip", 3)}},
-    {.name = "other activations",
-     .op = MD_OP_GRU,
-     .in = {F32(2, 1, 3), WEIGHT(1, 6, 3), WEIGHT(1, 6, 2)},
-     .out = {F32(2, 1, 1, 2)},
-     .attrs = {{.name = "activations",
-                .type = MD_ATTR_STRINGS,
-                .strings = (const char *const[]){"Sigmoid", "Relu"},
-                .count = 2}}},
     {.name = "matmul of bools",
      .op = MD_OP_MATMUL,
      .in = {TENSOR(MD_BOOL, 2, 2), TENSOR(MD_BOOL, 2, 2)},

@@ -388,15 +388,10 @@ static struct recurrence describe(const struct md_kernel_call *call)
     return rec;
 }
 
-static const struct md_kernel *reference_of(const struct md_node *node)
-{
-    return node->op == MD_OP_GRU ? &md__ref_gru : &md__ref_lstm;
-}
-
 static enum md_status recurrent_run(const struct md_kernel_call *call, struct md_error *err)
 {
     if (call->prepared == NULL)
-        return reference_of(call->node)->run(call, err);
+        return md__ref_recurrent.run(call, err);
     struct recurrence rec = describe(call);
     enum md_status status = check_lengths(&rec, err);
     if (status != MD_OK || rec.batch == 0)
@@ -410,13 +405,17 @@ static enum md_status recurrent_run(const struct md_kernel_call *call, struct md
 
 static bool recurrent_supports(const struct md_node *node, const struct md_tensor *in, int in_count)
 {
-    return reference_of(node)->supports(node, in, in_count);
+    static const char *const lstm[] = {"Sigmoid", "Tanh", "Tanh"};
+    for (int i = 0; i < in_count; i++)
+        if (i != 4 && in[i].dtype != 0 && in[i].dtype != MD_F32)
+            return false;
+    return md__recurrent_is_plain(node, lstm, node->op == MD_OP_GRU ? 2 : 3);
 }
 
 static size_t recurrent_scratch(const struct md_node *node, const struct md_tensor *in,
                                 int in_count, int threads)
 {
-    size_t plain = reference_of(node)->scratch_bytes(node, in, in_count, threads);
+    size_t plain = md__ref_recurrent.scratch_bytes(node, in, in_count, threads);
     size_t batch = (size_t)in[0].shape.dim[!md_node_int(node, "layout", 0)];
     size_t states = (size_t)in[1].shape.dim[0] * batch * padded((size_t)in[2].shape.dim[2]);
     size_t fast = 3 * states * sizeof(float);
