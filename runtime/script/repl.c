@@ -8,7 +8,6 @@
 #include "base/stack.h"
 #include "script/repl_internal.h"
 
-static const int64_t load_budget_ns = 10000000000;
 static const size_t answer_bytes_max = (size_t)16 << 20;
 
 /* ---- the state ------------------------------------------------------------------------------- */
@@ -48,6 +47,12 @@ static enum md_status read_sources(struct md_repl *repl, struct md__world *world
     return status;
 }
 
+/* Of an expression, and of loading the files. */
+static int64_t budget_ns(const struct md__world *world)
+{
+    return md_config_int(world->generation.config, "repl_budget_ms") * 1000000;
+}
+
 static enum md_status load(struct md_repl *repl, struct md__world *world, struct md_error *err)
 {
     enum md_status status = read_sources(repl, world, err);
@@ -58,7 +63,7 @@ static enum md_status load(struct md_repl *repl, struct md__world *world, struct
         return status;
     world->state->repl = repl;
     world->state->interrupted = &repl->interrupted;
-    md__budget_begin(world->state, load_budget_ns);
+    md__budget_begin(world->state, budget_ns(world));
     status = md__protect(world->state, md__app_load, NULL, err);
     if (status == MD_OK)
         status = md__protect(world->state, load_library, NULL, err);
@@ -287,8 +292,7 @@ static enum md_status ask_once(struct md_repl *repl, json_t *request, json_t *re
     asking->repl = repl;
     asking->task.what = "repl";
     asking->task.state = repl->world->state;
-    asking->task.budget_ns =
-        md_config_int(repl->world->generation.config, "repl_budget_ms") * 1000000;
+    asking->task.budget_ns = budget_ns(repl->world);
     asking->request = request;
     asking->result = result;
     asking->err = err;

@@ -186,8 +186,7 @@ class Eval(Base):
         self.assertRegex(name, "^[0-9a-f]{16}$")
         shown = self.evaluate(f"trace '{name}'")
         self.assertIn("GET /score/3 -> 200", shown)
-        for stage in ("check", "route", "auth", "read", "handle", "state", "lua", "encode",
-                      "write"):
+        for stage in ("check", "route", "auth", "handle", "state", "lua", "encode", "write"):
             self.assertIn(stage, shown)
         self.assertIn(name, self.evaluate("trace()"))
         self.daemon.get("/broken")

@@ -99,7 +99,7 @@ class Write(Base):
 
 
 class Interactive(Base):
-    flags = ["--repl-budget-ms", "2000"]
+    flags = ["--repl-budget-ms", "2000", "--repl-bytes-max", "20000000"]
 
     def terminal(self, **arguments):
         return Terminal("repl", "--state", self.state, **arguments)
