@@ -28,13 +28,23 @@ enum { WIDTH_DEFAULT = 100, WIDTH_MIN = 40 };
 
 /* Whom Ctrl-C interrupts: the request in progress. */
 static struct md__control_client *volatile asked;
+static volatile sig_atomic_t interrupted;
 
 static void on_interrupt(int number)
 {
     (void)number;
+    interrupted = 1;
     if (asked != NULL) {
         md__control_interrupt(asked);
     }
+}
+
+bool md__repl_interrupted(void)
+{
+    bool was = interrupted;
+
+    interrupted = 0;
+    return was;
 }
 
 static void take_interrupts(void)
@@ -73,13 +83,33 @@ static void show_value(const json_t *answer)
     putchar('\n');
 }
 
-/* The stack below an error, for who can make use of it. */
+void md__repl_complain(const struct md__repl *repl, const struct md_error *err)
+{
+    if (!repl->told) {
+        fprintf(stderr, repl->color ? "\033[31m%s\033[0m\n" : "%s\n", err->text);
+    }
+}
+
+/* Lines of a stack that say where the scripts were: not the REPL itself, not what is in C. */
+static bool is_of_scripts(const char *line, size_t length)
+{
+    return memmem(line, length, "moondial/repl", 13) == NULL &&
+           memmem(line, length, "\trepl:", 6) == NULL && memmem(line, length, "[C]", 3) == NULL &&
+           line[0] == '\t';
+}
+
+/* The stack below an error, innermost first, for who can make use of it. */
 static void show_trace(const struct md__repl *repl, const json_t *answer)
 {
     const char *trace = json_string_value(json_object_get(answer, "trace"));
 
-    if (repl->interactive && trace != NULL) {
-        fprintf(stderr, repl->color ? "\033[2m%s\033[0m\n" : "%s\n", trace);
+    while (trace != NULL && *trace != '\0') {
+        size_t length = strcspn(trace, "\n");
+        if (is_of_scripts(trace, length)) {
+            fprintf(stderr, repl->color ? "\033[2m  %.*s\033[0m\n" : "  %.*s\n", (int)length - 1,
+                    trace + 1);
+        }
+        trace += length + (trace[length] == '\n');
     }
 }
 
@@ -89,11 +119,16 @@ enum md_status md__repl_ask(struct md__repl *repl, json_t *request, bool *incomp
     json_t *answer = NULL;
     enum md_status status;
 
+    repl->told = false;
     asked = repl->client;
     status = md__control_ask(repl->client, request, show_event, NULL, &answer, err);
     asked = NULL;
-    if (status != MD_OK) {
+    if (status != MD_OK && repl->interactive) {
+        md__repl_complain(repl, err);
+        repl->told = true;
         show_trace(repl, answer);
+    } else if (status != MD_OK) {
+        fflush(stdout);
     } else if (incomplete != NULL && json_is_true(json_object_get(answer, "incomplete"))) {
         *incomplete = true;
     } else {
@@ -130,11 +165,6 @@ enum md_status md__repl_run(struct md__repl *repl, const char *code, bool *incom
         *incomplete = false;
     }
     return md__repl_ask(repl, request, incomplete, err);
-}
-
-void md__repl_complain(const struct md__repl *repl, const struct md_error *err)
-{
-    fprintf(stderr, repl->color ? "\033[31m%s\033[0m\n" : "%s\n", err->text);
 }
 
 json_t *md__repl_complete(struct md__repl *repl, const char *line, size_t line_length,

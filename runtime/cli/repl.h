@@ -14,6 +14,7 @@ struct md__repl {
     bool color;       /* on a terminal */
     bool interactive; /* somebody types and may be asked */
     bool quit;
+    bool told; /* what went wrong with the last request was shown already */
     bool live; /* calls change live data: shown in the prompt */
 };
 
@@ -31,6 +32,9 @@ json_t *md__repl_complete(struct md__repl *repl, const char *line, size_t line_l
                           size_t *length);
 /* True when the answer is yes; false also when there is nobody to ask. */
 bool md__repl_confirm(const struct md__repl *repl, const char *question);
+
+/* Has Ctrl-C been typed since this was asked? */
+bool md__repl_interrupted(void);
 
 /* repl_line.c: reads lines with editing, history and completion until the end. */
 void md__repl_loop(struct md__repl *repl);

@@ -90,9 +90,6 @@ static enum md_status edit_until_good(struct md__repl *repl, const json_t *wish,
             break;
         }
         status = replace(repl, text_of(wish, "file"), &text, err);
-        if (status != MD_OK) {
-            md__repl_complain(repl, err);
-        }
     } while (status != MD_OK && md__repl_confirm(repl, "edit it again?"));
     md_buffer_fini(&text);
     return status;

@@ -2,7 +2,6 @@
  * The interactive prompt, on libedit: history (in ~/.moondial_history, or where MOONDIAL_HISTORY
  * says), completion with Tab, statements of several lines. Ctrl-C drops the line, Ctrl-D leaves.
  */
-#include <errno.h>
 #include <fcntl.h>
 #include <histedit.h>
 #include <limits.h>
@@ -11,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <wchar.h>
 
 #include "base/buffer.h"
 #include "cli/repl.h"
@@ -110,7 +110,7 @@ static unsigned char take_candidates(EditLine *edit, const json_t *candidates, s
     return CC_REFRESH;
 }
 
-static unsigned char complete(EditLine *edit, int key)
+static unsigned char complete(EditLine *edit, wint_t key)
 {
     const LineInfo *line = el_line(edit);
     size_t before = (size_t)(line->cursor - line->buffer), length = 0;
@@ -197,7 +197,8 @@ static void open_prompt(struct prompt *prompt)
     el_set(prompt->edit, EL_PROMPT, prompt_text);
     el_set(prompt->edit, EL_EDITOR, "emacs");
     el_set(prompt->edit, EL_HIST, history, prompt->history);
-    el_set(prompt->edit, EL_ADDFN, "md-complete", "Complete a name", complete);
+    /* The wide form, because the other one makes copies that it never frees. */
+    el_wset(prompt->edit, EL_ADDFN, L"md-complete", L"Complete a name", complete);
     el_set(prompt->edit, EL_BIND, "^I", "md-complete", NULL);
     el_set(prompt->edit, EL_BIND, "^R", "em-inc-search-prev", NULL);
     el_source(prompt->edit, NULL); /* ~/.editrc */
@@ -238,11 +239,12 @@ void md__repl_loop(struct md__repl *repl)
     open_prompt(&prompt);
     puts("moondial " MD_VERSION ": help() and :help say what there is, :quit leaves");
     while (!repl->quit) {
+        const char *line;
         int length = 0;
-        const char *line = el_gets(prompt.edit, &length);
-        if (line == NULL && errno == EINTR) { /* Ctrl-C */
+        md__repl_interrupted();
+        line = el_gets(prompt.edit, &length);
+        if (line == NULL && md__repl_interrupted()) {
             md_buffer_clear(&prompt.code);
-            errno = 0;
             puts("^C");
             continue;
         }

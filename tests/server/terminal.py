@@ -76,8 +76,12 @@ class Terminal:
         self.wait(r"moondial( live)?> ")
         return answer
 
-    def ended(self, seconds=30):
-        for _ in range(int(seconds * 50)):
+    def ended(self, seconds=30, typing=""):
+        """The exit status. What is to be typed is typed again each second: a key that comes between
+        the prompt and the terminal's raw mode is lost."""
+        for step in range(int(seconds * 50)):
+            if typing and step % 50 == 0:
+                self.send(typing)
             done, status = os.waitpid(self.process, os.WNOHANG)
             if done:
                 return os.waitstatus_to_exitcode(status)

@@ -116,8 +116,7 @@ class Interactive(Base):
             self.assertEqual(terminal.ended(), 0)
         with self.terminal() as terminal:
             terminal.wait("moondial> ")
-            terminal.send("\x04")
-            self.assertEqual(terminal.ended(), 0)
+            self.assertEqual(terminal.ended(typing="\x04"), 0)
 
     def test_completion(self):
         with self.terminal() as terminal:
