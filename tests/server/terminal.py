@@ -10,6 +10,7 @@ import pty
 import re
 import select
 import signal
+import termios
 import time
 
 from daemon import BINARY
@@ -45,7 +46,17 @@ class Terminal:
         except ChildProcessError:
             pass
 
+    def wait_raw(self):
+        """The prompt comes a moment before the editor takes keys as they are."""
+        for _ in range(500):
+            if not termios.tcgetattr(self.fd)[3] & termios.ICANON:
+                return
+            time.sleep(0.01)
+        raise AssertionError("nobody edits a line")
+
     def send(self, text):
+        if any(key in text for key in "\t\x04\x10\x15\x1b"):
+            self.wait_raw()
         os.write(self.fd, text.encode())
 
     def line(self, text):
@@ -76,12 +87,8 @@ class Terminal:
         self.wait(r"moondial( live)?> ")
         return answer
 
-    def ended(self, seconds=30, typing=""):
-        """The exit status. What is to be typed is typed again each second: a key that comes between
-        the prompt and the terminal's raw mode is lost."""
-        for step in range(int(seconds * 50)):
-            if typing and step % 50 == 0:
-                self.send(typing)
+    def ended(self, seconds=30):
+        for _ in range(int(seconds * 50)):
             done, status = os.waitpid(self.process, os.WNOHANG)
             if done:
                 return os.waitstatus_to_exitcode(status)

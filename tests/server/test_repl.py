@@ -152,6 +152,11 @@ class Eval(Base):
         self.refuse(1, "for Moondial's own library only", "--eval",
                     "require 'moondial.native_repl'")
         self.refuse(1, "for Moondial's own library only", "--eval", "require 'moondial.native'")
+        for way in ("pcall(require, '{}')", "coroutine.wrap(require)('{}')",
+                    "time(function() return require '{}' end)",
+                    "coroutine.wrap(function() return require '{}' end)()"):
+            _, out, err = self.run_repl("--eval", way.format("moondial.native_repl"))
+            self.assertIn("for Moondial's own library only", out + err, way)
 
     def test_output_is_bounded(self):
         self.assertLess(len(self.evaluate("('x'):rep(1000000)")), 2000)

@@ -116,7 +116,8 @@ class Interactive(Base):
             self.assertEqual(terminal.ended(), 0)
         with self.terminal() as terminal:
             terminal.wait("moondial> ")
-            self.assertEqual(terminal.ended(typing="\x04"), 0)
+            terminal.send("\x04")
+            self.assertEqual(terminal.ended(), 0)
 
     def test_completion(self):
         with self.terminal() as terminal:

@@ -82,6 +82,10 @@ static void test_dangerous_names_are_absent(void **state)
     expect_load_error("local md = require 'moondial' md.get = nil", "this table is read-only");
     expect_load_error("require 'ffi'", "module 'ffi' not found");
     expect_load_error("require 'moondial.native'", "for Moondial's own library only");
+    expect_load_error("assert(pcall(require, 'moondial.native'))",
+                      "for Moondial's own library only");
+    expect_load_error("coroutine.wrap(require)('moondial.native')",
+                      "for Moondial's own library only");
     expect_load_error("pcall(require, 'x') require('moondial.native_dict')",
                       "for Moondial's own library only");
 }
