@@ -4,12 +4,59 @@
  */
 #include "base/span.h"
 
+#include "base/stage.h"
+
+#include <pthread.h>
 #include <stddef.h>
 #include <string.h>
 
 _Thread_local struct md_stages md_stages;
 
 /* ---- stages ---------------------------------------------------------------------------------- */
+
+static pthread_mutex_t threads_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_once_t threads_once = PTHREAD_ONCE_INIT;
+static pthread_key_t threads_key;
+static struct md_stages *threads;
+
+static void thread_ends(void *argument)
+{
+    struct md_stages *stages = argument;
+    pthread_mutex_lock(&threads_lock);
+    *stages->previous = stages->next;
+    if (stages->next != NULL)
+        stages->next->previous = stages->previous;
+    stages->known = false;
+    pthread_mutex_unlock(&threads_lock);
+}
+
+static void make_threads_key(void)
+{
+    pthread_key_create(&threads_key, thread_ends);
+}
+
+void md__stages_know(struct md_stages *stages)
+{
+    pthread_once(&threads_once, make_threads_key);
+    if (pthread_setspecific(threads_key, stages) != 0)
+        return; /* nobody would take it out of the list */
+    pthread_mutex_lock(&threads_lock);
+    stages->next = threads;
+    stages->previous = &threads;
+    if (threads != NULL)
+        threads->previous = &stages->next;
+    threads = stages;
+    stages->known = true;
+    pthread_mutex_unlock(&threads_lock);
+}
+
+void md_stages_visit(void (*visit)(struct md_stages *stages, void *context), void *context)
+{
+    pthread_mutex_lock(&threads_lock);
+    for (struct md_stages *stages = threads; stages != NULL; stages = stages->next)
+        visit(stages, context);
+    pthread_mutex_unlock(&threads_lock);
+}
 
 int md__span_open(struct md_trace *trace, const char *name, int depth, int64_t now_ns)
 {
@@ -19,6 +66,16 @@ int md__span_open(struct md_trace *trace, const char *name, int depth, int64_t n
     }
     trace->spans[trace->count] = (struct md_span){.name = name, .depth = depth, .begin_ns = now_ns};
     return trace->count++;
+}
+
+int md_stage_begin(const char *name)
+{
+    return md_span_begin(name);
+}
+
+void md_stage_end(int level)
+{
+    md_span_end(level);
 }
 
 int64_t md__span_close(struct md_stages *stages, int level)

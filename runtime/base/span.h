@@ -50,6 +50,9 @@ struct md_trace {
 /* What the calling thread is doing. A signal handler reads depth, then the names below it. */
 struct md_stages {
     struct md_trace *trace; /* NULL: times are not wanted */
+    _Atomic bool wanted;    /* the profiler asks for what lies below: profile.h */
+    bool known;             /* in the list of md_stages_visit */
+    struct md_stages *next, **previous;
     volatile int depth;     /* may exceed MD_SPAN_DEPTH_MAX: those stages have no names */
     struct {
         const char *volatile name;
@@ -75,6 +78,10 @@ bool md_trace_find(uint64_t id, struct md_trace *copy);
 /* Newest first; returns how many, at most max. slow: only those that were slow or failed. */
 int md_trace_recent(struct md_trace *copies, int max, bool slow);
 
+/* Calls visit for every thread that has had a stage and has not ended. No thread ends meanwhile. */
+void md_stages_visit(void (*visit)(struct md_stages *stages, void *context), void *context);
+void md__stages_know(struct md_stages *stages);
+
 int md__span_open(struct md_trace *trace, const char *name, int depth, int64_t now_ns);
 /* Ends what is begun at level and deeper; returns when. */
 int64_t md__span_close(struct md_stages *stages, int level);
@@ -82,6 +89,8 @@ int64_t md__span_close(struct md_stages *stages, int level);
 static inline int md__span_push(struct md_stages *stages, const char *name, int64_t now_ns)
 {
     int level = stages->depth;
+    if (!stages->known)
+        md__stages_know(stages);
     if (level < MD_SPAN_DEPTH_MAX) {
         stages->levels[level].name = name;
         stages->levels[level].span =

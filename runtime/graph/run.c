@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/stage.h"
 #include "graph/control.h"
 #include "graph/executable_internal.h"
 #include "graph/graph_internal.h"
@@ -125,8 +126,10 @@ static enum md_status run_step(struct md_executable *executable, struct md_plan 
                                         .tail = &run->tail};
     if (executable->guards)
         poison_outputs(executable, plan, step);
+    int span = md_stage_begin(md_op_info(step->node->op)->name);
     enum md_status status = step->kernel ? step->kernel->run(&call, err)
                                          : run_control(executable, step, &call, run, err);
+    md_stage_end(span);
     if (!status && executable->guards)
         return check_guards(executable, plan, step, err);
     char text[160];

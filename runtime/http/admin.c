@@ -2,11 +2,15 @@
  * What operators may ask and do over HTTP: rows of the table in builtin.c, reached from this
  * machine with a key only (pipeline.c). Arguments come in the query; a body is ignored.
  */
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
 #include "base/percent.h"
+#include "base/profile.h"
 #include "http/internal.h"
+
+enum { PROFILE_SECONDS = 5 };
 
 bool md__query_value(const struct md_request *request, const char *name, char *text, size_t size)
 {
@@ -105,4 +109,26 @@ enum md_status md__admin_reload_model(struct md__exchange *exchange, struct md_r
     return status == MD_OK ? md_script_model_reload(script, has_name ? name : NULL,
                                                     has_path ? path : NULL, &response->body, err)
                            : status;
+}
+
+/* ---- profile ---- */
+
+enum md_status md__admin_profile(struct md__exchange *exchange, struct md_response *response,
+                                 struct md_error *err)
+{
+    char seconds[16], form[16];
+    bool has_seconds = md__query_value(&exchange->request, "seconds", seconds, sizeof seconds);
+    bool has_form = md__query_value(&exchange->request, "format", form, sizeof form);
+    bool folded = has_form && strcmp(form, "folded") == 0;
+
+    if (has_form && !folded && strcmp(form, "svg") != 0) {
+        return md_fail(err, MD_ERR_INVALID, "?format= is svg or folded");
+    }
+    if (has_seconds && strspn(seconds, "0123456789") != strlen(seconds)) {
+        return md_fail(err, MD_ERR_INVALID, "?seconds= is a whole number");
+    }
+    response->content_type = folded ? "text/plain; charset=utf-8" : "image/svg+xml";
+    return md_profile_run(has_seconds ? atoi(seconds) : PROFILE_SECONDS,
+                          folded ? MD_PROFILE_FOLDED : MD_PROFILE_SVG, &exchange->http->draining,
+                          &response->body, err);
 }

@@ -115,6 +115,9 @@ static const struct md__builtin builtins[] = {
      md__admin_scripts_reload},
     {"POST", "/admin/scripts/rollback", "Back to the scripts that served before", true,
      md__admin_scripts_rollback},
+    {"GET", "/admin/profile",
+     "What the process does for ?seconds=5: a flame graph, or ?format=folded stacks", true,
+     md__admin_profile},
     {"POST", "/admin/reload-model", "Load a model anew: ?name= or ?path=models/NAME", true,
      md__admin_reload_model},
 };

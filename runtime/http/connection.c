@@ -199,7 +199,7 @@ static enum step begin(struct md__worker *worker, struct md__connection *connect
     struct md__exchange *exchange = exchange_new(worker, connection);
     char *text = input->data + input->at;
     struct md_error err;
-    int status;
+    int status, span;
 
     if (exchange == NULL) {
         return STEP_END;
@@ -207,7 +207,9 @@ static enum step begin(struct md__worker *worker, struct md__connection *connect
     connection->idle = false;
     connection->scanned = 0;
     input->at += length;
+    span = md_span_begin("parse");
     status = md__head_parse(text, length, &exchange->head, &err);
+    md_span_end(span);
     if (status != 0) {
         return refuse(worker, connection, status, &err);
     }

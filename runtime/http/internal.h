@@ -214,6 +214,9 @@ enum md_status md__admin_scripts_rollback(struct md__exchange *exchange,
 enum md_status md__admin_reload_model(struct md__exchange *exchange, struct md_response *response,
                                       struct md_error *err);
 
+enum md_status md__admin_profile(struct md__exchange *exchange, struct md_response *response,
+                                 struct md_error *err);
+
 /* process.c: brings the process_* metrics up to date. */
 void md__process_metrics(struct md_http *http);
 /* openapi.c */

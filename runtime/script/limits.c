@@ -16,10 +16,11 @@
  */
 #include <stdio.h>
 
+#include "base/profile.h"
 #include "base/stack.h"
 #include "script/internal.h"
 
-enum { LOOK_AT_MAX = 64 };
+enum { LOOK_AT_MAX = 64, FRAMES_MAX = 24 };
 
 /* Looks come about as often: cheap beside the work, fine beside any budget. */
 static const int64_t look_ns_min = 20000, look_ns_max = 500000;
@@ -96,7 +97,7 @@ int md__script_checkpoint(void)
     struct md__state *state = running;
     if (state == NULL)
         return 0;
-    if (is_deep(state))
+    if (is_deep(state) || md_profile_wanted())
         return 1;
     return ++state->work >= state->look_at && look(state);
 }
@@ -118,9 +119,32 @@ static void note_place(lua_State *L, struct md__state *state)
     }
 }
 
+/* The functions that run, outermost first, for the profiler. */
+static void add_sample(lua_State *L)
+{
+    char memory[1024];
+    struct md_buffer text;
+    lua_Debug frame;
+    int count = 0;
+    md_buffer_init_fixed(&text, memory, sizeof memory);
+    while (count < FRAMES_MAX && lua_getstack(L, count + 1, &frame))
+        count++;
+    for (int level = count; level >= 1; level--) {
+        if (!lua_getstack(L, level, &frame) || !lua_getinfo(L, "nSl", &frame))
+            continue;
+        md_buffer_printf(&text, "%s%s", text.length > 0 ? ";" : "",
+                         frame.name != NULL ? frame.name : "function");
+        if (frame.what[0] != 'C')
+            md_buffer_printf(&text, " %s:%d", frame.short_src, frame.linedefined);
+    }
+    md_profile_add(text.length > 0 ? memory : "(Lua)");
+}
+
 int md__stop(lua_State *L)
 {
     struct md__state *state = md__state(L);
+    if (md_profile_wanted())
+        add_sample(L);
     if (state->expired) {
         note_place(L, state);
         return luaL_error(L, "%s", md__is_interrupted(state) ? "interrupted" : md__spent_text);

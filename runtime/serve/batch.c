@@ -238,6 +238,7 @@ static enum md_status run_alone(struct md_serve *serve, struct md_call *call, st
 
 void md__batch_run(struct md_serve *serve, struct md_call *calls, int64_t rows)
 {
+    int span = md_span_begin("batch");
     bool done;
 
     serve->begin_ns = 0;
@@ -261,4 +262,5 @@ void md__batch_run(struct md_serve *serve, struct md_call *calls, int64_t rows)
             md__call_finish(call, &err);
         }
     }
+    md_span_end(span);
 }
