@@ -2,12 +2,15 @@
  * Reference kernels of random tensors: RandomUniform and RandomNormal, each also like another
  * tensor, Bernoulli, Multinomial.
  *
- * Every number follows from a seed and its place alone: the attribute "seed", or without one the
- * node's name. So a model gives the same numbers in each run, on every machine, with any number of
- * threads. The standard asks for no particular generator; ours mixes a counter by SplitMix64's
- * finaliser (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, OOPSLA 2014).
+ * Every number follows from a seed, the count of runs before, and its place: so runs differ, but a
+ * model loaded again repeats them, on every machine, with any number of threads. The seed is the
+ * attribute "seed", or without one the node's name; what is prepared of a node counts its runs. The
+ * standard asks for no particular generator; ours mixes a counter by SplitMix64's finaliser
+ * (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, OOPSLA 2014).
  */
 #include <math.h>
+#include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "kernels/cpu/blocks.h"
@@ -31,6 +34,27 @@ static uint64_t seed_of(const struct md_node *node)
     for (const char *letter = node->name; letter && *letter; letter++)
         seed = mixed(seed ^ (uint64_t)(unsigned char)*letter);
     return seed;
+}
+
+static enum md_status count_prepare(const struct md_node *node, const struct md_tensor *in,
+                                    int in_count, void **prepared, size_t *bytes,
+                                    struct md_error *err)
+{
+    (void)node, (void)in, (void)in_count;
+    atomic_ullong *runs = malloc(sizeof *runs);
+    if (!runs)
+        return md_fail(err, MD_ERR_MEMORY, "out of memory");
+    atomic_init(runs, 0);
+    *prepared = runs;
+    *bytes = sizeof *runs;
+    return MD_OK;
+}
+
+/* The seed of this run; counts it. */
+static uint64_t next_seed(const struct md_kernel_call *call)
+{
+    atomic_ullong *runs = (atomic_ullong *)(uintptr_t)call->prepared;
+    return mixed(seed_of(call->node) + (runs ? atomic_fetch_add(runs, 1) : 0));
 }
 
 /* Number i of the stream, in [0, 1): 53 bits. */
@@ -68,7 +92,7 @@ static enum md_status random_run(const struct md_kernel_call *call, struct md_er
     (void)err;
     const struct md_node *node = call->node;
     struct draw draw = {.call = call,
-                        .seed = seed_of(node),
+                        .seed = next_seed(call),
                         .normal = node->op == MD_OP_RANDOM_NORMAL ||
                                   node->op == MD_OP_RANDOM_NORMAL_LIKE};
     if (draw.normal) {
@@ -89,19 +113,25 @@ static bool random_supports(const struct md_node *node, const struct md_tensor *
     return md__dtype_is_float((enum md_dtype)md_node_int(node, "dtype", (int64_t)otherwise));
 }
 
-const struct md_kernel md__ref_random = {.supports = random_supports, .run = random_run};
+const struct md_kernel md__ref_random = {.supports = random_supports,
+                                         .prepare = count_prepare,
+                                         .prepared_free = free,
+                                         .run = random_run};
 
 static enum md_status bernoulli_run(const struct md_kernel_call *call, struct md_error *err)
 {
     (void)err;
-    uint64_t seed = seed_of(call->node);
+    uint64_t seed = next_seed(call);
     size_t count = md__count(&call->out[0]);
     for (size_t i = 0; i < count; i++)
         md__set_float(&call->out[0], i, uniform(seed, i) < md__get_float(&call->in[0], i));
     return MD_OK;
 }
 
-const struct md_kernel md__ref_bernoulli = {.supports = md__float_first, .run = bernoulli_run};
+const struct md_kernel md__ref_bernoulli = {.supports = md__float_first,
+                                            .prepare = count_prepare,
+                                            .prepared_free = free,
+                                            .run = bernoulli_run};
 
 /* The class in which a share of the weights' sum falls; weights are e^(log-probability - max). */
 static size_t class_at(const struct md_tensor *in, size_t row, size_t classes, double share)
@@ -123,7 +153,7 @@ static enum md_status multinomial_run(const struct md_kernel_call *call, struct 
 {
     (void)err;
     const struct md_tensor *out = &call->out[0];
-    uint64_t seed = seed_of(call->node);
+    uint64_t seed = next_seed(call);
     size_t samples = (size_t)out->shape.dim[1], classes = (size_t)call->in[0].shape.dim[1];
     size_t count = md__count(out);
     for (size_t i = 0; i < count; i++)
@@ -132,4 +162,7 @@ static enum md_status multinomial_run(const struct md_kernel_call *call, struct 
     return MD_OK;
 }
 
-const struct md_kernel md__ref_multinomial = {.supports = md__float_first, .run = multinomial_run};
+const struct md_kernel md__ref_multinomial = {.supports = md__float_first,
+                                              .prepare = count_prepare,
+                                              .prepared_free = free,
+                                              .run = multinomial_run};
