@@ -7,6 +7,9 @@
 #include "graph/evaluate.h"
 #include "graph/selection.h"
 
+/* Operators whose work is no simple function of their sizes are computed ahead up to here. */
+#define HEAVY_ELEMENTS_MAX 8192
+
 static double elements(const struct md_value_info *info)
 {
     double count = 1;
@@ -182,4 +185,40 @@ void md__node_cost(const struct md_node *node, const struct md_value_info *in,
         report->bytes += bytes_of(&in[i]);
     for (int i = 0; i < node->out_count; i++)
         report->bytes += bytes_of(&out[i]);
+}
+
+bool md__node_is_cheap(const struct md_node *node, const struct md_value_info *in,
+                       const struct md_value_info *out)
+{
+    static const enum md_op heavy[] = {MD_OP_DET,
+                                       MD_OP_LSTM,
+                                       MD_OP_GRU,
+                                       MD_OP_ATTENTION,
+                                       MD_OP_RESIZE,
+                                       MD_OP_GRID_SAMPLE,
+                                       MD_OP_ROI_ALIGN,
+                                       MD_OP_LINEAR_ATTENTION,
+                                       MD_OP_LRN,
+                                       MD_OP_MAX_POOL,
+                                       MD_OP_AVERAGE_POOL,
+                                       MD_OP_DEFORM_CONV,
+                                       MD_OP_LP_POOL,
+                                       MD_OP_MAX_ROI_POOL,
+                                       MD_OP_CAUSAL_CONV,
+                                       MD_OP_CONV_INTEGER,
+                                       MD_OP_QLINEAR_CONV,
+                                       MD_OP_UNIQUE,
+                                       MD_OP_CONV_TRANSPOSE,
+                                       MD_OP_NON_MAX_SUPPRESSION,
+                                       MD_OP_DFT,
+                                       MD_OP_STFT,
+                                       MD_OP_TOP_K};
+    double most = 0;
+    for (size_t i = 0; i < sizeof heavy / sizeof *heavy; i++)
+        most = heavy[i] == node->op ? HEAVY_ELEMENTS_MAX : most;
+    for (int i = 0; most > 0 && i < node->in_count; i++)
+        most -= elements(&in[i]);
+    for (int i = 0; most > 0 && i < node->out_count; i++)
+        most -= md__shape_is_planned(&out[i].shape) ? elements(&out[i]) : 0;
+    return most >= 0;
 }

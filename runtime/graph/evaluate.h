@@ -48,4 +48,8 @@ void md__node_room_fini(struct md_node_room *room);
 void md__node_cost(const struct md_node *node, const struct md_value_info *in,
                    const struct md_value_info *out, struct md_plan_report *report);
 
+/* Few enough operations, as far as md__node_cost does not tell, to compute ahead of a run. */
+bool md__node_is_cheap(const struct md_node *node, const struct md_value_info *in,
+                       const struct md_value_info *out);
+
 #endif

@@ -18,6 +18,7 @@
 
 #define PLAN_BYTES_DEFAULT ((size_t)4 << 30)
 #define PLANS_DEFAULT      16
+#define SPLITS_MAX         4096 /* in one run */
 #define ITERATIONS_DEFAULT ((int64_t)1 << 24)
 
 static enum md_status check_graph(const struct md_graph *graph,
@@ -204,6 +205,9 @@ enum md_status md__executable_find(struct md_executable *executable, struct md_p
 {
     *plan = md__plans_find(executable, parent, executable->facts, fact_count);
     if (!*plan) {
+        if (parent && parent->depth + 1 >= SPLITS_MAX)
+            return md_fail(err, MD_ERR_TOO_LARGE, "shapes depend on data at more than %d places",
+                           SPLITS_MAX);
         const struct md_plan_context context = {executable->graph, &executable->options,
                                                 executable->prepared, executable->guards};
         enum md_status status = md__plan_new(executable->planner, &context, parent,

@@ -57,7 +57,7 @@ static bool affordable(struct folding *folding, const struct md_node *node)
     if (md__infer_node(node, room->in_info, room->out_info, NULL))
         return false;
     md__node_cost(node, room->in_info, room->out_info, &cost);
-    if (cost.flops > FOLD_FLOPS)
+    if (cost.flops > FOLD_FLOPS || !md__node_is_cheap(node, room->in_info, room->out_info))
         return false;
     folding->spent = cost;
     return true;

@@ -334,6 +334,7 @@ enum md_status md__plan_new(struct md_planner *planner, const struct md_plan_con
         return out_of_memory(err);
     md_arena_init(&made->memory, PLAN_ARRAYS_MAX);
     made->parent = parent;
+    made->depth = parent ? parent->depth + 1 : 0;
     made->node_begin = made->node_end = parent ? parent->node_end : 0;
     made->tail_count = parent ? parent->tail_count : 0;
     planner->context = context;

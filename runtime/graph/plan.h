@@ -99,6 +99,7 @@ struct md_plan {
     struct md_group *kept; /* groups that lives are in */
     int *done_tails;       /* tail numbers that nobody reads after this plan */
     int node_begin, node_end;
+    int depth; /* plans before it */
     int fact_count, step_count, tensor_count, group_count, result_count, want_count, live_count,
         kept_count, done_tail_count;
     int tail_count; /* tail numbers given out by it and its ancestors */

@@ -167,7 +167,8 @@ static bool within_limits(const struct md_contents *contents, const struct md_no
         bytes += own;
     }
     md__node_cost(node, room->in_info, room->out_info, &cost);
-    return bytes <= MD_KNOWN_TOTAL_BYTES && cost.flops <= MD_KNOWN_FLOPS;
+    return bytes <= MD_KNOWN_TOTAL_BYTES && cost.flops <= MD_KNOWN_FLOPS &&
+           md__node_is_cheap(node, room->in_info, room->out_info);
 }
 
 static enum md_status compute(struct md_trace *trace, const struct md_node *node,

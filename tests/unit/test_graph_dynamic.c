@@ -169,6 +169,40 @@ static void contents_that_change_each_call_leave_no_trail(void **state)
     md_executable_delete(executable);
 }
 
+/* Each Expand's shape is what the one before made of x. */
+static enum md_status run_chain(int length, struct md_tensor *out)
+{
+    const struct md_attr to = graphs_attr_int("to", MD_I64);
+    const int64_t one = 1;
+    graph = graphs_new("chain");
+    int x = graphs_input(graph, "x", MD_F32, 1, &one);
+    int shape = graphs_input(graph, "shape", MD_I64, 1, &one);
+    for (int i = 0; i < length; i++) {
+        int wide = graphs_node(graph, "Expand", x, shape);
+        shape = graphs_node_with(graph, "Cast", &wide, 1, &to, 1);
+    }
+    graphs_output(graph, "y", shape);
+    struct md_executable *executable = make();
+    const float data[1] = {1};
+    struct md_tensor in[2] = {{.dtype = MD_F32, .shape = {1, {1}}, .data = (void *)(uintptr_t)data},
+                              {.dtype = MD_I64, .shape = {1, {1}}, .data = (int64_t[]){1}}};
+    enum md_status status = md_executable_run(executable, in, 2, out, 1, &err);
+    if (!status)
+        assert_int_equal(md__executable_plan_count(executable), length + 1);
+    md_executable_delete(executable);
+    return status;
+}
+
+static void a_run_splits_only_so_often(void **state)
+{
+    struct md_tensor out;
+    assert_ok(run_chain(500, &out));
+    assert_int_equal(*(int64_t *)out.data, 1);
+    drop(&out, 1);
+    assert_fails(MD_ERR_TOO_LARGE, run_chain(5000, &out));
+    assert_says("depend on data at more than 4096 places");
+}
+
 /* ---- random graphs of vectors whose lengths nobody knows before ---- */
 
 enum { FLATS_MAX = 40, OUTPUTS = 4 };
@@ -203,7 +237,17 @@ static void add_flat(struct flats *flats, uint64_t *random)
     const struct md_attr axis = graphs_attr_int("axis", 0);
     int a = draw_flat(flats, random), b = draw_flat(flats, random);
     int list = flats->lists[graphs_next(random) % 3];
-    switch (graphs_next(random) % 8) {
+    const struct md_attr to_float = graphs_attr_int("to", MD_F32);
+    switch (graphs_next(random) % 10) {
+    case 8:
+        b = graphs_node(graph, "Greater", a, graphs_floats(graph, 0, NULL, (float[]){-0.5f}));
+        a = graphs_node_with(graph, "Compress", (int[]){a, b}, 2, &axis, 1);
+        break;
+    case 9:
+        a = graphs_node(graph, "NonZero", graphs_node(graph, "Relu", a));
+        a = graphs_node_with(graph, "Cast", &a, 1, &to_float, 1);
+        a = graphs_node(graph, "Reshape", a, graphs_ints(graph, 1, (int64_t[]){-1}));
+        break;
     case 0:
         a = graphs_node(graph, "Slice", a, list, graphs_ints(graph, 1, (int64_t[]){100}));
         break;
@@ -297,6 +341,7 @@ int main(void)
         cmocka_unit_test(a_kernel_makes_the_output_that_no_plan_knew),
         cmocka_unit_test_setup(a_shape_comes_as_an_input, new_graph),
         cmocka_unit_test_setup(contents_that_change_each_call_leave_no_trail, new_graph),
+        cmocka_unit_test(a_run_splits_only_so_often),
         cmocka_unit_test(random_graphs_equal_node_by_node),
     };
     return cmocka_run_group_tests(tests, start_pool, stop_pool);
