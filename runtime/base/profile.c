@@ -76,7 +76,7 @@ static void look_at_thread(struct md_stages *stages, void *unused)
     struct md_buffer text;
     (void)unused;
     md_buffer_init_fixed(&text, memory, sizeof memory);
-    if (stages == &md_stages || !write_stages(stages, &text))
+    if (stages == &md_stages || atomic_load(&stages->lent) || !write_stages(stages, &text))
         return;
     bool in_lua = is_in_lua(stages);
     bool asked = atomic_exchange(&stages->wanted, in_lua);

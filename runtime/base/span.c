@@ -68,6 +68,23 @@ int md__span_open(struct md_trace *trace, const char *name, int depth, int64_t n
     return trace->count++;
 }
 
+void md_stages_borrow(struct md_stages *owner)
+{
+    int count = owner->depth < MD_SPAN_DEPTH_MAX ? owner->depth : MD_SPAN_DEPTH_MAX;
+    for (int i = 0; i < count; i++)
+        md_stages.levels[i] = owner->levels[i];
+    md_stages.trace = owner->trace;
+    md_stages.depth = owner->depth;
+    atomic_store(&owner->lent, true);
+}
+
+void md_stages_give_back(struct md_stages *owner)
+{
+    md_stages.trace = NULL;
+    md_stages.depth = 0;
+    atomic_store(&owner->lent, false);
+}
+
 int md_stage_begin(const char *name)
 {
     return md_span_begin(name);

@@ -51,6 +51,7 @@ struct md_trace {
 struct md_stages {
     struct md_trace *trace; /* NULL: times are not wanted */
     _Atomic bool wanted;    /* the profiler asks for what lies below: profile.h */
+    _Atomic bool lent;      /* another thread goes on with them: stack.c */
     bool known;             /* in the list of md_stages_visit */
     struct md_stages *next, **previous;
     volatile int depth;     /* may exceed MD_SPAN_DEPTH_MAX: those stages have no names */
@@ -77,6 +78,10 @@ void md_trace_end(struct md_trace *trace, const char *method, const char *path, 
 bool md_trace_find(uint64_t id, struct md_trace *copy);
 /* Newest first; returns how many, at most max. slow: only those that were slow or failed. */
 int md_trace_recent(struct md_trace *copies, int max, bool slow);
+
+/* This thread goes on with the stages of one that waits for it, until md_stages_give_back. */
+void md_stages_borrow(struct md_stages *owner);
+void md_stages_give_back(struct md_stages *owner);
 
 /* Calls visit for every thread that has had a stage and has not ended. No thread ends meanwhile. */
 void md_stages_visit(void (*visit)(struct md_stages *stages, void *context), void *context);

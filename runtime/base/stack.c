@@ -17,7 +17,7 @@ struct companion {
     sem_t begin, end;
     void (*run)(void *context); /* NULL: end */
     void *context;
-    const struct md_stages *stages; /* the owner's: what is run here belongs to the same request */
+    struct md_stages *stages; /* the owner's: what is run here belongs to the same request */
 };
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -37,10 +37,9 @@ static void *companion_main(void *argument)
         wait_for(&companion->begin);
         if (companion->run == NULL)
             return NULL;
-        md_stages = *companion->stages;
+        md_stages_borrow(companion->stages);
         companion->run(companion->context);
-        md_stages.trace = NULL;
-        md_stages.depth = 0;
+        md_stages_give_back(companion->stages);
         sem_post(&companion->end);
     }
 }

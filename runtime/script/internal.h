@@ -157,6 +157,7 @@ struct md__state {
     int64_t looked_ns;         /* when limits.c last looked at the clock */
     uint32_t work;             /* units of work since then */
     uint32_t look_at;          /* the next look comes at so many */
+    uintptr_t stack_low;       /* of the thread that runs it: base/stack.h */
     bool expired;              /* a look has found the budget spent */
     bool pressed;              /* memory runs short: collect at the next checkpoint */
     bool deep;                 /* the C stack was nearly used up */

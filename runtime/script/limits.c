@@ -2,7 +2,7 @@
  * Time budgets at run time. Work is counted in units: a checkpoint is one, so are some hundred
  * bytes that a script allocates, and functions in C tell what they are about to do. After enough
  * work comes a look at the clock; how much is enough follows from how long the work since the last
- * look took, so that sixty cheap loops cost one look and one huge string costs one too.
+ * look took, so that a hundred cheap loops cost one look and one huge string costs one too.
  *
  * Once the budget is spent the script is stopped: whatever looks next raises, again and again until
  * the task has left every pcall, and its result does not count even when no look comes (task.c).
@@ -20,7 +20,7 @@
 #include "base/stack.h"
 #include "script/internal.h"
 
-enum { LOOK_AT_MAX = 64, FRAMES_MAX = 24 };
+enum { LOOK_AT_MAX = 128, FRAMES_MAX = 24 };
 
 /* Looks come about as often: cheap beside the work, fine beside any budget. */
 static const int64_t look_ns_min = 20000, look_ns_max = 500000;
@@ -34,6 +34,8 @@ struct md__state *md__state_running(struct md__state *state)
 {
     struct md__state *before = running;
     running = state;
+    if (state != NULL)
+        state->stack_low = md_stack_low();
     return before;
 }
 
@@ -87,9 +89,17 @@ bool md__is_spent(struct md__state *state, double units)
 
 static bool is_deep(struct md__state *state)
 {
-    bool deep = (uintptr_t)__builtin_frame_address(0) < md_stack_low();
+    bool deep = (uintptr_t)__builtin_frame_address(0) < state->stack_low;
     state->deep |= deep;
     return deep;
+}
+
+/* Apart, so that what every loop calls needs no frame. */
+static __attribute__((noinline)) int look_closer(struct md__state *state)
+{
+    if (is_deep(state) || md_profile_wanted())
+        return 1;
+    return state->work >= state->look_at && look(state);
 }
 
 int md__script_checkpoint(void)
@@ -97,9 +107,10 @@ int md__script_checkpoint(void)
     struct md__state *state = running;
     if (state == NULL)
         return 0;
-    if (is_deep(state) || md_profile_wanted())
-        return 1;
-    return ++state->work >= state->look_at && look(state);
+    if (++state->work < state->look_at &&
+        (uintptr_t)__builtin_frame_address(0) >= state->stack_low && !md_profile_wanted())
+        return 0;
+    return look_closer(state);
 }
 
 int md__script_spend(double units)
