@@ -112,5 +112,7 @@ enum md_status md__onnx_external(struct md__onnx_files *files, const char *locat
     status = keep(files, location, *owner, err);
     if (status)
         md_owner_unref(*owner);
+    else
+        files->copied_max += 2 * (*owner)->bytes;
     return status;
 }

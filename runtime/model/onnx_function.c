@@ -10,6 +10,8 @@
 
 #include "model/onnx_build.h"
 
+enum { ATTRS_MAX = 256 }; /* of one node, or with defaults of one function */
+
 const struct md__onnx_function *md__onnx_function(const struct md__onnx_reader *reader,
                                                   const struct md__onnx_node *node)
 {
@@ -64,6 +66,8 @@ enum md_status md__onnx_resolve_attrs(struct md__onnx_scope *scope,
     *count = 0;
     if (!copies)
         return md__onnx_no_memory(err);
+    if (node->attr_count > ATTRS_MAX)
+        return md_fail(err, MD_ERR_TOO_LARGE, "has %zu attributes", node->attr_count);
     for (size_t i = 0; !status && i < node->attr_count; i++) {
         const struct md__onnx_attr *found;
         status = resolve(scope->frame, &node->attrs[i], &found, err);
@@ -84,6 +88,9 @@ static enum md_status check_call(const struct md__onnx_scope *scope,
     if (node->input_count > function->input_count || node->output_count > function->output_count)
         return md_fail(err, MD_ERR_CORRUPT, "the function has %zu inputs and %zu outputs",
                        function->input_count, function->output_count);
+    if (function->default_count > ATTRS_MAX)
+        return md_fail(err, MD_ERR_TOO_LARGE, "the function has %zu attributes",
+                       function->default_count);
     for (const struct md__onnx_frame *at = scope->frame; at; at = at->caller)
         if (at->function == function)
             return md_fail(err, MD_ERR_CORRUPT, "function %.80s calls itself", function->name);

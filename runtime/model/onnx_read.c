@@ -13,6 +13,10 @@
 
 /* Of everything decoded and noted while reading; weights are not in it. */
 #define READER_BYTES_MAX ((size_t)1 << 30)
+/* Copies of tensors: what numbers written in one byte each can become, twice; and sparse ones. */
+#define COPIED_BYTES_MAX(length) (16 * (length) + ((size_t)1 << 29))
+#define FUNCTIONS_MAX            4096
+#define OPSETS_MAX               256
 
 /* ---- versions ---- */
 
@@ -27,6 +31,8 @@ static enum md_status check_versions(struct md__onnx_model *model, struct md_err
                        model->ir_version, MD__ONNX_IR_MAX);
     if (!model->graph)
         return md_fail(err, MD_ERR_CORRUPT, "the model has no graph");
+    if (model->function_count > FUNCTIONS_MAX)
+        return md_fail(err, MD_ERR_TOO_LARGE, "the model has %zu functions", model->function_count);
     if (model->opset_count == 0 && model->ir_version < 3) {
         model->opsets = &first;
         model->opset_count = 1;
@@ -40,6 +46,8 @@ static enum md_status check_versions(struct md__onnx_model *model, struct md_err
 static enum md_status check_opsets(const struct md__onnx_opset *opsets, size_t count,
                                    struct md_error *err)
 {
+    if (count > OPSETS_MAX)
+        return md_fail(err, MD_ERR_TOO_LARGE, "%zu opsets are imported", count);
     for (size_t i = 0; i < count; i++) {
         int64_t version = opsets[i].version;
         if (!opsets[i].domain[0] && version > MD__ONNX_OPSET_MAX)
@@ -49,7 +57,7 @@ static enum md_status check_opsets(const struct md__onnx_opset *opsets, size_t c
         if (version < 1)
             return md_fail(err, MD_ERR_CORRUPT, "the version of an imported opset is %" PRId64,
                            version);
-        for (size_t k = 0; k < i && i < 64; k++)
+        for (size_t k = 0; k < i; k++)
             if (strcmp(opsets[k].domain, opsets[i].domain) == 0 && opsets[k].version != version)
                 return md_fail(err, MD_ERR_CORRUPT, "the domain \"%.60s\" is imported twice",
                                opsets[i].domain);
@@ -185,7 +193,8 @@ static enum md_status read_bytes(const void *bytes, size_t length, struct md_own
                                  const char *path, const char *folder, struct md_graph **graph,
                                  struct md_error *err)
 {
-    struct md__onnx_reader reader = {.files = {.model = owner, .folder = folder}};
+    struct md__onnx_reader reader = {
+        .files = {.model = owner, .folder = folder, .copied_max = COPIED_BYTES_MAX(length)}};
     *graph = NULL;
     md_arena_init(&reader.arena, READER_BYTES_MAX);
     enum md_status status = md__onnx_decode(bytes, length, &reader.arena, &reader.model, err);

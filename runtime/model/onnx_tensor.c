@@ -10,9 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What sparse tensors may grow to: their file is small whatever they claim. */
-#define DENSE_BYTES_MAX ((size_t)1 << 28)
-
 enum md_status md__onnx_dtype(int64_t number, enum md_dtype *dtype, struct md_error *err)
 {
     static const char *const names[] = {
@@ -56,6 +53,15 @@ static enum md_status byte_count(const struct md_tensor *tensor, size_t *bytes,
     return status;
 }
 
+static enum md_status reserve(struct md__onnx_files *files, size_t bytes, struct md_error *err)
+{
+    if (bytes > files->copied_max || files->copied > files->copied_max - bytes)
+        return md_fail(err, MD_ERR_TOO_LARGE, "tensors that need copies take more than %zu bytes",
+                       files->copied_max);
+    files->copied += bytes;
+    return MD_OK;
+}
+
 /* ---- bytes as they are ---- */
 
 /* Booleans are bytes of 0 or 1 to every kernel, so anything else becomes 1. */
@@ -70,8 +76,9 @@ static bool has_odd_bools(const struct md_tensor *tensor, size_t bytes)
     return false;
 }
 
-static enum md_status take_bytes(const uint8_t *at, size_t available, struct md_owner *owner,
-                                 struct md_tensor *tensor, struct md_error *err)
+static enum md_status take_bytes(struct md__onnx_files *files, const uint8_t *at, size_t available,
+                                 struct md_owner *owner, struct md_tensor *tensor,
+                                 struct md_error *err)
 {
     size_t bytes = 0;
     char text[128];
@@ -90,7 +97,9 @@ static enum md_status take_bytes(const uint8_t *at, size_t available, struct md_
         *tensor = md_tensor_ref(&view);
         return MD_OK;
     }
-    status = md_tensor_copy(&view, tensor, err);
+    status = reserve(files, bytes, err);
+    if (!status)
+        status = md_tensor_copy(&view, tensor, err);
     for (size_t i = 0; !status && odd && i < bytes; i++)
         ((uint8_t *)tensor->data)[i] = ((uint8_t *)tensor->data)[i] != 0;
     return status;
@@ -114,8 +123,8 @@ static void push(void *context, uint64_t bits)
     fill->at += fill->size;
 }
 
-static enum md_status take_list(const struct md__onnx_tensor *source, struct md_tensor *tensor,
-                                struct md_error *err)
+static enum md_status take_list(struct md__onnx_files *files, const struct md__onnx_tensor *source,
+                                struct md_tensor *tensor, struct md_error *err)
 {
     uint32_t field = 5; /* int32_data */
     enum md__wire_type type = MD__WIRE_VARINT;
@@ -137,6 +146,8 @@ static enum md_status take_list(const struct md__onnx_tensor *source, struct md_
     if (!status && listed != count)
         status = md_fail(err, MD_ERR_CORRUPT, "has %zu numbers for %zu elements", listed, count);
     struct md_shape shape = tensor->shape;
+    if (!status)
+        status = reserve(files, count * size, err);
     if (!status)
         status = md_tensor_new(tensor->dtype, &shape, tensor, err);
     if (status)
@@ -191,7 +202,8 @@ static enum md_status take_external(struct md__onnx_files *files,
                        "external data: bytes %" PRIu64 " to %" PRIu64
                        " are not within the %zu of \"%.60s\"",
                        offset, offset + length, owner->bytes, location);
-    return take_bytes((const uint8_t *)owner->memory + offset, (size_t)length, owner, tensor, err);
+    return take_bytes(files, (const uint8_t *)owner->memory + offset, (size_t)length, owner, tensor,
+                      err);
 }
 
 enum md_status md__onnx_tensor_read(struct md__onnx_files *files,
@@ -210,10 +222,10 @@ enum md_status md__onnx_tensor_read(struct md__onnx_files *files,
     if (source->location == 1)
         status = take_external(files, source, &made, err);
     else if (source->has_raw)
-        status = take_bytes(source->raw.at, (size_t)(source->raw.end - source->raw.at),
+        status = take_bytes(files, source->raw.at, (size_t)(source->raw.end - source->raw.at),
                             files->model, &made, err);
     else
-        status = take_list(source, &made, err);
+        status = take_list(files, source, &made, err);
     if (status)
         return md_error_context(err, "tensor \"%.80s\"", source->name);
     *tensor = made;
@@ -286,8 +298,8 @@ enum md_status md__onnx_sparse_read(struct md__onnx_files *files,
         status = check_sparse(&values, &indices, &dense.shape, err);
     if (!status)
         status = byte_count(&dense, &bytes, err);
-    if (!status && bytes > DENSE_BYTES_MAX)
-        status = md_fail(err, MD_ERR_TOO_LARGE, "takes %zu bytes when dense", bytes);
+    if (!status)
+        status = reserve(files, bytes, err);
     shape = dense.shape;
     if (!status)
         status = md_tensor_new(values.dtype, &shape, &dense, err);

@@ -18,6 +18,8 @@ struct md__onnx_files {
     const char *folder;     /* of external data; NULL: there are none to be had */
     struct md__onnx_file *opened;
     int opened_count;
+    size_t copied, copied_max; /* bytes of tensors that are copies; a small file must not ask for
+                                * much memory by asking often */
 };
 
 /* Frees what was opened; tensors keep the files that they need. */

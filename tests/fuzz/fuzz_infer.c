@@ -10,7 +10,14 @@
 #include "graph/executable.h"
 #include "kernels/cpu/cpu.h"
 
-enum { NODES_MAX = 8, VALUES_MAX = 64, PORTS_MAX = 8, ATTRS_MAX = 4, BYTES_MAX = 1 << 20 };
+enum {
+    ELEMENTS_MAX = 4096,
+    NODES_MAX = 8,
+    VALUES_MAX = 64,
+    PORTS_MAX = 8,
+    ATTRS_MAX = 4,
+    BYTES_MAX = 1 << 20
+};
 
 struct source {
     const uint8_t *at, *end;
@@ -44,8 +51,12 @@ static enum md_dtype take_dtype(struct source *source)
 static struct md_shape take_shape(struct source *source)
 {
     struct md_shape shape = {.rank = take(source, 6)};
-    for (int i = 0; i < shape.rank; i++)
-        shape.dim[i] = take(source, 8) == 7 ? take(source, 40) : take(source, 5);
+    int64_t count = 1;
+    for (int i = 0; i < shape.rank; i++) {
+        int64_t dim = take(source, 8) == 7 ? take(source, 40) : take(source, 5);
+        shape.dim[i] = count * dim <= ELEMENTS_MAX ? dim : 1;
+        count *= shape.dim[i];
+    }
     return shape;
 }
 
