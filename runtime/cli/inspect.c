@@ -23,8 +23,9 @@ static json_t *shape_json(const struct md_graph *graph, const struct md_shape *s
     }
     for (int axis = 0; axis < shape->rank; axis++) {
         int64_t dim = shape->dim[axis];
-        json_array_append_new(list, dim < 0 ? json_string(graph->symbols[-dim - 2])
-                                            : json_integer((json_int_t)dim));
+        json_array_append_new(list, dim == -1 ? json_string("?")
+                                    : dim < 0 ? json_string(graph->symbols[-dim - 2])
+                                              : json_integer((json_int_t)dim));
     }
     return list;
 }
@@ -42,16 +43,43 @@ static json_t *inputs_json(const struct md_graph *graph)
     return list;
 }
 
+/* What is unknown before a run is null: a dtype, a whole shape; or "?": one dimension. */
 static json_t *outputs_json(const struct md_graph *graph, const struct md_tensor *outputs)
 {
     json_t *list = json_array();
 
     for (int i = 0; i < graph->output_count; i++) {
-        json_array_append_new(list, json_pack("{s:s, s:s, s:o}", "name", graph->outputs[i].name,
-                                              "dtype", md_dtype_name(outputs[i].dtype), "shape",
-                                              shape_json(graph, &outputs[i].shape)));
+        const struct md_tensor *output = &outputs[i];
+        json_array_append_new(
+            list,
+            json_pack("{s:s, s:o, s:o}", "name", graph->outputs[i].name, "dtype",
+                      output->dtype != 0 ? json_string(md_dtype_name(output->dtype)) : json_null(),
+                      "shape", shape_json(graph, &output->shape)));
     }
     return list;
+}
+
+/* Takes out of outputs[] what depends on data; all of it where nothing was run (dtype 0). */
+static void forget_data(const struct md__opened *model, const struct md__sample *sample,
+                        struct md_tensor *outputs)
+{
+    const struct md_graph *graph = sample->graph;
+    struct md_tensor inputs[MD__SAMPLE_PORTS_MAX] = {0}, known[MD__SAMPLE_PORTS_MAX] = {0};
+
+    for (int i = 0; i < graph->input_count; i++) {
+        inputs[i].dtype = sample->inputs[i].dtype;
+        inputs[i].shape = sample->inputs[i].shape;
+        inputs[i].shape.rank = sample->inputs[i].data != NULL ? inputs[i].shape.rank : -1;
+    }
+    if (md_executable_infer(model->executable, inputs, graph->input_count, known,
+                            graph->output_count, NULL) != MD_OK) {
+        return;
+    }
+    for (int i = 0; i < graph->output_count; i++) {
+        enum md_dtype seen = outputs[i].dtype;
+        outputs[i].dtype = known[i].dtype != 0 ? known[i].dtype : seen;
+        outputs[i].shape = known[i].shape;
+    }
 }
 
 static json_t *symbols_json(const struct md__sample *sample)
@@ -175,7 +203,10 @@ static enum md_status gather_run(const struct md__opened *model, struct md__samp
         status = places != NULL ? MD_OK : err->code;
     }
     if (status == MD_OK) {
-        json_object_set_new(report, "outputs", outputs_json(graph, outputs));
+        struct md_tensor shown[MD__SAMPLE_PORTS_MAX];
+        memcpy(shown, outputs, sizeof shown);
+        forget_data(model, sample, shown);
+        json_object_set_new(report, "outputs", outputs_json(graph, shown));
         json_object_set_new(report, "regions", regions_json(model, &plan));
         json_object_set_new(report, "plan", plan_json(&plan));
         json_object_set_new(report, "places", places);
@@ -186,16 +217,16 @@ static enum md_status gather_run(const struct md__opened *model, struct md__samp
     return status;
 }
 
-/* Without a run: their names. */
-static json_t *bare_outputs_json(const struct md_graph *graph)
+/* Without a run: what shape rules say. */
+static json_t *bare_outputs_json(const struct md__opened *model, const struct md__sample *sample)
 {
-    json_t *list = json_array();
+    struct md_tensor outputs[MD__SAMPLE_PORTS_MAX] = {0};
 
-    for (int i = 0; i < graph->output_count; i++) {
-        json_array_append_new(
-            list, json_pack("{s:s, s:n, s:n}", "name", graph->outputs[i].name, "dtype", "shape"));
+    for (int k = 0; k < sample->graph->output_count; k++) {
+        outputs[k].shape.rank = MD_RANK_UNKNOWN;
     }
-    return list;
+    forget_data(model, sample, outputs);
+    return outputs_json(sample->graph, outputs);
 }
 
 /*
@@ -213,7 +244,7 @@ static json_t *gather(const char *path, const struct md__opened *model, struct m
                   operators_json(graph), "plan", "places");
 
     if (gather_run(model, sample, report, &err) != MD_OK) {
-        json_object_set_new(report, "outputs", bare_outputs_json(graph));
+        json_object_set_new(report, "outputs", bare_outputs_json(model, sample));
         json_object_set_new(report, "no_plan", json_string(err.text));
     }
     json_object_set_new(report, "symbols", symbols_json(sample)); /* sizes of the run, batch 1 */
@@ -242,12 +273,13 @@ static void print_ports(const char *title, const json_t *ports)
     printf("%s\n", title);
     json_array_foreach(ports, index, port)
     {
-        char *shape = json_dumps(json_object_get(port, "shape"), JSON_ENCODE_ANY);
+        const json_t *known = json_object_get(port, "shape");
+        char *shape = json_is_null(known) ? NULL : json_dumps(known, JSON_ENCODE_ANY);
         printf("  %-24s %-8s %s\n", json_string_value(json_object_get(port, "name")),
                json_is_null(json_object_get(port, "dtype"))
                    ? "?"
                    : json_string_value(json_object_get(port, "dtype")),
-               shape != NULL ? shape : "");
+               shape != NULL ? shape : "?");
         free(shape);
     }
 }

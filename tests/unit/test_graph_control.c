@@ -393,7 +393,8 @@ static void build_scan(const struct md_attr *more, int more_count)
                                graphs_attr_int("num_scan_inputs", 2)};
     int out[2], in[3] = {graphs_any(graph, "state", MD_F32), graphs_any(graph, "a", MD_F32),
                          graphs_any(graph, "b", MD_F32)};
-    memcpy(attrs + 2, more, (size_t)more_count * sizeof *more);
+    for (int i = 0; i < more_count; i++)
+        attrs[2 + i] = more[i];
     graphs_control(graph, "Scan", in, 3, attrs, 2 + more_count, 0, out, 2);
     graphs_output(graph, "state", out[0]);
     graphs_output(graph, "products", out[1]);
