@@ -86,6 +86,24 @@ class Write(Base):
             terminal.wait(r"generation \d+ serves")
             self.wait_score(5, 5000)
 
+    def test_a_session_without_changes_follows_what_serves(self):
+        with Terminal("repl", "--state", self.state) as terminal:
+            terminal.wait("moondial> ")
+            terminal.ask("x = 5", "")
+            terminal.ask("score.of(x)", r"\n10\n")
+            with open(self.path(), "w", encoding="utf-8") as file:
+                file.write(FILES["score.lua"].replace("FACTOR = 2", "FACTOR = 4"))
+            self.wait_score(1, 4)
+            terminal.ask("score.of(x)", r"\n20\n")
+            terminal.line("function score.of(value) return 1 end")
+            terminal.wait("another one")
+            with open(self.path(), "w", encoding="utf-8") as file:
+                file.write(FILES["score.lua"].replace("FACTOR = 2", "FACTOR = 6"))
+            self.wait_score(1, 6)
+            terminal.ask("score.of(x)", r"generation \d+ serves now, this session has \d+")
+            terminal.ask(":reset", "a fresh state")
+            terminal.ask("score.of(5)", r"\n30\n")
+
     def test_edit(self):
         editor = os.path.join(self.state, "editor")
         with open(editor, "w", encoding="utf-8") as file:
