@@ -1,9 +1,16 @@
 /*
  * The REPL's ops on the control socket. A session belongs to its connection: it is made by the
  * first request and ends with the connection, whatever it is doing.
+ *
+ * What a person tries out gets less of the processors than what is served.
  */
+#include <sys/resource.h>
+#include <unistd.h>
+
 #include "cli/control.h"
 #include "script/repl.h"
+
+enum { NICE = 10 };
 
 static void end_session(void *data)
 {
@@ -42,8 +49,10 @@ enum md_status md__control_repl(struct md_control_call *call, json_t *request, s
 {
     struct md_repl_output output = {print, call};
     struct md_repl *repl;
-    enum md_status status = find_session(call, &repl, err);
+    enum md_status status;
 
+    setpriority(PRIO_PROCESS, (id_t)gettid(), NICE); /* of this call's threads, made from it */
+    status = find_session(call, &repl, err);
     if (status != MD_OK) {
         return status;
     }
