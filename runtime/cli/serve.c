@@ -27,6 +27,9 @@
 
 struct daemon {
     struct md__settings settings;
+    pthread_t reloader; /* on SIGHUP */
+    bool reloads;
+    _Atomic bool ending;
     struct md_clock *clock;
     struct md_clock_paced paced;
     struct md_store *store;
@@ -205,6 +208,21 @@ static enum md_status start_control(struct daemon *daemon, struct md_error *err)
     return MD_OK;
 }
 
+/* A reload may wait for requests to end: not on the thread that waits for the signals to end. */
+static void *reload_on_signal(void *context)
+{
+    struct daemon *daemon = context;
+    sigset_t hangup;
+    int number;
+
+    sigemptyset(&hangup);
+    sigaddset(&hangup, SIGHUP);
+    while (sigwait(&hangup, &number) == 0 && !daemon->ending) {
+        md_script_reload(daemon->script, "signal", NULL, NULL); /* tells its result itself */
+    }
+    return NULL;
+}
+
 static enum md_status start(struct daemon *daemon, struct md_error *err)
 {
     enum md_status status = choose_clock(daemon, err);
@@ -227,6 +245,10 @@ static enum md_status start(struct daemon *daemon, struct md_error *err)
     }
     if (status == MD_OK) {
         status = start_control(daemon, err);
+    }
+    if (status == MD_OK) {
+        daemon->reloads = pthread_create(&daemon->reloader, NULL, reload_on_signal, daemon) == 0;
+        status = daemon->reloads ? MD_OK : md_fail(err, MD_ERR_MEMORY, "cannot start a thread");
     }
     if (status == MD_OK && md_config_bool(daemon->settings.config, "watch")) {
         status = md_script_watch(daemon->script, err);
@@ -251,6 +273,11 @@ static void stop(struct daemon *daemon)
     if (daemon->script != NULL) {
         md_script_stop(daemon->script);
     }
+    if (daemon->reloads) {
+        daemon->ending = true;
+        pthread_kill(daemon->reloader, SIGHUP);
+        pthread_join(daemon->reloader, NULL);
+    }
     md_http_delete(daemon->http);
     if (daemon->script != NULL) {
         md_script_delete(daemon->script);
@@ -271,17 +298,12 @@ static void *end_at_once(void *signals)
     _exit(128 + number);
 }
 
-/* Until one that ends the process. */
-static void wait_for_signal(struct daemon *daemon, sigset_t *signals)
+static void wait_for_signal(sigset_t *signals)
 {
     pthread_t impatient;
     int number;
 
-    sigaddset(signals, SIGHUP);
-    while (sigwait(signals, &number) == 0 && number == SIGHUP) {
-        md_script_reload(daemon->script, "signal", NULL, NULL); /* tells its result itself */
-    }
-    sigdelset(signals, SIGHUP);
+    sigwait(signals, &number);
     md_log(MD_LOG_INFO, "serve", "%s: draining", strsignal(number));
     if (pthread_create(&impatient, NULL, end_at_once, signals) == 0) {
         pthread_detach(impatient);
@@ -318,7 +340,7 @@ int md__cli_serve(int argc, char **argv)
         md_log(MD_LOG_INFO, "serve", "%s: %s://%s:%d", daemon.settings.dir,
                file_or_null(daemon.settings.config, "tls_cert") != NULL ? "https" : "http",
                daemon.address, md_http_port(daemon.http));
-        wait_for_signal(&daemon, &signals);
+        wait_for_signal(&signals);
     }
     stop(&daemon);
     return status == MD_OK ? 0 : md__cli_fail(&err);

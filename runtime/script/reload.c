@@ -216,6 +216,7 @@ static void swap(struct change *change)
     atomic_store(&old->retired_ns, md_monotonic_ns(script->clock));
     script->current = new;
     script->retired = old;
+    md__metric_generations(script->generations_live, new->number);
     script->numbers = new->number;
     atomic_store(&script->rollback_due, false);
     remember(script, change);
