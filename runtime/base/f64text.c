@@ -296,8 +296,24 @@ static size_t write_shortest(double value, struct binary number, const struct pr
     return write_decimal(value < 0, decimal, text);
 }
 
+/* Most numbers are small and whole: 1 to 99,999, which every format writes as their digits. */
+static size_t write_small(int number, char *text)
+{
+    char digits[8];
+    int count = 0;
+    do
+        digits[count++] = (char)('0' + number % 10);
+    while ((number /= 10) > 0);
+    for (int i = 0; i < count; i++)
+        text[i] = digits[count - 1 - i];
+    text[count] = '\0';
+    return (size_t)count;
+}
+
 size_t md_f64_text(double value, char *text)
 {
+    if (value >= 1 && value < 100000 && value == (double)(int)value)
+        return write_small((int)value, text);
     if (value == 0 || !isfinite(value))
         return write_special(value, text);
     return write_shortest(value, split_float64(value), &float64_precision, text);

@@ -131,7 +131,7 @@ static struct md__exchange *exchange_new(struct md__worker *worker,
     }
     md__exchange_init(exchange, connection->http);
     exchange->connection = connection;
-    exchange->head_buffer = &worker->head;
+    exchange->worker = worker;
     exchange->loopback = connection->loopback;
     exchange->request.remote = connection->remote;
     connection->exchange = exchange;
@@ -146,6 +146,7 @@ static void exchange_end(struct md__worker *worker, struct md__connection *conne
         return;
     }
     connection->exchange = NULL;
+    exchange->worker = worker; /* it may have begun on another thread */
     md__answer_end(exchange);
     if (worker->spare == NULL) {
         worker->spare = exchange;
@@ -164,6 +165,7 @@ static enum step refuse(struct md__worker *worker, struct md__connection *connec
     if (exchange == NULL) {
         return STEP_END;
     }
+    exchange->worker = worker;
     md__exchange_close(exchange);
     md__respond_error(exchange, err, status, NULL, NULL);
     connection->phase = MD__PHASE_ANSWER;
@@ -184,8 +186,9 @@ static enum step refuse_bytes(struct md__worker *worker, struct md__connection *
     return refuse(worker, connection, too_large ? 431 : 400, &err);
 }
 
-static enum step run(struct md__connection *connection)
+static enum step run(struct md__worker *worker, struct md__connection *connection)
 {
+    connection->exchange->worker = worker;
     connection->deadline_ns = 0;
     md__answer_run(connection->exchange);
     connection->phase = MD__PHASE_ANSWER;
@@ -219,7 +222,7 @@ static enum step begin(struct md__worker *worker, struct md__connection *connect
         return STEP_NEXT;
     }
     if (exchange->body_read) {
-        return run(connection);
+        return run(worker, connection);
     }
     connection->phase = MD__PHASE_BODY;
     connection->deadline_ns =
@@ -303,7 +306,7 @@ static enum step read_sized(struct md__worker *worker, struct md__connection *co
         left -= got > 0 ? (size_t)got : 0;
     }
     if (left == 0) {
-        return run(connection);
+        return run(worker, connection);
     }
     return step == STEP_END ? cut_body(worker, connection) : STEP_WAIT;
 }
@@ -327,7 +330,7 @@ static enum step read_chunked(struct md__worker *worker, struct md__connection *
         }
         input->at += used;
         if (exchange->chunks.done) {
-            return run(connection);
+            return run(worker, connection);
         }
         step = read_more(connection, input);
         if (step != STEP_NEXT) {
@@ -421,7 +424,7 @@ static enum step advance(struct md__worker *worker, struct md__connection *conne
 }
 
 /* A head has its own time, which begins with its first byte and is not prolonged by others. */
-static void set_head_deadline(struct md__connection *connection, bool some)
+static void set_head_deadline(struct md__connection *connection, bool some, int64_t served_ns)
 {
     bool was_idle = connection->idle;
 
@@ -429,7 +432,7 @@ static void set_head_deadline(struct md__connection *connection, bool some)
         connection->idle = false;
         connection->deadline_ns = now_ns(connection) + HEAD_NS_MAX;
     } else if (!some) {
-        connection->deadline_ns = now_ns(connection) + IDLE_NS_MAX;
+        connection->deadline_ns = (served_ns != 0 ? served_ns : now_ns(connection)) + IDLE_NS_MAX;
         connection->idle = true;
     }
 }
@@ -441,6 +444,7 @@ void md__connection_advance(struct md__worker *worker, struct md__connection *co
     for (;;) {
         enum step step;
         connection->drained = false;
+        worker->served_ns = 0;
         input.at = input.length = 0;
         recall(connection, &input);
         step = advance(worker, connection, &input);
@@ -449,7 +453,7 @@ void md__connection_advance(struct md__worker *worker, struct md__connection *co
             return;
         }
         if (connection->phase == MD__PHASE_HEAD) {
-            set_head_deadline(connection, connection->kept != NULL);
+            set_head_deadline(connection, connection->kept != NULL, worker->served_ns);
         }
         if (md__table_release(connection)) {
             return;

@@ -61,13 +61,6 @@ struct md__connection {
 
 #define MD__INPUT_BYTES 65536
 
-/* What a thread needs to serve; kept from one request to the next. */
-struct md__worker {
-    char *input;                /* MD__INPUT_BYTES + 1 */
-    struct md_buffer head;      /* of answers */
-    struct md__exchange *spare; /* NULL, or one that is not in use */
-};
-
 /* ---- accept.c ----------------------------------------------------------------------------------
  */
 

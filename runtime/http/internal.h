@@ -78,6 +78,27 @@ struct md_http {
 
 struct md__connection;
 
+/* The metrics of one kind of answer, so that they need not be looked up for each. */
+struct md__counters {
+    char route[128];
+    const char *method;
+    int status;
+    struct md_metric *requests, *seconds;
+};
+
+#define MD__COUNTERS 16
+
+/* What a thread needs to serve; kept from one request to the next. */
+struct md__worker {
+    char *input;                /* MD__INPUT_BYTES + 1 */
+    struct md_buffer head;      /* of answers */
+    struct md__exchange *spare; /* NULL, or one that is not in use */
+    int64_t served_ns;          /* when an answer ended, since it last took a connection; 0: none */
+    int64_t date_s;
+    char date[40]; /* of that second */
+    struct md__counters counters[MD__COUNTERS];
+};
+
 /* One request and its answer. */
 struct md__exchange {
     struct md_http *http;
@@ -99,7 +120,7 @@ struct md__exchange {
     int64_t begin_ns;
     const char *route; /* for metrics: the pattern, or "other" */
     int status;        /* sent */
-    struct md_buffer *head_buffer; /* room for the head of an answer */
+    struct md__worker *worker;     /* of the thread that serves it now */
     int64_t admitted_ns;           /* when its body could be read */
     struct md_trace trace; /* this and the rest is not cleared between requests; id 0: none */
     struct md_match match;

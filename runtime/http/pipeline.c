@@ -10,6 +10,8 @@
 #include "base/log.h"
 #include "http/internal.h"
 
+#define BODY_BYTES_MIN 500 /* room for an answer to begin with */
+
 /* ---- routing ---- */
 
 static void answer_options(struct md__exchange *exchange, const char *allow)
@@ -172,6 +174,7 @@ static void run_handler(struct md__exchange *exchange, const struct md_match *ma
     exchange->request.deadline_ns =
         exchange->begin_ns + (int64_t)http->options.request_ms_max * 1000000;
     md_response_init(&response, http->options.response_bytes_max);
+    md_buffer_reserve(&response.body, BODY_BYTES_MIN);
     if (md_script_call(http->options.script, match, &exchange->request, &response, &err) != MD_OK) {
         md_log(MD_LOG_WARN, "http", "%s %s: %s", exchange->request.method, exchange->request.path,
                err.text);
@@ -235,7 +238,9 @@ bool md__answer_begin(struct md__exchange *exchange)
         wanted = exchange->matched && admit(exchange);
     }
     md_span_end(span);
-    exchange->admitted_ns = md_monotonic_ns(exchange->http->options.clock);
+    if (wanted && !exchange->body_read) {
+        exchange->admitted_ns = md_monotonic_ns(exchange->http->options.clock);
+    }
     md_trace_leave();
     return wanted;
 }
@@ -282,18 +287,36 @@ static const char *method_label(const struct md__exchange *exchange)
     return "other";
 }
 
-static void count_request(const struct md__exchange *exchange)
+static struct md__counters *counters_of(const struct md__exchange *exchange)
 {
     struct md_http *http = exchange->http;
-    int64_t now_ns = md_monotonic_ns(http->options.clock);
+    const char *route = exchange->route, *method = method_label(exchange);
+    int status = exchange->status > 0 ? exchange->status : 499;
+    unsigned slot = (unsigned)((uintptr_t)route / 8 + (unsigned)status) % MD__COUNTERS;
+    struct md__counters *counters = &exchange->worker->counters[slot];
     char code[16];
-    const char *by_code[] = {exchange->route, method_label(exchange), code};
-    const char *by_route[] = {exchange->route};
+    const char *by_code[] = {route, method, code}, *by_route[] = {route};
 
-    snprintf(code, sizeof code, "%d", exchange->status > 0 ? exchange->status : 499);
-    md_metric_add(md_metric_get(http->requests, by_code), 1);
-    md_metric_observe(md_metric_get(http->seconds, by_route),
-                      (double)(now_ns - exchange->begin_ns) / 1e9);
+    if (counters->status != status || counters->method != method ||
+        strcmp(counters->route, route) != 0) {
+        snprintf(code, sizeof code, "%d", status);
+        snprintf(counters->route, sizeof counters->route, "%s", route);
+        counters->method = method;
+        counters->status = status;
+        counters->requests = md_metric_get(http->requests, by_code);
+        counters->seconds = md_metric_get(http->seconds, by_route);
+    }
+    return counters;
+}
+
+static void count_request(const struct md__exchange *exchange)
+{
+    int64_t now_ns = md_monotonic_ns(exchange->http->options.clock);
+    const struct md__counters *counters = counters_of(exchange);
+
+    exchange->worker->served_ns = now_ns;
+    md_metric_add(counters->requests, 1);
+    md_metric_observe(counters->seconds, (double)(now_ns - exchange->begin_ns) / 1e9);
     md_log(MD_LOG_DEBUG, "http", "%s %s %s -> %d in %.1f ms", exchange->request.remote,
            exchange->request.method, exchange->request.path, exchange->status,
            (double)(now_ns - exchange->begin_ns) / 1e6);

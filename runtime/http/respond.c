@@ -130,48 +130,80 @@ static void compress(const struct md__exchange *exchange, struct md_response *re
 
 /* ---- sending ---- */
 
-/* "Sat, 21 Nov 2026 11:35:01 GMT" (RFC 9110, section 5.6.7) */
-static void format_date(int64_t now_ms, char *text, size_t size)
+/* "Sat, 21 Nov 2026 11:35:01 GMT" (RFC 9110, section 5.6.7), made once a second. */
+static const char *date(struct md__worker *worker, int64_t now_ms)
 {
     static const char days[][4] = {"Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"};
     static const char months[][4] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
                                      "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
     struct md_civil civil;
 
-    md_civil_from_ms(now_ms, &civil);
-    snprintf(text, size, "%s, %02d %s %04d %02d:%02d:%02d GMT", days[civil.weekday], civil.day,
-             months[civil.month - 1], civil.year, civil.hour, civil.minute, civil.second);
+    if (worker->date[0] == '\0' || worker->date_s != now_ms / 1000) {
+        md_civil_from_ms(now_ms, &civil);
+        snprintf(worker->date, sizeof worker->date, "%s, %02d %s %04d %02d:%02d:%02d GMT",
+                 days[civil.weekday], civil.day, months[civil.month - 1], civil.year, civil.hour,
+                 civil.minute, civil.second);
+        worker->date_s = now_ms / 1000;
+    }
+    return worker->date;
 }
 
+static void add_number(struct md_buffer *head, uint64_t number, unsigned base, int digits)
+{
+    char text[24];
+    int at = sizeof text;
+
+    do {
+        text[--at] = "0123456789abcdef"[number % base];
+        number /= base;
+    } while (number > 0 || (int)sizeof text - at < digits);
+    md_buffer_append(head, text + at, sizeof text - (size_t)at);
+}
+
+static void add_header(struct md_buffer *head, const char *name, const char *value)
+{
+    md_buffer_text(head, name);
+    md_buffer_append(head, ": ", 2);
+    md_buffer_text(head, value);
+    md_buffer_append(head, "\r\n", 2);
+}
+
+/* Without printf, which would cost as much as the rest of a short request's answer. */
 void md__response_head(struct md__exchange *exchange, const struct md_response *response,
                        size_t length, struct md_buffer *head)
 {
-    char date[64];
+    const char *type = response->content_type ? response->content_type : "application/json";
+    int64_t now_ms = md_now_ms(exchange->http->options.clock);
     bool bodyless = response->status == 204 || response->status == 304;
 
-    format_date(md_now_ms(exchange->http->options.clock), date, sizeof date);
-    md_buffer_printf(head, "HTTP/1.1 %d %s\r\nDate: %s\r\n", response->status,
-                     reason_phrase(response->status), date);
+    md_buffer_text(head, "HTTP/1.1 ");
+    add_number(head, (uint64_t)response->status, 10, 3);
+    md_buffer_append(head, " ", 1);
+    md_buffer_text(head, reason_phrase(response->status));
+    md_buffer_append(head, "\r\n", 2);
+    add_header(head, "Date", date(exchange->worker, now_ms));
     if (!bodyless) {
-        md_buffer_printf(head, "Content-Type: %s\r\n",
-                         response->content_type ? response->content_type : "application/json");
+        add_header(head, "Content-Type", type);
     }
     if (!bodyless && length != MD__LENGTH_STREAM) {
-        md_buffer_printf(head, "Content-Length: %zu\r\n", length);
+        md_buffer_text(head, "Content-Length: ");
+        add_number(head, length, 10, 1);
+        md_buffer_append(head, "\r\n", 2);
     } else if (!bodyless && exchange->head.minor == 1) {
-        md_buffer_text(head, "Transfer-Encoding: chunked\r\n");
+        add_header(head, "Transfer-Encoding", "chunked");
     }
     for (int i = 0; i < response->header_count; i++) {
-        md_buffer_printf(head, "%s: %s\r\n", response->headers[i].name, response->headers[i].value);
+        add_header(head, response->headers[i].name, response->headers[i].value);
     }
-    md_buffer_printf(head, "X-Request-Id: %016llx\r\nConnection: %s\r\n\r\n",
-                     (unsigned long long)exchange->request.id,
-                     exchange->keep_alive ? "keep-alive" : "close");
+    md_buffer_text(head, "X-Request-Id: ");
+    add_number(head, exchange->request.id, 16, 16);
+    md_buffer_text(head, exchange->keep_alive ? "\r\nConnection: keep-alive\r\n\r\n"
+                                              : "\r\nConnection: close\r\n\r\n");
 }
 
 void md__respond(struct md__exchange *exchange, struct md_response *response)
 {
-    struct md_buffer *head = exchange->head_buffer;
+    struct md_buffer *head = &exchange->worker->head;
     const char *data;
     size_t length;
     int span = md_span_begin("write");

@@ -33,7 +33,7 @@
 
 enum { SLOTS_MAX = MD__RESERVED / 2, EVENTS = 16, QUIET_TICKS = 30 };
 
-#define TICK_NS   ((int64_t)1000000)
+#define TICK_NS   ((int64_t)2000000)
 #define SECOND_NS ((int64_t)1000000000)
 #define LISTENER  UINT64_MAX /* what the epoll set calls the two that are no connection */
 #define STOPPER   (UINT64_MAX - 1)
@@ -79,9 +79,8 @@ struct md__server {
 
 static bool worker_init(struct md__worker *worker)
 {
+    memset(worker, 0, sizeof *worker);
     worker->input = malloc(MD__INPUT_BYTES + 1);
-    md_buffer_init(&worker->head, 0);
-    worker->spare = NULL;
     return worker->input != NULL && md_buffer_reserve(&worker->head, 1024);
 }
 

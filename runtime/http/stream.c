@@ -121,7 +121,7 @@ static enum md_status write_chunk(struct md__events *events, const char *data, s
 static void send_head(struct md__events *events, struct md_response *response)
 {
     struct md__exchange *exchange = events->exchange;
-    struct md_buffer *head = exchange->head_buffer;
+    struct md_buffer *head = &exchange->worker->head;
 
     md__exchange_close(exchange);
     md__response_header(response, "Cache-Control", "no-cache");

@@ -94,6 +94,8 @@ static struct md_generation *begin(struct md_script *script, const struct md__ma
     generation->number = making->number;
     generation->script = script;
     generation->config = md_config_ref(making->config);
+    generation->budget_ns = md_config_int(making->config, "handler_budget_ms") * 1000000;
+    generation->state_wait_ns = md_config_int(making->config, "state_wait_ms") * 1000000;
     generation->sources = md__sources_ref(making->sources);
     generation->made_ms = md_now_ms(script->clock);
     snprintf(generation->reason, sizeof generation->reason, "%s", making->reason);

@@ -69,6 +69,7 @@ struct md_generation {
     struct md__model_entry *models;
     int model_count;
     struct md__pool *pool;
+    int64_t budget_ns, state_wait_ns; /* of a request, from config */
 };
 
 /* What a generation is made of. */

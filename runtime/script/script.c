@@ -214,16 +214,26 @@ static void handle(void *context)
 }
 
 /* How long a request may wait for a state: its own limit, or the configured one. */
-static int64_t patience_ns(const struct md_script *script, const struct md_config *config,
+static int64_t patience_ns(const struct md_script *script, int64_t limit,
                            const struct md_request *request)
 {
-    int64_t limit = md_config_int(config, "state_wait_ms") * 1000000;
     if (request->deadline_ns == 0)
         return limit;
     int64_t left = request->deadline_ns - md_monotonic_ns(script->clock);
     if (left < 0)
         left = 0;
     return left < limit ? left : limit;
+}
+
+/* "GET /risk/{server}": copied, because printf takes longer than many a handler. */
+static void name_task(char *what, size_t size, const struct md_route_info *route)
+{
+    char *end = memccpy(what, route->method, '\0', size);
+    if (end != NULL) {
+        end[-1] = ' ';
+        memccpy(end, route->pattern, '\0', (size_t)(what + size - end));
+    }
+    what[size - 1] = '\0';
 }
 
 enum md_status md_script_call(struct md_script *script, const struct md_match *match,
@@ -239,15 +249,16 @@ enum md_status md_script_call(struct md_script *script, const struct md_match *m
         .match = match, .request = request, .response = response, .task = &task};
     struct md_error failure;
     int span = md_span_begin("state");
-    enum md_status status = md__pool_take(
-        generation->pool, patience_ns(script, generation->config, request), &task.state, &failure);
+    enum md_status status =
+        md__pool_take(generation->pool, patience_ns(script, generation->state_wait_ns, request),
+                      &task.state, &failure);
     md_span_end(span);
     if (status != MD_OK) {
         md_response_error(response, &failure);
         return md_fail(err, status, "%s", failure.text);
     }
-    snprintf(what, sizeof what, "%s %s", match->route->method, match->route->pattern);
-    task.budget_ns = md_config_int(generation->config, "handler_budget_ms") * 1000000;
+    name_task(what, sizeof what, match->route);
+    task.budget_ns = generation->budget_ns;
     status = md_stack_call(handle, &call, err); /* connection threads have little stack */
     if (status != MD_OK)
         md_response_error(response, err);
