@@ -1,7 +1,8 @@
 /*
- * Shape rules, planning and kernels on small graphs that are decoded from bytes: any operators, any
- * attributes, any values as inputs. A graph is refused or runs; nothing is read or written outside
- * its tensors (the sanitizers see to that), and no failure is called internal.
+ * Shape rules, planning, kernels and control flow on small graphs that are decoded from bytes: any
+ * operators, any attributes, bodies in bodies, any values as inputs. A graph is refused or runs;
+ * nothing is read or written outside its tensors (the sanitizers see to that), and no failure is
+ * called internal.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +17,9 @@ enum {
     VALUES_MAX = 64,
     PORTS_MAX = 8,
     ATTRS_MAX = 4,
-    BYTES_MAX = 1 << 20
+    BYTES_MAX = 1 << 20,
+    DEPTH_MAX = 2,
+    ITERATIONS_MAX = 50
 };
 
 struct source {
@@ -32,7 +35,7 @@ struct builder {
     struct source source;
     struct md_graph *graph;
     int values[VALUES_MAX];
-    int count;
+    int count, depth;
 };
 
 static void keep(struct builder *builder, int value)
@@ -194,12 +197,79 @@ static struct md_attr take_attr(struct source *source, struct attr_memory *memor
     return attr;
 }
 
+static void add_node(struct builder *builder);
+
+/* A body for a control node that is given these values, or NULL. */
+static struct md_graph *take_body(struct builder *outer, const int *given, int count)
+{
+    struct builder body = {.source = outer->source, .depth = outer->depth + 1};
+    const struct md_shape any = {.rank = MD_RANK_UNKNOWN};
+    bool good = !md_graph_new("", &body.graph, NULL);
+    for (int i = 0; good && i < count; i++) {
+        char name[] = {(char)('a' + i), '\0'};
+        enum md_dtype dtype = given[i] == MD_NONE ? 0 : outer->graph->values[given[i]].dtype;
+        int value = 0;
+        good = !md_graph_input(body.graph, name, dtype ? dtype : take_dtype(&body.source), &any,
+                               &value, NULL);
+        keep(&body, value);
+    }
+    if (good)
+        add_constant(&body);
+    for (int i = take(&body.source, 4); good && i > 0; i--)
+        add_node(&body);
+    for (int i = 1 + take(&body.source, 3); good && i > 0; i--) {
+        char name[] = {(char)('p' + i), '\0'};
+        good = body.count && !md_graph_output(body.graph, name,
+                                              body.values[take(&body.source, body.count)], NULL);
+    }
+    outer->source = body.source;
+    if (good)
+        return body.graph;
+    md_graph_delete(body.graph);
+    return NULL;
+}
+
+static void add_control(struct builder *builder, enum md_op op)
+{
+    const int64_t axes[1] = {take(&builder->source, 3) - 1};
+    int in[PORTS_MAX], out[PORTS_MAX], first = op == MD_OP_IF ? 1 : 0;
+    int in_count = first + 1 + take(&builder->source, 4), captured = take(&builder->source, 4);
+    int out_count = 1 + take(&builder->source, 2);
+    if (builder->depth >= DEPTH_MAX || !builder->count)
+        return;
+    for (int i = 0; i < in_count; i++)
+        in[i] = builder->values[take(&builder->source, builder->count)];
+    if (op == MD_OP_LOOP && take(&builder->source, 2))
+        in[0] = MD_NONE;
+    struct md_graph *body = take_body(builder, in + first, in_count - first);
+    struct md_graph *other = first ? take_body(builder, in + first, in_count - first) : NULL;
+    const struct md_attr attrs[] = {
+        {.name = "moondial.captured", .type = MD_ATTR_INT, .i = captured},
+        {.name = "num_scan_inputs", .type = MD_ATTR_INT, .i = 1},
+        {.name = "scan_input_axes", .type = MD_ATTR_INTS, .ints = axes, .count = 1},
+        {.name = first ? "then_branch" : "body", .type = MD_ATTR_GRAPH, .graph = body},
+        {.name = "else_branch", .type = MD_ATTR_GRAPH, .graph = other}};
+    if (md_graph_node(builder->graph, md_op_info(op)->name, "", in, in_count, attrs, 4 + first, out,
+                      out_count, NULL)) {
+        md_graph_delete(body);
+        md_graph_delete(other);
+        return;
+    }
+    for (int i = 0; i < out_count; i++)
+        keep(builder, out[i]);
+}
+
 static void add_node(struct builder *builder)
 {
-    const struct md_op_info *info = md_op_info((enum md_op)take(&builder->source, MD_OP_COUNT));
+    enum md_op op = (enum md_op)take(&builder->source, MD_OP_COUNT);
+    const struct md_op_info *info = md_op_info(op);
     struct attr_memory memory;
     struct md_attr attrs[ATTRS_MAX];
     int in[PORTS_MAX], out[PORTS_MAX], attr_count = take(&builder->source, ATTRS_MAX + 1);
+    if (md_op_is_control(op)) {
+        add_control(builder, op);
+        return;
+    }
     int in_count = info->in_min + take(&builder->source, 3);
     int out_count = info->out_min + take(&builder->source, 2);
     if (in_count > PORTS_MAX || out_count > PORTS_MAX)
@@ -266,7 +336,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     const struct md_executable_options how = {.backend = md_cpu_backend(MD_ISA_PORTABLE),
                                               .reference = md_cpu_reference(),
                                               .pool = pool,
-                                              .plan_bytes_max = BYTES_MAX};
+                                              .plan_bytes_max = BYTES_MAX,
+                                              .iterations_max = ITERATIONS_MAX};
     enum md_status status = build(&builder, &err);
     if (status)
         md_graph_delete(builder.graph);
