@@ -73,8 +73,33 @@ static const struct row rows[] = {
     {"Xor", 1, 6, md__onnx_broadcast_1},
 };
 
+/* Operators of com.microsoft that are written with the standard's. */
+static const struct row microsoft_rows[] = {
+    {"DequantizeLinear", 1, NEWEST, md__onnx_microsoft_dequantize},
+    {"QGemm", 1, NEWEST, md__onnx_qgemm},
+    {"QLinearAdd", 1, NEWEST, md__onnx_qlinear_add},
+    {"QLinearAveragePool", 1, NEWEST, md__onnx_qlinear_average_pool},
+    {"QLinearConcat", 1, NEWEST, md__onnx_qlinear_concat},
+    {"QLinearGlobalAveragePool", 1, NEWEST, md__onnx_qlinear_global_average_pool},
+    {"QLinearLeakyRelu", 1, NEWEST, md__onnx_qlinear_leaky_relu},
+    {"QLinearMul", 1, NEWEST, md__onnx_qlinear_mul},
+    {"QLinearSigmoid", 1, NEWEST, md__onnx_qlinear_sigmoid},
+    {"QLinearSoftmax", 1, NEWEST, md__onnx_qlinear_softmax},
+    {"QuantizeLinear", 1, NEWEST, md__onnx_microsoft_quantize},
+};
+
+static enum md_status rewrite_microsoft(struct md__onnx_call *call, struct md_error *err)
+{
+    for (size_t i = 0; i < sizeof microsoft_rows / sizeof *microsoft_rows; i++)
+        if (strcmp(call->node->op_type, microsoft_rows[i].op) == 0)
+            return microsoft_rows[i].rewrite(call, err);
+    return MD_OK;
+}
+
 enum md_status md__onnx_modernise(struct md__onnx_call *call, struct md_error *err)
 {
+    if (strcmp(call->node->domain, "com.microsoft") == 0)
+        return rewrite_microsoft(call, err);
     if (call->node->domain[0])
         return MD_OK;
     if (call->opset < 6) /* a hint of the first opsets, about memory */

@@ -92,4 +92,18 @@ MD__ONNX_REWRITE(md__onnx_batch_norm_1);
 MD__ONNX_REWRITE(md__onnx_group_norm_18);
 MD__ONNX_REWRITE(md__onnx_softmax_1);
 
+/* ---- onnx_rewrite_quantized.c: operators of com.microsoft ---- */
+
+MD__ONNX_REWRITE(md__onnx_qgemm);
+MD__ONNX_REWRITE(md__onnx_qlinear_add);
+MD__ONNX_REWRITE(md__onnx_qlinear_average_pool);
+MD__ONNX_REWRITE(md__onnx_qlinear_concat);
+MD__ONNX_REWRITE(md__onnx_qlinear_global_average_pool);
+MD__ONNX_REWRITE(md__onnx_qlinear_leaky_relu);
+MD__ONNX_REWRITE(md__onnx_qlinear_mul);
+MD__ONNX_REWRITE(md__onnx_qlinear_sigmoid);
+MD__ONNX_REWRITE(md__onnx_qlinear_softmax);
+MD__ONNX_REWRITE(md__onnx_microsoft_dequantize);
+MD__ONNX_REWRITE(md__onnx_microsoft_quantize);
+
 #endif

@@ -384,6 +384,27 @@ static void unknown_operators_are_named(void **state)
     assert_says("domain \"com.foo\" is not imported");
 }
 
+static struct proto around_microsoft(struct proto node)
+{
+    proto_text(&node, 7, "com.microsoft");
+    struct proto model = around(&node), import = {.length = 0};
+    proto_text(&import, 1, "com.microsoft");
+    proto_int(&import, 2, 1);
+    proto_sub(&model, 8, &import);
+    return model;
+}
+
+static void quantised_operators_want_their_scales(void **state)
+{
+    static const char *const wrong[][3] = {{"QLinearAdd", "x", "lacks input 0 or its scale"},
+                                           {"QLinearConcat", "x x x", "has 3 inputs"}};
+    for (int i = 0; i < 2; i++) {
+        struct proto model = around_microsoft(onnx_node(wrong[i][0], wrong[i][1], "y"));
+        assert_fails(MD_ERR_CORRUPT, parse(&model));
+        assert_says(wrong[i][2]);
+    }
+}
+
 static void unknown_attributes_are_refused(void **state)
 {
     struct proto node = onnx_node("Concat", "x x", "y"), wrong = node;
@@ -470,6 +491,7 @@ int main(void)
         cmocka_unit_test(old_softmax_sees_a_matrix),
         cmocka_unit_test(training_forms_are_refused),
         cmocka_unit_test(unknown_operators_are_named),
+        cmocka_unit_test(quantised_operators_want_their_scales),
         cmocka_unit_test(unknown_attributes_are_refused),
         cmocka_unit_test(every_truncation_is_an_error),
         cmocka_unit_test(no_changed_byte_does_harm),
