@@ -3,12 +3,14 @@ it changes stays its own. test_repl_terminal.py has the rest."""
 import datetime
 import json
 import os
+import re
 import shutil
 import subprocess
 import tempfile
 import unittest
 
-from daemon import BINARY, Daemon, run_cli
+from daemon import BINARY, ROOT, Daemon, run_cli
+from test_control import Peer
 
 FILES = {
     "app.lua": """
@@ -201,6 +203,27 @@ class Eval(Base):
         stages = json.loads(out)["stages"]
         self.assertEqual(stages[0]["stage"], "check")
         self.assertTrue(all(stage["took_us"] >= 0 for stage in stages))
+
+    def test_every_function_is_documented(self):
+        """What completion finds stands in lua/README.md: `md.x.name` or `:name`."""
+        with open(os.path.join(ROOT, "lua", "README.md"), encoding="utf-8") as file:
+            text = file.read()
+        missing = []
+        with Peer(os.path.join(self.state, "control.sock")) as peer:
+            for code in ("t = md.tensor.zeros { 1 }", "s = md.series 'hosts'", "d = md.dict 'x'",
+                         "m = md.model 'x'", "b = md.json.blob {}",
+                         "c = md.metrics.counter('repl_test_total', 'x')"):
+                self.assertTrue(peer.ask(op="repl.eval", code=code, whole=True)["ok"], code)
+            for path in ("md.", "md.json.", "md.tensor.", "md.time.", "md.log.", "md.models.",
+                         "md.http.", "md.file.", "md.process.", "md.metrics.", "t:", "s:", "d:",
+                         "m:", "b:", "c:"):
+                names = peer.ask(op="repl.complete", line=path)["candidates"]
+                self.assertGreater(len(names), 0, path)
+                head = path if path.startswith("md.") else ":"
+                missing += [path + name for name in names
+                            if not re.search(re.escape(head + name) + r"\b", text)]
+        internal = {"md.graph", "md.http.request"}
+        self.assertEqual([name for name in missing if name not in internal], [])
 
     def test_time(self):
         for code in (":time score.of(1)", "time(function() return 1 end)"):
