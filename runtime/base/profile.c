@@ -50,12 +50,18 @@ static void count(const char *text)
     profile.count += stack->count++ == 0;
 }
 
+static const char *stage_name(const struct md_stages *stages, int level)
+{
+    return atomic_load_explicit(&stages->levels[level].name, memory_order_relaxed);
+}
+
 /* The thread's stages, outermost first; false when it has none. */
 static bool write_stages(const struct md_stages *stages, struct md_buffer *text)
 {
-    int depth = stages->depth < MD_SPAN_DEPTH_MAX ? stages->depth : MD_SPAN_DEPTH_MAX;
+    int depth = md__stages_depth(stages);
+    depth = depth < MD_SPAN_DEPTH_MAX ? depth : MD_SPAN_DEPTH_MAX;
     for (int i = 0; i < depth; i++) {
-        const char *name = stages->levels[i].name;
+        const char *name = stage_name(stages, i);
         md_buffer_printf(text, "%s%s", i > 0 ? ";" : "", name != NULL ? name : "?");
     }
     return depth > 0;
@@ -63,9 +69,9 @@ static bool write_stages(const struct md_stages *stages, struct md_buffer *text)
 
 static bool is_in_lua(const struct md_stages *stages)
 {
-    int depth = stages->depth;
+    int depth = md__stages_depth(stages);
     const char *name =
-        depth > 0 && depth <= MD_SPAN_DEPTH_MAX ? stages->levels[depth - 1].name : "";
+        depth > 0 && depth <= MD_SPAN_DEPTH_MAX ? stage_name(stages, depth - 1) : "";
     return name != NULL && strcmp(name, MD_PROFILE_LUA) == 0;
 }
 

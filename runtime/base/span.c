@@ -70,18 +70,21 @@ int md__span_open(struct md_trace *trace, const char *name, int depth, int64_t n
 
 void md_stages_borrow(struct md_stages *owner)
 {
-    int count = owner->depth < MD_SPAN_DEPTH_MAX ? owner->depth : MD_SPAN_DEPTH_MAX;
-    for (int i = 0; i < count; i++)
-        md_stages.levels[i] = owner->levels[i];
+    int depth = md__stages_depth(owner);
+    int count = depth < MD_SPAN_DEPTH_MAX ? depth : MD_SPAN_DEPTH_MAX;
+    for (int i = 0; i < count; i++) {
+        atomic_store(&md_stages.levels[i].name, atomic_load(&owner->levels[i].name));
+        md_stages.levels[i].span = owner->levels[i].span;
+    }
     md_stages.trace = owner->trace;
-    md_stages.depth = owner->depth;
+    md__stages_set_depth(&md_stages, depth);
     atomic_store(&owner->lent, true);
 }
 
 void md_stages_give_back(struct md_stages *owner)
 {
     md_stages.trace = NULL;
-    md_stages.depth = 0;
+    md__stages_set_depth(&md_stages, 0);
     atomic_store(&owner->lent, false);
 }
 
@@ -97,7 +100,8 @@ void md_stage_end(int level)
 
 int64_t md__span_close(struct md_stages *stages, int level)
 {
-    int top = stages->depth < MD_SPAN_DEPTH_MAX ? stages->depth : MD_SPAN_DEPTH_MAX;
+    int depth = md__stages_depth(stages);
+    int top = depth < MD_SPAN_DEPTH_MAX ? depth : MD_SPAN_DEPTH_MAX;
     int64_t now_ns = md_monotonic_ns(stages->trace->clock);
     for (; level < top; level++) {
         int span = stages->levels[level].span;
@@ -116,8 +120,10 @@ void md_span_mark(const char *name, int64_t begin_ns, int64_t end_ns)
         trace->cut = true;
         return;
     }
-    trace->spans[trace->count++] = (struct md_span){
-        .name = name, .depth = md_stages.depth, .begin_ns = begin_ns, .end_ns = end_ns};
+    trace->spans[trace->count++] = (struct md_span){.name = name,
+                                                    .depth = md__stages_depth(&md_stages),
+                                                    .begin_ns = begin_ns,
+                                                    .end_ns = end_ns};
 }
 
 /* ---- rings ----------------------------------------------------------------------------------- */
@@ -174,7 +180,7 @@ void md_trace_begin(struct md_trace *trace, uint64_t id, struct md_clock *clock,
     trace->cut = false;
     trace->what[0] = '\0';
     md_stages.trace = trace;
-    md_stages.depth = 0;
+    md__stages_set_depth(&md_stages, 0);
 }
 
 /* snprintf would take a tenth of all that a trace costs. */
@@ -192,7 +198,7 @@ static void set_what(struct md_trace *trace, const char *method, const char *pat
 void md_trace_end(struct md_trace *trace, const char *method, const char *path, int status)
 {
     trace->end_ns = md__span_close(&md_stages, 0);
-    md_stages.depth = 0;
+    md__stages_set_depth(&md_stages, 0);
     md_stages.trace = NULL;
     trace->status = status;
     set_what(trace, method, path);

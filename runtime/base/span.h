@@ -47,16 +47,17 @@ struct md_trace {
     struct md_span spans[MD_TRACE_SPANS_MAX]; /* in the order of their beginnings */
 };
 
-/* What the calling thread is doing. A signal handler reads depth, then the names below it. */
+/* What the calling thread is doing. Other threads, and a signal handler, read depth, then the names
+ * below it. */
 struct md_stages {
     struct md_trace *trace; /* NULL: times are not wanted */
     _Atomic bool wanted;    /* the profiler asks for what lies below: profile.h */
     _Atomic bool lent;      /* another thread goes on with them: stack.c */
     bool known;             /* in the list of md_stages_visit */
     struct md_stages *next, **previous;
-    volatile int depth;     /* may exceed MD_SPAN_DEPTH_MAX: those stages have no names */
+    _Atomic int depth;      /* may exceed MD_SPAN_DEPTH_MAX: those stages have no names */
     struct {
-        const char *volatile name;
+        const char *_Atomic name;
         int span; /* in trace; -1: none */
     } levels[MD_SPAN_DEPTH_MAX];
 };
@@ -91,30 +92,40 @@ int md__span_open(struct md_trace *trace, const char *name, int depth, int64_t n
 /* Ends what is begun at level and deeper; returns when. */
 int64_t md__span_close(struct md_stages *stages, int level);
 
+static inline int md__stages_depth(const struct md_stages *stages)
+{
+    return atomic_load_explicit(&stages->depth, memory_order_acquire);
+}
+
+/* Whoever sees the depth sees the names below it. */
+static inline void md__stages_set_depth(struct md_stages *stages, int depth)
+{
+    atomic_store_explicit(&stages->depth, depth, memory_order_release);
+}
+
 static inline int md__span_push(struct md_stages *stages, const char *name, int64_t now_ns)
 {
-    int level = stages->depth;
+    int level = md__stages_depth(stages);
     if (!stages->known)
         md__stages_know(stages);
     if (level < MD_SPAN_DEPTH_MAX) {
-        stages->levels[level].name = name;
+        atomic_store_explicit(&stages->levels[level].name, name, memory_order_relaxed);
         stages->levels[level].span =
             stages->trace != NULL ? md__span_open(stages->trace, name, level, now_ns) : -1;
     }
-    atomic_signal_fence(memory_order_seq_cst); /* a handler sees the name before the depth */
-    stages->depth = level + 1;
+    md__stages_set_depth(stages, level + 1);
     return level;
 }
 
 static inline void md_trace_leave(void)
 {
     md_stages.trace = NULL;
-    md_stages.depth = 0;
+    md__stages_set_depth(&md_stages, 0);
 }
 
 static inline void md_trace_enter(struct md_trace *trace)
 {
-    md_stages.depth = 0;
+    md__stages_set_depth(&md_stages, 0);
     md_stages.trace = trace;
 }
 
@@ -131,7 +142,7 @@ static inline void md_span_end(int level)
     struct md_stages *stages = &md_stages;
     if (stages->trace != NULL)
         md__span_close(stages, level);
-    stages->depth = level;
+    md__stages_set_depth(stages, level);
 }
 
 /* Ends this stage and begins another in its place. */
@@ -139,7 +150,7 @@ static inline void md_span_next(int level, const char *name)
 {
     struct md_stages *stages = &md_stages;
     int64_t now_ns = stages->trace != NULL ? md__span_close(stages, level) : 0;
-    stages->depth = level;
+    md__stages_set_depth(stages, level);
     md__span_push(stages, name, now_ns);
 }
 
