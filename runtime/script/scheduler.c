@@ -440,8 +440,7 @@ void md_script_stop(struct md_script *script)
     script->stopping = true;
     pthread_cond_broadcast(&script->stopped);
     pthread_mutex_unlock(&script->lock);
-    md__watcher_delete(script->watcher);
-    script->watcher = NULL;
+    md__watcher_stop(script->watcher);
     if (script->housekeeping)
         pthread_join(script->housekeeper, NULL);
     script->housekeeping = false;

@@ -10,6 +10,7 @@
 #include "base/stack.h"
 #include "base/wait.h"
 #include "script/generation.h"
+#include "script/watch.h"
 #include "serve/serve.h"
 
 static const size_t header_text_max = (size_t)64 << 10;
@@ -84,6 +85,7 @@ void md_script_delete(struct md_script *script)
     if (script == NULL)
         return;
     md_script_stop(script);
+    md__watcher_delete(script->watcher);
     struct md_generation *last = script->current;
     script->current = NULL;
     md__generation_unref(last);

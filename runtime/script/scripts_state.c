@@ -5,6 +5,7 @@
 #include "base/json_out.h"
 #include "base/timestamp.h"
 #include "script/generation.h"
+#include "script/watch.h"
 
 static void add_text(struct md_buffer *json, const char *name, const char *text)
 {
@@ -96,6 +97,8 @@ void md_script_state(struct md_script *script, struct md_buffer *json)
     add_text(json, "reason", generation->reason);
     md_buffer_text(json, ",");
     add_time(json, "loaded_at", generation->made_ms);
+    md_buffer_text(json, ",");
+    add_text(json, "watch", md__watcher_mode(script->watcher));
     md_buffer_printf(json, ",\"calls\":%" PRId64 ",\"errors\":%" PRId64,
                      atomic_load(&generation->calls), atomic_load(&generation->errors));
     pthread_mutex_lock(&script->lock);

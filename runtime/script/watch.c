@@ -54,8 +54,9 @@ struct model {
 struct md__watcher {
     struct md_script *script;
     pthread_t thread;
-    int inotify, stop; /* file descriptors; inotify -1: scanning only */
-    bool complete;     /* every folder has its watch */
+    bool running;
+    int inotify, stop;     /* file descriptors; inotify -1: scanning only */
+    _Atomic bool complete; /* every folder has its watch */
     struct folder folders[FOLDERS_MAX];
     int folder_count;
     int parent_wd; /* of the folder that holds the scripts folder: that one may be replaced */
@@ -77,7 +78,7 @@ static void see_folder(void *context, const char *path)
         return;
     int wd = inotify_add_watch(watcher->inotify, path, events);
     if (wd < 0)
-        watcher->complete &= errno != ENOSPC && errno != ENOMEM;
+        watcher->complete = watcher->complete && errno != ENOSPC && errno != ENOMEM;
     for (int i = 0; i < watcher->folder_count && wd >= 0; i++) {
         if (watcher->folders[i].wd == wd) { /* the same folder again, perhaps by another path */
             watcher->folders[i].seen = true;
@@ -372,17 +373,32 @@ enum md_status md_script_watch(struct md_script *script, struct md_error *err)
         watcher_free(watcher);
         return md_fail(err, MD_ERR_MEMORY, "cannot start the watcher's thread");
     }
+    watcher->running = true;
     script->watcher = watcher;
     return MD_OK;
 }
 
-void md__watcher_delete(struct md__watcher *watcher)
+const char *md__watcher_mode(const struct md__watcher *watcher)
+{
+    if (watcher == NULL)
+        return "off";
+    return watcher->complete ? "inotify" : "scan";
+}
+
+void md__watcher_stop(struct md__watcher *watcher)
 {
     uint64_t one = 1;
-    if (watcher == NULL)
+    if (watcher == NULL || !watcher->running)
         return;
     while (write(watcher->stop, &one, sizeof one) < 0 && errno == EINTR) {
     }
     pthread_join(watcher->thread, NULL);
-    watcher_free(watcher);
+    watcher->running = false;
+}
+
+void md__watcher_delete(struct md__watcher *watcher)
+{
+    md__watcher_stop(watcher);
+    if (watcher != NULL)
+        watcher_free(watcher);
 }

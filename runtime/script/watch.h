@@ -37,6 +37,9 @@ enum md__watch_kind md__watch_kind(const char *name, bool is_folder);
 uint64_t md__watch_scan(const char *path, void (*on_folder)(void *context, const char *path),
                         void *context);
 
-void md__watcher_delete(struct md__watcher *watcher); /* ends its thread; NULL is fine */
+/* How changes are noticed: "inotify", "scan"; "off" for NULL. */
+const char *md__watcher_mode(const struct md__watcher *watcher);
+void md__watcher_stop(struct md__watcher *watcher); /* ends its thread; NULL is fine */
+void md__watcher_delete(struct md__watcher *watcher);
 
 #endif
