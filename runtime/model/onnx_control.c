@@ -162,6 +162,15 @@ static enum md_status make_outputs(struct md__onnx_call *call, const struct bran
     return call->out ? MD_OK : md__onnx_no_memory(err);
 }
 
+/* Branches agree; one of them may know what the other does not. */
+static enum md_dtype result_dtype(const struct branch *branches, int branch_count, int output)
+{
+    enum md_dtype dtype = 0;
+    for (int i = 0; !dtype && i < branch_count; i++)
+        dtype = md__onnx_dtype_of(&branches[i].body, branches[i].body.graph->outputs[output].value);
+    return dtype;
+}
+
 static enum md_status add_node(struct md__onnx_call *call, struct branch *branches,
                                int branch_count, int hidden, bool *taken, struct md_error *err)
 {
@@ -181,11 +190,9 @@ static enum md_status add_node(struct md__onnx_call *call, struct branch *branch
     status = md_graph_node(graph, call->op, call->name, call->in, call->in_count, call->attrs,
                            call->attr_count, call->out, count, err);
     *taken = !status;
-    for (int i = 0; !status && i < count; i++) {
-        int output = first->body.graph->outputs[i + hidden].value;
+    for (int i = 0; !status && i < count; i++)
         status = md__onnx_note_dtype(call->scope->reader, call->scope->body, call->out[i],
-                                     md__onnx_dtype_of(&first->body, output), err);
-    }
+                                     result_dtype(branches, branch_count, i + hidden), err);
     return status;
 }
 

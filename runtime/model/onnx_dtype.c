@@ -68,10 +68,12 @@ static const struct rule rules[] = {
     {"Unique", 1, NULL, NO_INPUT, MD_I64},
     {"Where", 0, NULL, 1, 0},
     {"Xor", 0, NULL, NO_INPUT, MD_BOOL},
+    {"com.microsoft.DequantizeLinear", 0, NULL, 1, 0},
     {"com.microsoft.EmbedLayerNormalization", 0, NULL, 2, 0},
     {"com.microsoft.EmbedLayerNormalization", 1, NULL, NO_INPUT, MD_I32},
     {"com.microsoft.MatMulIntegerToFloat", 0, NULL, 2, 0},
     {"com.microsoft.QAttention", 0, NULL, 3, 0},
+    {"com.microsoft.QuantizeLinear", 0, NULL, 2, MD_U8},
 };
 
 enum md_dtype md__onnx_dtype_of(const struct md__onnx_body *body, int value)
