@@ -20,13 +20,7 @@
 #define MD__ONNX_IR_MAX    14
 #define MD__ONNX_ROOM      8 /* inputs and attributes that rewrites may add to a call */
 
-struct md__onnx_reader {
-    struct md_arena arena;
-    struct md__onnx_files files;
-    struct md__onnx_model model;
-    int visits; /* nodes so far, those of expanded functions included */
-    int depth;  /* of subgraphs and functions within each other */
-};
+struct md__onnx_reader;
 
 struct md__onnx_body {
     struct md_graph *graph;
@@ -58,6 +52,16 @@ struct md__onnx_scope {
     size_t name_count, name_capacity;
     int *captures; /* values of the outer scope's graph, in the order of the body's inputs */
     int capture_count, capture_capacity;
+};
+
+struct md__onnx_reader {
+    struct md_arena arena;
+    struct md__onnx_files files;
+    struct md__onnx_model model;
+    struct md__onnx_scope functions; /* names; value: the first function with it */
+    int *function_next;              /* by function: the next of its name, or MD_NONE */
+    int visits;                      /* nodes so far, those of expanded functions included */
+    int depth;                       /* of subgraphs and functions within each other */
 };
 
 struct md__onnx_call {
@@ -141,8 +145,9 @@ enum md_status md__onnx_emit(struct md__onnx_call *call, const char *op, const i
 
 /* ---- functions (onnx_function.c) ---- */
 
+enum md_status md__onnx_index_functions(struct md__onnx_reader *reader, struct md_error *err);
 /* The model-local function that the node calls, or NULL. */
-const struct md__onnx_function *md__onnx_function(const struct md__onnx_reader *reader,
+const struct md__onnx_function *md__onnx_function(struct md__onnx_reader *reader,
                                                   const struct md__onnx_node *node);
 enum md_status md__onnx_expand(struct md__onnx_scope *scope, const struct md__onnx_node *node,
                                const struct md__onnx_function *function, struct md_error *err);

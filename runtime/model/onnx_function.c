@@ -12,13 +12,39 @@
 
 enum { ATTRS_MAX = 256 }; /* of one node, or with defaults of one function */
 
-const struct md__onnx_function *md__onnx_function(const struct md__onnx_reader *reader,
+enum md_status md__onnx_index_functions(struct md__onnx_reader *reader, struct md_error *err)
+{
+    const struct md__onnx_model *model = &reader->model;
+    enum md_status status = MD_OK;
+    reader->functions.reader = reader;
+    reader->function_next =
+        md_arena_array(&reader->arena, model->function_count, sizeof *reader->function_next);
+    if (!reader->function_next)
+        return md__onnx_no_memory(err);
+    for (size_t i = 0; !status && i < model->function_count; i++) {
+        const char *name = model->functions[i].name;
+        int first = MD_NONE;
+        reader->function_next[i] = MD_NONE;
+        if (!md__onnx_bound(&reader->functions, name)) {
+            status = md__onnx_bind(&reader->functions, name, (int)i, err);
+        } else if (name[0]) {
+            status = md__onnx_find(&reader->functions, name, &first, err);
+            reader->function_next[i] = reader->function_next[first];
+            reader->function_next[first] = (int)i;
+        }
+    }
+    return status;
+}
+
+const struct md__onnx_function *md__onnx_function(struct md__onnx_reader *reader,
                                                   const struct md__onnx_node *node)
 {
-    for (size_t i = 0; i < reader->model.function_count; i++) {
+    int i = MD_NONE;
+    if (node->op_type[0] && md__onnx_bound(&reader->functions, node->op_type))
+        md__onnx_find(&reader->functions, node->op_type, &i, NULL);
+    for (; i != MD_NONE; i = reader->function_next[i]) {
         const struct md__onnx_function *function = &reader->model.functions[i];
-        if (strcmp(function->name, node->op_type) == 0 &&
-            strcmp(function->domain, node->domain) == 0 &&
+        if (strcmp(function->domain, node->domain) == 0 &&
             strcmp(function->overload, node->overload) == 0)
             return function;
     }

@@ -175,6 +175,8 @@ static enum md_status build(struct md__onnx_reader *reader, const char *path,
         status = check_opsets(reader->model.functions[i].opsets,
                               reader->model.functions[i].opset_count, err);
     if (!status)
+        status = md__onnx_index_functions(reader, err);
+    if (!status)
         status = md_graph_new(path, &body.graph, err);
     if (!status)
         status = add_inputs(&scope, reader->model.graph, err);

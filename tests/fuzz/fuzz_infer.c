@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/log.h"
 #include "fuzz.h"
 #include "graph/executable.h"
 #include "kernels/cpu/cpu.h"
@@ -333,6 +334,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct md_executable *executable = NULL;
     if (!pool && md_pool_new(1, 0, &pool, &err))
         return 0;
+    md_log_set_level(MD_LOG_OFF); /* passes say what they could not lower */
     const struct md_executable_options how = {.backend = md_cpu_backend(MD_ISA_PORTABLE),
                                               .reference = md_cpu_reference(),
                                               .pool = pool,
