@@ -1,6 +1,6 @@
 /*
- * Warming: a new version runs on zeros at its symbols' sample sizes before anyone sees it. That
- * proves it runs, and shows its outputs' shapes: each symbol in turn grows by one, and the
+ * Warming: a new version runs on zeros at its symbols' sample sizes, or larger ones, before anyone
+ * sees it. That proves it runs, and shows its outputs' shapes: each symbol in turn grows, and the
  * output dimensions that grow with it are that symbol. Results can be split among calls only if
  * every output's first axis follows "batch" and no other axis does.
  *
@@ -52,9 +52,9 @@ static enum md_status run_at(struct md_model *model, const int64_t *sizes,
     return status;
 }
 
-/* Marks the dimensions of outputs that grew by one when symbol `dim` did. */
+/* Marks the dimensions of outputs that grew by as much as symbol `dim` did. */
 static void note_growth(struct md_model *model, const struct md_tensor *before,
-                        const struct md_tensor *after, int64_t dim)
+                        const struct md_tensor *after, int64_t dim, int64_t growth)
 {
     for (int i = 0; i < model->output_count; i++) {
         if (after[i].shape.rank != before[i].shape.rank || model->outputs[i].shape.rank < 0) {
@@ -62,7 +62,7 @@ static void note_growth(struct md_model *model, const struct md_tensor *before,
         }
         for (int axis = 0; axis < before[i].shape.rank; axis++) {
             if (model->outputs[i].shape.dim[axis] != -1 &&
-                after[i].shape.dim[axis] == before[i].shape.dim[axis] + 1) {
+                after[i].shape.dim[axis] == before[i].shape.dim[axis] + growth) {
                 model->outputs[i].shape.dim[axis] = dim;
             }
         }
@@ -91,21 +91,29 @@ static void clear(struct md_tensor *tensors, int count)
     }
 }
 
+/* By one, or, where that is not what the model can take (strides, halves), to twice the size. */
 static void try_growing(struct md_model *model, int symbol, int64_t *sizes,
                         const struct md_tensor *before, struct md_tensor *after)
 {
-    struct md_error err = {0};
+    int64_t size = sizes[symbol];
 
-    sizes[symbol]++;
-    if (run_at(model, sizes, after, &err) == MD_OK) {
-        note_growth(model, before, after, -(symbol + 2));
-    } else {
-        /* A model may tie a symbol to a constant; that output dimension then stays a number. */
-        md_log(MD_LOG_DEBUG, "serve", "model %s: symbol %s does not grow: %s", model->name,
-               md_executable_graph(model->executable)->symbols[symbol], err.text);
+    for (int attempt = 0; attempt < 2; attempt++) {
+        struct md_error err = {0};
+        sizes[symbol] = attempt == 0 ? size + 1 : 2 * size;
+        enum md_status status = run_at(model, sizes, after, &err);
+        if (status == MD_OK) {
+            note_growth(model, before, after, -(symbol + 2), sizes[symbol] - size);
+        } else {
+            /* A model may tie a symbol to a constant; that output dimension stays a number. */
+            md_log(MD_LOG_DEBUG, "serve", "model %s: symbol %s does not grow: %s", model->name,
+                   md_executable_graph(model->executable)->symbols[symbol], err.text);
+        }
+        clear(after, model->output_count);
+        if (status == MD_OK) {
+            break;
+        }
     }
-    clear(after, model->output_count);
-    sizes[symbol]--;
+    sizes[symbol] = size;
 }
 
 /* What shape rules say of the outputs: all of it, or only what depends on data. */
@@ -161,14 +169,51 @@ static bool has_guesses(const struct md_model *model)
     return false;
 }
 
-/* The run at the sample sizes failed: the model may still be good. */
+static bool about_inputs(enum md_status status)
+{
+    return status == MD_ERR_INVALID || status == MD_ERR_UNPROCESSABLE;
+}
+
+/* Sizes that the model runs at: the samples, else one row of what pictures may need. */
+static enum md_status find_sizes(struct md_model *model, int64_t *sizes, struct md_tensor *outputs,
+                                 struct md_error *err)
+{
+    static const int64_t attempts[] = {0, 32, 64, 224};
+    const struct md_graph *graph = md_executable_graph(model->executable);
+    struct md_error first = {0};
+    enum md_status status = MD_OK;
+
+    for (int attempt = 0; attempt < 4; attempt++) {
+        struct md_error cause = {0};
+        for (int i = 0; i < graph->symbol_count; i++) {
+            bool batch = -(i + 2) == model->batch_symbol;
+            sizes[i] = attempts[attempt] == 0 ? graph->symbol_samples[i]
+                       : batch                ? 1
+                                              : attempts[attempt];
+        }
+        status = run_at(model, sizes, outputs, &cause);
+        if (status == MD_OK) {
+            return MD_OK;
+        }
+        first = attempt == 0 ? cause : first;
+        if (!about_inputs(status) || graph->symbol_count <= (model->batch_symbol != 0)) {
+            break;
+        }
+    }
+    for (int i = 0; i < graph->symbol_count; i++) {
+        sizes[i] = graph->symbol_samples[i];
+    }
+    return md_fail(err, first.code, "%s", first.text);
+}
+
+/* The run at every guess failed: the model may still be good. */
 static enum md_status go_without(struct md_model *model, const int64_t *sizes,
                                  enum md_status status, struct md_error *err)
 {
     struct md_error cause = {0};
 
     model->batches = false;
-    if ((status != MD_ERR_INVALID && status != MD_ERR_UNPROCESSABLE) || !has_guesses(model)) {
+    if (!about_inputs(status) || !has_guesses(model)) {
         return status;
     }
     md_log(MD_LOG_INFO, "serve", "model %s is not warmed, it does not take guessed inputs: %s",
@@ -201,10 +246,7 @@ enum md_status md__model_warm(struct md_model *model, struct md_error *err)
     if (before == NULL) {
         return md_fail(err, MD_ERR_MEMORY, "out of memory while warming");
     }
-    for (int i = 0; i < graph->symbol_count; i++) {
-        sizes[i] = graph->symbol_samples[i];
-    }
-    status = run_at(model, sizes, before, err);
+    status = find_sizes(model, sizes, before, err);
     if (status != MD_OK) {
         md_error_context(err, "warming");
         status = go_without(model, sizes, status, err);

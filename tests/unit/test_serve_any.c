@@ -180,6 +180,23 @@ static void guessed_inputs_need_not_fit(void **state)
     md_call_unref(call);
 }
 
+/* Pictures halved and doubled again: sides must be even, and at least 8. */
+static void sizes_are_guessed_until_some_fit(void **state)
+{
+    const int64_t batch = graphs_symbol(graph, "batch", 0), side = graphs_symbol(graph, "side", 0);
+    int x = graphs_input(graph, "x", MD_F32, 2, (int64_t[]){batch, side});
+    int parts = graphs_node(graph, "Reshape", x, graphs_ints(graph, 3, (int64_t[]){0, -1, 8}));
+    const struct md_attr keep = graphs_attr_int("keepdims", 1);
+    int mean = graphs_node_with(graph, "ReduceMean",
+                                (int[]){parts, graphs_ints(graph, 1, (int64_t[]){2})}, 2, &keep, 1);
+    int wide = graphs_node(graph, "Sub", parts, mean);
+    graphs_output(graph, "y", graphs_node(graph, "Reshape", wide, graphs_node(graph, "Shape", x)));
+    publish("{}");
+    const struct md_shape *shape = &md_model_output(model, 0)->shape;
+    assert_true(shape->rank == 2 && shape->dim[0] == batch && shape->dim[1] == side);
+    assert_true(md_model_batches(model));
+}
+
 static void only_the_batch_may_not_be_empty(void **state)
 {
     const int64_t dim[2] = {graphs_symbol(graph, "batch", 0), graphs_symbol(graph, "n", 0)};
@@ -282,6 +299,7 @@ int main(void)
         TEST(outputs_may_depend_on_data),
         TEST(rows_that_do_not_add_up_are_no_batch),
         TEST(guessed_inputs_need_not_fit),
+        TEST(sizes_are_guessed_until_some_fit),
         TEST(only_the_batch_may_not_be_empty),
         TEST(what_is_not_finite_is_refused_in_any_float),
         TEST(a_loop_ends_at_the_deadline_of_its_call),
