@@ -75,10 +75,16 @@ struct object {
     struct md__stream *stream; /* NULL once the function has ended */
 };
 
-static enum md_status check_open(const struct md__stream *stream, struct md_error *err)
+/* A stream ends with its task, and is its task's alone: another request of the same state, which
+ * has found the object in a local of the file, would write beside it and after its end. */
+static enum md_status check_open(lua_State *L, const struct md__stream *stream,
+                                 struct md_error *err)
 {
+    const struct md__task *task = md__state(L)->task;
     if (stream == NULL)
         return md_fail(err, MD_ERR_CANCELLED, "the stream has ended");
+    if (task == NULL || task->stream != stream)
+        return md_fail(err, MD_ERR_UNAUTHORIZED, "the stream is another request's");
     return stream->writer->check(stream->context, err);
 }
 
@@ -206,7 +212,7 @@ static int stream_send(lua_State *L)
     enum md_status status = format_event(L, &text, &err);
     struct sending *sending = status == MD_OK ? calloc(1, sizeof *sending) : NULL;
     if (status == MD_OK)
-        status = sending != NULL ? check_open(object->stream, &err)
+        status = sending != NULL ? check_open(L, object->stream, &err)
                                  : md_fail(&err, MD_ERR_MEMORY, "no memory for an event");
     if (status != MD_OK) {
         free(sending);
@@ -221,7 +227,7 @@ static int stream_send(lua_State *L)
 static int stream_closed(lua_State *L)
 {
     const struct object *object = md__object_check(L, 1, &md__stream_class);
-    lua_pushboolean(L, check_open(object->stream, NULL) != MD_OK);
+    lua_pushboolean(L, check_open(L, object->stream, NULL) != MD_OK);
     return 1;
 }
 

@@ -148,5 +148,53 @@ class Hostile(unittest.TestCase):
         self.assertLess(flood, 1e5)
 
 
+STREAMS = """
+local md = require "moondial"
+local kept, stop = nil, false
+
+local function serve(stream)
+    kept = stream
+    stream:send "first"
+    while not stop do
+        md.sleep(0.01)
+    end
+    stream:send "last"
+end
+
+local function steal()
+    local sent, why = kept:send "stolen"
+    return { sent = sent, why = why and why.code, closed = kept:closed() }
+end
+
+return md.app {
+    name = "streams", version = "1",
+    routes = {
+        md.get("/open", { key = false }, function() return md.stream(serve) end),
+        md.get("/steal", { key = false }, steal),
+        md.get("/stop", { key = false }, function() stop = true end),
+    },
+}
+"""
+
+
+class KeptStreams(unittest.TestCase):
+    def test_a_stream_is_its_own_request_s(self):
+        """Another request finds it in a local of the file, while it is open and after its end."""
+        with Daemon({"app.lua": STREAMS}, ["--states", "1"]) as daemon:
+            texts = []
+            client = threading.Thread(target=lambda: texts.append(daemon.get("/open").body))
+            client.start()
+            answer = daemon.get("/steal")
+            while answer.status == 500:  # it is not open yet
+                answer = daemon.get("/steal")
+            self.assertEqual(answer.json(), {"why": "FORBIDDEN", "closed": True})
+            self.assertEqual(daemon.get("/stop").status, 204)
+            client.join()
+            self.assertIn(b"first", texts[0])
+            self.assertIn(b"last", texts[0])
+            self.assertNotIn(b"stolen", texts[0])
+            self.assertEqual(daemon.get("/steal").json(), {"why": "CANCELLED", "closed": True})
+
+
 if __name__ == "__main__":
     unittest.main()
