@@ -282,6 +282,12 @@ end
 local ops = {}
 
 local function follow_note()
+    local why = native.trouble()
+    if why and session.told_trouble ~= why then
+        session.told_trouble = why
+        native.print(("(the files on disk do not load, this session has what serves: %s)\n"):format(
+            why))
+    end
     local own, current = native.generations()
     if own ~= current and session.told ~= current then
         session.told = current

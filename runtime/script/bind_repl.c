@@ -291,17 +291,25 @@ static int generations(lua_State *L)
     return 2;
 }
 
-static const luaL_Reg functions[] = {{"compile", compile},  {"checkpoints", checkpoints},
-                                     {"modules", modules},  {"app", app},
-                                     {"globals", globals},  {"where", where},
-                                     {"class", class},      {"behind", behind},
-                                     {"methods", methods},  {"print", print},
-                                     {"on_disk", on_disk},  {"changed", changed},
-                                     {"stage", stage},      {"reset", reset},
-                                     {"write", write_file}, {"carry", carry},
-                                     {"carried", carried},  {"live", live},
-                                     {"compare", compare},  {"generations", generations},
-                                     {NULL, NULL}};
+/* trouble() -> why the session has what serves instead of what is on disk, or nothing */
+static int trouble(lua_State *L)
+{
+    const struct md_repl *repl = session(L);
+    if (repl->trouble[0] == '\0')
+        return 0;
+    lua_pushstring(L, repl->trouble);
+    return 1;
+}
+
+static const luaL_Reg functions[] = {
+    {"compile", compile},  {"trouble", trouble}, {"checkpoints", checkpoints},
+    {"modules", modules},  {"app", app},         {"globals", globals},
+    {"where", where},      {"class", class},     {"behind", behind},
+    {"methods", methods},  {"print", print},     {"on_disk", on_disk},
+    {"changed", changed},  {"stage", stage},     {"reset", reset},
+    {"write", write_file}, {"carry", carry},     {"carried", carried},
+    {"live", live},        {"compare", compare}, {"generations", generations},
+    {NULL, NULL}};
 
 static void bind(lua_State *L, struct md_script *script)
 {

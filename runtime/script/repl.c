@@ -7,6 +7,7 @@
 #include "base/json_in.h"
 #include "base/stack.h"
 #include "script/repl_internal.h"
+#include "script/sources.h"
 
 static const size_t answer_bytes_max = (size_t)16 << 20;
 
@@ -33,9 +34,15 @@ static void close_world(struct md__world *world)
     free(world);
 }
 
-/* The folder as it is on disk now, but for the session's own texts. */
+static void copy_source(void *sources, const struct md__source *source)
+{
+    md__sources_put(sources, source->name, source->text, source->length, NULL);
+}
+
+/* The folder as it is on disk now (or, when not NULL, as a generation has it), but for the
+ * session's own texts: what is put first counts. */
 static enum md_status read_sources(struct md_repl *repl, struct md__world *world,
-                                   struct md_error *err)
+                                   struct md_generation *like, struct md_error *err)
 {
     enum md_status status = MD_OK;
     world->generation.sources = md__sources_new(repl->script->dir, true);
@@ -44,6 +51,8 @@ static enum md_status read_sources(struct md_repl *repl, struct md__world *world
     for (int i = 0; i < repl->file_count && status == MD_OK; i++)
         status = md__sources_put(world->generation.sources, repl->files[i].name,
                                  repl->files[i].text, repl->files[i].length, err);
+    if (like != NULL)
+        md__sources_visit(like->sources, copy_source, world->generation.sources);
     return status;
 }
 
@@ -53,9 +62,10 @@ static int64_t budget_ns(const struct md__world *world)
     return md_config_int(world->generation.config, "repl_budget_ms") * 1000000;
 }
 
-static enum md_status load(struct md_repl *repl, struct md__world *world, struct md_error *err)
+static enum md_status load(struct md_repl *repl, struct md__world *world,
+                           struct md_generation *like, struct md_error *err)
 {
-    enum md_status status = read_sources(repl, world, err);
+    enum md_status status = read_sources(repl, world, like, err);
     if (status == MD_OK)
         status =
             md__state_new(repl->script, &world->generation, MD__STATE_REPL, &world->state, err);
@@ -71,23 +81,42 @@ static enum md_status load(struct md_repl *repl, struct md__world *world, struct
     return status;
 }
 
-static enum md_status open_world(struct md_repl *repl, struct md__world **result,
+static enum md_status make_world(struct md_repl *repl, struct md_generation *current,
+                                 struct md_generation *like, struct md__world **result,
                                  struct md_error *err)
 {
     struct md__world *world = calloc(1, sizeof *world);
     if (world == NULL)
         return md_fail(err, MD_ERR_MEMORY, "no memory for a session");
-    struct md_generation *current = md__generation_current(repl->script);
     world->generation.script = repl->script;
     world->generation.number = current->number;
     world->generation.config = md_config_ref(current->config);
-    md__generation_unref(current);
-    enum md_status status = load(repl, world, err);
+    enum md_status status = load(repl, world, like, err);
     if (status != MD_OK)
         close_world(world);
     else
         *result = world;
     return status;
+}
+
+/*
+ * When the files on disk do not load, what serves is there to be looked into all the same. Whether
+ * the session's own texts are to blame shows when they are laid over that.
+ */
+static enum md_status open_world(struct md_repl *repl, struct md__world **result,
+                                 struct md_error *err)
+{
+    struct md_error trouble;
+    struct md_generation *current = md__generation_current(repl->script);
+    enum md_status status = make_world(repl, current, NULL, result, &trouble);
+    repl->trouble[0] = '\0';
+    if (status == MD_ERR_SCRIPT || status == MD_ERR_INVALID) {
+        status = make_world(repl, current, current, result, NULL);
+        if (status == MD_OK)
+            memcpy(repl->trouble, trouble.text, sizeof repl->trouble);
+    }
+    md__generation_unref(current);
+    return status == MD_OK ? MD_OK : md_fail(err, trouble.code, "%s", trouble.text);
 }
 
 static void drop_carried(struct md_repl *repl)

@@ -27,8 +27,9 @@ struct md_repl {
     struct md_script *script;
     struct md__world *world;
     _Atomic bool interrupted;
-    bool live;      /* may change live data */
-    int number;     /* of the session, from 1 */
+    bool live;         /* may change live data */
+    int number;        /* of the session, from 1 */
+    char trouble[256]; /* why the files on disk do not load, "" */
     struct md__repl_file files[MD__REPL_FILES_MAX];
     int file_count;
     /* The session's variables on their way to a new state. */

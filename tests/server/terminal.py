@@ -59,6 +59,16 @@ class Terminal:
             self.wait_raw()
         os.write(self.fd, text.encode())
 
+    def give_up(self, pattern):
+        """Ctrl-C until the pattern comes: one between the prompt and the read is not noticed."""
+        for _ in range(20):
+            self.send("\x03")
+            try:
+                return self.wait(pattern, 1)
+            except AssertionError:
+                pass
+        raise AssertionError(f"Ctrl-C does not lead to {pattern!r}")
+
     def line(self, text):
         self.send(text + "\r")
 

@@ -104,6 +104,21 @@ class Write(Base):
             terminal.ask(":reset", "a fresh state")
             terminal.ask("score.of(5)", r"\n30\n")
 
+    def test_what_serves_is_there_when_the_files_are_broken(self):
+        with open(self.path(), "w", encoding="utf-8") as file:
+            file.write("local score = {\n")
+        code, out, err = self.run_repl("--eval", "score.of(3)", "--eval", "get('/score/4').score")
+        self.assertEqual((code, err), (0, ""))
+        self.assertRegex(out, r"^\(the files on disk do not load, .*: score.lua:.*\)\n6\n8\n$")
+        with tempfile.NamedTemporaryFile("w", suffix=".lua") as file:
+            file.write(FILES["score.lua"].replace("FACTOR = 2", "FACTOR = 9"))
+            file.flush()
+            code, out, err = self.run_repl("--yes", "--eval", f":load {file.name} score.lua",
+                                           "--eval", "score.of(1)", "--eval", ":write")
+        self.assertEqual((code, err), (0, ""), out)
+        self.assertIn("\n9\n", out)
+        self.wait_score(1, 9)
+
     def test_edit(self):
         editor = os.path.join(self.state, "editor")
         with open(editor, "w", encoding="utf-8") as file:
@@ -183,8 +198,7 @@ class Interactive(Base):
             terminal.ask("end", r"111\n222\n")
             terminal.line("x = {")
             terminal.wait(r"\.\.\. ")
-            terminal.send("\x03")
-            terminal.wait("moondial> ")
+            terminal.give_up("moondial> ")
             terminal.ask("7 * 7", "49")
 
     def test_ctrl_c_interrupts_and_serving_goes_on(self):
