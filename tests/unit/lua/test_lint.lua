@@ -90,6 +90,19 @@ check.test("names of the library", function()
     check.equal(found "local a, md = 1, require 'moondial'\n-- md.fial\nreturn 'md.fial'", "")
 end)
 
+check.test("no text is too broken", function()
+    local mistakes = { "timers[2]: unknown key 'every_sec'", "series.cpu.columns[2]: x", "app: y",
+        "route GET /a: z", "", "no form at all", "a.b.c[1][2].d: e" }
+    for stop = 0, #APP do
+        local head, tail = APP:sub(1, stop), APP:sub(stop + 1)
+        lint.library(head)
+        lint.library(tail)
+        local mistake = mistakes[stop % #mistakes + 1]
+        locate.line(head, mistake)
+        locate.line(tail, mistake)
+    end
+end)
+
 check.test("settings", function()
     local builtin = { handler_budget_ms = true, port = true, states = true }
     local source = "return {\n  handler_bugdet_ms = 5,\n  prot = 1,\n step_s = 3 }"
