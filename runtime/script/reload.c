@@ -377,6 +377,8 @@ static enum md_status reload(struct change *change, struct md_buffer *report)
         change->making.sources = md__sources_new(script->dir, true);
         if (change->making.sources == NULL)
             status = md_fail(err, MD_ERR_MEMORY, "no memory to read the scripts");
+        else
+            md__sources_inherit(change->making.sources, change->old->sources);
     }
     if (status != MD_OK) {
         tell_failure(change);

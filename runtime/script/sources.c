@@ -22,6 +22,7 @@ struct md__sources {
     pthread_mutex_t lock;
     char *folder;
     bool snapshot, sealed;
+    struct md__sources *from; /* NULL: none, or sealed */
     struct md__source *first, **end;
 };
 
@@ -64,6 +65,7 @@ void md__sources_unref(struct md__sources *sources)
         sources->first = source->next;
         source_delete(source);
     }
+    md__sources_unref(sources->from);
     pthread_mutex_destroy(&sources->lock);
     free(sources->folder);
     free(sources);
@@ -72,8 +74,16 @@ void md__sources_unref(struct md__sources *sources)
 void md__sources_seal(struct md__sources *sources)
 {
     pthread_mutex_lock(&sources->lock);
+    struct md__sources *from = sources->from;
     sources->sealed = true;
+    sources->from = NULL; /* or every generation would keep the one before */
     pthread_mutex_unlock(&sources->lock);
+    md__sources_unref(from);
+}
+
+void md__sources_inherit(struct md__sources *sources, struct md__sources *from)
+{
+    sources->from = md__sources_ref(from);
 }
 
 /* ---- files ----------------------------------------------------------------------------------- */
@@ -124,6 +134,15 @@ static struct md__source *find(const struct md__sources *sources, const char *na
     return source;
 }
 
+static void inherit_code(struct md__source *source, const struct md__sources *from)
+{
+    const struct md__source *before = find(from, source->name);
+    struct md_blob *code = before != NULL ? atomic_load(&before->code) : NULL;
+    if (code != NULL && before->length == source->length &&
+        memcmp(before->text, source->text, source->length) == 0)
+        atomic_store(&source->code, md_blob_ref(code));
+}
+
 /* With the lock held: reads the file, or that there is none. */
 static enum md_status take(struct md__sources *sources, const char *name,
                            struct md__source **source, struct md_error *err)
@@ -138,6 +157,8 @@ static enum md_status take(struct md__sources *sources, const char *name,
             status = md_fail(err, MD_ERR_MEMORY, "no memory for %.150s", name);
     }
     md_buffer_fini(&text);
+    if (*source != NULL && (*source)->text != NULL && sources->from != NULL)
+        inherit_code(*source, sources->from);
     if (*source != NULL) {
         *sources->end = *source;
         sources->end = &(*source)->next;

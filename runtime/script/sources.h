@@ -32,6 +32,8 @@ struct md__source {
 
 /* NULL: no memory */
 struct md__sources *md__sources_new(const char *folder, bool snapshot);
+/* Files that are in `from` (sealed) with the same text need not be compiled again. */
+void md__sources_inherit(struct md__sources *sources, struct md__sources *from);
 struct md__sources *md__sources_ref(struct md__sources *sources);
 void md__sources_unref(struct md__sources *sources); /* NULL is fine */
 void md__sources_seal(struct md__sources *sources);

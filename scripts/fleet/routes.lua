@@ -23,7 +23,7 @@ local function root()
         },
         features = {
             persistence = "Windows survive a restart",
-            hot_reload = "Models are replaced without a restart",
+            hot_reload = "Scripts and models change without a restart",
             scripting = "Thresholds, profiles and routes are Lua files",
         },
         feed_example = "examples/fleet/run",
