@@ -94,6 +94,18 @@ extern const struct md_kernel md__ref_linear_attention;
 /* Turns pairs (i, half + i), or (2 i, 2 i + 1) when interleaved; y may be x. */
 void md__rotate(const double *x, double *y, const double *cosine, const double *sine, size_t half,
                 bool interleaved);
+/* ref_contrib_attention.c */
+extern const struct md_kernel md__ref_ms_attention; /* also QAttention */
+extern const struct md_kernel md__ref_multi_head;
+/* ref_contrib_group.c */
+extern const struct md_kernel md__ref_group_query;
+extern const struct md_kernel md__ref_ms_rotary;
+/* ref_contrib.c */
+extern const struct md_kernel md__ref_fused_matmul;
+extern const struct md_kernel md__ref_bias_gelu; /* also FastGelu, QuickGelu */
+extern const struct md_kernel md__ref_fused_conv;
+extern const struct md_kernel md__ref_quantized_matmul;
+extern const struct md_kernel md__ref_matmul_nbits;
 /* ref_deform.c */
 extern const struct md_kernel md__ref_deform_conv;
 /* ref_pool.c */

@@ -111,6 +111,17 @@ MD_INFER_RULE(md_infer_linear_attention);
 MD_INFER_RULE(md_infer_rnn);
 MD_INFER_RULE(md_infer_lstm);
 MD_INFER_RULE(md_infer_gru);
+/* infer_contrib_attention.c */
+MD_INFER_RULE(md_infer_ms_attention);
+MD_INFER_RULE(md_infer_multi_head);
+MD_INFER_RULE(md_infer_group_query);
+MD_INFER_RULE(md_infer_ms_rotary);
+/* infer_contrib.c */
+MD_INFER_RULE(md_infer_fused_matmul);
+MD_INFER_RULE(md_infer_bias_gelu);
+MD_INFER_RULE(md_infer_fused_conv);
+MD_INFER_RULE(md_infer_quantized_matmul);
+MD_INFER_RULE(md_infer_matmul_nbits);
 /* infer_conv.c */
 MD_INFER_RULE(md_infer_conv);
 MD_INFER_RULE(md_infer_conv_transpose);

@@ -41,8 +41,19 @@ bool md_op_is_random(enum md_op op)
     }
 }
 
+/* Operators of other domains that mean exactly what a standard one means. */
+static const char *const aliases[][2] = {
+    {"com.microsoft.Gelu", "Gelu"},
+    {"com.microsoft.QuantizeLinear", "QuantizeLinear"},
+    {"com.microsoft.DequantizeLinear", "DequantizeLinear"},
+    {"com.microsoft.SimplifiedLayerNormalization", "SimplifiedLayerNormalization"},
+};
+
 enum md_status md_op_find(const char *name, enum md_op *op, struct md_error *err)
 {
+    for (size_t i = 0; i < sizeof aliases / sizeof *aliases; i++)
+        if (strcmp(aliases[i][0], name) == 0)
+            name = aliases[i][1];
     for (int i = 0; i < MD_OP_COUNT; i++) {
         if (strcmp(op_table[i].name, name) == 0) {
             *op = (enum md_op)i;

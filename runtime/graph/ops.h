@@ -131,6 +131,25 @@ struct md_node;
     X(CUM_PROD, "CumProd", 2, 2, 1, 1, md_infer_cumulative, NULL)                                  \
     X(NEGATIVE_LOG_LIKELIHOOD_LOSS, "NegativeLogLikelihoodLoss", 2, 3, 1, 1, md_infer_loss, NULL)  \
     X(SOFTMAX_CROSS_ENTROPY_LOSS, "SoftmaxCrossEntropyLoss", 2, 3, 1, 2, md_infer_loss, NULL)      \
+    /* com.microsoft: fused, quantised */                                                          \
+    X(FUSED_MATMUL, "com.microsoft.FusedMatMul", 2, 2, 1, 1, md_infer_fused_matmul, NULL)          \
+    X(BIAS_GELU, "com.microsoft.BiasGelu", 2, 2, 1, 1, md_infer_bias_gelu, NULL)                   \
+    X(FAST_GELU, "com.microsoft.FastGelu", 1, 2, 1, 1, md_infer_bias_gelu, NULL)                   \
+    X(QUICK_GELU, "com.microsoft.QuickGelu", 1, 1, 1, 1, md_infer_bias_gelu, NULL)                 \
+    X(FUSED_CONV, "com.microsoft.FusedConv", 2, 4, 1, 1, md_infer_fused_conv, NULL)                \
+    X(DYNAMIC_QUANTIZE_MATMUL, "com.microsoft.DynamicQuantizeMatMul", 3, 5, 1, 1,                  \
+      md_infer_quantized_matmul, NULL)                                                             \
+    X(MATMUL_INTEGER_TO_FLOAT, "com.microsoft.MatMulIntegerToFloat", 4, 7, 1, 1,                   \
+      md_infer_quantized_matmul, NULL)                                                             \
+    X(MATMUL_NBITS, "com.microsoft.MatMulNBits", 3, 6, 1, 1, md_infer_matmul_nbits, NULL)          \
+    /* com.microsoft: attention */                                                                 \
+    X(MS_ATTENTION, "com.microsoft.Attention", 2, 7, 1, 2, md_infer_ms_attention, NULL)            \
+    X(MS_QATTENTION, "com.microsoft.QAttention", 5, 9, 1, 2, md_infer_ms_attention, NULL)          \
+    X(MULTI_HEAD_ATTENTION, "com.microsoft.MultiHeadAttention", 1, 10, 1, 4, md_infer_multi_head,  \
+      NULL)                                                                                        \
+    X(GROUP_QUERY_ATTENTION, "com.microsoft.GroupQueryAttention", 7, 14, 1, 3,                     \
+      md_infer_group_query, NULL)                                                                  \
+    X(MS_ROTARY_EMBEDDING, "com.microsoft.RotaryEmbedding", 4, 4, 1, 1, md_infer_ms_rotary, NULL)  \
     /* attention */                                                                                \
     X(ATTENTION, "Attention", 3, 7, 1, 4, md_infer_attention, NULL)                                \
     X(ROTARY_EMBEDDING, "RotaryEmbedding", 3, 4, 1, 1, md_infer_rotary, NULL)                      \

@@ -159,7 +159,7 @@ static enum md_status run_node(const struct md_graph *graph, const struct md_nod
         md__evaluate_node(backend, pool, node, room->in, room->shown, room->out, SIZE_MAX, err);
     for (int i = 0; !status && i < node->out_count; i++) {
         values[node->out[i]] = room->out[i];
-        known[node->out[i]] = true;
+        known[node->out[i]] = !md_op_is_random(node->op);
         for (int k = 0; k < node->in_count && node->op != MD_OP_SHAPE; k++)
             known[node->out[i]] &= node->in[k] == MD_NONE || known[node->in[k]];
     }
