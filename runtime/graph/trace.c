@@ -279,7 +279,9 @@ enum md_status md__trace_all(struct md_trace *trace, const struct md_tensor *inp
             .dtype = graph->values[value].dtype, .shape = inputs[i].shape, .known = inputs[i].data};
     }
     for (int n = 0; n < graph->node_count; n++) {
-        if (can_follow(trace, &graph->nodes[n]))
+        if (md_op_is_control(graph->nodes[n].op))
+            status = md__trace_control(trace, &graph->nodes[n], cause);
+        else if (can_follow(trace, &graph->nodes[n]))
             status = md__trace_node(trace, &graph->nodes[n], contents, cause);
         if (status && status != MD_ERR_PENDING)
             return status;

@@ -68,6 +68,10 @@ enum md_status md__trace_node(struct md_trace *trace, const struct md_node *node
 enum md_status md__trace_all(struct md_trace *trace, const struct md_tensor *inputs,
                              struct md_contents *contents, struct md_error *err);
 
+/* The outputs of a control node, as far as tracing its bodies tells (trace_control.c). */
+enum md_status md__trace_control(struct md_trace *trace, const struct md_node *node,
+                                 struct md_error *err);
+
 /* Dtype and every dimension are there. */
 bool md__trace_sure(const struct md_trace *trace, int value);
 

@@ -194,6 +194,45 @@ static void shapes_are_told_as_far_as_they_are_known(void **state)
     md_executable_delete(executable);
 }
 
+static struct md_graph *body_of(const char *op, const char *more)
+{
+    struct md_graph *body = graphs_new("body");
+    int x = graphs_any(body, "x", MD_F32);
+    graphs_output(body, "y", graphs_node(body, op, x));
+    if (more)
+        graphs_output(body, "z", graphs_node(body, more, x));
+    return body;
+}
+
+/* Branches that agree, and ones that do not; states that stay, and slices of a scan. */
+static void bodies_tell_shapes(void **state)
+{
+    int x = graphs_input(graph, "x", MD_F32, 2, (int64_t[]){2, 3}), out[4];
+    int choice = graphs_input(graph, "choice", MD_BOOL, 0, NULL);
+    const struct md_attr branches[] = {graphs_attr_graph("then_branch", body_of("Neg", "NonZero")),
+                                       graphs_attr_graph("else_branch", body_of("Abs", "Relu"))};
+    graphs_control(graph, "If", (int[]){choice, x}, 2, branches, 2, 1, out, 2);
+    struct md_graph *scan = graphs_new("scan");
+    int sum = graphs_any(scan, "sum", MD_F32), slice = graphs_any(scan, "slice", MD_F32);
+    graphs_output(scan, "sum", graphs_node(scan, "Add", sum, slice));
+    graphs_output(scan, "each", graphs_node(scan, "Neg", slice));
+    const struct md_attr attrs[] = {graphs_attr_graph("body", scan),
+                                    graphs_attr_int("num_scan_inputs", 1)};
+    int start = graphs_floats(graph, 1, (int64_t[]){3}, (float[]){0, 0, 0});
+    graphs_control(graph, "Scan", (int[]){start, x}, 2, attrs, 2, 0, out + 2, 2);
+    for (int i = 0; i < 4; i++)
+        graphs_output(graph, (char[]){(char)('a' + i), 0}, out[i]);
+    struct md_executable *executable = make();
+    struct md_tensor told[4], in[2] = {{.dtype = MD_F32, .shape = {2, {2, 3}}}, {.dtype = MD_BOOL}};
+    assert_ok(md_executable_infer(executable, in, 2, told, 4, &err));
+    const struct md_shape same = {2, {2, 3}}, row = {1, {3}};
+    assert_true(told[0].dtype == MD_F32 && md_shape_equal(&told[0].shape, &same));
+    assert_true(told[1].dtype == 0 && told[1].shape.rank == MD_RANK_UNKNOWN);
+    assert_true(told[2].dtype == MD_F32 && md_shape_equal(&told[2].shape, &row));
+    assert_true(told[3].dtype == MD_F32 && md_shape_equal(&told[3].shape, &same));
+    md_executable_delete(executable);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup(name, setup)
@@ -203,6 +242,7 @@ int main(void)
         TEST(renamed_weights_are_not_copied),
         TEST(values_may_be_several_things),
         TEST(shapes_are_told_as_far_as_they_are_known),
+        TEST(bodies_tell_shapes),
     };
     return cmocka_run_group_tests(tests, start_pool, stop_pool);
 }
