@@ -62,6 +62,9 @@ static enum md_status run(struct md_serve *serve, struct md_model *model,
     serve->end_ns = end;
     md_metric_observe(model->metrics.compute_seconds, (double)(end - begin) / 1e9);
     md_metric_observe(model->metrics.batch_rows, (double)rows);
+    if (status == MD_OK) {
+        md__model_note_shapes(serve, model, inputs);
+    }
     return status;
 }
 

@@ -16,6 +16,7 @@
 
 #define MD__SYMBOLS_MAX 64
 #define MD__PORTS_MAX   128
+#define MD__RECENT_MAX  4
 
 /* One model's metric series; versions of a name share them. */
 struct md__model_metrics {
@@ -31,6 +32,9 @@ struct md_model {
     struct md_executable *executable; /* one thread at a time: its loader, then the executor */
     struct md_model_port *inputs, *outputs; /* names point into the executable's graph */
     int input_count, output_count;
+    /* Input shapes that it ran with lately: its successor plans for them. Under serve->lock. */
+    struct md_shape *recent; /* [MD__RECENT_MAX][input_count] */
+    int recent_count, recent_next;
     int64_t batch_symbol; /* the dimension that stands for "batch"; 0: the model has none */
     bool finite;          /* inputs must not hold NaN or infinity */
     bool batches;         /* rows of different calls can be concatenated, and results split */
@@ -81,6 +85,14 @@ enum md_status md__model_new(struct md_serve *serve, const char *name, const cha
 enum md_status md__model_bind(const struct md_model *model, const struct md_port_tensor *given,
                               int count, struct md_tensor *inputs, int64_t *rows,
                               struct md_error *err);
+
+/* recent.c: remembers the shapes of a run; plans for those of the version that is served now. */
+void md__model_note_shapes(struct md_serve *serve, struct md_model *model,
+                           const struct md_tensor *inputs);
+void md__model_plan_recent(struct md_serve *serve, struct md_model *model,
+                           const struct md_model *before);
+/* model.c: could these be the shapes of a call? */
+bool md__model_takes(const struct md_model *model, const struct md_shape *shapes);
 
 /* warm.c: runs the model at small sizes, learns the shapes of its outputs. */
 enum md_status md__model_warm(struct md_model *model, struct md_error *err);

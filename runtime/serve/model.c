@@ -24,6 +24,7 @@ void md_model_unref(struct md_model *model)
     }
     md_executable_delete(model->executable);
     free(model->inputs);
+    free(model->recent);
     free(model->outputs);
     free(model->name);
     free(model->path);
@@ -170,9 +171,10 @@ enum md_status md__model_new(struct md_serve *serve, const char *name, const cha
     model->path = strdup(path);
     model->config = strdup(config);
     model->inputs = calloc((size_t)graph->input_count + 1, sizeof *model->inputs);
+    model->recent = calloc(MD__RECENT_MAX * (size_t)graph->input_count + 1, sizeof *model->recent);
     model->outputs = calloc((size_t)graph->output_count + 1, sizeof *model->outputs);
     if (model->name == NULL || model->path == NULL || model->config == NULL ||
-        model->inputs == NULL || model->outputs == NULL) {
+        model->inputs == NULL || model->outputs == NULL || model->recent == NULL) {
         md_model_unref(model);
         return md_fail(err, MD_ERR_MEMORY, "out of memory for model \"%s\"", name);
     }
@@ -222,6 +224,23 @@ static enum md_status bind_dims(const struct md_model *model, const struct md_mo
         }
     }
     return MD_OK;
+}
+
+bool md__model_takes(const struct md_model *model, const struct md_shape *shapes)
+{
+    int64_t sizes[MD__SYMBOLS_MAX];
+
+    memset(sizes, -1, sizeof sizes);
+    for (int i = 0; i < model->input_count; i++) {
+        const struct md_model_port *port = &model->inputs[i];
+        if (port->shape.rank != MD_RANK_UNKNOWN && port->shape.rank != shapes[i].rank) {
+            return false;
+        }
+        if (bind_dims(model, port, &shapes[i], sizes, NULL) != MD_OK) {
+            return false;
+        }
+    }
+    return true;
 }
 
 /* The first element in [begin, end) that is not finite, or end. */

@@ -199,6 +199,7 @@ static enum md_status make_model(struct md_serve *serve, const char *name, const
         .passes_off = serve->options.passes_off,
     };
     struct md_executable *executable = NULL;
+    struct md_model *before = NULL;
     int64_t parameters = count_parameters(graph);
     enum md_status status;
     bool alone;
@@ -220,6 +221,9 @@ static enum md_status make_model(struct md_serve *serve, const char *name, const
         status = md__model_warm(*model, err);
         if (status != MD_OK) {
             md_model_unref(*model);
+        } else if (md_serve_model(serve, name, &before, NULL) == MD_OK) {
+            md__model_plan_recent(serve, *model, before);
+            md_model_unref(before);
         }
     }
     md_pool_set_alone(alone);

@@ -91,6 +91,24 @@ static void test_a_load_waits_for_no_batch(void **state)
     md_tensor_unref(&expected);
 }
 
+/* The first call of the new version finds its plan made: of the sizes that the old one ran with. */
+static void test_a_load_plans_for_what_is_asked(void **state)
+{
+    struct md_plan_report ran, planned;
+    struct md_model *old, *new;
+    struct md_tensor answer = answer_now();
+    md_tensor_unref(&answer);
+    assert_ok(md_serve_model(serve, "tft", &old, &err));
+    assert_int_equal(old->recent_count, 1);
+    assert_ok(md_executable_report(old->executable, &ran, &err));
+    assert_ok(md_serve_load(serve, "tft", FOLDER "model", &err));
+    assert_ok(md_serve_model(serve, "tft", &new, &err));
+    assert_ok(md_executable_report(new->executable, &planned, &err));
+    assert_true(planned.flops == ran.flops && planned.arena_bytes == ran.arena_bytes);
+    md_model_unref(old);
+    md_model_unref(new);
+}
+
 static void *load_often(void *context)
 {
     for (int i = 0; i < 10; i++)
@@ -120,6 +138,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_a_load_waits_for_no_batch, begin, end),
+        cmocka_unit_test_setup_teardown(test_a_load_plans_for_what_is_asked, begin, end),
         cmocka_unit_test_setup_teardown(test_answers_stay_right_meanwhile, begin, end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
