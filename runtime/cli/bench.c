@@ -15,12 +15,13 @@
 #define USAGE                                                                                      \
     "bench MODEL [--batch 1,20,100] [--threads N] [--symbol NAME=SIZE,...] [--iterations N] "      \
     "[--profile] [--json]"
-#define BATCHES_MAX    32
-#define WARM_UP        3
-#define ITERATIONS_MIN 10
-#define ITERATIONS_MAX 1000
-#define BATCH_NS       3000000000 /* time spent on one batch size */
-#define STEPS_MAX      4096
+#define DEFAULT_BATCHES "1,20,100"
+#define BATCHES_MAX     32
+#define WARM_UP         3
+#define ITERATIONS_MIN  10
+#define ITERATIONS_MAX  1000
+#define BATCH_NS        3000000000 /* time spent on one batch size */
+#define STEPS_MAX       4096
 
 struct bench {
     struct md__open_options options;
@@ -238,6 +239,15 @@ static enum md_status measure(struct bench *bench, struct md_error *err)
     }
     status = md__sample_init(&bench->sample, md_executable_graph(bench->model.executable),
                              bench->model.config, bench->symbols, err);
+    if (status == MD_OK && md__sample_batch_symbol(bench->sample.graph) < 0) {
+        count = 1; /* the sizes are the file's: one row, whatever its batch is */
+        batches[0] = 1;
+        if (strcmp(bench->batches, DEFAULT_BATCHES) != 0 && strcmp(bench->batches, "1") != 0) {
+            status = md_fail(err, MD_ERR_INVALID,
+                             "the model has no symbol \"batch\": its sizes are "
+                             "fixed, so --batch has no meaning");
+        }
+    }
     if (status == MD_OK) {
         status = md__floor_measure(bench->model.backend, bench->model.pool, md_clock_system(),
                                    &bench->floor, err);
@@ -268,7 +278,7 @@ static enum md_status measure(struct bench *bench, struct md_error *err)
 
 int md__cli_bench(int argc, char **argv)
 {
-    struct bench bench = {.batches = "1,20,100"};
+    struct bench bench = {.batches = DEFAULT_BATCHES};
     const struct md__flag flags[] = {
         {"--batch", MD__FLAG_TEXT, &bench.batches},
         {"--threads", MD__FLAG_INT, &bench.options.threads},

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/json_in.h"
 
@@ -87,9 +88,20 @@ void md__sample_fini(struct md__sample *sample)
     }
 }
 
+int md__sample_batch_symbol(const struct md_graph *graph)
+{
+    for (int i = 0; i < graph->symbol_count; i++) {
+        if (strcasecmp(graph->symbols[i], "batch") == 0 ||
+            strcasecmp(graph->symbols[i], "batch_size") == 0) {
+            return i;
+        }
+    }
+    return -1;
+}
+
 enum md_status md__sample_resize(struct md__sample *sample, int64_t batch, struct md_error *err)
 {
-    int symbol = find_symbol(sample->graph, "batch", 5);
+    int symbol = md__sample_batch_symbol(sample->graph);
 
     if (symbol >= 0) {
         sample->sizes[symbol] = batch;

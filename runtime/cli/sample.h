@@ -25,7 +25,9 @@ struct md__sample {
 enum md_status md__sample_init(struct md__sample *sample, const struct md_graph *graph,
                                const char *config_json, const char *given, struct md_error *err);
 void md__sample_fini(struct md__sample *sample);
-/* Makes the input tensors for this size of the symbol "batch". An input of unknown rank becomes a
+/* The symbol "batch" or "batch_size", as the batcher of serve/ knows it; -1 when there is none. */
+int md__sample_batch_symbol(const struct md_graph *graph);
+/* Makes the input tensors for this size of the batch symbol. An input of unknown rank becomes a
  * scalar. */
 enum md_status md__sample_resize(struct md__sample *sample, int64_t batch, struct md_error *err);
 /*

@@ -162,6 +162,17 @@ class Files(unittest.TestCase):
         self.assertEqual(code, 0)
         self.assertIn("what runs where", out)
 
+    def test_bench_of_fixed_sizes(self):
+        body = onnx.graph([onnx.node("Relu", ["x"], ["y"])], [onnx.value("x", onnx.FLOAT, [2, 2])],
+                          [onnx.value("y")])
+        path = self.save(onnx.model(body))
+        code, out, err = run_cli("bench", path, "--json", "--iterations", "3")
+        self.assertEqual((code, err), (0, ""))
+        self.assertEqual([row["batch"] for row in json.loads(out)["results"]], [1])
+        code, _, err = run_cli("bench", path, "--batch", "7")
+        self.assertEqual((code, err.count("\n")), (2, 1), err)
+        self.assertIn("batch", err)
+
     def test_inspect_without_a_plan(self):
         body = onnx.graph([onnx.node("MatMul", ["x", "x"], ["y"])], [onnx.value("x")],
                           [onnx.value("y")])
