@@ -63,7 +63,7 @@ enum md_status md__state_new(struct md_script *script, struct md_generation *gen
     }
     enum md_status status = md__protect(state, open_state, NULL, err);
     set_limits(state);
-    md__state_interpret(state, kind != MD__STATE_BUILDER);
+    md__state_interpret(state, true); /* until a task runs: loading, building, checking */
     if (status != MD_OK) {
         md__state_delete(state);
         return status;
