@@ -102,6 +102,12 @@ struct op_case {
         .count = sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)                                \
     }
 
+#define STRINGS(key, ...)                                                                          \
+    {                                                                                              \
+        .name = key, .type = MD_ATTR_STRINGS, .strings = (const char *const[]){__VA_ARGS__},       \
+        .count = sizeof((const char *[]){__VA_ARGS__}) / sizeof(char *)                            \
+    }
+
 /* A case made ready: tensors with contents, and its node. */
 struct op_run {
     const struct op_case *op_case;

@@ -23,6 +23,12 @@ static const struct expected layout_cases[] = {
 static const struct expected window_cases[] = {
 #include "expected_window.inc"
 };
+static const struct expected network_cases[] = {
+#include "expected_network.inc"
+};
+static const struct expected contrib_cases[] = {
+#include "expected_contrib.inc"
+};
 
 static enum md_status evaluate(const struct md_backend *backend, const struct op_run *run,
                                struct md_tensor *out, struct md_error *err)
@@ -95,6 +101,8 @@ static void check_table(const struct expected *table, size_t count)
     }
 TABLE(layout)
 TABLE(window)
+TABLE(network)
+TABLE(contrib)
 
 /* What shapes and attributes get wrong is found by the rule, what contents get wrong by the kernel.
  */
@@ -196,6 +204,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_layout),
         cmocka_unit_test(test_window),
+        cmocka_unit_test(test_network),
+        cmocka_unit_test(test_contrib),
         cmocka_unit_test(test_bad_nodes_say_what_is_wrong),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -213,6 +213,8 @@ def attribute(key, value):
         return 'STRING("%s", "%s")' % (key, value)
     if isinstance(value, float):
         return 'FLOAT("%s", %r)' % (key, value)
+    if isinstance(value, list) and isinstance(value[0], str):
+        return 'STRINGS("%s", %s)' % (key, ", ".join('"%s"' % v for v in value))
     if isinstance(value, list):
         return 'INTS("%s", %s)' % (key, ", ".join(map(str, value)))
     return 'INT("%s", %d)' % (key, value)
