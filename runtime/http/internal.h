@@ -14,7 +14,9 @@
 #include "http/parse.h"
 
 #define MD__URL_BYTES_MAX  4096
-#define MD__RESERVED       8 /* threads kept for health, metrics and admin routes */
+/* Threads kept: half for the event loop, hence health and metrics; a quarter each for admin routes
+ * of the script and built-in ones. */
+#define MD__RESERVED       8
 #define MD__GZIP_BYTES_MIN 1024
 
 /* ---- pieces with state of their own --------------------------------------------------------- */
@@ -65,6 +67,7 @@ struct md_http {
     _Atomic bool draining;
     _Atomic int connections;
     _Atomic int in_flight;       /* script requests */
+    _Atomic int admins;          /* built-in admin requests */
     _Atomic int answers_pending; /* that wait for their clients to read */
     atomic_size_t bytes;   /* of bodies in memory */
     _Atomic uint64_t ids;

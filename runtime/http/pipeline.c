@@ -58,13 +58,30 @@ static bool authorize(struct md__exchange *exchange, bool needs_key, bool admin)
     return false;
 }
 
+/* Some admin routes take seconds; were there many at a time, nobody would be left for /health. */
+static void answer_admin(struct md__exchange *exchange, const struct md__builtin *row)
+{
+    struct md_http *http = exchange->http;
+    struct md_error err;
+
+    if (++http->admins > MD__RESERVED / 4) {
+        md_fail(&err, MD_ERR_UNAVAILABLE, "too many admin requests at a time");
+        md__respond_error(exchange, &err, 0, "Retry-After", "1");
+    } else {
+        md__builtin_answer(exchange, row);
+    }
+    http->admins--;
+}
+
 /* Answers what the server answers itself; false when that is not its path. */
 static bool builtin(struct md__exchange *exchange, bool admin)
 {
     char allow[MD__ALLOW_BYTES];
     const struct md__builtin *row = md__builtin_find(&exchange->request, admin, allow);
 
-    if (row != NULL && authorize(exchange, false, admin)) {
+    if (row != NULL && admin && authorize(exchange, false, true)) {
+        answer_admin(exchange, row);
+    } else if (row != NULL && !admin) {
         md__builtin_answer(exchange, row);
     } else if (row == NULL && allow[0] != '\0') {
         refuse_method(exchange, allow);
@@ -131,7 +148,7 @@ static bool enter(struct md__exchange *exchange, const struct md_route_info *inf
 {
     struct md_http *http = exchange->http;
     struct md_error err = {0};
-    int limit = http->options.requests_max + (info->admin ? MD__RESERVED / 2 : 0);
+    int limit = http->options.requests_max + (info->admin ? MD__RESERVED / 4 : 0);
     int now = ++http->in_flight;
 
     md_metric_set(http->in_flight_gauge, now);

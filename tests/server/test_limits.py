@@ -161,6 +161,26 @@ class Places(unittest.TestCase):
             self.assertEqual(daemon.get("/open").status, 200)
 
 
+    def test_admin_requests_leave_room_for_health(self):
+        """One profile at a time, two built-in admin requests; the others are told at once."""
+        with Daemon({"app.lua": APP}) as daemon:
+            statuses = []
+
+            def profile():
+                statuses.append(daemon.get("/admin/profile?seconds=2").status)
+
+            threads = [threading.Thread(target=profile) for _ in range(80)]
+            for thread in threads:
+                thread.start()
+            self.assertEqual(daemon.get("/health").status, 200)
+            self.assertEqual(daemon.get("/open").status, 200)
+            for thread in threads:
+                thread.join()
+            self.assertIn(200, statuses)
+            self.assertLessEqual(set(statuses), {200, 409, 503})
+            self.assertGreaterEqual(len(statuses) - statuses.count(200), 70)
+            self.assertEqual(daemon.get("/admin/profile?seconds=1").status, 200)
+
     def test_idle_clients_make_room(self):
         """More kept-alive connections than threads are all kept; beyond the limit of connections
         the one that has been idle for longest goes."""
