@@ -5,7 +5,8 @@
  * The graph that comes out carries the semantics of the newest opset: older forms are rewritten
  * while reading (onnx_opset.c). Functions are expanded where they are called. Initialisers are
  * constants, also those that the file lists among its inputs: they cannot be overridden. Weights
- * stay in the mapped file where their alignment allows.
+ * stay in the mapped file where their alignment allows. External data must lie in the folder of the
+ * file, or below; links that lead out of it are refused.
  *
  * Nodes may come in any order that has no cycle. Names of dimensions become symbols; a dimension
  * without a size or name gets a symbol of its own, "<input>_dim<k>"; an input without a shape has
