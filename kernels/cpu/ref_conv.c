@@ -64,30 +64,14 @@ static inline int64_t input_index(const struct conv *conv, int i, int64_t first,
     return stride == 1 ? at : at % stride ? -1 : at / stride;
 }
 
-/* The sum over one channel's plane of x with one plane of weights. */
-static inline __attribute__((always_inline)) double plane_sum(const struct conv *conv, size_t x,
-                                                              size_t w, double w_zero,
-                                                              const int64_t *o, const bool f32)
+/* What one tap adds: the sum over the channels of a group, from places `x` and `w` on. */
+static inline __attribute__((always_inline)) double tap_sum(const struct conv *conv, size_t x,
+                                                            size_t w, double w_zero, const bool f32)
 {
-    const struct md_window *window = &conv->window;
-    int64_t begin[3], end[3], first[3];
-    double sum = 0;
-    for (int i = 0; i < 3; i++)
-        taps(conv, i, o[i], &begin[i], &end[i], &first[i]);
-    for (int64_t a = begin[0]; a < end[0]; a++) {
-        int64_t at_a = input_index(conv, 0, first[0], a);
-        for (int64_t b = begin[1]; at_a >= 0 && b < end[1]; b++) {
-            int64_t at_b = input_index(conv, 1, first[1], b);
-            size_t row = x + (size_t)((at_a * window->in[1] + at_b) * window->in[2]);
-            size_t w_row = w + (size_t)((a * window->kernel[1] + b) * window->kernel[2]);
-            for (int64_t c = begin[2]; at_b >= 0 && c < end[2]; c++) {
-                int64_t at_c = input_index(conv, 2, first[2], c);
-                if (at_c >= 0)
-                    sum += (value(conv->x, row + (size_t)at_c, f32) - (double)conv->x_zero) *
-                           (value(conv->w, w_row + (size_t)c, f32) - w_zero);
-            }
-        }
-    }
+    size_t w_step = conv->w_plane * (conv->transposed ? conv->group_outputs : 1);
+    double sum = 0, x_zero = (double)conv->x_zero;
+    for (size_t c = 0; c < conv->group_channels; c++, x += conv->x_plane, w += w_step)
+        sum += (value(conv->x, x, f32) - x_zero) * (value(conv->w, w, f32) - w_zero);
     return sum;
 }
 
@@ -95,18 +79,32 @@ static inline __attribute__((always_inline)) double plane_sum(const struct conv 
 static inline __attribute__((always_inline)) double
 element(const struct conv *conv, size_t n, size_t m, const int64_t *o, const bool f32)
 {
-    size_t group = m / conv->group_outputs, within = m % conv->group_outputs;
-    double w_zero = 0, sum = 0;
+    const struct md_window *window = &conv->window;
+    size_t first_channel = m / conv->group_outputs * conv->group_channels;
+    size_t x = (n * conv->channels + first_channel) * conv->x_plane;
+    size_t w = conv->transposed ? first_channel * conv->group_outputs + m % conv->group_outputs
+                                : m * conv->group_channels;
+    int64_t begin[3], end[3], first[3];
+    double w_zero = 0, sum = conv->bias ? md__get_float(conv->bias, m) : 0;
     if (conv->w_zero)
         w_zero = md__get_float(conv->w_zero, md__count(conv->w_zero) > 1 ? m : 0);
-    for (size_t c = 0; c < conv->group_channels; c++) {
-        size_t channel = group * conv->group_channels + c;
-        size_t w = conv->transposed ? channel * conv->group_outputs + within
-                                    : m * conv->group_channels + c;
-        sum += plane_sum(conv, (n * conv->channels + channel) * conv->x_plane, w * conv->w_plane,
-                         w_zero, o, f32);
+    for (int i = 0; i < 3; i++)
+        taps(conv, i, o[i], &begin[i], &end[i], &first[i]);
+    for (int64_t a = begin[0]; a < end[0]; a++) {
+        int64_t at_a = input_index(conv, 0, first[0], a);
+        for (int64_t b = begin[1]; at_a >= 0 && b < end[1]; b++) {
+            int64_t at_b = input_index(conv, 1, first[1], b);
+            for (int64_t c = begin[2]; at_b >= 0 && c < end[2]; c++) {
+                int64_t at_c = input_index(conv, 2, first[2], c);
+                int64_t place = (at_a * window->in[1] + at_b) * window->in[2] + at_c;
+                int64_t tap = (a * window->kernel[1] + b) * window->kernel[2] + c;
+                if (at_c >= 0)
+                    sum += tap_sum(conv, x + (size_t)place, w * conv->w_plane + (size_t)tap, w_zero,
+                                   f32);
+            }
+        }
     }
-    return conv->bias ? sum + md__get_float(conv->bias, m) : sum;
+    return sum;
 }
 
 static void store_result(const struct conv *conv, size_t m, size_t at, double sum)
