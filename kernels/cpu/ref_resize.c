@@ -20,9 +20,10 @@ enum method { NEAREST, LINEAR, CUBIC };
 /* What one output position of an axis reads: elements first, first + 1, ... of the input. */
 struct tap {
     int64_t first, count;
-    double place; /* of the position, from `first` */
-    double norm;  /* divides the weights */
-    bool outside; /* of the input: the extrapolation value */
+    double place;    /* of the position, from `first` */
+    double norm;     /* divides the weights */
+    double known[4]; /* the weights, of a list that short */
+    bool outside;    /* of the input: the extrapolation value */
 };
 
 struct resizing {
@@ -56,6 +57,12 @@ static double weight(const struct resizing *all, int axis, const struct tap *tap
     return x < 2 ? (((x - 5) * x + 8) * x - 4) * a / tap->norm : 0;
 }
 
+static inline double known_weight(const struct resizing *all, int axis, const struct tap *tap,
+                                  int64_t k)
+{
+    return tap->count <= 4 ? tap->known[k] : weight(all, axis, tap, k);
+}
+
 static struct tap nearest_tap(const struct resizing *all, double x)
 {
     double floored = floor(x), at = all->nearest == 2   ? floored
@@ -69,7 +76,7 @@ static struct tap tap_of(const struct resizing *all, int axis, int64_t i)
 {
     const struct md_resize_axis *a = &all->resize.axes[axis];
     if (!a->used)
-        return (struct tap){.first = i, .count = 1, .norm = 1};
+        return (struct tap){.first = i, .count = 1, .norm = 1, .known = {1}};
     double x = md__resize_source(&all->resize, axis, i);
     bool outside = all->resize.coordinates == MD_RESIZE_CROP && (x < 0 || x > (double)a->in - 1);
     if (!(fabs(x) < 1e15)) { /* a region that is no region */
@@ -90,6 +97,8 @@ static struct tap tap_of(const struct resizing *all, int axis, int64_t i)
         if (all->antialias || all->exclude_outside)
             tap.norm = sum;
     }
+    for (int64_t k = 0; k < tap.count && k < 4; k++)
+        tap.known[k] = all->method == NEAREST ? 1 : weight(all, axis, &tap, k);
     tap.outside = outside;
     return tap;
 }
@@ -103,15 +112,17 @@ static int64_t clamped(int64_t i, int64_t length)
 static void add_row(const struct resizing *all, int64_t base, double share, double *sums)
 {
     const struct md_tensor *x = &all->call->in[0];
+    const float *floats = x->dtype == MD_F32 ? x->data : NULL;
     int last = all->resize.rank - 1;
     int64_t length = all->resize.axes[last].in;
     for (int64_t i = 0; i < all->columns; i++) {
         const struct tap *tap = &all->taps[i];
         double sum = 0;
         for (int64_t k = 0; k < tap->count; k++) {
-            double part = tap->count == 1 ? 1 : weight(all, last, tap, k);
+            double part = known_weight(all, last, tap, k);
+            size_t at = (size_t)(base + clamped(tap->first + k, length));
             if (part != 0)
-                sum += part * md__get_float(x, (size_t)(base + clamped(tap->first + k, length)));
+                sum += part * (floats ? (double)floats[at] : md__get_float(x, at));
         }
         sums[i] += share * sum;
     }
@@ -127,7 +138,7 @@ static void add_rows(const struct resizing *all, const struct tap *outer, int ax
     }
     const struct tap *tap = &outer[axis];
     for (int64_t k = 0; k < tap->count; k++) {
-        double part = tap->count == 1 ? 1 : weight(all, axis, tap, k);
+        double part = known_weight(all, axis, tap, k);
         int64_t at = clamped(tap->first + k, all->resize.axes[axis].in);
         if (part != 0)
             add_rows(all, outer, axis + 1, base + at * all->stride[axis], share * part, sums);
