@@ -180,6 +180,9 @@ static json_t *places_json(const struct md__opened *model, struct md_error *err)
     return places;
 }
 
+/* As long as a loop may keep one waiting: it ends, if at all, by data that is not here. */
+#define RUN_NS_MAX INT64_C(5000000000)
+
 /* What one run at the sample sizes shows: outputs, plan, places. */
 static enum md_status gather_run(const struct md__opened *model, struct md__sample *sample,
                                  json_t *report, struct md_error *err)
@@ -191,9 +194,11 @@ static enum md_status gather_run(const struct md__opened *model, struct md__samp
     enum md_status status = md__sample_resize(sample, 1, err);
 
     if (status == MD_OK) {
+        const struct md_run_limits limits = {.deadline_ns =
+                                                 md_monotonic_ns(md_clock_system()) + RUN_NS_MAX};
         md__sample_fill(sample);
-        status = md_executable_run(model->executable, sample->inputs, graph->input_count, outputs,
-                                   graph->output_count, err);
+        status = md_executable_run_within(model->executable, sample->inputs, graph->input_count,
+                                          outputs, graph->output_count, &limits, err);
     }
     if (status == MD_OK) {
         status = md_executable_report(model->executable, &plan, err);
@@ -298,9 +303,11 @@ static void print_places(const char *backend, const json_t *places)
     const char *name;
     json_t *own;
 
-    printf("what runs where: %lld steps on kernels of %s, %lld on reference kernels\n",
+    printf("what runs where: %lld steps on kernels of %s, %lld on reference kernels, "
+           "%lld of control flow\n",
            (long long)json_integer_value(json_object_get(places, "kernels")), backend,
-           (long long)json_integer_value(json_object_get(places, "reference")));
+           (long long)json_integer_value(json_object_get(places, "reference")),
+           (long long)json_integer_value(json_object_get(places, "control")));
     json_object_foreach(json_object_get(places, "by_operator"), name, own)
     {
         long long plain = json_integer_value(json_object_get(own, "reference"));

@@ -31,10 +31,15 @@ static const struct md__class model_class;
 static enum md_status find_model(lua_State *L, const char *name, struct md_model **model,
                                  struct md_error *err)
 {
-    struct md_serve *serve = md__state(L)->script->serve;
+    const struct md__state *state = md__state(L);
+    struct md_serve *serve = state->script->serve;
     if (serve == NULL)
         return md_fail(err, MD_ERR_UNAVAILABLE, "this process serves no models");
-    return md_serve_model(serve, name, model, err);
+    enum md_status status = md_serve_model(serve, name, model, err);
+    bool declared = state->generation != NULL && md__model_declared(state->generation, name);
+    if (status == MD_ERR_NOT_FOUND && declared)
+        return md_fail(err, MD_ERR_UNAVAILABLE, "model \"%s\" is not loaded", name);
+    return status;
 }
 
 static int model_loaded(lua_State *L)

@@ -28,6 +28,7 @@ struct md_model {
     _Atomic int refs;
     char *name, *path, *config;
     const char *backend;
+    struct md_clock *clock;
     int64_t generation, loaded_at_ms, parameters;
     struct md_executable *executable; /* one thread at a time: its loader, then the executor */
     struct md_model_port *inputs, *outputs; /* names point into the executable's graph */

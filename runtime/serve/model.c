@@ -167,6 +167,7 @@ enum md_status md__model_new(struct md_serve *serve, const char *name, const cha
     model->refs = 1;
     model->executable = executable;
     model->backend = serve->options.backend->name;
+    model->clock = serve->options.clock;
     model->name = strdup(name);
     model->path = strdup(path);
     model->config = strdup(config);

@@ -31,7 +31,8 @@ end
 return md.app {
     name = "onnx",
     version = "1",
-    models = { pooled = { path = "models/pooled.onnx" }, choose = { path = "models/choose.onnx" } },
+    models = { pooled = { path = "models/pooled.onnx" }, choose = { path = "models/choose.onnx" },
+               broken = { path = "models/broken.onnx", optional = true } },
     routes = {
         md.post("/pooled", function(request)
             local given = request:json()
@@ -48,6 +49,9 @@ return md.app {
                 trips = md.tensor.full({}, given.trips, "int64"),
                 x = md.tensor.from(given.x),
             })
+        end),
+        md.get("/call/{name}", function(request)
+            return answer(md.model(request.path.name):predict {})
         end),
         md.get("/elements", function()
             local ids = md.tensor.from({ 9007199254740993, -3 }, "int64")
@@ -146,6 +150,13 @@ class Onnx(unittest.TestCase):
                                               "scale": [[1]]})
         self.assertEqual(answer.status, 400)
         self.assertTrue(re.search("mask", answer.json()["detail"]), answer.body)
+
+    def test_a_declared_model_that_is_not_loaded_is_unavailable(self):
+        self.daemon.wait_ready()
+        for name, status in (("broken", 503), ("nosuch", 404)):
+            answer = self.daemon.get("/call/" + name)
+            self.assertEqual(answer.status, status, answer.body)
+            self.assertIn(name, answer.json()["detail"])
 
 
 if __name__ == "__main__":

@@ -290,6 +290,40 @@ static void a_loop_ends_at_the_deadline_of_its_call(void **state)
     md_call_unref(predict(in, 2));
 }
 
+/* A second passes whenever somebody looks at it. */
+static int64_t hasty_ns(struct md_clock *clock)
+{
+    static _Atomic int64_t seconds;
+    return md_monotonic_ns(md_clock_system()) + INT64_C(1000000000) * ++seconds;
+}
+
+static void a_loop_that_never_ends_on_zeros_is_still_a_model(void **state)
+{
+    md_serve_delete(serve);
+    struct md_clock hasty = {.wall_ms = md_clock_system()->wall_ms, .monotonic_ns = hasty_ns};
+    const struct md_serve_options options = {.clock = &hasty,
+                                             .backend = md_cpu_backend(MD_ISA_BEST),
+                                             .reference = md_cpu_reference(),
+                                             .threads = 1};
+    assert_ok(md_serve_new(&options, &serve, &err));
+    struct md_graph *body = graphs_new("body");
+    int going = (graphs_any(body, "i", MD_I64), graphs_any(body, "going", MD_BOOL)), out;
+    graphs_output(body, "going", going);
+    graphs_output(body, "x", graphs_node(body, "Neg", graphs_any(body, "x", MD_F32)));
+    const struct md_attr attr = graphs_attr_graph("body", body);
+    int x = graphs_input(graph, "x", MD_F32, 2, (int64_t[]){3, 4});
+    graphs_control(graph, "Loop", (int[]){MD_NONE, MD_NONE, x}, 3, &attr, 1, 0, &out, 1);
+    graphs_output(graph, "y", out);
+    publish("{}");
+    assert_false(md_model_batches(model));
+    assert_int_equal(md_model_output(model, 0)->shape.rank, 2);
+    /* the clock is gone with this function */
+    md_model_unref(model);
+    md_serve_delete(serve);
+    model = NULL;
+    serve = NULL;
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -303,6 +337,7 @@ int main(void)
         TEST(only_the_batch_may_not_be_empty),
         TEST(what_is_not_finite_is_refused_in_any_float),
         TEST(a_loop_ends_at_the_deadline_of_its_call),
+        TEST(a_loop_that_never_ends_on_zeros_is_still_a_model),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
