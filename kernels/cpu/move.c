@@ -161,7 +161,7 @@ static enum md_status transpose_run(const struct md_kernel_call *call, struct md
         int64_t asked = perm && i < perm->count ? perm->ints[i] : shape->rank - 1 - i;
         int axis = md__axis(asked, shape->rank);
         if (axis == MD_NONE)
-            return md_fail(err, MD_ERR_INVALID, "Transpose %s: bad perm", call->node->name);
+            return md_fail(err, MD_ERR_INVALID, "bad perm");
         move.walk.stride[0][i] = stride[axis];
     }
     md__move_run(&move, call->pool);
@@ -219,8 +219,7 @@ static enum md_status join_or_split(const struct md_kernel_call *call,
 {
     int axis = md__axis(md_node_int(call->node, "axis", 0), whole->shape.rank);
     if (axis == MD_NONE)
-        return md_fail(err, MD_ERR_INVALID, "%s: axis outside rank %d", call->node->name,
-                       whole->shape.rank);
+        return md_fail(err, MD_ERR_INVALID, "axis outside rank %d", whole->shape.rank);
     size_t at = 0;
     for (int i = 0; i < count; i++) {
         move_part(call, whole, &parts[i], axis, at, joining);

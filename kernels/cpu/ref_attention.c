@@ -110,8 +110,8 @@ static enum md_status check_lengths(const struct md_kernel_call *call, size_t ke
     for (size_t b = 0; lengths && b < md__count(lengths); b++) {
         int64_t length = md__get_int(lengths, b);
         if (length < 0 || length > (int64_t)keys)
-            return md_fail(err, MD_ERR_UNPROCESSABLE, "Attention %s: %lld of %zu keys are valid",
-                           call->node->name, (long long)length, keys);
+            return md_fail(err, MD_ERR_UNPROCESSABLE, "%lld of %zu keys are valid",
+                           (long long)length, keys);
     }
     return MD_OK;
 }
@@ -198,9 +198,7 @@ static enum md_status rotary_run(const struct md_kernel_call *call, struct md_er
     for (size_t row = 0; row < rows; row++) {
         int64_t at = ids ? md__get_int(ids, row) : (int64_t)row;
         if (at < 0 || (size_t)at >= md__count(table) / (half ? half : 1))
-            return md_fail(err, MD_ERR_UNPROCESSABLE,
-                           "RotaryEmbedding %s: position %lld has no row", call->node->name,
-                           (long long)at);
+            return md_fail(err, MD_ERR_UNPROCESSABLE, "position %lld has no row", (long long)at);
         md__load_floats(table, (size_t)at * half, 1, half, cosine);
         md__load_floats(&call->in[2], (size_t)at * half, 1, half, sine);
         size_t b = row / steps, t = row % steps;

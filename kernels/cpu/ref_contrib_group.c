@@ -29,9 +29,7 @@ static enum md_status turn_head(const struct group_query *all, const struct md__
     if (rotate && all->half) {
         if ((int64_t)position >= call->in[7].shape.dim[0] ||
             (int64_t)position >= call->in[8].shape.dim[0])
-            return md_fail(err, MD_ERR_UNPROCESSABLE,
-                           "GroupQueryAttention %s: position %zu has no cosine", call->node->name,
-                           position);
+            return md_fail(err, MD_ERR_UNPROCESSABLE, "position %zu has no cosine", position);
         md__load_floats(&call->in[7], position * all->half, 1, all->half, all->cosine);
         md__load_floats(&call->in[8], position * all->half, 1, all->half, all->sine);
         md__rotate(all->head, all->head, all->cosine, all->sine, all->half,
@@ -116,9 +114,8 @@ static enum md_status group_query_run(const struct md_kernel_call *call, struct 
         int64_t past = md__get_int(&call->in[5], b) + 1 - (int64_t)all.steps;
         int64_t kept = md__has(call->in, call->in_count, 3) ? call->in[3].shape.dim[2] : 0;
         if (past < 0 || past > kept || past + (int64_t)all.steps > (int64_t)room)
-            return md_fail(err, MD_ERR_UNPROCESSABLE,
-                           "GroupQueryAttention %s: seqlens_k %lld does not go with %zu steps",
-                           call->node->name, (long long)md__get_int(&call->in[5], b), all.steps);
+            return md_fail(err, MD_ERR_UNPROCESSABLE, "seqlens_k %lld does not go with %zu steps",
+                           (long long)md__get_int(&call->in[5], b), all.steps);
         enum md_status status = extend_cache(&all, b, (size_t)past, err);
         if (!status)
             status = turn_queries(&all, b, (size_t)past, &rows, err);
@@ -185,9 +182,7 @@ static enum md_status ms_rotary_run(const struct md_kernel_call *call, struct md
         int64_t at = md__count(ids) == 1 && ids->shape.rank == 1 ? md__get_int(ids, 0) + (int64_t)t
                                                                  : md__get_int(ids, row);
         if (at < 0 || at >= table->shape.dim[0] || at >= call->in[3].shape.dim[0])
-            return md_fail(err, MD_ERR_UNPROCESSABLE,
-                           "RotaryEmbedding %s: position %lld has no row", call->node->name,
-                           (long long)at);
+            return md_fail(err, MD_ERR_UNPROCESSABLE, "position %lld has no row", (long long)at);
         md__load_floats(table, (size_t)at * half, 1, half, cosine);
         md__load_floats(&call->in[3], (size_t)at * half, 1, half, sine);
         for (size_t h = 0; h < heads; h++) {

@@ -112,8 +112,7 @@ static enum md_status nms_run(const struct md_kernel_call *call, struct md_error
     if (nms.has_score_min)
         nms.score_min = *(const float *)in[4].data;
     if (!(nms.overlap_max >= 0 && nms.overlap_max <= 1))
-        return md_fail(err, MD_ERR_UNPROCESSABLE, "NonMaxSuppression %s: iou_threshold is %g",
-                       call->node->name, (double)nms.overlap_max);
+        return md_fail(err, MD_ERR_UNPROCESSABLE, "iou_threshold is %g", (double)nms.overlap_max);
     for (size_t line = 0; line < lines; line++) {
         nms.boxes = (const float *)in[0].data + line / classes * boxes * 4;
         counts[line] =
@@ -221,11 +220,11 @@ static enum md_status roi_align_run(const struct md_kernel_call *call, struct md
         int64_t image = md__get_int(&call->in[2], r);
         struct roi roi = roi_of(call, r);
         if (image < 0 || image >= x->shape.dim[0] || x->shape.dim[2] == 0 || x->shape.dim[3] == 0)
-            return md_fail(err, MD_ERR_UNPROCESSABLE, "RoiAlign %s: region of batch element %lld",
-                           call->node->name, (long long)image);
+            return md_fail(err, MD_ERR_UNPROCESSABLE,
+                           "a region is in image %lld, which is not there", (long long)image);
         if (roi.samples[0] > ROI_SAMPLES_MAX || roi.samples[1] > ROI_SAMPLES_MAX)
-            return md_fail(err, MD_ERR_UNPROCESSABLE, "RoiAlign %s: a cell takes over %d samples",
-                           call->node->name, ROI_SAMPLES_MAX);
+            return md_fail(err, MD_ERR_UNPROCESSABLE, "a cell takes over %d samples",
+                           ROI_SAMPLES_MAX);
         for (int64_t c = 0; c < channels; c++)
             for (int64_t i = 0; i < cells; i++)
                 md__set_float(y, at++,

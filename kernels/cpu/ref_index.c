@@ -11,14 +11,13 @@
 #include "kernels/cpu/ref.h"
 
 /* Index i of `indices`, counted from the front of an axis of `dim` elements. */
-static enum md_status index_at(const struct md_kernel_call *call, const struct md_tensor *indices,
-                               size_t i, int64_t dim, int64_t *index, struct md_error *err)
+static enum md_status index_at(const struct md_tensor *indices, size_t i, int64_t dim,
+                               int64_t *index, struct md_error *err)
 {
     *index = md__get_int(indices, i);
     if (*index < -dim || *index >= dim)
-        return md_fail(err, MD_ERR_UNPROCESSABLE, "%s %s: index %lld is outside an axis of %lld",
-                       md_op_info(call->node->op)->name, call->node->name, (long long)*index,
-                       (long long)dim);
+        return md_fail(err, MD_ERR_UNPROCESSABLE, "index %lld is outside an axis of %lld",
+                       (long long)*index, (long long)dim);
     *index += *index < 0 ? dim : 0;
     return MD_OK;
 }
@@ -107,8 +106,7 @@ static enum md_status elements_run(const struct md_kernel_call *call, struct md_
     bool scatter = call->node->op == MD_OP_SCATTER_ELEMENTS;
     int axis = md__axis(md_node_int(call->node, "axis", 0), data->shape.rank);
     if (axis == MD_NONE)
-        return md_fail(err, MD_ERR_INVALID, "%s: axis outside rank %d", call->node->name,
-                       data->shape.rank);
+        return md_fail(err, MD_ERR_INVALID, "axis outside rank %d", data->shape.rank);
     enum reduction how = reduction_of(call->node);
     int64_t step, stride[MD_RANK_MAX];
     struct md__walk walk;
@@ -122,7 +120,7 @@ static enum md_status elements_run(const struct md_kernel_call *call, struct md_
     size_t count = md__count(indices);
     for (size_t i = 0; i < count; i++, md__walk_next(&walk)) {
         int64_t index;
-        enum md_status status = index_at(call, indices, i, data->shape.dim[axis], &index, err);
+        enum md_status status = index_at(indices, i, data->shape.dim[axis], &index, err);
         if (status)
             return status;
         size_t at = (size_t)(walk.at[0] + index * step);
@@ -157,7 +155,7 @@ static enum md_status nd_run(const struct md_kernel_call *call, struct md_error 
         size_t at = row / (rows_a_batch ? rows_a_batch : 1) * one_batch;
         for (int k = 0; k < depth; k++) {
             int64_t index;
-            enum md_status status = index_at(call, indices, row * (size_t)depth + (size_t)k,
+            enum md_status status = index_at(indices, row * (size_t)depth + (size_t)k,
                                              data->shape.dim[batch + k], &index, err);
             if (status)
                 return status;
@@ -179,7 +177,7 @@ static enum md_status tensor_scatter_run(const struct md_kernel_call *call, stru
     bool circular = strcmp(md_node_string(call->node, "mode", "linear"), "circular") == 0;
     int rank = cache->shape.rank, axis = md__axis(md_node_int(call->node, "axis", -2), rank);
     if (axis == MD_NONE)
-        return md_fail(err, MD_ERR_INVALID, "%s: axis outside rank %d", call->node->name, rank);
+        return md_fail(err, MD_ERR_INVALID, "axis outside rank %d", rank);
     int64_t most = cache->shape.dim[axis], length = update->shape.dim[axis];
     size_t run = md__span(&cache->shape, axis + 1, rank), outer = md__span(&cache->shape, 0, axis);
     size_t per_batch = md__span(&cache->shape, 1, axis);
@@ -190,8 +188,8 @@ static enum md_status tensor_scatter_run(const struct md_kernel_call *call, stru
             begin = md__get_int(&call->in[2], o / per_batch);
         if (begin < 0 || (!circular && begin > most - length))
             return md_fail(err, MD_ERR_UNPROCESSABLE,
-                           "TensorScatter %s: %lld steps from %lld do not fit a cache of %lld",
-                           call->node->name, (long long)length, (long long)begin, (long long)most);
+                           "%lld steps from %lld do not fit a cache of %lld", (long long)length,
+                           (long long)begin, (long long)most);
         begin = most ? begin % (circular ? most : INT64_MAX) : 0;
         for (int64_t t = 0; t < length; t++) {
             int64_t at = begin + t < most ? begin + t : begin + t - most;
@@ -213,8 +211,7 @@ static enum md_status reverse_sequence_run(const struct md_kernel_call *call, st
     for (int64_t b = 0; b < batch; b++) {
         int64_t length = md__get_int(&call->in[1], (size_t)b);
         if (length < 0 || length > steps)
-            return md_fail(err, MD_ERR_UNPROCESSABLE,
-                           "ReverseSequence %s: length %lld is outside 0..%lld", call->node->name,
+            return md_fail(err, MD_ERR_UNPROCESSABLE, "length %lld is outside 0..%lld",
                            (long long)length, (long long)steps);
         for (int64_t t = 0; t < steps; t++) {
             int64_t from = t < length ? length - 1 - t : t;

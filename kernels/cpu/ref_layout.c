@@ -164,8 +164,7 @@ static enum md_status pad_run(const struct md_kernel_call *call, struct md_error
     for (size_t k = 0; k < count; k++) {
         int axis = md__axis(named ? md__get_int(&in[3], k) : (int64_t)k, rank);
         if (axis == MD_NONE)
-            return md_fail(err, MD_ERR_INVALID, "Pad %s: axis outside rank %d", call->node->name,
-                           rank);
+            return md_fail(err, MD_ERR_INVALID, "axis outside rank %d", rank);
         axes[axis] =
             padded(in[0].shape.dim[axis], md__get_int(&in[1], k), md__get_int(&in[1], k + count));
     }

@@ -37,7 +37,7 @@ static enum md_status transpose_run(const struct md_kernel_call *call, struct md
     for (int i = 0; i < rank; i++) {
         int axis = md__axis(perm && i < perm->count ? perm->ints[i] : rank - 1 - i, rank);
         if (axis == MD_NONE)
-            return md_fail(err, MD_ERR_INVALID, "Transpose %s: bad perm", call->node->name);
+            return md_fail(err, MD_ERR_INVALID, "bad perm");
         walk.stride[0][i] = stride[axis];
     }
     gather_walk(out, in->data, &walk);
@@ -56,7 +56,7 @@ static enum md_status concat_run(const struct md_kernel_call *call, struct md_er
     const struct md_tensor *out = &call->out[0];
     int axis = md__axis(md_node_int(call->node, "axis", 0), out->shape.rank);
     if (axis == MD_NONE)
-        return md_fail(err, MD_ERR_INVALID, "Concat %s: bad axis", call->node->name);
+        return md_fail(err, MD_ERR_INVALID, "bad axis");
     size_t outer = md__span(&out->shape, 0, axis), out_run = run_bytes(out, axis), at = 0;
     for (int k = 0; k < call->in_count; k++) {
         size_t run = run_bytes(&call->in[k], axis);
@@ -73,7 +73,7 @@ static enum md_status split_run(const struct md_kernel_call *call, struct md_err
     const struct md_tensor *in = &call->in[0];
     int axis = md__axis(md_node_int(call->node, "axis", 0), in->shape.rank);
     if (axis == MD_NONE)
-        return md_fail(err, MD_ERR_INVALID, "Split %s: bad axis", call->node->name);
+        return md_fail(err, MD_ERR_INVALID, "bad axis");
     size_t outer = md__span(&in->shape, 0, axis), in_run = run_bytes(in, axis), at = 0;
     for (int k = 0; k < call->out_count; k++) {
         size_t run = run_bytes(&call->out[k], axis);
@@ -112,7 +112,7 @@ enum md_status md__slice_strides(const struct md_kernel_call *call, int64_t *bas
         int axis = md__axis(has_axes ? md__get_int(&in[3], k) : (int64_t)k, rank);
         int64_t step = has_steps ? md__get_int(&in[4], k) : 1;
         if (axis == MD_NONE || step == 0)
-            return md_fail(err, MD_ERR_INVALID, "Slice %s: bad axis or step", call->node->name);
+            return md_fail(err, MD_ERR_INVALID, "bad axis or step");
         *base += slice_start(md__get_int(&in[1], k), step, in[0].shape.dim[axis]) * whole[axis];
         stride[axis] = step * whole[axis];
     }
@@ -136,7 +136,7 @@ static enum md_status gather_run(const struct md_kernel_call *call, struct md_er
     const struct md_tensor *in = &call->in[0], *indices = &call->in[1], *out = &call->out[0];
     int axis = md__axis(md_node_int(call->node, "axis", 0), in->shape.rank);
     if (axis == MD_NONE)
-        return md_fail(err, MD_ERR_INVALID, "Gather %s: bad axis", call->node->name);
+        return md_fail(err, MD_ERR_INVALID, "bad axis");
     size_t outer = md__span(&in->shape, 0, axis), count = md__count(indices);
     int64_t dim = in->shape.dim[axis];
     size_t run = md__span(&in->shape, axis + 1, in->shape.rank) * md_dtype_bytes(in->dtype);
@@ -145,8 +145,7 @@ static enum md_status gather_run(const struct md_kernel_call *call, struct md_er
         for (size_t k = 0; k < count; k++, to += run) {
             int64_t index = md__get_int(indices, k);
             if (index < -dim || index >= dim)
-                return md_fail(err, MD_ERR_UNPROCESSABLE,
-                               "Gather %s: index %lld is outside an axis of %lld", call->node->name,
+                return md_fail(err, MD_ERR_UNPROCESSABLE, "index %lld is outside an axis of %lld",
                                (long long)index, (long long)dim);
             size_t row = o * (size_t)dim + (size_t)(index < 0 ? index + dim : index);
             memcpy(to, (const char *)in->data + row * run, run);

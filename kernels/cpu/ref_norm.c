@@ -123,7 +123,7 @@ static enum md_status layer_norm_run(const struct md_kernel_call *call, struct m
                                                         : 1)};
     int axis = md__axis(md_node_int(call->node, "axis", -1), rows.x->shape.rank);
     if (axis == MD_NONE)
-        return md_fail(err, MD_ERR_INVALID, "%s: axis outside its input", call->node->name);
+        return md_fail(err, MD_ERR_INVALID, "axis outside its input");
     normalise_rows(&rows, axis);
     return MD_OK;
 }
@@ -151,13 +151,13 @@ static enum md_status skip_norm_run(const struct md_kernel_call *call, struct md
 /* ---- EmbedLayerNormalization ----------------------------------------------------------------- */
 
 /* Adds row `index` of a table of embeddings to x. */
-static enum md_status look_up(const struct md_kernel_call *call, const struct md_tensor *table,
-                              int64_t index, double *x, double *room, struct md_error *err)
+static enum md_status look_up(const struct md_tensor *table, int64_t index, double *x, double *room,
+                              struct md_error *err)
 {
     size_t width = (size_t)table->shape.dim[1];
     if (index < 0 || index >= table->shape.dim[0])
-        return md_fail(err, MD_ERR_UNPROCESSABLE, "%s: id %lld is outside a table of %lld rows",
-                       call->node->name, (long long)index, (long long)table->shape.dim[0]);
+        return md_fail(err, MD_ERR_UNPROCESSABLE, "id %lld is outside a table of %lld rows",
+                       (long long)index, (long long)table->shape.dim[0]);
     md__load_floats(table, (size_t)index * width, 1, width, room);
     for (size_t i = 0; i < width; i++)
         x[i] += room[i];
@@ -201,12 +201,11 @@ static enum md_status embed_norm_run(const struct md_kernel_call *call, struct m
         if (places)
             place = md__get_int(places, place_count == steps ? at % steps : at);
         memset(x, 0, width * sizeof *x);
-        enum md_status status = look_up(call, &call->in[2], md__get_int(ids, at), x, room, err);
+        enum md_status status = look_up(&call->in[2], md__get_int(ids, at), x, room, err);
         if (!status)
-            status = look_up(call, &call->in[3], place, x, room, err);
+            status = look_up(&call->in[3], place, x, room, err);
         if (!status && input(call, 4))
-            status =
-                look_up(call, &call->in[4], segments ? md__get_int(segments, at) : 0, x, room, err);
+            status = look_up(&call->in[4], segments ? md__get_int(segments, at) : 0, x, room, err);
         if (status)
             return status;
         if (sum)

@@ -205,8 +205,8 @@ static enum md_status max_unpool_run(const struct md_kernel_call *call, struct m
     for (size_t i = 0; i < count; i++) {
         int64_t at = indices[i] < 0 ? -1 : moved_index(indices[i], &from, &y->shape);
         if (at < 0)
-            return md_fail(err, MD_ERR_UNPROCESSABLE, "MaxUnpool %s: index %lld is outside",
-                           call->node->name, (long long)indices[i]);
+            return md_fail(err, MD_ERR_UNPROCESSABLE, "index %lld is outside the output",
+                           (long long)indices[i]);
         memcpy((char *)y->data + (size_t)at * bytes, (const char *)x->data + i * bytes, bytes);
     }
     return MD_OK;
@@ -251,8 +251,8 @@ static enum md_status max_roi_pool_run(const struct md_kernel_call *call, struct
     for (size_t r = 0; r < (size_t)y->shape.dim[0]; r++) {
         double roi[5] = {md__get_float(&call->in[1], r * 5)};
         if (!(roi[0] >= 0 && roi[0] < (double)x->shape.dim[0]))
-            return md_fail(err, MD_ERR_UNPROCESSABLE, "MaxRoiPool %s: region of batch element %g",
-                           call->node->name, roi[0]);
+            return md_fail(err, MD_ERR_UNPROCESSABLE, "a region is in image %g, which is not there",
+                           roi[0]);
         for (size_t k = 1; k < 5; k++)
             roi[k] = roundf((float)md__get_float(&call->in[1], r * 5 + k) * scale);
         for (int64_t c = 0; c < channels; c++)

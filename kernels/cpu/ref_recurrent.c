@@ -328,8 +328,8 @@ static enum md_status recurrent_run(const struct md_kernel_call *call, struct md
     for (size_t row = 0; row < rec.batch; row++) {
         int64_t length = rec.lengths ? md__get_int(rec.lengths, row) : (int64_t)rec.steps;
         if (length < 0 || length > (int64_t)rec.steps)
-            return md_fail(err, MD_ERR_UNPROCESSABLE, "%s: sequence length %lld is outside 0..%zu",
-                           call->node->name, (long long)length, rec.steps);
+            return md_fail(err, MD_ERR_UNPROCESSABLE, "sequence length %lld is outside 0..%zu",
+                           (long long)length, rec.steps);
         for (size_t d = 0; d < rec.directions; d++)
             run_sequence(&rec, d, row, reverse || d == 1, (size_t)length);
     }

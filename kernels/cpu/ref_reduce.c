@@ -202,8 +202,7 @@ static enum md_status reduced_axes(const struct md_kernel_call *call, bool *redu
     for (size_t i = 0; i < count; i++) {
         int axis = md__axis(md__get_int(&call->in[1], i), rank);
         if (axis == MD_NONE)
-            return md_fail(err, MD_ERR_INVALID, "reduction %s: axis outside rank %d",
-                           call->node->name, rank);
+            return md_fail(err, MD_ERR_INVALID, "axis outside rank %d", rank);
         reduced[axis] = true;
     }
     return MD_OK;

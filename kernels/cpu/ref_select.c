@@ -58,8 +58,7 @@ static enum md_status top_k_run(const struct md_kernel_call *call, struct md_err
     const struct md_tensor *in = &call->in[0], *values = &call->out[0];
     int rank = in->shape.rank, axis = md__axis(md_node_int(call->node, "axis", -1), rank);
     if (axis == MD_NONE)
-        return md_fail(err, MD_ERR_INVALID, "TopK %s: axis outside rank %d", call->node->name,
-                       rank);
+        return md_fail(err, MD_ERR_INVALID, "axis outside rank %d", rank);
     size_t count = (size_t)in->shape.dim[axis], k = (size_t)values->shape.dim[axis];
     size_t inner = md__span(&in->shape, axis + 1, rank), outer = md__span(&in->shape, 0, axis);
     size_t bytes = md_dtype_bytes(in->dtype);
@@ -126,16 +125,14 @@ static enum md_status compress_run(const struct md_kernel_call *call, struct md_
     int axis = flat ? 0 : md__axis(md_node_int(call->node, "axis", 0), in->shape.rank);
     struct md_shape shape = in->shape;
     if (axis == MD_NONE)
-        return md_fail(err, MD_ERR_INVALID, "Compress %s: axis outside rank %d", call->node->name,
-                       in->shape.rank);
+        return md_fail(err, MD_ERR_INVALID, "axis outside rank %d", in->shape.rank);
     if (flat)
         shape = md_shape_of(1, &(int64_t){(int64_t)md__count(in)});
     size_t dim = (size_t)shape.dim[axis], conditions = md__count(&call->in[1]), kept = 0;
     size_t length = conditions < dim ? conditions : dim;
     for (size_t i = conditions; i > dim; i--)
         if (keep[i - 1])
-            return md_fail(err, MD_ERR_UNPROCESSABLE, "Compress %s: keeps element %zu of %zu",
-                           call->node->name, i - 1, dim);
+            return md_fail(err, MD_ERR_UNPROCESSABLE, "keeps element %zu of %zu", i - 1, dim);
     for (size_t i = 0; i < length; i++)
         kept += keep[i] != 0;
     size_t outer = md__span(&shape, 0, axis);

@@ -55,6 +55,7 @@ struct md_kernel {
      * asked for are there, too. */
     size_t (*scratch_bytes)(const struct md_node *node, const struct md_tensor *in, int in_count,
                             int threads);
+    /* Errors of prepare and run say what is wrong; callers add which node it is. */
     enum md_status (*run)(const struct md_kernel_call *call, struct md_error *err);
     bool in_place; /* output 0 may use the memory of input 0 when their byte sizes are equal */
 };

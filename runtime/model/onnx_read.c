@@ -200,6 +200,8 @@ static enum md_status read_bytes(const void *bytes, size_t length, struct md_own
     *graph = NULL;
     md_arena_init(&reader.arena, READER_BYTES_MAX);
     enum md_status status = md__onnx_decode(bytes, length, &reader.arena, &reader.model, err);
+    if (status == MD_ERR_CORRUPT)
+        md_error_context(err, "no ONNX model, or a damaged one");
     if (!status)
         status = build(&reader, path, graph, err);
     md__onnx_files_fini(&reader.files);

@@ -338,6 +338,7 @@ static void a_wire_that_is_broken_is_refused(void **state)
         {"\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\x02", 11, "longer than 64 bits"},
         {"\x08\x08\x02\x00", 4, "no field"},
         {"\x08\x08\x0b", 3, "wire type 3"},
+        {"not a model", 11, "no ONNX model"},
         {"\x08\x08\x38\x01", 4, "wire type 0, not 2"},
         {"\x0a\x00", 2, "wire type 2, not 0"},
         {"\x08\x08\x12\x03"

@@ -171,7 +171,7 @@ static enum md_status conv_run(const struct md_kernel_call *call, struct md_erro
 {
     struct conv conv = {.call = call};
     if (!describe(&conv, call->node, call->in))
-        return md_fail(err, MD_ERR_INTERNAL, "%s: window does not fit", call->node->name);
+        return md_fail(err, MD_ERR_INTERNAL, "window does not fit");
     conv.call = call;
     size_t images = (size_t)call->in[0].shape.dim[0] * conv.groups;
     size_t threads = call->pool ? (size_t)md_pool_threads(call->pool) : 1;

@@ -72,7 +72,7 @@ static enum md_status linear_run(const struct md_kernel_call *call, struct md_er
 {
     const struct prepared *prepared = call->prepared;
     if (prepared == NULL)
-        return md_fail(err, MD_ERR_INTERNAL, "%s: weights are not packed", call->node->name);
+        return md_fail(err, MD_ERR_INTERNAL, "weights are not packed");
     multiply_rows(call, &prepared->packed);
     return MD_OK;
 }

@@ -134,7 +134,7 @@ static enum md_status gated_prepare(const struct md_node *node, const struct md_
     *bytes = (sizeof counted + packing.used * sizeof(float) + 63) / 64 * 64;
     struct network *net = aligned_alloc(64, *bytes);
     if (net == NULL)
-        return md_fail(err, MD_ERR_MEMORY, "%s: packing weights: out of memory", node->name);
+        return md_fail(err, MD_ERR_MEMORY, "packing weights: out of memory");
     memset(net, 0, sizeof *net);
     packing = (struct packing){.memory = net->memory};
     pack_network(&packing, net, node, in, in_count);
@@ -301,8 +301,7 @@ static enum md_status prepare_context(struct gated_call *gated, struct md_error 
     if (net->context.vectors == 0 || !md__has(call->in, call->in_count, 9))
         return MD_OK;
     if (!map_context(&call->in[0].shape, &call->in[9].shape, &gated->map))
-        return md_fail(err, MD_ERR_UNPROCESSABLE, "%s: context does not broadcast over rows",
-                       call->node->name);
+        return md_fail(err, MD_ERR_UNPROCESSABLE, "context does not broadcast over rows");
     size_t wide = padded(net->hidden);
     struct product product = {.x = call->in[9].data,
                               .x_stride = net->context.inputs,
@@ -320,7 +319,7 @@ static enum md_status gated_run(const struct md_kernel_call *call, struct md_err
 {
     const struct network *net = call->prepared;
     if (net == NULL)
-        return md_fail(err, MD_ERR_INTERNAL, "%s: weights are not packed", call->node->name);
+        return md_fail(err, MD_ERR_INTERNAL, "weights are not packed");
     struct gated_call gated = {.net = net,
                                .call = call,
                                .x = call->in[0].data,

@@ -113,7 +113,7 @@ static enum md_status recurrent_prepare(const struct md_node *node, const struct
     size_t size = (sizeof shape + floats * sizeof(float) + 63) / 64 * 64;
     struct packed_cells *packed = aligned_alloc(64, size);
     if (packed == NULL)
-        return md_fail(err, MD_ERR_MEMORY, "%s: packing weights: out of memory", node->name);
+        return md_fail(err, MD_ERR_MEMORY, "packing weights: out of memory");
     memset(packed, 0, size);
     *packed = shape;
     packed->bias = packed->memory + all * block_floats(&shape);
@@ -355,8 +355,8 @@ static enum md_status check_lengths(struct recurrence *rec, struct md_error *err
     for (size_t row = 0; rec->lengths && row < rec->batch; row++) {
         int64_t length = md__get_int(rec->lengths, row);
         if (length < 0 || length > (int64_t)rec->steps)
-            return md_fail(err, MD_ERR_UNPROCESSABLE, "%s: sequence length %lld is outside 0..%zu",
-                           rec->call->node->name, (long long)length, rec->steps);
+            return md_fail(err, MD_ERR_UNPROCESSABLE, "sequence length %lld is outside 0..%zu",
+                           (long long)length, rec->steps);
         rec->shortest = (size_t)length < rec->shortest ? (size_t)length : rec->shortest;
     }
     return MD_OK;

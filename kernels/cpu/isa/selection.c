@@ -276,7 +276,7 @@ static enum md_status selection_run(const struct md_kernel_call *call, struct md
 {
     const struct folded_selection *net = call->prepared;
     if (net == NULL)
-        return md_fail(err, MD_ERR_INTERNAL, "%s: weights are not packed", call->node->name);
+        return md_fail(err, MD_ERR_INTERNAL, "weights are not packed");
     const struct md_shape *shape = &call->in[0].shape;
     size_t rows = md__span(shape, 0, shape->rank - 1), wide = padded(net->hidden);
     struct selecting selecting = {
@@ -285,8 +285,7 @@ static enum md_status selection_run(const struct md_kernel_call *call, struct md
         return MD_OK;
     if (net->context.vectors > 0) {
         if (!map_context(shape, &call->in[9].shape, &selecting.map))
-            return md_fail(err, MD_ERR_UNPROCESSABLE, "%s: context does not broadcast over rows",
-                           call->node->name);
+            return md_fail(err, MD_ERR_UNPROCESSABLE, "context does not broadcast over rows");
         struct product product = {.x = call->in[9].data,
                                   .x_stride = net->context.inputs,
                                   .rows = selecting.map.contexts,

@@ -279,7 +279,7 @@ enum md_status md__fold_selection(const struct md_node *node, const struct md_te
     struct fold fold = {.in = in, .in_count = in_count, .out = &counted};
     enum md_status status = MD_OK;
     if (!md__selection_of(node, &selection))
-        return md_fail(err, MD_ERR_INTERNAL, "%s: attributes do not fit the inputs", node->name);
+        return md_fail(err, MD_ERR_INTERNAL, "attributes do not fit the inputs");
     size_t reals_bytes = (size_t)selection.reals * sizeof(struct folded_real);
     size_t units = dim(&fold, md__selection_real(&selection, 0) + MD_REAL_NORM, 0);
     double *room = calloc(2 * (units + dim(&fold, 1, 1)) + 1, sizeof *room);
@@ -301,7 +301,7 @@ enum md_status md__fold_selection(const struct md_node *node, const struct md_te
     *prepared = out;
 out:
     if (out == NULL)
-        status = md_fail(err, MD_ERR_MEMORY, "%s: packing weights: out of memory", node->name);
+        status = md_fail(err, MD_ERR_MEMORY, "packing weights: out of memory");
     free(room);
     free(reals);
     return status;
