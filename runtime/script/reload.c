@@ -10,7 +10,9 @@
  * for as long as they may drain, and is refused when they have not.
  *
  * Rollback builds from the texts and settings kept of earlier generations. It needs no disk and
- * touches no data; what is on disk stays broken, which /health says until a reload succeeds.
+ * touches no data; what is on disk stays broken, which /health says until a reload succeeds. A
+ * reload of what serves already makes no step to go back by: after a save that the watch has taken
+ * up, `moondial reload` or the prompt's :write load the same once more.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -50,12 +52,17 @@ static void drop_past(struct md__past *past)
     md__sources_unref(past->sources);
 }
 
+static void forget_refused(struct md_script *script)
+{
+    drop_past(&script->refused);
+    script->refused = (struct md__past){0};
+}
+
 void md__past_clear(struct md_script *script)
 {
     while (script->past_count > 0)
         drop_past(&script->past[--script->past_count]);
-    drop_past(&script->refused);
-    script->refused = (struct md__past){0};
+    forget_refused(script);
 }
 
 static struct md__past past_of(const struct md_generation *generation)
@@ -64,17 +71,31 @@ static struct md__past past_of(const struct md_generation *generation)
                              md__sources_ref(generation->sources)};
 }
 
+/* The new generation has the texts and settings of the one that serves. */
+static bool is_repeated(const struct change *change)
+{
+    const struct md_generation *old = change->old, *new = change->generation;
+    struct md_buffer names;
+    md_buffer_init(&names, 0);
+    md__sources_differences(new->sources, old->sources, &names);
+    bool same = names.length == 0 && md_buffer_check(&names, NULL) == MD_OK &&
+                md_config_equal(new->config, old->config);
+    md_buffer_fini(&names);
+    return same;
+}
+
 /* With the lock held. After a rollback what was left is remembered as refused: files that are
  * still the same on disk are not taken up again by themselves. */
-static void remember(struct md_script *script, const struct change *change)
+static void remember(struct md_script *script, const struct change *change, bool repeated)
 {
-    drop_past(&script->refused);
-    script->refused = (struct md__past){0};
+    forget_refused(script);
     if (change->is_rollback) {
         drop_past(&script->past[--script->past_count]);
         script->refused = past_of(change->old);
         return;
     }
+    if (repeated)
+        return;
     if (script->past_count == MD__PAST_MAX) {
         drop_past(&script->past[0]);
         memmove(script->past, script->past + 1, (MD__PAST_MAX - 1) * sizeof script->past[0]);
@@ -209,8 +230,9 @@ static void swap(struct change *change)
     struct md_script *script = change->script;
     struct md_generation *old = change->old, *new = change->generation;
     struct md__scheduler *scheduler_before = script->scheduler;
+    bool repeated = is_repeated(change);
     publish_models(change);
-    new->error_rate_before = md__error_rate(old);
+    new->error_rate_before = repeated ? old->error_rate_before : md__error_rate(old);
     pthread_mutex_lock(&script->lock);
     atomic_store(&new->served_ns, md_monotonic_ns(script->clock));
     atomic_store(&old->retired_ns, md_monotonic_ns(script->clock));
@@ -219,7 +241,7 @@ static void swap(struct change *change)
     md__metric_generations(script->generations_live, new->number);
     script->numbers = new->number;
     atomic_store(&script->rollback_due, false);
-    remember(script, change);
+    remember(script, change, repeated);
     pthread_cond_broadcast(&script->stopped);
     pthread_mutex_unlock(&script->lock);
     if (change->scheduler != NULL) {
@@ -264,19 +286,24 @@ static void tell_failure(struct change *change)
     md__degraded_set(change->script, subject, reason);
 }
 
+/* What /health says of a change that worked; "" when there is nothing to say. */
+static void write_held(const struct change *change, char *reason, size_t size)
+{
+    const char *held = change->held.data != NULL ? change->held.data : "";
+    const char *title = held[0] != '\0' ? "settings that wait for a restart: " : "";
+    snprintf(reason, size, "%s%.240s", title, held);
+}
+
 static void tell_success(struct change *change, double ms)
 {
     char reason[320];
-    const char *held = change->held.data != NULL ? change->held.data : "";
     if (change->is_rollback)
         snprintf(reason, sizeof reason,
                  "scripts are rolled back to those of generation %d (%s); the files on disk are "
                  "those of generation %d: a restart or reload would load them",
                  change->back_to, change->making.reason, change->old->number);
-    else if (held[0] != '\0')
-        snprintf(reason, sizeof reason, "settings that wait for a restart: %.240s", held);
     else
-        reason[0] = '\0';
+        write_held(change, reason, sizeof reason);
     md__degraded_set(change->script, subject, reason[0] != '\0' ? reason : NULL);
     md_log(change->is_rollback ? MD_LOG_WARN : MD_LOG_INFO, "script",
            "generation %d serves (%s, %.0f ms)%s%s", change->generation->number,
@@ -347,15 +374,44 @@ static enum md_status begin(struct md_script *script, const char *reason, struct
     return MD_OK;
 }
 
-/* The files and settings are those of the current generation, or those it was taken back from. */
+static bool is_on_disk(const struct change *change, const struct md_config *config,
+                       struct md__sources *sources)
+{
+    return md_config_equal(change->making.config, config) && md__sources_current(sources);
+}
+
+/* The files are what serves; a mistake in them, or what was taken back, has been undone. */
+static void tell_unchanged(struct change *change)
+{
+    struct md_script *script = change->script;
+    char reason[320];
+    if (!script->last.failed && script->refused.sources == NULL) {
+        md__metric_reload("unchanged", 0);
+        return;
+    }
+    pthread_mutex_lock(&script->lock);
+    forget_refused(script);
+    pthread_mutex_unlock(&script->lock);
+    write_held(change, reason, sizeof reason);
+    md__degraded_set(script, subject, reason[0] != '\0' ? reason : NULL);
+    md_log(MD_LOG_INFO, "script", "the files are those of generation %d again, which serves",
+           change->old->number);
+    note_result(change, false);
+}
+
+/* Of a watch only: the files and settings are those of the current generation, or those it was
+ * taken back from. */
 static bool is_unchanged(struct change *change)
 {
     const struct md__past *refused = &change->script->refused;
-    const struct md_generation *old = change->old;
-    if (md_config_equal(change->making.config, old->config) && md__sources_current(old->sources))
+    if (is_on_disk(change, change->old->config, change->old->sources)) {
+        tell_unchanged(change);
         return true;
-    return refused->sources != NULL && md_config_equal(change->making.config, refused->config) &&
-           md__sources_current(refused->sources);
+    }
+    if (refused->sources == NULL || !is_on_disk(change, refused->config, refused->sources))
+        return false;
+    md__metric_reload("unchanged", 0);
+    return true;
 }
 
 static enum md_status reload(struct change *change, struct md_buffer *report)
@@ -365,12 +421,9 @@ static enum md_status reload(struct change *change, struct md_buffer *report)
     enum md_status status =
         md_config_reload(change->old->config, &change->making.config, &change->held, err);
     if (status == MD_OK && strcmp(change->making.reason, "watch") == 0 && is_unchanged(change)) {
-        if (script->refused.sources == NULL)
-            md__degraded_set(script, subject, NULL); /* a mistake was undone */
         if (report != NULL)
             md_buffer_printf(report, "{\"ok\":true,\"generation\":%d,\"unchanged\":true}",
                              change->old->number);
-        md__metric_reload("unchanged", 0);
         return MD_OK;
     }
     if (status == MD_OK) {

@@ -276,6 +276,40 @@ static void test_limits_of_a_series_change(void **state)
     assert_int_equal(feed(7), 200); /* a generation that was refused changes nothing */
 }
 
+/* The watch has taken up what `moondial reload` loads again: one step back is the one before. */
+static void test_a_repeated_reload_is_no_step_back(void **state)
+{
+    open_app("1");
+    write_app("2");
+    assert_ok(md_script_reload(s.script, "watch", NULL, &err));
+    for (int i = 0; i < 6; i++)
+        assert_ok(reload());
+    assert_int_equal(s.script->numbers, 8);
+    assert_ok(md_script_rollback(s.script, "test", NULL, &err));
+    expect("/x", "[1]");
+    assert_int_equal(md_script_rollback(s.script, "test", NULL, &err), MD_ERR_CONFLICT);
+}
+
+static void test_a_mistake_undone_is_forgotten(void **state)
+{
+    open_app("1");
+    scripted_write(&s, "app.lua", "broken");
+    assert_int_equal(md_script_reload(s.script, "watch", NULL, &err), MD_ERR_SCRIPT);
+    assert_true(s.script->last.failed);
+    write_app("1");
+    assert_ok(md_script_reload(s.script, "watch", NULL, &err));
+    assert_false(s.script->last.failed);
+    expect_degraded(NULL);
+    write_app("2");
+    assert_ok(md_script_reload(s.script, "watch", NULL, &err));
+    assert_ok(md_script_rollback(s.script, "test", NULL, &err));
+    expect_degraded("rolled back");
+    write_app("1"); /* the files follow by hand */
+    assert_ok(md_script_reload(s.script, "watch", NULL, &err));
+    expect_degraded(NULL);
+    assert_int_equal(s.script->numbers, 3);
+}
+
 /* ---- by itself ------------------------------------------------------------------------------- */
 
 static void test_errors_roll_back(void **state)
@@ -316,6 +350,17 @@ static void test_errors_before_are_no_reason(void **state)
     usleep(100000);
     assert_false(s.script->rollback_due);
     assert_int_equal(s.script->numbers, 2);
+}
+
+static void test_a_repeated_reload_keeps_the_rate_before(void **state)
+{
+    open_app("1");
+    expect("/x", "[1]");
+    write_app("nil + 1");
+    assert_ok(reload());
+    assert_int_equal(scripted_call(&s, "GET", "/x", NULL), 500);
+    assert_ok(reload());
+    assert_true(s.script->current->error_rate_before == 0);
 }
 
 /* ---- tests of the folder, before the swap ---------------------------------------------------- */
@@ -407,6 +452,8 @@ int main(void)
         TEST(test_new_code_serves),
         TEST(test_mistakes_keep_the_old),
         TEST(test_rollback_needs_no_disk),
+        TEST(test_a_repeated_reload_is_no_step_back),
+        TEST(test_a_mistake_undone_is_forgotten),
         TEST(test_a_watch_takes_up_changes_only),
         TEST(test_a_file_that_was_missing_is_a_change),
         TEST(test_settings),
@@ -414,6 +461,7 @@ int main(void)
         TEST(test_limits_of_a_series_change),
         TEST(test_errors_roll_back),
         TEST(test_errors_before_are_no_reason),
+        TEST(test_a_repeated_reload_keeps_the_rate_before),
         TEST(test_fast_tests_decide),
         TEST(test_state_tells),
         TEST(test_reloads_do_not_leak),
