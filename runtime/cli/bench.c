@@ -123,22 +123,45 @@ static json_t *result_json(const struct bench *bench, const struct result *resul
                      result->floor_s * 1e3, "floor_share", result->floor_s / result->median_s);
 }
 
+/* The sizes that --batch does not give: what a row costs depends on them. */
+static void print_sizes(const struct md__sample *sample)
+{
+    int batch = md__sample_batch_symbol(sample->graph);
+    const char *before = "sizes, unless --symbol gives others: ";
+
+    for (int i = 0; i < sample->graph->symbol_count; i++) {
+        if (i != batch) {
+            printf("%s%s=%lld", before, sample->graph->symbols[i], (long long)sample->sizes[i]);
+            before = ",";
+        }
+    }
+    if (*before == ',') {
+        putchar('\n');
+    }
+}
+
 static void print_header(const struct bench *bench)
 {
     printf("%s on %s, %d threads; this machine: %.1f GFLOP/s, %.1f GB/s, %.2f ns a "
-           "transcendental\n%8s %10s %10s %10s %9s %10s %7s\n",
+           "transcendental\n",
            bench->options.path, bench->model.backend->name, bench->model.threads,
            bench->floor.flops_per_s / 1e9, bench->floor.bytes_per_s / 1e9,
-           bench->floor.transcendental_s * 1e9, "batch", "median ms", "p95 ms", "min ms", "GFLOP/s",
+           bench->floor.transcendental_s * 1e9);
+    print_sizes(&bench->sample);
+    printf("%8s %10s %10s %10s %9s %10s %7s\n", "batch", "median ms", "p95 ms", "min ms", "GFLOP/s",
            "floor ms", "share");
 }
 
-static void print_result(const struct result *result)
+static void print_result(const struct result *result, bool batched)
 {
-    printf("%8lld %10.3f %10.3f %10.3f %9.1f %10.3f %6.1f%%\n", (long long)result->batch,
-           result->median_s * 1e3, result->p95_s * 1e3, result->min_s * 1e3,
-           result->report.flops / result->median_s / 1e9, result->floor_s * 1e3,
-           100 * result->floor_s / result->median_s);
+    char batch[24] = "-";
+
+    if (batched) {
+        snprintf(batch, sizeof batch, "%lld", (long long)result->batch);
+    }
+    printf("%8s %10.3f %10.3f %10.3f %9.1f %10.3f %6.1f%%\n", batch, result->median_s * 1e3,
+           result->p95_s * 1e3, result->min_s * 1e3, result->report.flops / result->median_s / 1e9,
+           result->floor_s * 1e3, 100 * result->floor_s / result->median_s);
     fflush(stdout);
 }
 
@@ -194,8 +217,9 @@ static void print_profile(const json_t *rows)
 static void print_json(const struct bench *bench, json_t *results, json_t *profile_rows)
 {
     json_t *report =
-        json_pack("{s:s, s:s, s:i, s:{s:f, s:f, s:f}, s:o, s:o*}", "model", bench->options.path,
-                  "backend", bench->model.backend->name, "threads", bench->model.threads, "machine",
+        json_pack("{s:s, s:s, s:i, s:o, s:{s:f, s:f, s:f}, s:o, s:o*}", "model",
+                  bench->options.path, "backend", bench->model.backend->name, "threads",
+                  bench->model.threads, "symbols", md__sample_sizes_json(&bench->sample), "machine",
                   "fma_gflops", bench->floor.flops_per_s / 1e9, "read_gb_per_s",
                   bench->floor.bytes_per_s / 1e9, "transcendental_ns",
                   bench->floor.transcendental_s * 1e9, "results", results, "profile", profile_rows);
@@ -219,7 +243,7 @@ static enum md_status time_all(struct bench *bench, const int64_t *batches, int 
         if (bench->as_json) {
             json_array_append_new(results, result_json(bench, &result));
         } else {
-            print_result(&result);
+            print_result(&result, md__sample_batch_symbol(bench->sample.graph) >= 0);
         }
     }
     return MD_OK;
@@ -244,8 +268,8 @@ static enum md_status measure(struct bench *bench, struct md_error *err)
         batches[0] = 1;
         if (strcmp(bench->batches, DEFAULT_BATCHES) != 0 && strcmp(bench->batches, "1") != 0) {
             status = md_fail(err, MD_ERR_INVALID,
-                             "the model has no symbol \"batch\": its sizes are "
-                             "fixed, so --batch has no meaning");
+                             "the model has no symbol \"batch\" or \"batch_size\", so "
+                             "--batch has no meaning; --symbol NAME=SIZE gives other sizes");
         }
     }
     if (status == MD_OK) {

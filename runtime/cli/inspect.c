@@ -82,17 +82,6 @@ static void forget_data(const struct md__opened *model, const struct md__sample 
     }
 }
 
-static json_t *symbols_json(const struct md__sample *sample)
-{
-    json_t *symbols = json_object();
-
-    for (int i = 0; i < sample->graph->symbol_count; i++) {
-        json_object_set_new(symbols, sample->graph->symbols[i],
-                            json_integer((json_int_t)sample->sizes[i]));
-    }
-    return symbols;
-}
-
 static void count_operators(const struct md_graph *graph, int *counts)
 {
     for (int i = 0; i < graph->node_count; i++) {
@@ -252,7 +241,8 @@ static json_t *gather(const char *path, const struct md__opened *model, struct m
         json_object_set_new(report, "outputs", bare_outputs_json(model, sample));
         json_object_set_new(report, "no_plan", json_string(err.text));
     }
-    json_object_set_new(report, "symbols", symbols_json(sample)); /* sizes of the run, batch 1 */
+    json_object_set_new(report, "symbols",
+                        md__sample_sizes_json(sample)); /* sizes of the run, batch 1 */
     return report;
 }
 

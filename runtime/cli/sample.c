@@ -178,3 +178,14 @@ void md__sample_fill(struct md__sample *sample)
         }
     }
 }
+
+json_t *md__sample_sizes_json(const struct md__sample *sample)
+{
+    json_t *symbols = json_object();
+
+    for (int i = 0; i < sample->graph->symbol_count; i++) {
+        json_object_set_new(symbols, sample->graph->symbols[i],
+                            json_integer((json_int_t)sample->sizes[i]));
+    }
+    return symbols;
+}

@@ -5,6 +5,8 @@
 #ifndef MD_CLI_SAMPLE_H
 #define MD_CLI_SAMPLE_H
 
+#include <jansson.h>
+
 #include "cli/cli.h"
 
 #define MD__SAMPLE_SYMBOLS_MAX 256
@@ -35,5 +37,7 @@ enum md_status md__sample_resize(struct md__sample *sample, int64_t batch, struc
  * integers 0 or 1, inputs called <symbol>_lengths the full size of that symbol.
  */
 void md__sample_fill(struct md__sample *sample);
+/* Symbols and their sizes, as an object; the caller's. */
+json_t *md__sample_sizes_json(const struct md__sample *sample);
 
 #endif

@@ -171,7 +171,18 @@ class Files(unittest.TestCase):
         self.assertEqual([row["batch"] for row in json.loads(out)["results"]], [1])
         code, _, err = run_cli("bench", path, "--batch", "7")
         self.assertEqual((code, err.count("\n")), (2, 1), err)
-        self.assertIn("batch", err)
+        self.assertIn("--symbol", err)
+
+    def test_bench_names_the_sizes_it_ran_with(self):
+        body = onnx.graph([onnx.node("Relu", ["x"], ["y"])],
+                          [onnx.value("x", onnx.FLOAT, ["batch", "n"])], [onnx.value("y")])
+        path = self.save(onnx.model(body))
+        given = ("bench", path, "--symbol", "n=5", "--batch", "2", "--iterations", "3")
+        code, out, err = run_cli(*given)
+        self.assertEqual((code, err), (0, ""))
+        self.assertIn("n=5\n", out)
+        code, out, err = run_cli(*given, "--json")
+        self.assertEqual(json.loads(out)["symbols"], {"batch": 2, "n": 5})
 
     def test_inspect_without_a_plan(self):
         body = onnx.graph([onnx.node("MatMul", ["x", "x"], ["y"])], [onnx.value("x")],
