@@ -23,7 +23,6 @@
 #include "script/watch.h"
 
 static const int64_t look_ns = 250000000;
-static const int64_t never_ms = INT64_MIN;
 
 struct worker {
     struct md__scheduler *scheduler;
@@ -160,8 +159,6 @@ static void repeat(struct worker *worker)
     struct md_script *script = worker->scheduler->script;
     const struct md__job *job = worker->job;
     int64_t left_ns = 0;
-    if (worker->last_ms == never_ms)
-        worker->last_ms = closed_ms(job, md_now_ms(script->clock));
     while (rest(worker->scheduler, left_ns)) {
         int64_t now_ms = md_now_ms(script->clock);
         left_ns = (worker->last_ms + job->every_ms + job->grace_ms - now_ms) * 1000000;
@@ -295,6 +292,17 @@ static bool wait_to_begin(struct md__scheduler *scheduler)
     return begun;
 }
 
+/* Schedules begin before anybody hears that we have: who moves the clock then is followed. */
+static void begin_schedules(struct md__scheduler *scheduler)
+{
+    int64_t now_ms = md_now_ms(scheduler->script->clock);
+    for (int i = 0; i < scheduler->count; i++) {
+        struct worker *worker = &scheduler->workers[i];
+        if (worker->job->kind != MD__JOB_START && worker->before == NULL)
+            worker->last_ms = closed_ms(worker->job, now_ms);
+    }
+}
+
 /* Models (a reload has loaded its own before), on_start, then we have begun; then the jobs. */
 static void *main_thread(void *context)
 {
@@ -312,6 +320,7 @@ static void *main_thread(void *context)
             md__model_load_declared(script, &generation->models[i], NULL);
     }
     run_on_start(scheduler);
+    begin_schedules(scheduler);
     if (!atomic_load(&script->stopping))
         atomic_store(&script->begun, true);
     start_jobs(scheduler);
@@ -363,7 +372,7 @@ static enum md_status fill(struct md__scheduler *scheduler, struct md_error *err
         md__state_delete(state);
     for (int i = 0; i < scheduler->count; i++)
         scheduler->workers[i] = (struct worker){
-            .scheduler = scheduler, .job = &generation->jobs[i], .last_ms = never_ms};
+            .scheduler = scheduler, .job = &generation->jobs[i]};
     if (status == MD_OK && pthread_create(&scheduler->main, NULL, main_thread, scheduler) != 0)
         status = md_fail(err, MD_ERR_MEMORY, "cannot start the scheduler's thread");
     return status;

@@ -44,6 +44,7 @@ static void *call_slow(void *context)
     return NULL;
 }
 
+/* Its slow route answers when /go has been asked for, or after that many seconds. */
 static void write_slow(const char *version, double seconds)
 {
     char text[1024];
@@ -51,7 +52,11 @@ static void write_slow(const char *version, double seconds)
              "local md = require 'moondial'\n"
              "return md.app { name = 't', routes = { md.get('/slow', function()\n"
              "  md.dict('d'):set('in', '%s')\n"
-             "  local ok = md.sleep(%g) return { '%s', ok or false } end),\n"
+             "  local ok, left_s = true, %g\n"
+             "  while ok and left_s > 0 and not md.dict('d'):get 'go' do\n"
+             "    ok, left_s = md.sleep(math.min(left_s, 0.01)), left_s - 0.01 end\n"
+             "  return { '%s', ok or false } end),\n"
+             "  md.get('/go', function() md.dict('d'):set('go', true) end),\n"
              "  md.get('/in', function() return { md.dict('d'):get 'in' or '' } end) } }\n",
              version, seconds, version);
     scripted_write(&s, "app.lua", text);
@@ -68,12 +73,31 @@ static void wait_for(const char *target, const char *body)
     fail_msg("%s answers %s, not %s", target, s.body, body);
 }
 
+/* Until no generation but the current one is left, and no job of another one. */
+static void wait_alone(void)
+{
+    for (int i = 0; i < 30000 && s.script->generations_live > 1; i++)
+        usleep(1000);
+    assert_int_equal(s.script->generations_live, 1);
+}
+
+/* A little later, so that somebody has begun to wait for what it ends. */
+static void *release_slow(void *context)
+{
+    struct md_response response;
+    md_response_init(&response, 0);
+    usleep(100000);
+    scripted_call_into(&s, "GET", "/go", NULL, &response);
+    md_response_fini(&response);
+    return NULL;
+}
+
 static void test_requests_end_where_they_began(void **state)
 {
-    pthread_t thread;
+    pthread_t thread, releaser;
     struct md_response slow;
     scripted_begin(&s);
-    write_slow("old", 0.5);
+    write_slow("old", 1000);
     scripted_open(&s, NULL);
     md_response_init(&slow, 0);
     pthread_create(&thread, NULL, call_slow, &slow);
@@ -82,9 +106,11 @@ static void test_requests_end_where_they_began(void **state)
     assert_ok(reload());
     expect("/slow", "[\"new\",true]");
     assert_int_equal(s.script->generations_live, 2);
+    pthread_create(&releaser, NULL, release_slow, NULL);
     assert_ok(reload()); /* waits for the slow one */
-    assert_int_equal(s.script->generations_live, 1);
+    pthread_join(releaser, NULL);
     pthread_join(thread, NULL);
+    wait_alone();
     assert_int_equal(slow.status, 200);
     assert_string_equal(slow.body.data, "[\"old\",true]");
     md_response_fini(&slow);
@@ -144,7 +170,6 @@ static void test_timers_keep_their_schedule(void **state)
     wait_for("/began", "[\"a start\"]");
     while (!md_script_ready(s.script))
         usleep(1000);
-    usleep(500000); /* the jobs have looked at the clock: there is no way to tell */
     set_clock(5);
     wait_for("/runs", "[\"a5 \"]");
     wait_for("/other", "[1]");
@@ -153,6 +178,7 @@ static void test_timers_keep_their_schedule(void **state)
     write_timers("b", 5, false);
     assert_ok(reload());
     wait_for("/began", "[\"b test\"]");
+    wait_alone();
     set_clock(9);
     expect("/runs", "[\"a5 \"]");
     expect("/other", "[2]"); /* the old one's ended with it */
@@ -161,11 +187,9 @@ static void test_timers_keep_their_schedule(void **state)
     write_timers("c", 4, false); /* another interval: a schedule of its own */
     assert_ok(reload());
     wait_for("/began", "[\"c test\"]");
-    usleep(500000);
+    wait_alone();
     set_clock(12);
     wait_for("/runs", "[\"a5 b10 c12 \"]");
-    while (s.script->generations_live > 1)
-        usleep(1000);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)

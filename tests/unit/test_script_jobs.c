@@ -83,7 +83,6 @@ static void test_failing_timer_degrades_and_recovers(void **state)
              "    md.get('/good', function() return { d:get 'good' or 0 } end) } }");
     while (!md_script_ready(s.script))
         usleep(1000);
-    usleep(50000);
     md_clock_manual_set(&s.manual, begin_ms + 1000);
     wait_for("/runs", "[1]");
     md_buffer_init(&reasons, 0);
@@ -116,7 +115,6 @@ static void test_tick_follows_series_step_and_grace(void **state)
         "  routes = { md.get('/tick', function() return d:get 'tick' or {} end) } }");
     while (!md_script_ready(s.script))
         usleep(1000);
-    usleep(50000);
     md_clock_manual_set(&s.manual, begin_ms + 9999);
     usleep(300000); /* long enough to be looked at */
     wait_for("/tick", "{}");
