@@ -128,7 +128,7 @@ static void test_hogs_leave_a_reserve(void **state)
                     "  md.get('/go', function() d:set('go', true) end) }",
                     small_state);
     for (int i = 0; i < 3; i++) {
-        char body[8];
+        char body[16];
         start(&hogs[i], "/hog");
         snprintf(body, sizeof body, "[%d]", i + 1);
         wait_for("/hogs", body);
