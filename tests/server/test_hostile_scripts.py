@@ -7,8 +7,11 @@ A file's second line says what to expect: a status, then one of
     script    a script error
     TEXT      in the body
 
-`replaced` at the end: its Lua state is built anew. While each one runs another client asks for sums
-and must get them; afterwards the state must be as clean as ever.
+`replaced` at the end: its Lua state is built anew. Time is that of a clock on the wall: where other
+processes take it, any script that works for long may be stopped for it, before it has come to what
+it does. For `memory`, and for a text with `or time` after it, both are right. While each
+one runs another client asks for sums and must get them; afterwards the state must be as clean as
+ever.
 """
 import os
 import re
@@ -119,18 +122,21 @@ class Hostile(unittest.TestCase):
         return answers[0]
 
     def check(self, name, status, expected, replaced):
-        stopped = expected if expected in ("time", "memory") else None
-        kills = self.kills(name, stopped)
+        kills = {reason: self.kills(name, reason) for reason in ("time", "memory")}
         states = self.metric("moondial_lua_states_replaced_total")
         answer = self.ask_beside(name)
         body = answer.body.decode(errors="replace")
+        if TEXTS["time"] in body and (expected == "memory" or expected.endswith(" or time")):
+            status, expected, replaced = 500, "time", None  # None: may be
+        expected = expected.removesuffix(" or time")
         self.assertEqual(answer.status, status, body)
         self.assertIn(TEXTS.get(expected, expected), body)
         if status == 500:
             self.assertIn("GET /hostile/" + name, body)
-        if stopped:
-            self.assertEqual(self.kills(name, stopped), kills + 1)
-        self.assertEqual(self.metric("moondial_lua_states_replaced_total") > states, replaced)
+        if expected in kills:
+            self.assertEqual(self.kills(name, expected), kills[expected] + 1)
+        if replaced is not None:
+            self.assertEqual(self.metric("moondial_lua_states_replaced_total") > states, replaced)
         for _ in range(4):  # both states
             self.assertEqual(self.daemon.get("/clean").body, b"clean")
 
@@ -143,9 +149,9 @@ class Hostile(unittest.TestCase):
     def test_log_floods_are_cut(self):
         flood = len([line for line in self.daemon.log if "flood" in line])
         while not any("lines of scripts left out" in line for line in self.daemon.log):
-            self.assertEqual(self.daemon.get("/hostile/log_flood").status, 200)
+            self.assertIn(self.daemon.get("/hostile/log_flood").status, (200, 500))
         flood = len([line for line in self.daemon.log if "flood" in line]) - flood
-        self.assertLess(flood, 1e5)
+        self.assertLess(flood, 1e4)
 
 
 STREAMS = """

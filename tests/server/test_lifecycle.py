@@ -181,7 +181,7 @@ class CommandLine(unittest.TestCase):
             code, out, err = run_cli(*arguments)
             self.assertEqual((code, out), (2, ""), arguments)
             self.assertEqual(err.count("\n"), 1)
-        self.assertIn("not available in this version", run_cli("repl")[2])
+        self.assertIn("not available in this version", run_cli("tune")[2])
 
     def test_check(self):
         broken = APP.replace("md.sleep(20)", "md.sleep(20")

@@ -78,6 +78,7 @@ class Onnx(unittest.TestCase):
         cls.folder = tempfile.mkdtemp(prefix="moondial-onnx-")
         shutil.copytree(MODELS, os.path.join(cls.folder, "models"))
         cls.daemon = Daemon({"app.lua": APP, "config.lua": CONFIG}, folder=cls.folder).__enter__()
+        cls.daemon.wait_ready()
 
     @classmethod
     def tearDownClass(cls):
@@ -152,7 +153,6 @@ class Onnx(unittest.TestCase):
         self.assertTrue(re.search("mask", answer.json()["detail"]), answer.body)
 
     def test_a_declared_model_that_is_not_loaded_is_unavailable(self):
-        self.daemon.wait_ready()
         for name, status in (("broken", 503), ("nosuch", 404)):
             answer = self.daemon.get("/call/" + name)
             self.assertEqual(answer.status, status, answer.body)

@@ -230,7 +230,7 @@ class Interactive(Base):
         self.refuse(1, "runs longer than its time budget of 2000 ms", "--eval",
                     "while true do end")
         self.refuse(1, "not enough memory", "--eval",
-                    "t = {} for i = 1, 1e9 do t[i] = { i } end")
+                    "t = {} for i = 1, 1e9 do t[i] = ('x'):rep(1e5) .. i end")
 
     def test_a_client_that_goes_away_ends_it(self):
         with self.terminal() as terminal:

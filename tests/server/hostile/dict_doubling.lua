@@ -1,5 +1,5 @@
 -- The same for a dict.
--- expect: 200 TOO_LARGE
+-- expect: 200 TOO_LARGE or time
 
 local md = require "moondial"
 return function()
