@@ -295,9 +295,8 @@ static void take_up_models(struct md__watcher *watcher)
 static int take_up(struct md__watcher *watcher)
 {
     struct md_error err;
-    if (watcher->models_dirty && watcher->scripts_dirty)
-        watcher->tree = walk(watcher);
     if (watcher->scripts_dirty) {
+        watcher->tree = walk(watcher); /* the slow scan has nothing to find in it any more */
         enum md_status status = md_script_reload(watcher->script, "watch", NULL, &err);
         if (status == MD_ERR_UNAVAILABLE)
             return RETRY_MS;

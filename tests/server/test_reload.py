@@ -216,11 +216,14 @@ class BySaving(unittest.TestCase):
             edited.daemon.wait_log("number.lua:1:")
             self.assertEqual(edited.number(), 2)
             self.assertEqual(len(edited.daemon.get("/health").json()["degraded"]), 1)
+            time.sleep(6) # the slow scan finds nothing that has not been tried
+            self.assertEqual(edited.daemon.get("/admin/scripts").json()["failures"], 1)
             edited.write("number.lua", number(2)) # what is served already
             end = time.monotonic() + 20
             while edited.daemon.get("/health").json()["degraded"] and time.monotonic() < end:
                 time.sleep(0.02)
             self.assertEqual(edited.daemon.get("/health").json()["degraded"], [])
+            edited.daemon.wait_log("the files are those of generation 2 again")
 
     def test_errors_bring_the_old_back(self):
         with Edited("--rollback-calls-min", "5") as edited:
