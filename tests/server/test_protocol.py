@@ -67,6 +67,33 @@ class Protocol(unittest.TestCase):
     def assert_alive(self):
         self.assertEqual(self.daemon.get("/hello").status, 200)
 
+    def test_late_bodies_are_answered_to_their_senders(self):
+        """Head and body of a request may meet different threads; answers must not."""
+        wrong = []
+
+        def client(name):
+            with socket.create_connection(("127.0.0.1", self.daemon.port), 30) as one:
+                file = one.makefile("rb")
+                for turn in range(150):
+                    body = f"{name}-{turn}".encode().ljust(20, b".")
+                    one.sendall(POST + b"Content-Length: 20\r\n\r\n")
+                    time.sleep(0.0005)
+                    one.sendall(body)
+                    length = 0
+                    while (line := file.readline()).strip():
+                        if line.lower().startswith(b"content-length:"):
+                            length = int(line[15:])
+                    answer = json.loads(file.read(length))
+                    if answer != {"bytes": 20, "body": body.decode()}:
+                        wrong.append((body, answer))
+
+        threads = [threading.Thread(target=client, args=(name,)) for name in range(24)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(wrong[:3], [])
+
     def test_refused(self):
         for name, data, status in REFUSED:
             with self.subTest(name):
