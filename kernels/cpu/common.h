@@ -14,6 +14,11 @@ static inline bool md__has(const struct md_tensor *in, int in_count, int i)
 {
     return i < in_count && in[i].dtype != 0;
 }
+/* NULL when it was not. */
+static inline const struct md_tensor *md__input(const struct md_kernel_call *call, int i)
+{
+    return md__has(call->in, call->in_count, i) ? &call->in[i] : NULL;
+}
 
 /* Elements in dimensions [begin, end). */
 static inline size_t md__span(const struct md_shape *shape, int begin, int end)

@@ -7,10 +7,6 @@
 
 #include "kernels/cpu/attend.h"
 
-/* Optional input or output i, or NULL. */
-const struct md_tensor *md__input(const struct md_kernel_call *call, int i);
-const struct md_tensor *md__output(const struct md_kernel_call *call, int i);
-
 /* Bytes of scratch for `count` floats, so that what follows stays aligned. */
 size_t md__float_bytes(size_t count);
 /* A float32 tensor [batch, steps, columns] at *memory, which moves on behind it. */

@@ -8,11 +8,6 @@
 #include "kernels/cpu/blocks.h"
 #include "kernels/cpu/ref.h"
 
-static const struct md_tensor *input(const struct md_kernel_call *call, int i)
-{
-    return md__has(call->in, call->in_count, i) ? &call->in[i] : NULL;
-}
-
 static const struct md_tensor *output(const struct md_kernel_call *call, int i)
 {
     return i < call->out_count && call->out[i].data ? &call->out[i] : NULL;
@@ -52,8 +47,8 @@ static double masked(const void *context, size_t b, size_t h, size_t i, size_t j
 
 static struct masking masking_of(const struct md_kernel_call *call, const struct md__attend *attend)
 {
-    struct masking how = {.mask = input(call, 3),
-                          .lengths = input(call, 6),
+    struct masking how = {.mask = md__input(call, 3),
+                          .lengths = md__input(call, 6),
                           .causal = md_node_int(call->node, "is_causal", 0) != 0,
                           .left = md_node_int(call->node, "left_window_size", -1),
                           .right = md_node_int(call->node, "right_window_size", -1),
@@ -106,7 +101,7 @@ static size_t attention_scratch(const struct md_node *node, const struct md_tens
 static enum md_status check_lengths(const struct md_kernel_call *call, size_t keys,
                                     struct md_error *err)
 {
-    const struct md_tensor *lengths = input(call, 6);
+    const struct md_tensor *lengths = md__input(call, 6);
     for (size_t b = 0; lengths && b < md__count(lengths); b++) {
         int64_t length = md__get_int(lengths, b);
         if (length < 0 || length > (int64_t)keys)
@@ -122,7 +117,7 @@ static enum md_status attention_run(const struct md_kernel_call *call, struct md
     const struct md_tensor *in = call->in;
     size_t heads = heads_in(call->node, "q_num_heads", &in[0]);
     size_t kv_heads = heads_in(call->node, "kv_num_heads", &in[1]);
-    const struct md_tensor *past_k = input(call, 4), *past_v = input(call, 5);
+    const struct md_tensor *past_k = md__input(call, 4), *past_v = md__input(call, 5);
     struct md__attend attend = {
         .batch = (size_t)in[0].shape.dim[0],
         .heads = heads,
@@ -188,7 +183,7 @@ static size_t rotary_scratch(const struct md_node *node, const struct md_tensor 
 /* X, cosine table, sine table, position ids?: without ids the tables are [batch, steps, half]. */
 static enum md_status rotary_run(const struct md_kernel_call *call, struct md_error *err)
 {
-    const struct md_tensor *x = &call->in[0], *ids = input(call, 3), *table = &call->in[1];
+    const struct md_tensor *x = &call->in[0], *ids = md__input(call, 3), *table = &call->in[1];
     size_t heads = heads_in(call->node, "num_heads", x), width = width_of(x, heads);
     size_t half = (size_t)table->shape.dim[table->shape.rank - 1], steps = steps_of(x);
     struct md__heads from = heads_of(x, heads), to = heads_of(&call->out[0], heads);
@@ -225,7 +220,7 @@ struct linear {
 
 static double decay_of(const struct linear *all, size_t b, size_t h, size_t t, size_t e)
 {
-    const struct md_tensor *decay = input(all->call, 4);
+    const struct md_tensor *decay = md__input(all->call, 4);
     size_t last = (size_t)decay->shape.dim[2], row = (b * all->steps + t) * last;
     return exp(md__get_float(decay, row + (last == all->kv_heads ? h : h * all->width + e)));
 }
@@ -233,7 +228,7 @@ static double decay_of(const struct linear *all, size_t b, size_t h, size_t t, s
 /* Corrects the value of step t by what the state already gives for its key. */
 static void correct(const struct linear *all, size_t b, size_t h, size_t t)
 {
-    const struct md_tensor *beta = input(all->call, 5);
+    const struct md_tensor *beta = md__input(all->call, 5);
     size_t last = (size_t)beta->shape.dim[2];
     double share = md__get_float(beta, (b * all->steps + t) * last + (last == 1 ? 0 : h));
     for (size_t m = 0; m < all->v_width; m++) {
@@ -262,7 +257,7 @@ static void read_state(const struct linear *all, size_t b, size_t h, size_t t)
 
 static void linear_head(const struct linear *all, size_t b, size_t h)
 {
-    const struct md_tensor *past = input(all->call, 3), *present = output(all->call, 1);
+    const struct md_tensor *past = md__input(all->call, 3), *present = output(all->call, 1);
     size_t cells = all->width * all->v_width, at = (b * all->kv_heads + h) * cells;
     memset(all->state, 0, cells * sizeof *all->state);
     if (past)
@@ -272,9 +267,9 @@ static void linear_head(const struct linear *all, size_t b, size_t h)
                         all->width, all->k_row);
         md__load_floats(all->v.tensor, b * all->v.batch + h * all->v.head + t * all->v.step, 1,
                         all->v_width, all->v_row);
-        for (size_t i = 0; input(all->call, 4) && i < cells; i++)
+        for (size_t i = 0; md__input(all->call, 4) && i < cells; i++)
             all->state[i] *= decay_of(all, b, h, t, i / all->v_width);
-        if (input(all->call, 5))
+        if (md__input(all->call, 5))
             correct(all, b, h, t);
         for (size_t i = 0; i < cells; i++)
             all->state[i] += all->k_row[i / all->v_width] * all->v_row[i % all->v_width];

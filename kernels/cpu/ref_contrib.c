@@ -9,11 +9,6 @@
 #include "kernels/cpu/product.h"
 #include "kernels/cpu/ref.h"
 
-static const struct md_tensor *input(const struct md_kernel_call *call, int i)
-{
-    return md__has(call->in, call->in_count, i) ? &call->in[i] : NULL;
-}
-
 /* ---- FusedMatMul: alpha * op(A) * op(B) ------------------------------------------------------ */
 
 struct fused_matmul {
@@ -122,7 +117,7 @@ static enum md_status gelu_run(const struct md_kernel_call *call, struct md_erro
     (void)err;
     struct gelu_job job = {.call = call,
                            .alpha = md_node_float(call->node, "alpha", 1.702f),
-                           .columns = input(call, 1) ? md__count(&call->in[1]) : 0};
+                           .columns = md__input(call, 1) ? md__count(&call->in[1]) : 0};
     md__parallel(call->pool, md__count(&call->in[0]), md__grain(64), gelu_some, &job);
     return MD_OK;
 }
@@ -156,7 +151,7 @@ static enum md_status fused_conv_run(const struct md_kernel_call *call, struct m
     enum md_status status = md__ref_conv.run(&plain, err);
     const char *name = md_node_string(call->node, "activation", "");
     const struct md_attr *numbers = md_node_attr(call->node, "activation_params");
-    const struct md_tensor *more = input(call, 3), *y = &call->out[0];
+    const struct md_tensor *more = md__input(call, 3), *y = &call->out[0];
     size_t count = status ? 0 : md__count(y);
     for (size_t i = 0; i < count; i++) {
         double x = md__get_float(y, i) + (more ? md__get_float(more, i) : 0);
@@ -229,14 +224,14 @@ static enum md_status quantized_matmul_run(const struct md_kernel_call *call, st
                           .inner = (size_t)call->in[1].shape.dim[0],
                           .columns = (size_t)call->in[1].shape.dim[1],
                           .dynamic = dynamic,
-                          .b_scale = input(call, dynamic ? 2 : 3),
-                          .b_zero = input(call, dynamic ? 3 : 5),
-                          .bias = input(call, dynamic ? 4 : 6)};
+                          .b_scale = md__input(call, dynamic ? 2 : 3),
+                          .b_zero = md__input(call, dynamic ? 3 : 5),
+                          .bias = md__input(call, dynamic ? 4 : 6)};
     if (dynamic) {
         measure(&call->in[0], &q);
     } else {
-        q.scale = nth(input(call, 2), 0);
-        q.zero = nth(input(call, 4), 0);
+        q.scale = nth(md__input(call, 2), 0);
+        q.zero = nth(md__input(call, 4), 0);
     }
     size_t rows = md__count(&call->out[0]) / q.columns;
     md__parallel(call->pool, rows, md__grain(q.inner * q.columns * 2), quantized_rows, &q);
@@ -266,7 +261,7 @@ static double unpacked(const uint8_t *row, size_t i, size_t bits)
 
 static double block_zero(const struct nbits *all, size_t column, size_t block)
 {
-    const struct md_tensor *zeros = input(all->call, 3);
+    const struct md_tensor *zeros = md__input(all->call, 3);
     if (!zeros)
         return (double)(1u << (all->bits - 1));
     if (zeros->dtype != MD_U8)
@@ -292,7 +287,7 @@ static void nbits_columns(void *context, size_t begin, size_t end, int thread)
             weights[k] = (level - block_zero(all, column, block)) * scale;
         }
         for (size_t row = 0; row < all->rows; row++) {
-            double sum = nth(input(call, 5), column);
+            double sum = nth(md__input(call, 5), column);
             md__load_floats(&call->in[0], row * all->k, 1, all->k, a);
             for (size_t k = 0; k < all->k; k++)
                 sum += a[k] * weights[k];

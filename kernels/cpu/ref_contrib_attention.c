@@ -9,12 +9,8 @@
 #include "kernels/cpu/contrib_attention.h"
 #include "kernels/cpu/ref.h"
 
-const struct md_tensor *md__input(const struct md_kernel_call *call, int i)
-{
-    return md__has(call->in, call->in_count, i) ? &call->in[i] : NULL;
-}
-
-const struct md_tensor *md__output(const struct md_kernel_call *call, int i)
+/* Optional output i, or NULL. */
+static const struct md_tensor *output(const struct md_kernel_call *call, int i)
 {
     return i < call->out_count && call->out[i].data ? &call->out[i] : NULL;
 }
@@ -183,7 +179,7 @@ static enum md_status ms_attention_run(const struct md_kernel_call *call, struct
     (void)err;
     bool quantized = call->node->op == MD_OP_MS_QATTENTION;
     const struct md_tensor *x = &call->in[0], *cache = md__input(call, quantized ? 8 : 4);
-    const struct md_tensor *present = md__output(call, 1);
+    const struct md_tensor *present = output(call, 1);
     size_t heads = (size_t)md_node_int(call->node, "num_heads", 1), k, v;
     int64_t batch = x->shape.dim[0], steps = x->shape.dim[1], columns = call->in[1].shape.dim[1];
     char *memory = call->scratch;
@@ -305,16 +301,16 @@ static enum md_status multi_head_run(const struct md_kernel_call *call, struct m
                                 .y = md__heads_of(&call->out[0], heads),
                                 .scale = md__attention_scale(call->node, hidden / heads),
                                 .bias = md__masked,
-                                .scores = md__output(call, 3)};
+                                .scores = output(call, 3)};
     attend.keys = attend.past + (size_t)in[1].shape.dim[in[1].shape.rank - 2];
     if (past_k) {
         attend.past_k = md__heads_first(past_k);
         attend.past_v = md__heads_first(past_v);
     }
-    if (md__output(call, 1))
-        fill_cache(&attend.past_k, attend.past, &attend.k, md__output(call, 1));
-    if (md__output(call, 2))
-        fill_cache(&attend.past_v, attend.past, &attend.v, md__output(call, 2));
+    if (output(call, 1))
+        fill_cache(&attend.past_k, attend.past, &attend.k, output(call, 1));
+    if (output(call, 2))
+        fill_cache(&attend.past_v, attend.past, &attend.v, output(call, 2));
     struct md__masking how = {.mask = md__input(call, 4),
                               .bias = md__input(call, 5),
                               .filter = md_node_float(call->node, "mask_filter_value", -10000),

@@ -141,11 +141,6 @@ static void conv_rows(void *context, size_t begin, size_t end, int thread)
     }
 }
 
-static const struct md_tensor *optional(const struct md_kernel_call *call, int i)
-{
-    return md__has(call->in, call->in_count, i) ? &call->in[i] : NULL;
-}
-
 /* Fills in what follows from x, w and the node, and runs. */
 static enum md_status run_conv(struct conv *conv, const struct md_kernel_call *call,
                                struct md_error *err)
@@ -176,15 +171,15 @@ static enum md_status conv_run(const struct md_kernel_call *call, struct md_erro
 {
     struct conv conv = {.x = &call->in[0],
                         .w = &call->in[1],
-                        .bias = optional(call, 2),
+                        .bias = md__input(call, 2),
                         .transposed = call->node->op == MD_OP_CONV_TRANSPOSE};
     return run_conv(&conv, call, err);
 }
 
 static enum md_status conv_integer_run(const struct md_kernel_call *call, struct md_error *err)
 {
-    struct conv conv = {.x = &call->in[0], .w = &call->in[1], .w_zero = optional(call, 3)};
-    if (optional(call, 2))
+    struct conv conv = {.x = &call->in[0], .w = &call->in[1], .w_zero = md__input(call, 3)};
+    if (md__input(call, 2))
         conv.x_zero = md__get_int(&call->in[2], 0);
     return run_conv(&conv, call, err);
 }
@@ -199,7 +194,7 @@ static enum md_status qlinear_conv_run(const struct md_kernel_call *call, struct
                         .w_zero = &in[5],
                         .scale = md__get_float(&in[1], 0) / md__get_float(&in[6], 0),
                         .y_zero = md__get_int(&in[7], 0),
-                        .bias = optional(call, 8)};
+                        .bias = md__input(call, 8)};
     return run_conv(&conv, call, err);
 }
 
@@ -211,14 +206,14 @@ static double line_value(const struct md_kernel_call *call, size_t line, int64_t
     if (at >= state)
         return md__get_float(&call->in[0],
                              line * (size_t)call->in[0].shape.dim[2] + (size_t)(at - state));
-    const struct md_tensor *past = optional(call, 3);
+    const struct md_tensor *past = md__input(call, 3);
     return past ? md__get_float(past, line * (size_t)state + (size_t)at) : 0;
 }
 
 static enum md_status causal_conv_run(const struct md_kernel_call *call, struct md_error *err)
 {
     (void)err;
-    const struct md_tensor *x = &call->in[0], *w = &call->in[1], *bias = optional(call, 2);
+    const struct md_tensor *x = &call->in[0], *w = &call->in[1], *bias = md__input(call, 2);
     bool silu = strcmp(md_node_string(call->node, "activation", "none"), "none") != 0;
     int64_t length = x->shape.dim[2], taps_count = w->shape.dim[2], state = taps_count - 1;
     size_t lines = md__span(&x->shape, 0, 2), channels = (size_t)x->shape.dim[1];

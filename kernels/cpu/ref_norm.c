@@ -27,11 +27,6 @@ static struct md_tensor *output(const struct md_kernel_call *call, int i)
     return i != NO_OUTPUT && i < call->out_count && call->out[i].data ? &call->out[i] : NULL;
 }
 
-static const struct md_tensor *input(const struct md_kernel_call *call, int i)
-{
-    return md__has(call->in, call->in_count, i) ? &call->in[i] : NULL;
-}
-
 /* Normalises x; `room` holds as many doubles. */
 static void normalise(const struct rows *rows, double *x, size_t row)
 {
@@ -116,7 +111,7 @@ static enum md_status layer_norm_run(const struct md_kernel_call *call, struct m
                         .centred = centred,
                         .x = &call->in[0],
                         .scale = &call->in[1],
-                        .shift = centred ? input(call, 2) : NULL,
+                        .shift = centred ? md__input(call, 2) : NULL,
                         .mean = output(call, centred ? 1 : NO_OUTPUT),
                         .inverse = output(call, centred ? 2
                                                 : rms   ? NO_OUTPUT
@@ -138,9 +133,9 @@ static enum md_status skip_norm_run(const struct md_kernel_call *call, struct md
                         .centred = centred,
                         .x = &call->in[0],
                         .residual = &call->in[1],
-                        .addend = input(call, centred ? 4 : 3),
+                        .addend = md__input(call, centred ? 4 : 3),
                         .scale = &call->in[2],
-                        .shift = centred ? input(call, 3) : NULL,
+                        .shift = centred ? md__input(call, 3) : NULL,
                         .mean = output(call, 1),
                         .inverse = output(call, 2),
                         .sum = output(call, 3)};
@@ -186,8 +181,8 @@ static size_t embed_scratch(const struct md_node *node, const struct md_tensor *
 /* ids, segments?, words, positions, segment table?, gamma, beta, mask?, position ids? */
 static enum md_status embed_norm_run(const struct md_kernel_call *call, struct md_error *err)
 {
-    const struct md_tensor *ids = &call->in[0], *segments = input(call, 1);
-    const struct md_tensor *mask = input(call, 7), *places = input(call, 8);
+    const struct md_tensor *ids = &call->in[0], *segments = md__input(call, 1);
+    const struct md_tensor *mask = md__input(call, 7), *places = md__input(call, 8);
     size_t width = (size_t)call->in[2].shape.dim[1], steps = (size_t)ids->shape.dim[1];
     struct md_tensor *sum = output(call, 2);
     struct rows rows = {.call = call,
@@ -204,7 +199,7 @@ static enum md_status embed_norm_run(const struct md_kernel_call *call, struct m
         enum md_status status = look_up(&call->in[2], md__get_int(ids, at), x, room, err);
         if (!status)
             status = look_up(&call->in[3], place, x, room, err);
-        if (!status && input(call, 4))
+        if (!status && md__input(call, 4))
             status = look_up(&call->in[4], segments ? md__get_int(segments, at) : 0, x, room, err);
         if (status)
             return status;

@@ -224,8 +224,8 @@ static enum md_status matmul_integer_run(const struct md_kernel_call *call, stru
     it.product = (struct md__product){
         .real = true, .finish = store_sums, .context = &it, .scratch = call->scratch};
     md__product_matmul(&it.product, &call->in[0], &call->in[1], &call->out[0]);
-    it.product.a.zero = md__has(call->in, call->in_count, 2) ? &call->in[2] : NULL;
-    it.product.b.zero = md__has(call->in, call->in_count, 3) ? &call->in[3] : NULL;
+    it.product.a.zero = md__input(call, 2);
+    it.product.b.zero = md__input(call, 3);
     md__product_run(&it.product, call->pool);
     return MD_OK;
 }

@@ -273,11 +273,6 @@ static void read_activations(struct recurrence *rec, const struct md_node *node)
     }
 }
 
-static const struct md_tensor *input(const struct md_kernel_call *call, int i)
-{
-    return md__has(call->in, call->in_count, i) ? &call->in[i] : NULL;
-}
-
 static const struct md_tensor *output(const struct md_kernel_call *call, int i)
 {
     return i < call->out_count && call->out[i].data ? &call->out[i] : NULL;
@@ -304,11 +299,11 @@ static void describe(struct recurrence *rec, const struct md_kernel_call *call)
     rec->x = &call->in[0];
     rec->w = &call->in[1];
     rec->r = &call->in[2];
-    rec->b = input(call, 3);
-    rec->lengths = input(call, 4);
-    rec->h0 = input(call, 5);
-    rec->c0 = rec->gates == 4 ? input(call, 6) : NULL;
-    rec->peephole = rec->gates == 4 ? input(call, 7) : NULL;
+    rec->b = md__input(call, 3);
+    rec->lengths = md__input(call, 4);
+    rec->h0 = md__input(call, 5);
+    rec->c0 = rec->gates == 4 ? md__input(call, 6) : NULL;
+    rec->peephole = rec->gates == 4 ? md__input(call, 7) : NULL;
     rec->y = output(call, 0);
     rec->y_h = output(call, 1);
     rec->y_c = output(call, 2);

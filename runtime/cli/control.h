@@ -80,8 +80,6 @@ extern const struct md_control_op md__control_ops[]; /* control_ops.c; ends with
 
 /* Sends a line before the answer; takes over the reference. A peer that is gone loses it. */
 void md__control_event(struct md_control_call *call, json_t *event);
-/* Interrupted, or nobody is there any more. */
-bool md__control_cancelled(struct md_control_call *call);
 /*
  * cancel(data) will run, on another thread, when the call is cancelled (at once when it is
  * already). NULL takes it back: afterwards it does not run any more. An op must take it back

@@ -97,17 +97,6 @@ void md__control_event(struct md_control_call *call, json_t *event)
     send_line(call->connection, event);
 }
 
-bool md__control_cancelled(struct md_control_call *call)
-{
-    struct md__connection *connection = call->connection;
-    bool cancelled;
-
-    pthread_mutex_lock(&connection->lock);
-    cancelled = connection->cancelled;
-    pthread_mutex_unlock(&connection->lock);
-    return cancelled;
-}
-
 void md__control_on_cancel(struct md_control_call *call, void (*cancel)(void *data), void *data)
 {
     struct md__connection *connection = call->connection;

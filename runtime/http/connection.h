@@ -97,7 +97,6 @@ void md__output_clear(struct md__connection *connection);
 struct md__table;
 struct md__table *md__table_new(struct md_http *http, int count);
 void md__table_delete(struct md__table *table); /* all connections are closed */
-int md__table_used(const struct md__table *table);
 /*
  * A place for a new client, owned by the caller. Makes room by closing the connection that has been
  * idle for longest when all are taken. NULL: there is no room, or this address has more than its

@@ -49,11 +49,6 @@ void md__table_delete(struct md__table *table)
     }
 }
 
-int md__table_used(const struct md__table *table)
-{
-    return table->used;
-}
-
 /* ---- owning -----------------------------------------------------------------------------------
  */
 

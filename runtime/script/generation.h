@@ -168,7 +168,6 @@ void md__pool_delete(struct md__pool *pool); /* and its states */
 enum md_status md__pool_take(struct md__pool *pool, int64_t timeout_ns, struct md__state **state,
                              struct md_error *err);
 void md__pool_give(struct md__state *state); /* the task has ended */
-int md__pool_size(const struct md__pool *pool);
 struct md__pool_load {
     int states, busy, tasks, returning;
 };

@@ -126,11 +126,6 @@ void md__pool_delete(struct md__pool *pool)
     free(pool);
 }
 
-int md__pool_size(const struct md__pool *pool)
-{
-    return pool->count;
-}
-
 struct md__pool_load md__pool_look(struct md__pool *pool)
 {
     struct md__pool_load load = {.states = pool->count};
