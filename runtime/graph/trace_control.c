@@ -128,8 +128,9 @@ static enum md_status trace_loop(const struct md_trace *trace, const struct md_n
     int scanned = loop ? 0 : (int)md_node_int(node, "num_scan_inputs", 0);
     int first = loop ? 2 : 0, carried = node->in_count - captured - scanned - first;
     int64_t length = MD_DIM_DATA;
-    if (carried < 0 || body->output_count < carried + loop)
-        return MD_OK;
+    if (captured < 0 || scanned < 0 || carried < 0 || body->output_count < carried + loop ||
+        body->output_count < node->out_count + loop)
+        return MD_OK; /* making the executable says what is wrong with it */
     if (loop) {
         in[0] = (struct md_value_info){.dtype = MD_I64};
         in[1] = (struct md_value_info){.dtype = MD_BOOL};
