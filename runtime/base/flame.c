@@ -19,7 +19,8 @@ enum {
 struct picture {
     const struct md_flame_stack *stacks;
     uint64_t total; /* samples */
-    int interval_ms, height;
+    double interval_ms;
+    int height;
     struct md_buffer *out;
 };
 
@@ -91,8 +92,7 @@ static void draw_box(const struct picture *picture, const char *frame, size_t le
     size_t room = width > 8 ? (size_t)((width - 6) * 10 / LETTER_10) : 0;
     md_buffer_text(out, "<g><title>");
     escape(out, frame, length);
-    md_buffer_printf(out, " (%llu ms, %.1f%%)</title>",
-                     (unsigned long long)count * (unsigned)picture->interval_ms,
+    md_buffer_printf(out, " (%.0f ms, %.1f%%)</title>", (double)count * picture->interval_ms,
                      100.0 * (double)count / (double)picture->total);
     md_buffer_printf(out, "<rect x=\"%.1f\" y=\"%d\" width=\"%.1f\" height=\"%d\" rx=\"2\" fill=\"",
                      x, y, width > 0.6 ? width - 0.4 : 0.2, ROW - 1);
@@ -130,7 +130,7 @@ static void draw(const struct picture *picture, int begin, int end, int depth, u
     }
 }
 
-void md_flame_svg(const struct md_flame_stack *stacks, int count, int interval_ms,
+void md_flame_svg(const struct md_flame_stack *stacks, int count, double interval_ms,
                   struct md_buffer *out)
 {
     struct picture picture = {stacks, sum(stacks, 0, count), interval_ms, 0, out};
@@ -145,8 +145,8 @@ void md_flame_svg(const struct md_flame_stack *stacks, int count, int interval_m
                      "viewBox=\"0 0 %d %d\">\n"
                      "<style>text{font:11px monospace;fill:#1c2733}g:hover rect{stroke:#1c2733}"
                      "</style>\n<rect width=\"100%%\" height=\"100%%\" fill=\"#fbfbf9\"/>\n"
-                     "<text x=\"%d\" y=\"22\">%llu samples, one every %d ms of every busy thread; "
-                     "stages of C blue, Lua green</text>\n",
+                     "<text x=\"%d\" y=\"22\">%llu samples, one every %.3g ms of every busy "
+                     "thread; stages of C blue, Lua green</text>\n",
                      WIDTH, picture.height, WIDTH, picture.height, MARGIN,
                      (unsigned long long)picture.total, interval_ms);
     if (picture.total > 0)

@@ -16,7 +16,7 @@ struct md_flame_stack {
 };
 
 /* stacks: in the order of strcmp. interval_ms: what one sample stands for. */
-void md_flame_svg(const struct md_flame_stack *stacks, int count, int interval_ms,
+void md_flame_svg(const struct md_flame_stack *stacks, int count, double interval_ms,
                   struct md_buffer *out);
 
 #endif

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/flame.h"
 #include "base/wait.h"
 
@@ -129,22 +130,26 @@ static void forget_wish(struct md_stages *stages, void *unused)
     atomic_store(&stages->wanted, false);
 }
 
-/* Ticks are counted, not timed: below cli nobody asks the clock of the system. */
-static void sample(int seconds, const _Atomic bool *stop)
+/* Returns the milliseconds that a sample stands for: on a busy machine more than were asked for. */
+static double sample(int seconds, const _Atomic bool *stop)
 {
+    int64_t begun_ns = md__spin_ns(), took_ns = 0;
+    int ticks = 0;
     pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
     pthread_cond_t never;
     md_cond_init(&never);
     pthread_mutex_lock(&lock);
-    for (int tick = 0; tick < seconds * 1000 / INTERVAL_MS && !(stop != NULL && *stop); tick++) {
+    for (; took_ns < seconds * INT64_C(1000000000) && !(stop != NULL && *stop); ticks++) {
         md_cond_wait_ns(&never, &lock, interval_ns);
         pthread_mutex_lock(&profile.lock);
         md_stages_visit(look_at_thread, NULL);
         pthread_mutex_unlock(&profile.lock);
+        took_ns = md__spin_ns() - begun_ns;
     }
     pthread_mutex_unlock(&lock);
     pthread_cond_destroy(&never);
     md_stages_visit(forget_wish, NULL);
+    return ticks > 0 ? (double)took_ns / 1e6 / ticks : INTERVAL_MS;
 }
 
 static int compare(const void *left, const void *right)
@@ -186,10 +191,10 @@ enum md_status md_profile_run(int seconds, enum md_profile_form form, const _Ato
     if (status != MD_OK)
         return status;
     int total;
-    sample(seconds, stop);
+    double interval_ms = sample(seconds, stop);
     struct md_flame_stack *stacks = finish(&total);
     if (form == MD_PROFILE_SVG)
-        md_flame_svg(stacks, total, INTERVAL_MS, out);
+        md_flame_svg(stacks, total, interval_ms, out);
     for (int i = 0; i < total; i++) {
         if (form == MD_PROFILE_FOLDED)
             md_buffer_printf(out, "%s %llu\n", stacks[i].text, (unsigned long long)stacks[i].count);

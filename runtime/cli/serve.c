@@ -131,10 +131,6 @@ static enum md_status load_script(struct daemon *daemon, struct md_error *err)
     return md_script_new(&options, &daemon->script, err);
 }
 
-/*
- * civetweb of Debian 12 looks for SSL_get_peer_certificate, which OpenSSL 3 does not have, and
- * calls it all the same: the first HTTPS client would end the process.
- */
 /* "" means that there is none. */
 static const char *file_or_null(const struct md_config *config, const char *key)
 {

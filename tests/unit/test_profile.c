@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/flame.h"
 #include "base/profile.h"
 #include "unit.h"
@@ -92,7 +93,9 @@ static void test_ended_threads_are_not(void **state)
     assert_ok(md_profile_run(1, MD_PROFILE_FOLDED, NULL, &out, &err));
     assert_int_equal(out.length, 0);
     md_buffer_clear(&out);
+    int64_t begun_ns = md_monotonic_ns(md_clock_system());
     assert_ok(md_profile_run(1, MD_PROFILE_SVG, NULL, &out, &err));
+    assert_true(md_monotonic_ns(md_clock_system()) - begun_ns >= 1000000000); /* not fewer ticks */
     assert_non_null(strstr(out.data, "</svg>"));
     md_buffer_fini(&out);
 }
@@ -120,6 +123,7 @@ static void test_picture(void **state)
     struct md_buffer out;
     md_buffer_init(&out, 0);
     md_flame_svg(stacks, 5, 10, &out);
+    assert_non_null(strstr(out.data, "one every 10 ms"));
     assert_int_equal(count(out.data, "<title>"), 5); /* a, b, f, c, ab */
     assert_non_null(strstr(out.data, "<title>a (100 ms, 66.7%)"));
     assert_non_null(strstr(out.data, "<title>b (50 ms, 33.3%)"));
