@@ -248,6 +248,18 @@ static json_t *gather(const char *path, const struct md__opened *model, struct m
 
 /* ---- printing ---- */
 
+/* Names come out of a file: the terminal is not to obey them. */
+static void print_name(const char *name, int width)
+{
+    int columns = 0;
+
+    for (; name[columns] != '\0'; columns++) {
+        unsigned char c = (unsigned char)name[columns];
+        putchar(c < 0x20 || c == 0x7f ? '?' : c);
+    }
+    printf("%*s", columns < width ? width - columns : 0, "");
+}
+
 static void print_counts(const char *title, const json_t *object)
 {
     const char *name;
@@ -256,7 +268,9 @@ static void print_counts(const char *title, const json_t *object)
     printf("%s\n", title);
     json_object_foreach((json_t *)(uintptr_t)object, name, value)
     {
-        printf("  %-44s %lld\n", name, (long long)json_number_value(value));
+        printf("  ");
+        print_name(name, 44);
+        printf(" %lld\n", (long long)json_number_value(value));
     }
 }
 
@@ -270,7 +284,9 @@ static void print_ports(const char *title, const json_t *ports)
     {
         const json_t *known = json_object_get(port, "shape");
         char *shape = json_is_null(known) ? NULL : json_dumps(known, JSON_ENCODE_ANY);
-        printf("  %-24s %-8s %s\n", json_string_value(json_object_get(port, "name")),
+        printf("  ");
+        print_name(json_string_value(json_object_get(port, "name")), 24);
+        printf(" %-8s %s\n",
                json_is_null(json_object_get(port, "dtype"))
                    ? "?"
                    : json_string_value(json_object_get(port, "dtype")),

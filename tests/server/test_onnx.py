@@ -162,6 +162,16 @@ class Files(unittest.TestCase):
         self.assertEqual(code, 0)
         self.assertIn("what runs where", out)
 
+    def test_inspect_keeps_controls_from_the_terminal(self):
+        name = "x\x1b[2J\n"
+        body = onnx.graph([onnx.node("Relu", [name], ["y"])],
+                          [onnx.value(name, onnx.FLOAT, ["n\r", 2])], [onnx.value("y")])
+        code, out, err = run_cli("inspect", self.save(onnx.model(body)))
+        self.assertEqual((code, err), (0, ""))
+        self.assertIn("x?[2J?  ", out)
+        self.assertIn("n?  ", out)
+        self.assertNotIn("\x1b", out)
+
     def test_bench_of_fixed_sizes(self):
         body = onnx.graph([onnx.node("Relu", ["x"], ["y"])], [onnx.value("x", onnx.FLOAT, [2, 2])],
                           [onnx.value("y")])
