@@ -31,7 +31,7 @@ enum { KEYS_MAX = 500 };
     X(http_bytes_max, "536870912", true, false, "bytes of all bodies and answers in progress")     \
     X(response_bytes_max, "67108864", true, false, "largest response body")                        \
     X(request_timeout_ms, "30000", true, false, "a request answers 504 after this")                \
-    X(drain_ms_max, "10000", true, false, "how long requests in progress may take at the end")     \
+    X(drain_ms_max, "10000", true, false, "how long what is in progress may take at the end")     \
     X(api_key, "\"\"", true, true, "clients must send it as X-API-Key or bearer token")            \
     X(api_key_file, "\"\"", true, false, "a file that holds the API key")                          \
     X(cors_origins, "\"\"", true, false, "origins allowed by CORS, separated by commas")           \

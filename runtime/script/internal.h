@@ -87,6 +87,7 @@ struct md_script {
     pthread_mutex_t lock;   /* guards what follows, down to the series */
     pthread_cond_t stopped; /* also broadcast when generations change hands */
     _Atomic bool stopping;
+    _Atomic int64_t end_ns; /* what is still running then is stopped; 0: not yet known */
     struct md_generation *current;
     struct md_generation *retired;      /* the one before, while it lives; no reference */
     int generations_live;               /* being built, current, draining: at most two */

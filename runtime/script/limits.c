@@ -68,7 +68,9 @@ static bool look(struct md__state *state)
     int64_t now_ns = md_monotonic_ns(state->script->clock);
     int64_t took_ns = now_ns - state->looked_ns;
     state->looked_ns = now_ns;
-    state->expired = now_ns > state->budget_end_ns || md__is_interrupted(state);
+    int64_t end_ns = atomic_load(&state->script->end_ns);
+    state->expired = now_ns > state->budget_end_ns || (end_ns != 0 && now_ns > end_ns) ||
+                     md__is_interrupted(state);
     if (took_ns > look_ns_max)
         state->look_at = 1;
     else if (took_ns < look_ns_min && state->look_at < LOOK_AT_MAX)

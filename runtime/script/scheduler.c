@@ -444,7 +444,9 @@ enum md_status md_script_start(struct md_script *script, struct md_error *err)
 
 void md_script_stop(struct md_script *script)
 {
+    int64_t drain_ns = md_config_int(script->config, "drain_ms_max") * 1000000;
     atomic_store(&script->begun, false);
+    atomic_store(&script->end_ns, md_monotonic_ns(script->clock) + drain_ns);
     pthread_mutex_lock(&script->lock);
     script->stopping = true;
     pthread_cond_broadcast(&script->stopped);

@@ -169,12 +169,42 @@ static void test_missing_model_keeps_from_ready(void **state)
     }
 }
 
+/* Neither a job that is deaf to the end of its sleeps nor one that never waits holds up the end. */
+static void test_endless_jobs_end_with_the_engine(void **state)
+{
+    struct md_error err;
+    static const char *const flags[] = {"--drain-ms-max", "100", NULL};
+    static const char *const bodies[] = {"while true do md.sleep(60) end",
+                                         "while true do pcall(md.sleep, 60) end",
+                                         "while true do end"};
+    for (int i = 0; i < 3; i++) {
+        char app[512];
+        snprintf(app, sizeof app,
+                 "local md = require 'moondial'\n"
+                 "local d = md.dict 'x'\n"
+                 "return md.app { name = 't',\n"
+                 "  timers = { { name = 'deaf', every_s = 1, run = function()\n"
+                 "    d:set('on', true) %s end } },\n"
+                 "  routes = { md.get('/', function() return { d:get 'on' or false } end) } }",
+                 bodies[i]);
+        md_log_set_level(MD_LOG_OFF);
+        scripted_begin(&s);
+        scripted_write(&s, "app.lua", app);
+        scripted_open(&s, flags);
+        assert_ok(md_script_start(s.script, &err));
+        wait_for("/", "[true]");
+        md_script_stop(s.script);
+        scripted_end(&s);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(test_timer_is_aligned_and_skips, end),
         cmocka_unit_test_teardown(test_failing_timer_degrades_and_recovers, end),
         cmocka_unit_test(test_missing_model_keeps_from_ready),
+        cmocka_unit_test(test_endless_jobs_end_with_the_engine),
         cmocka_unit_test_teardown(test_tick_follows_series_step_and_grace, end),
         cmocka_unit_test_teardown(test_silent_entities_are_forgotten_without_a_store, end),
     };
