@@ -8,7 +8,7 @@
  * Two readers. A *trace* is one request's stages with times; while a thread has one
  * (md_trace_begin) every stage is written into it, and when it ends it goes into a bounded ring of
  * recent requests, from which it can be asked for by id. The *stage stack* of a thread is kept even
- * without a trace: a signal handler on that thread may read md_stages to learn what is being done.
+ * without a trace: a thread that takes a profile (profile.h) reads it to learn what is done.
  *
  * Cost: without a trace two stores to thread-local memory, with one a reading of the clock at each
  * end. Nothing allocates, locks or fails; what is over a bound is left out, and the trace says so.
@@ -47,8 +47,7 @@ struct md_trace {
     struct md_span spans[MD_TRACE_SPANS_MAX]; /* in the order of their beginnings */
 };
 
-/* What the calling thread is doing. Other threads, and a signal handler, read depth, then the names
- * below it. */
+/* What the calling thread is doing. Other threads read depth, then the names below it. */
 struct md_stages {
     struct md_trace *trace; /* NULL: times are not wanted */
     _Atomic bool wanted;    /* the profiler asks for what lies below: profile.h */

@@ -1,4 +1,5 @@
-/* Stages (span.h) for code that has traces of its own: md_span_begin and md_span_end by call. */
+/* md_span_begin and md_span_end (span.h) as calls, for graph/: its struct md_trace is another one,
+ * so a file cannot include both headers. */
 #ifndef MD_BASE_STAGE_H
 #define MD_BASE_STAGE_H
 
