@@ -16,8 +16,10 @@ struct command {
 };
 
 static const struct command commands[] = {
-    {"serve", "SCRIPTS_DIR [--listen ADDR:PORT] [--state DIR] [--config FILE] [--KEY VALUE ...]",
-     "serve a folder of scripts over HTTP; show-config lists every KEY", md__cli_serve},
+    {"serve",
+     "SCRIPTS_DIR [--listen ADDR:PORT] [--state DIR] [--tls-cert FILE --tls-key FILE] "
+     "[--config FILE] [--KEY VALUE ...]",
+     "serve a folder of scripts over HTTP or HTTPS; show-config lists every KEY", md__cli_serve},
     {"run", "MODEL --in NAME=FILE.npy ... --out DIR [--device DEVICE] [--threads N]",
      "one inference, .npy files in and out", md__cli_run},
     {"bench",
