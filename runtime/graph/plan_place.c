@@ -391,9 +391,13 @@ enum md_status md__plan_place(struct md_planner *planner)
         return status;
     place_results(planner);
     size_t results = plan->contents.bytes, guard = planner->context->guards ? GUARD_BYTES : 0;
-    for (int i = 0; i < plan->result_count; i++)
-        if (__builtin_add_overflow(results, md_tensor_bytes(&plan->results[i].tensor), &results))
+    for (int i = 0; i < plan->result_count; i++) {
+        const struct md_tensor *made = &plan->results[i].tensor; /* no memory yet */
+        size_t own;
+        if (md__shape_bytes(&made->shape, made->dtype, &own, NULL) ||
+            __builtin_add_overflow(results, own, &results))
             results = SIZE_MAX;
+    }
     if (__builtin_add_overflow(results, plan->scratch_bytes, &results) || results > most)
         return md_fail(planner->err, MD_ERR_TOO_LARGE,
                        "outputs and scratch memory take more than %zu bytes", most);

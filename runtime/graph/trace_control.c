@@ -34,9 +34,11 @@ static enum md_status trace_body(const struct md_trace *outer, const struct md_g
     for (int i = 0; i < body->output_count; i++)
         out[i] = unknown;
     for (int i = 0; !status && i < body->input_count; i++) {
+        /* A file may declare another type than what it hands in: the run will refuse that. */
+        bool fits = in[i].dtype == body->values[body->inputs[i].value].dtype;
         inputs[i].shape = in[i].shape;
-        inputs[i].data = (void *)(uintptr_t)in[i].known;
-        if (!is_known(&in[i]))
+        inputs[i].data = fits ? (void *)(uintptr_t)in[i].known : NULL;
+        if (!fits)
             inputs[i].shape.rank = MD_RANK_UNKNOWN;
     }
     if (!status)

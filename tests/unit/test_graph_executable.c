@@ -250,6 +250,24 @@ static void enormous_shapes_never_plan(void **state)
     md_executable_delete(executable);
 }
 
+/* Outputs are no part of the arena; they are held to the same cap before anything is allocated. */
+static void outputs_count_against_the_cap(void **state)
+{
+    const int64_t n = graphs_symbol(graph, "n", 0);
+    graphs_output(graph, "y", graphs_node(graph, "Neg", graphs_input(graph, "x", MD_F32, 1, &n)));
+    const struct md_executable_options options = {.backend = md_cpu_reference(),
+                                                  .reference = md_cpu_reference(),
+                                                  .pool = pool,
+                                                  .plan_bytes_max = 4096};
+    struct md_executable *executable;
+    assert_ok(md_executable_new(graph, &options, &executable, &err));
+    struct md_shape fits = md_shape_of(1, (int64_t[]){1024});
+    struct md_shape is_over = md_shape_of(1, (int64_t[]){1025});
+    assert_ok(md_executable_plan(executable, &fits, 1, &err));
+    assert_fails(MD_ERR_TOO_LARGE, md_executable_plan(executable, &is_over, 1, &err));
+    md_executable_delete(executable);
+}
+
 static void plans_are_kept_up_to_a_limit(void **state)
 {
     const int64_t n = graphs_symbol(graph, "n", 0);
@@ -405,6 +423,7 @@ int main(void)
         TEST(symbols_must_agree),
         TEST(a_shape_error_names_the_node),
         TEST(enormous_shapes_never_plan),
+        TEST(outputs_count_against_the_cap),
         TEST(plans_are_kept_up_to_a_limit),
         TEST(a_huge_plan_gives_its_memory_back),
         TEST(zero_sized_batches_work),
