@@ -98,7 +98,8 @@ enum md_status md__window_init_transposed(const struct md_node *node, const stru
         status = md__infer_numbers(node, "output_padding", window->axes, 0, 0, more, err);
     const struct md_attr *attr = md_node_attr(node, "output_shape");
     struct md_attr spatial = attr ? *attr : (struct md_attr){0};
-    if (!status && attr && attr->count == x->rank) { /* batch and channels named, too */
+    bool all_axes = attr && attr->type == MD_ATTR_INTS && attr->count == x->rank;
+    if (!status && all_axes) { /* batch and channels named, too */
         spatial.ints += 2;
         spatial.count -= 2;
     }

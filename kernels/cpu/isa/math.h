@@ -199,7 +199,7 @@ INLINE vf vgelu_tanh(vf x)
 INLINE vf vlog(vf x)
 {
     vi small = x < 0x1p-126f;
-    vi bits = (vi)choose(small, x * 0x1p23f, x) - 0x3f3504f3;
+    vi bits = (vi)((vu)choose(small, x * 0x1p23f, x) - 0x3f3504f3u); /* wraps for x < 0 */
     vi k = bits >> 23;
     vf m = (vf)((bits & 0x7fffff) + 0x3f3504f3), f = m - 1.0f, ff = f * f;
     vf n = __builtin_convertvector(k, vf) - choose(small, splat(23.0f), (vf){0});

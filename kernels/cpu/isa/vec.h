@@ -37,6 +37,7 @@
 
 typedef float vf __attribute__((vector_size(4 * VL), may_alias));
 typedef int32_t vi __attribute__((vector_size(4 * VL), may_alias));
+typedef uint32_t vu __attribute__((vector_size(4 * VL), may_alias));
 typedef float vf_anywhere __attribute__((vector_size(4 * VL), aligned(4), may_alias));
 
 /* Vectors, and floats after padding, that hold n floats. */
