@@ -174,6 +174,23 @@ static void fill_cache(const struct md__heads *past, size_t past_count, const st
     }
 }
 
+/* Attends under what the operators of this family all read: mask, bias, filter, causality. */
+static void attend_masked(const struct md_kernel_call *call, struct md__attend *attend,
+                          const struct md_tensor *mask, const struct md_tensor *bias, void *memory)
+{
+    struct md__masking how = {.mask = mask,
+                              .bias = bias,
+                              .filter = md_node_float(call->node, "mask_filter_value", -10000),
+                              .causal = md_node_int(call->node, "unidirectional", 0) != 0,
+                              .left = -1,
+                              .batch = attend->batch,
+                              .queries = attend->queries,
+                              .keys = attend->keys,
+                              .past = attend->past};
+    attend->context = &how;
+    md__attend(attend, call->pool, memory);
+}
+
 static enum md_status ms_attention_run(const struct md_kernel_call *call, struct md_error *err)
 {
     (void)err;
@@ -224,17 +241,8 @@ static enum md_status ms_attention_run(const struct md_kernel_call *call, struct
         fill_cache(&attend.past_k, attend.past, &attend.k, &halves[2]);
         fill_cache(&attend.past_v, attend.past, &attend.v, &halves[3]);
     }
-    struct md__masking how = {.mask = md__input(call, quantized ? 5 : 3),
-                              .bias = quantized ? NULL : md__input(call, 5),
-                              .filter = md_node_float(call->node, "mask_filter_value", -10000),
-                              .causal = md_node_int(call->node, "unidirectional", 0) != 0,
-                              .left = -1,
-                              .batch = attend.batch,
-                              .queries = attend.queries,
-                              .keys = attend.keys,
-                              .past = attend.past};
-    attend.context = &how;
-    md__attend(&attend, call->pool, memory);
+    attend_masked(call, &attend, md__input(call, quantized ? 5 : 3),
+                  quantized ? NULL : md__input(call, 5), memory);
     return MD_OK;
 }
 
@@ -311,17 +319,7 @@ static enum md_status multi_head_run(const struct md_kernel_call *call, struct m
         fill_cache(&attend.past_k, attend.past, &attend.k, output(call, 1));
     if (output(call, 2))
         fill_cache(&attend.past_v, attend.past, &attend.v, output(call, 2));
-    struct md__masking how = {.mask = md__input(call, 4),
-                              .bias = md__input(call, 5),
-                              .filter = md_node_float(call->node, "mask_filter_value", -10000),
-                              .causal = md_node_int(call->node, "unidirectional", 0) != 0,
-                              .left = -1,
-                              .batch = attend.batch,
-                              .queries = attend.queries,
-                              .keys = attend.keys,
-                              .past = attend.past};
-    attend.context = &how;
-    md__attend(&attend, call->pool, memory);
+    attend_masked(call, &attend, md__input(call, 4), md__input(call, 5), memory);
     return MD_OK;
 }
 

@@ -292,29 +292,6 @@ static void gated_some(void *context, size_t begin, size_t end, int thread)
     }
 }
 
-/* The products of the context rows, before the rows of x need them. Returns the scratch after them.
- */
-static enum md_status prepare_context(struct gated_call *gated, struct md_error *err)
-{
-    const struct md_kernel_call *call = gated->call;
-    const struct network *net = gated->net;
-    if (net->context.vectors == 0 || !md__has(call->in, call->in_count, 9))
-        return MD_OK;
-    if (!map_context(&call->in[0].shape, &call->in[9].shape, &gated->map))
-        return md_fail(err, MD_ERR_UNPROCESSABLE, "context does not broadcast over rows");
-    size_t wide = padded(net->hidden);
-    struct product product = {.x = call->in[9].data,
-                              .x_stride = net->context.inputs,
-                              .rows = gated->map.contexts,
-                              .y = gated->scratch,
-                              .y_stride = wide,
-                              .y_columns = wide};
-    md__multiply_parallel(call->pool, &net->context, &product);
-    gated->context = gated->scratch;
-    gated->scratch += gated->map.contexts * wide;
-    return MD_OK;
-}
-
 static enum md_status gated_run(const struct md_kernel_call *call, struct md_error *err)
 {
     const struct network *net = call->prepared;
@@ -330,8 +307,9 @@ static enum md_status gated_run(const struct md_kernel_call *call, struct md_err
         return MD_OK;
     if (call->node->op == MD_OP_GATE_ADD_NORM)
         gated.skip = call->in[1].data;
-    if (call->node->op == MD_OP_GATED_RESIDUAL) {
-        enum md_status status = prepare_context(&gated, err);
+    if (net->context.vectors > 0 && md__has(call->in, call->in_count, 9)) {
+        enum md_status status = multiply_context(call, &net->context, &gated.map, &gated.scratch,
+                                                 &gated.context, err);
         if (status != MD_OK)
             return status;
     }

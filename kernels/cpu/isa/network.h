@@ -7,7 +7,7 @@
 
 #include <math.h>
 
-#include "kernels/cpu/isa/vec.h"
+#include "kernels/cpu/isa/linear.h"
 
 /* Hands out the memory of a network, or only counts when there is none yet. */
 struct packing {
@@ -75,6 +75,30 @@ INLINE bool map_context(const struct md_shape *x, const struct md_shape *context
     for (; axis >= 0 && context->dim[axis] == 1; axis--)
         ;
     return axis < 0;
+}
+
+/*
+ * The products of the context rows (input 9) with `weights`, before the rows of x need them: into
+ * *scratch, which moves on behind them, padded(weights->columns) apart. *products points there.
+ */
+INLINE enum md_status multiply_context(const struct md_kernel_call *call,
+                                       const struct packed *weights, struct context_map *map,
+                                       float **scratch, const float **products,
+                                       struct md_error *err)
+{
+    if (!map_context(&call->in[0].shape, &call->in[9].shape, map))
+        return md_fail(err, MD_ERR_UNPROCESSABLE, "context does not broadcast over rows");
+    size_t wide = padded(weights->columns);
+    struct product product = {.x = call->in[9].data,
+                              .x_stride = weights->inputs,
+                              .rows = map->contexts,
+                              .y = *scratch,
+                              .y_stride = wide,
+                              .y_columns = wide};
+    md__multiply_parallel(call->pool, weights, &product);
+    *products = *scratch;
+    *scratch += map->contexts * wide;
+    return MD_OK;
 }
 
 #endif

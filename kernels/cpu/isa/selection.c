@@ -277,24 +277,16 @@ static enum md_status selection_run(const struct md_kernel_call *call, struct md
     const struct folded_selection *net = call->prepared;
     if (net == NULL)
         return md_fail(err, MD_ERR_INTERNAL, "weights are not packed");
-    const struct md_shape *shape = &call->in[0].shape;
-    size_t rows = md__span(shape, 0, shape->rank - 1), wide = padded(net->hidden);
+    size_t rows = md__span(&call->in[0].shape, 0, call->in[0].shape.rank - 1);
     struct selecting selecting = {
         .net = net, .call = call, .columns = last(&call->in[0]), .scratch = call->scratch};
     if (rows == 0)
         return MD_OK;
     if (net->context.vectors > 0) {
-        if (!map_context(shape, &call->in[9].shape, &selecting.map))
-            return md_fail(err, MD_ERR_UNPROCESSABLE, "context does not broadcast over rows");
-        struct product product = {.x = call->in[9].data,
-                                  .x_stride = net->context.inputs,
-                                  .rows = selecting.map.contexts,
-                                  .y = selecting.scratch,
-                                  .y_stride = wide,
-                                  .y_columns = wide};
-        md__multiply_parallel(call->pool, &net->context, &product);
-        selecting.context = selecting.scratch;
-        selecting.scratch += selecting.map.contexts * wide;
+        enum md_status status = multiply_context(call, &net->context, &selecting.map,
+                                                 &selecting.scratch, &selecting.context, err);
+        if (status != MD_OK)
+            return status;
     }
     md__parallel(call->pool, rows, LANE_ROWS, select_some, &selecting);
     return MD_OK;
