@@ -441,21 +441,6 @@ static enum md_status reload(struct change *change, struct md_buffer *report)
     return carry_out(change, report);
 }
 
-enum md_status md_script_reload(struct md_script *script, const char *reason,
-                                struct md_buffer *report_json, struct md_error *err)
-{
-    struct change change;
-    struct md_error unused;
-    err = err != NULL ? err : &unused;
-    pthread_mutex_lock(&script->reloading);
-    enum md_status status = begin(script, reason, &change, err);
-    if (status == MD_OK)
-        status = reload(&change, report_json);
-    end(&change);
-    pthread_mutex_unlock(&script->reloading);
-    return status;
-}
-
 static enum md_status roll_back(struct change *change, struct md_buffer *report)
 {
     struct md_script *script = change->script;
@@ -467,22 +452,36 @@ static enum md_status roll_back(struct change *change, struct md_buffer *report)
     change->making.config = md_config_ref(past->config);
     change->making.sources = md__sources_ref(past->sources);
     change->back_to = past->number;
-    return carry_out(change, report);
+    enum md_status status = carry_out(change, report);
+    if (status == MD_OK)
+        md__metric_rollback(change->making.reason);
+    return status;
+}
+
+/* One change at a time, from its beginning to what is left when it has been carried out or not. */
+static enum md_status make_change(struct md_script *script, const char *reason,
+                                  enum md_status (*carry)(struct change *, struct md_buffer *),
+                                  struct md_buffer *report, struct md_error *err)
+{
+    struct change change;
+    struct md_error unused;
+    pthread_mutex_lock(&script->reloading);
+    enum md_status status = begin(script, reason, &change, err != NULL ? err : &unused);
+    if (status == MD_OK)
+        status = carry(&change, report);
+    end(&change);
+    pthread_mutex_unlock(&script->reloading);
+    return status;
+}
+
+enum md_status md_script_reload(struct md_script *script, const char *reason,
+                                struct md_buffer *report_json, struct md_error *err)
+{
+    return make_change(script, reason, reload, report_json, err);
 }
 
 enum md_status md_script_rollback(struct md_script *script, const char *reason,
                                   struct md_buffer *report_json, struct md_error *err)
 {
-    struct change change;
-    struct md_error unused;
-    err = err != NULL ? err : &unused;
-    pthread_mutex_lock(&script->reloading);
-    enum md_status status = begin(script, reason, &change, err);
-    if (status == MD_OK)
-        status = roll_back(&change, report_json);
-    if (status == MD_OK)
-        md__metric_rollback(reason);
-    end(&change);
-    pthread_mutex_unlock(&script->reloading);
-    return status;
+    return make_change(script, reason, roll_back, report_json, err);
 }
