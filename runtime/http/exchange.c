@@ -12,6 +12,9 @@ void md__exchange_init(struct md__exchange *exchange, struct md_http *http)
     memset(exchange, 0, offsetof(struct md__exchange, trace));
     exchange->trace.id = 0;
     exchange->match.generation = NULL;
+    exchange->head.header_count = 0; /* a refusal may come before the head has been parsed */
+    exchange->head.minor = 1;
+    exchange->head.keep_alive = true;
     exchange->http = http;
     exchange->request.method = exchange->request.path = "";
     exchange->request.body = "";

@@ -110,25 +110,33 @@ static struct md__connection *try_own(struct md__table *table, int index)
                : NULL;
 }
 
-/* Closes the idle connection whose time ends first: it has been idle for longest. */
-static void make_room(struct md__table *table, struct md__worker *worker)
+/*
+ * Closes the idle connection whose time ends first: it has been idle for longest. Somebody else may
+ * have taken or closed it meanwhile; then there is reason to look again. False: none is idle.
+ */
+static bool make_room(struct md__table *table, struct md__worker *worker)
 {
     int count = reached(table), oldest = -1;
     struct md__connection *connection;
 
     for (int i = 0; i < count; i++) {
         const struct md__connection *place = &table->places[i];
-        if (place->idle && (oldest < 0 || place->deadline_ns < table->places[oldest].deadline_ns)) {
+        if (place->idle && (place->state & OWNED) == 0 &&
+            (oldest < 0 || place->deadline_ns < table->places[oldest].deadline_ns)) {
             oldest = i;
         }
     }
-    connection = oldest >= 0 ? try_own(table, oldest) : NULL;
+    if (oldest < 0) {
+        return false;
+    }
+    connection = try_own(table, oldest);
     if (connection != NULL && connection->idle) {
         md_metric_add(connection->http->cut_idle, 1);
         md__connection_close(worker, connection);
     } else if (connection != NULL) {
         md__connection_return(connection);
     }
+    return true;
 }
 
 /* Once half of all places are taken, one address other than this machine's may have an eighth. */
@@ -168,10 +176,9 @@ struct md__connection *md__table_take(struct md__table *table, struct md__worker
     if (!has_share(table, address)) {
         return NULL;
     }
-    if (table->used >= table->count) {
-        make_room(table, worker);
-    }
-    place = take(table);
+    do { /* another thread that accepts may be quicker to take the room made here */
+        place = take(table);
+    } while (place == NULL && make_room(table, worker));
     if (place != NULL) {
         place->state |= OWNED;
         place->address = address;

@@ -120,7 +120,10 @@ class Daemon:
         raise AssertionError(f"no log line has \"{part}\": " + " | ".join(self.log))
 
     def stop(self, number=signal.SIGTERM):
-        """Ends the process; returns its exit status."""
+        """Ends the process; returns its exit status. One that died before leaves its last words."""
+        if self.process.poll() is not None:
+            print(f"the daemon had ended with status {self.process.returncode}; its log:",
+                  *self.log[-40:], sep="\n", flush=True)
         self.process.send_signal(number)
         try:
             status = self.process.wait(STOP_SECONDS_MAX)
