@@ -44,6 +44,26 @@ function check.suggestion(name, known)
     return best and (" (did you mean '%s'?)"):format(best) or ""
 end
 
+function check.sorted_keys(map)
+    local keys = {}
+    for key in pairs(map) do
+        keys[#keys + 1] = key
+    end
+    table.sort(keys, function(a, b)
+        return tostring(a) < tostring(b)
+    end)
+    return keys
+end
+
+-- { a = "x" } to { { name = "a", value = "x" } }, by name.
+function check.pairs_list(map)
+    local list = {}
+    for index, name in ipairs(check.sorted_keys(map)) do
+        list[index] = { name = name, value = map[name] }
+    end
+    return list
+end
+
 local function is_type(value, expected)
     if expected == "list" or expected == "map" then
         return type(value) == "table"
@@ -86,7 +106,7 @@ function check.fields(what, given, schema, mistakes)
 end
 
 -- "app.lua:12: timers[2]: ...", in the order of the lines as far as they are known.
-local function with_lines(mistakes, file)
+function check.lines(mistakes, file)
     local source = has_native and native.source(file)
     local lines, number = {}, {}
     for index, mistake in ipairs(mistakes) do
@@ -111,7 +131,7 @@ function check.done(mistakes, file)
     if not file then
         error(table.concat(mistakes, "\n"), 3)
     end
-    error(table.concat(with_lines(mistakes, file), "\n"), 0)
+    error(table.concat(check.lines(mistakes, file), "\n"), 0)
 end
 
 return check

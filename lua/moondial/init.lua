@@ -3,6 +3,7 @@
 -- What C provides is in moondial.native; the files beside this one add what reads better in Lua.
 
 local native = require "moondial.native"
+local alerts = require "moondial.alerts"
 local app = require "moondial.app"
 local names = require "moondial.names"
 local routes = require "moondial.routes"
@@ -12,7 +13,8 @@ require "moondial.fetch"
 local md = {}
 
 -- For the library only.
-local HIDDEN = { freeze = true, source = true }
+local HIDDEN = { freeze = true, source = true, file_of = true, alert_template_mistake = true,
+    alert_wants = true, alert_frame = true, alert_trouble = true, alert_tick = true }
 
 for name, value in pairs(native) do
     if not HIDDEN[name] then
@@ -22,6 +24,10 @@ end
 
 for name, value in pairs(routes) do
     md[name] = value
+end
+
+for name, word in pairs(alerts.words) do
+    md[name] = word
 end
 
 md.app = app.describe

@@ -227,6 +227,25 @@ static int source(lua_State *L)
     return 1;
 }
 
+/* The file of the scripts folder that has returned this table, "alerts.lua"; nil: none. */
+static int file_of(lua_State *L)
+{
+    char relative[MD__MODULE_FILE_MAX];
+    struct md__sources *sources = md__state(L)->sources;
+    luaL_checkany(L, 1);
+    lua_settop(L, 1);
+    lua_getfield(L, LUA_REGISTRYINDEX, md__loaded_key);
+    for (lua_pushnil(L); lua_next(L, 2) != 0; lua_pop(L, 1)) {
+        if (!lua_rawequal(L, 1, -1) || lua_type(L, -2) != LUA_TSTRING)
+            continue;
+        if (sources == NULL || !md__module_find(sources, lua_tostring(L, -2), relative))
+            return 0;
+        lua_pushstring(L, relative);
+        return 1;
+    }
+    return 0;
+}
+
 /* ---- the binding ----------------------------------------------------------------------------- */
 
 static void bind(lua_State *L, struct md_script *script)
@@ -235,6 +254,7 @@ static void bind(lua_State *L, struct md_script *script)
     static const luaL_Reg functions[] = {{"now_ms", now_ms},
                                          {"sleep", md_sleep},
                                          {"source", source},
+                                         {"file_of", file_of},
                                          {"generation", generation},
                                          {NULL, NULL}};
     luaL_register(L, NULL, functions);
