@@ -108,7 +108,7 @@ INLINE void add_glu_lanes(const struct dense *dense, const float *x, float *y,
                 break;
 #pragma GCC unroll 3
             for (int v = 0; v < vectors; v++) {
-                vf gated = sum[o][v] / sigmoid_denominator(sum[o + width][v]);
+                vf gated = vquotient(sum[o][v], sigmoid_denominator(sum[o + width][v]));
                 vf value = load(y + v * VL) + gated;
                 store(y + v * VL, value);
                 total[v] += value;
@@ -131,7 +131,7 @@ INLINE void inverse_deviation(const float *y, size_t count, const vf mean[LANE_V
             squares[v] += difference * difference;
         }
     for (int v = 0; v < vectors; v++)
-        inverse[v] = 1.0f / vsqrt(squares[v] / (float)count + epsilon);
+        inverse[v] = vrsqrt(squares[v] * (1.0f / (float)count) + epsilon);
 }
 
 #endif

@@ -73,7 +73,7 @@ INLINE void multiply_tile(const struct packed *packed, const struct product *p, 
 #pragma GCC unroll 2
             for (int v = 0; v + 1 < nv; v += 2)
                 store_columns(y, (first + (size_t)v) / 2 * VL, p->y_columns,
-                              sum[r][v] / sigmoid_denominator(sum[r][v + 1]));
+                              vquotient(sum[r][v], sigmoid_denominator(sum[r][v + 1])));
             continue;
         }
 #pragma GCC unroll 4

@@ -82,7 +82,7 @@ INLINE vf sigmoid_denominator(vf x)
 
 INLINE vf vsigmoid(vf x)
 {
-    return 1.0f / sigmoid_denominator(x);
+    return vquotient(splat(1.0f), sigmoid_denominator(x));
 }
 
 /* tanh x = t / (t + 2) with t = e^2x - 1; beyond |x| = 9.1 it is 1 to the last bit. */
@@ -94,7 +94,7 @@ INLINE vf tanh_numerator(vf x)
 INLINE vf vtanh(vf x)
 {
     vf t = tanh_numerator(x);
-    return t / (t + 2.0f);
+    return vquotient(t, t + 2.0f);
 }
 
 /* x where x > 0, alpha (e^x - 1) elsewhere. */

@@ -184,19 +184,19 @@ INLINE void sum_gates(const struct packed_cells *packed, const struct tile *tile
 INLINE vf lstm_cell(const vf gates[4], float *c_at)
 {
     vf g = tanh_numerator(gates[3]);
-    vf c = load(c_at) / sigmoid_denominator(gates[2]) +
-           g / ((g + 2.0f) * sigmoid_denominator(gates[0]));
+    vf c = vquotient(load(c_at), sigmoid_denominator(gates[2])) +
+           vquotient(g, (g + 2.0f) * sigmoid_denominator(gates[0]));
     store(c_at, c);
     vf t = tanh_numerator(c);
-    return t / ((t + 2.0f) * sigmoid_denominator(gates[1]));
+    return vquotient(t, (t + 2.0f) * sigmoid_denominator(gates[1]));
 }
 
 /* h = (1 - z) n + z h with n = tanh(n_x + r n_h) */
 INLINE vf gru_cell(const vf sums[4], vf h)
 {
-    vf t = tanh_numerator(sums[2] + sums[3] / sigmoid_denominator(sums[1]));
-    vf n = t / (t + 2.0f);
-    return n + (h - n) / sigmoid_denominator(sums[0]);
+    vf t = tanh_numerator(sums[2] + vquotient(sums[3], sigmoid_denominator(sums[1])));
+    vf n = vquotient(t, t + 2.0f);
+    return n + vquotient(h - n, sigmoid_denominator(sums[0]));
 }
 
 static int64_t length_of(const struct recurrence *rec, size_t row)

@@ -131,6 +131,33 @@ INLINE vf vsqrt(vf x)
 #endif
 }
 
+/*
+ * a / b within one unit in the last place, for a finite and b from 2^-126 up; infinity divides as
+ * 2^125 does. A 512-bit division keeps its unit busy for 16 cycles, an estimate with a correction
+ * by the remainder takes four instructions; narrower divisions are quick enough.
+ */
+INLINE vf vquotient(vf a, vf b)
+{
+#if defined(MD_ISA_avx512)
+    b = vmin(splat(0x1p125f), b);
+    vf inverse = (vf)_mm512_rcp14_ps((__m512)b), q = a * inverse;
+    return q + inverse * (a - q * b);
+#else
+    return a / b;
+#endif
+}
+
+/* 1 / sqrt(x) within two units in the last place, for normal x > 0. */
+INLINE vf vrsqrt(vf x)
+{
+#if defined(MD_ISA_avx512)
+    vf y = (vf)_mm512_rsqrt14_ps((__m512)x);
+    return y + y * 0.5f * (1.0f - x * y * y);
+#else
+    return 1.0f / vsqrt(x);
+#endif
+}
+
 /* mask lanes are all ones or all zeros, as comparisons make them. */
 INLINE vf choose(vi mask, vf a, vf b)
 {
