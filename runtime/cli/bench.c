@@ -1,20 +1,19 @@
 /*
  * moondial bench: times one model at several batch sizes, each iteration on new random rows that
  * are made outside the timed part, and compares with the machine's floor (floor.h). All outputs
- * are computed, nothing is cached between calls.
+ * are computed, nothing is cached between calls. --passes is another report: bench_passes.c.
  */
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "cli/cli.h"
+#include "cli/bench.h"
 #include "cli/floor.h"
-#include "cli/sample.h"
 
 #define USAGE                                                                                      \
     "bench MODEL [--batch 1,20,100] [--threads N] [--symbol NAME=SIZE,...] [--iterations N] "      \
-    "[--profile] [--json]"
+    "[--profile | --passes] [--passes-off NAME,...] [--json]"
 #define DEFAULT_BATCHES "1,20,100"
 #define BATCHES_MAX     32
 #define WARM_UP         3
@@ -27,7 +26,7 @@ struct bench {
     struct md__open_options options;
     const char *batches, *symbols;
     int iterations; /* 0: by time */
-    bool profile, as_json;
+    bool profile, passes, as_json;
     struct md__opened model;
     struct md__sample sample;
     struct md__floor floor;
@@ -40,30 +39,6 @@ struct result {
     double median_s, p95_s, min_s, floor_s;
     struct md_plan_report report;
 };
-
-static enum md_status run_once(struct bench *bench, int64_t *ns, struct md_error *err)
-{
-    struct md_tensor outputs[MD__SAMPLE_PORTS_MAX] = {0};
-    const struct md_graph *graph = bench->sample.graph;
-    struct md_clock *clock = md_clock_system();
-    enum md_status status;
-    int64_t begin;
-
-    md__sample_fill(&bench->sample);
-    bench->port_bytes = 0;
-    begin = md_monotonic_ns(clock);
-    status = md_executable_run(bench->model.executable, bench->sample.inputs, graph->input_count,
-                               outputs, graph->output_count, err);
-    *ns = md_monotonic_ns(clock) - begin;
-    for (int i = 0; i < graph->input_count; i++) {
-        bench->port_bytes += md_tensor_bytes(&bench->sample.inputs[i]);
-    }
-    for (int i = 0; i < graph->output_count; i++) {
-        bench->port_bytes += outputs[i].data != NULL ? md_tensor_bytes(&outputs[i]) : 0;
-        md_tensor_unref(&outputs[i]);
-    }
-    return status;
-}
 
 static int by_value(const void *a, const void *b)
 {
@@ -89,10 +64,12 @@ static enum md_status time_batch(struct bench *bench, int64_t batch, struct resu
     enum md_status status = md__sample_resize(&bench->sample, batch, err);
 
     for (int i = 0; i < WARM_UP && status == MD_OK; i++) {
-        status = run_once(bench, &times[0], err);
+        status = md__sample_run(&bench->sample, bench->model.executable, &times[0],
+                                &bench->port_bytes, err);
     }
     while (status == MD_OK && !enough(bench, done, spent_ns)) {
-        status = run_once(bench, &times[done], err);
+        status = md__sample_run(&bench->sample, bench->model.executable, &times[done],
+                                &bench->port_bytes, err);
         spent_ns += times[done++];
     }
     if (status != MD_OK) {
@@ -249,18 +226,12 @@ static enum md_status time_all(struct bench *bench, const int64_t *batches, int 
     return MD_OK;
 }
 
-static enum md_status measure(struct bench *bench, struct md_error *err)
+static enum md_status measure(struct bench *bench, int64_t *batches, int count,
+                              struct md_error *err)
 {
-    int64_t batches[BATCHES_MAX];
-    int count = md__args_ints(bench->batches, batches, BATCHES_MAX);
     json_t *results = json_array(), *profile_rows = NULL;
     enum md_status status;
 
-    if (count < 1) {
-        json_decref(results);
-        return md_fail(err, MD_ERR_INVALID, "--batch takes sizes like 1,20,100, not \"%.64s\"",
-                       bench->batches);
-    }
     status = md__sample_init(&bench->sample, md_executable_graph(bench->model.executable),
                              bench->model.config, bench->symbols, err);
     if (status == MD_OK && md__sample_batch_symbol(bench->sample.graph) < 0) {
@@ -300,6 +271,29 @@ static enum md_status measure(struct bench *bench, struct md_error *err)
     return MD_OK;
 }
 
+static enum md_status report(struct bench *bench, struct md_error *err)
+{
+    int64_t batches[BATCHES_MAX];
+    int count = md__args_ints(bench->batches, batches, BATCHES_MAX);
+    enum md_status status;
+
+    if (count < 1) {
+        return md_fail(err, MD_ERR_INVALID, "--batch takes sizes like 1,20,100, not \"%.64s\"",
+                       bench->batches);
+    }
+    if (bench->passes) {
+        return md__bench_passes(&bench->options, bench->symbols, batches, count, bench->as_json,
+                                err);
+    }
+    status = md__open(&bench->options, &bench->model, err);
+    if (status == MD_OK) {
+        status = measure(bench, batches, count, err);
+        md__sample_fini(&bench->sample);
+        md__opened_close(&bench->model);
+    }
+    return status;
+}
+
 int md__cli_bench(int argc, char **argv)
 {
     struct bench bench = {.batches = DEFAULT_BATCHES};
@@ -312,6 +306,7 @@ int md__cli_bench(int argc, char **argv)
         {"--isa", MD__FLAG_TEXT, &bench.options.isa},
         {"--passes-off", MD__FLAG_TEXT, &bench.options.passes_off},
         {"--profile", MD__FLAG_BOOL, &bench.profile},
+        {"--passes", MD__FLAG_BOOL, &bench.passes},
         {"--json", MD__FLAG_BOOL, &bench.as_json},
     };
     struct md_error err = {0};
@@ -322,12 +317,7 @@ int md__cli_bench(int argc, char **argv)
         status = md_fail(&err, MD_ERR_INVALID, "--iterations is at most %d", ITERATIONS_MAX);
     }
     if (status == MD_OK) {
-        status = md__open(&bench.options, &bench.model, &err);
-    }
-    if (status == MD_OK) {
-        status = measure(&bench, &err);
-        md__sample_fini(&bench.sample);
-        md__opened_close(&bench.model);
+        status = report(&bench, &err);
     }
     return status == MD_OK ? 0 : md__cli_fail(&err);
 }

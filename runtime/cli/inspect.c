@@ -118,8 +118,21 @@ static json_t *regions_json(const struct md__opened *model, const struct md_plan
                                 json_integer(model->regions[op]));
         }
     }
-    return json_pack("{s:i, s:i, s:i, s:o}", "fused", report->regions_lowered, "kept",
-                     report->regions_kept, "disagreed", report->regions_disagreed, "asked", asked);
+    return json_pack("{s:i, s:i, s:i, s:i, s:o}", "fused", report->regions_lowered, "kept",
+                     report->regions_kept, "disagreed", report->regions_disagreed, "composed",
+                     report->networks_composed, "asked", asked);
+}
+
+/* What --passes-off may name. */
+static json_t *passes_json(void)
+{
+    json_t *names = json_array();
+    const char *name;
+
+    for (int i = 0; (name = md_executable_pass_name(i)) != NULL; i++) {
+        json_array_append_new(names, json_string(name));
+    }
+    return names;
 }
 
 static json_t *plan_json(const struct md_plan_report *report)
@@ -232,10 +245,10 @@ static json_t *gather(const char *path, const struct md__opened *model, struct m
     const struct md_graph *graph = sample->graph;
     struct md_error err = {0};
     json_t *report =
-        json_pack("{s:s, s:s, s:I, s:i, s:o, s:n, s:o, s:n, s:n}", "model", path, "backend",
+        json_pack("{s:s, s:s, s:I, s:i, s:o, s:n, s:o, s:n, s:n, s:o}", "model", path, "backend",
                   model->backend->name, "parameters", (json_int_t)model->parameters, "nodes_built",
                   model->nodes_built, "inputs", inputs_json(graph), "symbols", "operators",
-                  operators_json(graph), "plan", "places");
+                  operators_json(graph), "plan", "places", "passes", passes_json());
 
     if (gather_run(model, sample, report, &err) != MD_OK) {
         json_object_set_new(report, "outputs", bare_outputs_json(model, sample));

@@ -179,6 +179,34 @@ void md__sample_fill(struct md__sample *sample)
     }
 }
 
+enum md_status md__sample_run(struct md__sample *sample, struct md_executable *executable,
+                              int64_t *ns, size_t *port_bytes, struct md_error *err)
+{
+    struct md_tensor outputs[MD__SAMPLE_PORTS_MAX] = {0};
+    const struct md_graph *graph = sample->graph;
+    struct md_clock *clock = md_clock_system();
+    size_t bytes = 0;
+    enum md_status status;
+    int64_t begin;
+
+    md__sample_fill(sample);
+    begin = md_monotonic_ns(clock);
+    status = md_executable_run(executable, sample->inputs, graph->input_count, outputs,
+                               graph->output_count, err);
+    *ns = md_monotonic_ns(clock) - begin;
+    for (int i = 0; i < graph->input_count; i++) {
+        bytes += md_tensor_bytes(&sample->inputs[i]);
+    }
+    for (int i = 0; i < graph->output_count; i++) {
+        bytes += outputs[i].data != NULL ? md_tensor_bytes(&outputs[i]) : 0;
+        md_tensor_unref(&outputs[i]);
+    }
+    if (port_bytes != NULL) {
+        *port_bytes = bytes;
+    }
+    return status;
+}
+
 json_t *md__sample_sizes_json(const struct md__sample *sample)
 {
     json_t *symbols = json_object();

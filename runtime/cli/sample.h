@@ -20,6 +20,13 @@ struct md__sample {
 };
 
 /*
+ * New random values, then one timed run whose outputs are dropped. port_bytes, when not NULL,
+ * becomes the size of all inputs and outputs.
+ */
+enum md_status md__sample_run(struct md__sample *sample, struct md_executable *executable,
+                              int64_t *ns, size_t *port_bytes, struct md_error *err);
+
+/*
  * Sizes: what `given` says ("encoder=288,decoder=96", may be NULL), else the longest that
  * config.json declares ("max_encoder_length", for the decoder also "max_prediction_length", at
  * the top or under "dataset"), else the graph's own sample size.

@@ -151,7 +151,8 @@ MD_BODY(md_body_gated_residual)
         a = md__emit_node(&emit, "Add", MD__IDS(a, c), NULL, 0);
     }
     int b = md__emit_node(&emit, "Elu", MD__IDS(a), NULL, 0);
-    b = md__emit_node(&emit, "moondial.Linear", MD__IDS(b, in[3], in[4]), NULL, 0);
+    if (in[3] != MD_NONE)
+        b = md__emit_node(&emit, "moondial.Linear", MD__IDS(b, in[3], in[4]), NULL, 0);
     outputs[0] =
         md__emit_node(&emit, "moondial.GateAddNorm", MD__IDS(b, skip, in[5], in[6], in[7], in[8]),
                       MD__ATTRS(MD__FLOAT("epsilon", md_node_float(node, "epsilon", 1e-5))));

@@ -302,6 +302,7 @@ enum md_status md_executable_report(struct md_executable *executable, struct md_
     for (int n = 0; n < graph->node_count; n++)
         for (const struct md_prepared *item = executable->prepared[n]; item; item = item->next)
             report->prepared_bytes += item->bytes;
+    report->networks_composed = executable->passes.networks_composed;
     report->regions_lowered = executable->passes.regions_lowered;
     report->regions_kept = executable->passes.regions_kept;
     report->regions_disagreed = executable->passes.regions_disagreed;

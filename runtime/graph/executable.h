@@ -3,9 +3,9 @@
  * weights, an LRU of plans (one per concrete set of input shapes, under a byte cap; more where
  * shapes depend on data) and one arena that the plans share.
  *
- * Making one runs the passes: constant folding, dead code, lowering of regions to fused kernels
- * (each checked numerically against its body on random inputs at the symbols' sample sizes). One
- * thread at a time may run an executable.
+ * Making one runs the passes: constant folding, linear maps composed, lowering of regions to fused
+ * kernels (each checked numerically against its body on random inputs at the symbols' sample
+ * sizes), dead code. One thread at a time may run an executable.
  */
 #ifndef MD_GRAPH_EXECUTABLE_H
 #define MD_GRAPH_EXECUTABLE_H
@@ -27,9 +27,15 @@ struct md_executable_options {
     size_t tail_bytes_max;
     int64_t iterations_max; /* of all loops of one run (default 2^24) */
     int plans_max;          /* LRU length (default 16) */
-    /* comma list of pass names to leave out ("fold,lower"); NULL: all run */
+    /*
+     * comma list of passes to leave out ("fold,lower"), and of fused operators to leave written
+     * out as primitives ("VariableSelection"): md_executable_pass_name lists them. NULL: all run
+     */
     const char *passes_off;
 };
+
+/* What passes_off may name: i from 0 on, passes before operators; NULL past the last. */
+const char *md_executable_pass_name(int i);
 
 /* Takes the graph over, also on failure. MD_ERR_UNSUPPORTED names the operator that no backend
  * has. */
@@ -89,8 +95,8 @@ struct md_plan_report {
     int steps, fused_steps;
     int splits; /* where planning had to wait for what the run found */
     /* Fused operators: in use; outermost ones left as primitives; kernels refused for wrong
-     * numbers. */
-    int regions_lowered, regions_kept, regions_disagreed;
+     * numbers; networks whose fc2 went into the next product (of all that were asked for). */
+    int regions_lowered, regions_kept, regions_disagreed, networks_composed;
 };
 enum md_status md_executable_report(struct md_executable *executable, struct md_plan_report *report,
                                     struct md_error *err);

@@ -225,15 +225,23 @@ static enum md_status check_counts(const struct md_op_info *info, int in_count, 
     return MD_OK;
 }
 
-/* Only fixed positions past in_min may be absent: an absent member of a variable list has no
- * meaning. Loop's first two are fixed positions before its list. */
+/*
+ * Only fixed positions past in_min may be absent: an absent member of a variable list has no
+ * meaning. Loop's first two are fixed positions before its list; a gated residual network may do
+ * without fc2 (fused.md).
+ */
+static bool is_optional(enum md_op op, int i)
+{
+    const struct md_op_info *info = md_op_info(op);
+    return (i >= info->in_min && info->in_max >= 0) || (op == MD_OP_LOOP && i < 2) ||
+           ((op == MD_OP_GATED_RESIDUAL || op == MD_OP_VARIABLE_SELECTION) && (i == 3 || i == 4));
+}
+
 static enum md_status check_inputs(const struct md_graph *graph, enum md_op op, const int *inputs,
                                    int in_count, struct md_error *err)
 {
-    const struct md_op_info *info = md_op_info(op);
     for (int i = 0; i < in_count; i++) {
-        bool optional = (i >= info->in_min && info->in_max >= 0) || (op == MD_OP_LOOP && i < 2);
-        if (inputs[i] == MD_NONE && optional)
+        if (inputs[i] == MD_NONE && is_optional(op, i))
             continue;
         if (inputs[i] == MD_NONE)
             return md_fail(err, MD_ERR_INVALID, "input %d is missing", i);

@@ -159,6 +159,8 @@ MD_INFER_RULE(md_infer_gated_residual)
         status = parameter(in, in_count, 4, "fc2_bias", hidden, MD_NONE, err);
     if (!status)
         status = gate_norm_parameters(in, in_count, 5, hidden, &units, err);
+    if (!status && md__has(in, in_count, 3) != md__has(in, in_count, 4))
+        status = md_fail(err, MD_ERR_INVALID, "fc2_weight and fc2_bias come together");
     for (int i = 11; !status && i < 14; i++)
         status = parameter(in, in_count, i, "resample parameter", units, MD_NONE, err);
     if (!status && context != md__has(in, in_count, 10))

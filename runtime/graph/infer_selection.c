@@ -52,14 +52,16 @@ static int64_t first_dim(const struct rule *rule, int i)
     return there ? rule->in[i].shape.dim[0] : -1;
 }
 
-/* fc1 `inputs` -> hidden, fc2, and a GLU with norm to `units`; `at` is fc1's weight. */
+/* fc1 `inputs` -> hidden, perhaps fc2, and a GLU with norm to `units`; `at` is fc1's weight. */
 static void expect_network(struct rule *rule, int at, int norm, int64_t inputs, int64_t units)
 {
     int64_t hidden = first_dim(rule, at + 1);
     expect(rule, at, "fc1_weight", hidden, inputs);
     expect(rule, at + 1, "fc1_bias", hidden, MD_NONE);
-    expect(rule, at + 2, "fc2_weight", hidden, hidden);
-    expect(rule, at + 3, "fc2_bias", hidden, MD_NONE);
+    if (md__has(rule->in, rule->in_count, at + 2) || md__has(rule->in, rule->in_count, at + 3)) {
+        expect(rule, at + 2, "fc2_weight", hidden, hidden);
+        expect(rule, at + 3, "fc2_bias", hidden, MD_NONE);
+    }
     expect(rule, at + 4, "glu_weight", 2 * units, hidden);
     expect(rule, at + 5, "glu_bias", 2 * units, MD_NONE);
     expect(rule, norm, "gamma", units, MD_NONE);

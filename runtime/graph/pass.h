@@ -1,7 +1,7 @@
 /*
  * Passes rewrite a graph before it is planned. Each has a name that
  * md_executable_options.passes_off can switch off, and leaves a graph that computes the same
- * outputs.
+ * outputs. Lowering can be switched off for single operators too, by their names.
  */
 #ifndef MD_GRAPH_PASS_H
 #define MD_GRAPH_PASS_H
@@ -11,6 +11,7 @@
 /* What the passes did: counted into every plan's report. */
 struct md_pass_report {
     int nodes_folded, nodes_dead;
+    int networks_composed; /* whose fc2 went into their gated linear unit */
     int regions_lowered;   /* replaced by their fused operator */
     int regions_kept;      /* outermost regions that no kernel took */
     int regions_disagreed; /* kernels that gave other numbers than the body */
@@ -20,10 +21,15 @@ enum md_status md__pass_fold(struct md_graph *graph, const struct md_executable_
                              struct md_pass_report *report, struct md_error *err);
 enum md_status md__pass_branch(struct md_graph *graph, const struct md_executable_options *options,
                                struct md_pass_report *report, struct md_error *err);
+enum md_status md__pass_compose(struct md_graph *graph, const struct md_executable_options *options,
+                                struct md_pass_report *report, struct md_error *err);
 enum md_status md__pass_lower(struct md_graph *graph, const struct md_executable_options *options,
                               struct md_pass_report *report, struct md_error *err);
 enum md_status md__pass_dead(struct md_graph *graph, const struct md_executable_options *options,
                              struct md_pass_report *report, struct md_error *err);
+
+/* Whether the comma-separated list names it. */
+bool md__is_listed(const char *list, const char *name);
 
 /* Runs the table of passes in order. An unknown name in passes_off is MD_ERR_INVALID. */
 enum md_status md__passes_run(struct md_graph *graph, const struct md_executable_options *options,

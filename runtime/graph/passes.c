@@ -6,34 +6,58 @@
 
 /*
  * Folding first, so that weights put together from several tensors are constants when lowering
- * shows them to kernels; dead code last, because lowering leaves the bodies' constants behind.
+ * shows them to kernels; composing before lowering, which checks what it did; dead code last,
+ * because lowering leaves the bodies' constants behind.
  */
 static const struct {
     const char *name;
     enum md_status (*run)(struct md_graph *graph, const struct md_executable_options *options,
                           struct md_pass_report *report, struct md_error *err);
 } passes[] = {
-    {"fold", md__pass_fold},
-    {"branch", md__pass_branch},
-    {"lower", md__pass_lower},
-    {"dead", md__pass_dead},
+    {"fold", md__pass_fold},   {"branch", md__pass_branch}, {"compose", md__pass_compose},
+    {"lower", md__pass_lower}, {"dead", md__pass_dead},
 };
 #define PASS_COUNT (sizeof passes / sizeof *passes)
 
-/* Bit p is set when the comma-separated list names pass p. */
-static enum md_status parse_off(const char *list, unsigned *off, struct md_error *err)
+#define FUSED_PREFIX "moondial."
+
+/* The name that switches something off: a pass's, or a fused operator's without its domain. */
+static const char *name_of(int i)
 {
-    *off = 0;
-    while (list && *list) {
-        size_t length = strcspn(list, ","), p = 0;
-        while (p < PASS_COUNT &&
-               (strlen(passes[p].name) != length || strncmp(passes[p].name, list, length) != 0))
-            p++;
-        if (p == PASS_COUNT)
+    int left = i - (int)PASS_COUNT;
+    if (left < 0)
+        return passes[i].name;
+    for (enum md_op op = 0; op < MD_OP_COUNT; op++)
+        if (md_op_info(op)->body && left-- == 0)
+            return md_op_info(op)->name + strlen(FUSED_PREFIX);
+    return NULL;
+}
+
+const char *md_executable_pass_name(int i)
+{
+    return i < 0 ? NULL : name_of(i);
+}
+
+bool md__is_listed(const char *list, const char *name)
+{
+    size_t length = strlen(name);
+    for (; list && *list; list += strcspn(list, ","), list += *list == ',')
+        if (strcspn(list, ",") == length && strncmp(list, name, length) == 0)
+            return true;
+    return false;
+}
+
+static enum md_status check_names(const char *list, struct md_error *err)
+{
+    for (; list && *list; list += strcspn(list, ","), list += *list == ',') {
+        size_t length = strcspn(list, ",");
+        int i = 0;
+        while (name_of(i) &&
+               (strlen(name_of(i)) != length || strncmp(name_of(i), list, length) != 0))
+            i++;
+        if (!name_of(i))
             return md_fail(err, MD_ERR_INVALID, "no graph pass is named \"%.*s\"",
                            (int)(length < 40 ? length : 40), list);
-        *off |= 1u << p;
-        list += length + (list[length] == ',');
     }
     return MD_OK;
 }
@@ -41,10 +65,9 @@ static enum md_status parse_off(const char *list, unsigned *off, struct md_error
 enum md_status md__passes_run(struct md_graph *graph, const struct md_executable_options *options,
                               struct md_pass_report *report, struct md_error *err)
 {
-    unsigned off;
-    enum md_status status = parse_off(options->passes_off, &off, err);
+    enum md_status status = check_names(options->passes_off, err);
     for (size_t p = 0; !status && p < PASS_COUNT; p++)
-        if (!(off >> p & 1))
+        if (!md__is_listed(options->passes_off, passes[p].name))
             status = passes[p].run(graph, options, report, err);
     return status;
 }

@@ -14,6 +14,10 @@
 #define GRN_WEIGHTS(I, H, O)                                                                       \
     WEIGHT(H, I), WEIGHT(H), WEIGHT(H, H), WEIGHT(H), WEIGHT(2 * (O), H), WEIGHT(2 * (O)),         \
         WEIGHT(O), WEIGHT(O)
+/* The same after fc2 has gone into the GLU. */
+#define COMPOSED_WEIGHTS(I, H, O)                                                                  \
+    WEIGHT(H, I), WEIGHT(H), ABSENT, ABSENT, WEIGHT(2 * (O), H), WEIGHT(2 * (O)), WEIGHT(O),       \
+        WEIGHT(O)
 #define NO_CONTEXT ABSENT, ABSENT
 #define GRN(name_, y_, ...)                                                                        \
     {                                                                                              \
@@ -22,8 +26,9 @@
     }
 
 /* A real variable of VariableSelection: S prescaled features, M hidden, H units. */
-#define REAL(S, M, H) WEIGHT(S, 1), WEIGHT(S), GRN_WEIGHTS(S, M, H)
-#define RESAMPLE(O)   WEIGHT(O), WEIGHT(O), WEIGHT(O)
+#define REAL(S, M, H)          WEIGHT(S, 1), WEIGHT(S), GRN_WEIGHTS(S, M, H)
+#define COMPOSED_REAL(S, M, H) WEIGHT(S, 1), WEIGHT(S), COMPOSED_WEIGHTS(S, M, H)
+#define RESAMPLE(O)            WEIGHT(O), WEIGHT(O), WEIGHT(O)
 #define SELECTION(name_, y_, categoricals_, columns_, ...)                                         \
     {                                                                                              \
         .name = name_, .op = MD_OP_VARIABLE_SELECTION, .in = {__VA_ARGS__}, .out = {y_},           \
@@ -122,6 +127,9 @@ static const struct op_case cases[] = {
         F32(9, 1, 7), WEIGHT(8, 7)),
     GRN("grn of no rows, with context", F32(0, 4, 8), F32(0, 4, 8), GRN_WEIGHTS(8, 8, 8),
         F32(0, 1, 7), WEIGHT(8, 7)),
+    GRN("grn, composed", F32(3, 50, 19), F32(3, 50, 19), COMPOSED_WEIGHTS(19, 23, 19)),
+    GRN("grn, composed, context, resampled", F32(2, 60, 19), F32(2, 60, 5),
+        COMPOSED_WEIGHTS(5, 8, 19), F32(2, 1, 7), WEIGHT(8, 7), WEIGHT(19), WEIGHT(19), WEIGHT(19)),
     GRN("grn of no rows", F32(0, 4, 8), F32(0, 4, 8), GRN_WEIGHTS(8, 8, 8)),
     {.name = "weighted sum",
      .op = MD_OP_WEIGHTED_SUM,
@@ -145,8 +153,11 @@ static const struct op_case cases[] = {
               RESAMPLE(8), REAL(1, 1, 8), RESAMPLE(8), REAL(1, 1, 8), RESAMPLE(8)),
     SELECTION("selection of a wide real, many rows", F32(211, 70), 2, INTS("columns", 0),
               F32(211, 1), GRN_WEIGHTS(14, 3, 3), F32(211, 4), WEIGHT(3, 4), RESAMPLE(3),
-              F32(211, 1), F32(211, 70), F32(211, 3), F32(211, 70), REAL(10, 33, 70),
-              RESAMPLE(70)),
+              F32(211, 1), F32(211, 70), F32(211, 3), F32(211, 70), REAL(10, 33, 70), RESAMPLE(70)),
+    SELECTION("selection, composed in part", F32(2, 37, 19), 1, INTS("columns", 0, 2),
+              F32(2, 37, 3), COMPOSED_WEIGHTS(64, 3, 3), NO_CONTEXT, RESAMPLE(3), F32(2, 37, 5),
+              F32(2, 37, 19), COMPOSED_REAL(19, 19, 19), ABSENT, ABSENT, ABSENT, REAL(40, 19, 19),
+              WEIGHT(19), WEIGHT(19)),
     SELECTION("selection of no rows", F32(0, 9, 8), 0, INTS("columns", 0, 1), F32(0, 9, 2),
               GRN_WEIGHTS(4, 2, 2), F32(0, 1, 3), WEIGHT(2, 3), RESAMPLE(2), REAL(2, 2, 8),
               RESAMPLE(8), REAL(2, 2, 8), RESAMPLE(8)),

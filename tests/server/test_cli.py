@@ -230,6 +230,26 @@ class Reports(unittest.TestCase):
         self.assertEqual(plain["plan"]["fused_steps"], 0)
         self.assertGreater(plain["plan"]["steps"], 500)
 
+    def test_operators_can_be_left_out(self):
+        report = json.loads(run_cli("inspect", MODEL, "--json", "--passes-off",
+                                    "VariableSelection,compose")[1])
+        self.assertNotIn("moondial.VariableSelection", report["operators"])
+        self.assertIn("moondial.InterpretableAttention", report["operators"])
+        self.assertEqual(report["regions"]["composed"], 0)
+        self.assertIn("VariableSelection", report["passes"])
+        code, _, err = run_cli("inspect", MODEL, "--passes-off", "VariableSelectio")
+        self.assertEqual(code, 2)
+        self.assertIn('"VariableSelectio"', err)
+
+    def test_bench_of_passes(self):
+        code, out, err = run_cli("bench", MODEL, "--batch", "1", "--passes", "--json", "--threads",
+                                 "1", "--symbol", "encoder=3,decoder=2")
+        self.assertEqual((code, err), (0, ""))
+        rows = {row["without"]: row for row in json.loads(out)["passes"]}
+        self.assertEqual(rows["(none)"]["gain"], 1)
+        for name in ("fold", "compose", "lower", "VariableSelection"):
+            self.assertGreater(rows[name]["gain"], 0)
+
     def test_bench(self):
         code, out, err = run_cli("bench", MODEL, "--batch", "1,2", "--iterations", "3", "--json",
                                  "--threads", "1", "--profile", "--symbol", "encoder=24,decoder=8")

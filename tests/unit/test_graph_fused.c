@@ -72,16 +72,16 @@ static struct md_tensor run(const struct md_backend *backend, const struct md_te
     return out;
 }
 
-/* Builds and runs the same graph as primitives and as the best backend has it, against the
- * library's numbers. */
+/* Builds and runs the same graph as primitives and as the best backend has it, composed and not,
+ * against the library's numbers. */
 static void check(void (*build)(void), struct md_tensor *in, int in_count, const float *want,
                   size_t count)
 {
-    for (int best = 0; best < 2; best++) {
+    for (int way = 0; way < 3; way++) {
         assert_ok(md_graph_new("fused", &graph, &err));
         build();
-        struct md_tensor out =
-            run(best ? md_cpu_backend(MD_ISA_BEST) : md_cpu_reference(), in, in_count, NULL, NULL);
+        struct md_tensor out = run(way ? md_cpu_backend(MD_ISA_BEST) : md_cpu_reference(), in,
+                                   in_count, way == 2 ? "compose" : NULL, NULL);
         assert_int_equal(md_tensor_count(&out), count);
         assert_floats_close((const float *)out.data, want, count, 4e-6, 2e-5);
         md_tensor_unref(&out);
@@ -343,6 +343,39 @@ static void every_fused_operator_of_the_best_backend_is_taken(void **state)
     }
 }
 
+static void products_in_a_row_become_one(void **state)
+{
+    struct md_plan_report report;
+    struct md_tensor in = series(2, (int64_t[]){3, 4}, 0), out;
+    double flops[2];
+    for (int off = 0; off < 2; off++) {
+        assert_ok(md_graph_new("fused", &graph, &err));
+        build_plain_grn();
+        out = run(md_cpu_backend(MD_ISA_BEST), &in, 1, off ? "compose" : NULL, &report);
+        assert_int_equal(report.networks_composed, !off);
+        assert_int_equal(report.regions_lowered, 1);
+        assert_true(fabsf(*(float *)out.data - 0.6434801f) < 1e-5f);
+        flops[off] = report.flops;
+        md_tensor_unref(&out);
+    }
+    assert_true(flops[0] < flops[1]);
+    md_tensor_unref(&in);
+}
+
+static void operators_can_stay_written_out(void **state)
+{
+    struct md_plan_report report;
+    struct md_tensor in = series(2, (int64_t[]){3, 4}, 0), out;
+    assert_ok(md_graph_new("fused", &graph, &err));
+    build_plain_grn();
+    out = run(md_cpu_backend(MD_ISA_BEST), &in, 1, "GatedResidualNetwork,compose", &report);
+    assert_int_equal(report.regions_kept, 1);
+    assert_true(report.regions_lowered > 1); /* what the body is made of */
+    assert_true(fabsf(*(float *)out.data - 0.6434801f) < 1e-5f);
+    md_tensor_unref(&out);
+    md_tensor_unref(&in);
+}
+
 static void a_value_read_from_inside_keeps_the_region(void **state)
 {
     const struct md_kernel linear = {.run = right_linear_run};
@@ -390,6 +423,8 @@ int main(void)
         cmocka_unit_test(a_wrong_kernel_is_refused),
         cmocka_unit_test(inner_regions_are_lowered_when_the_outer_is_not),
         cmocka_unit_test(every_fused_operator_of_the_best_backend_is_taken),
+        cmocka_unit_test(products_in_a_row_become_one),
+        cmocka_unit_test(operators_can_stay_written_out),
         cmocka_unit_test(a_value_read_from_inside_keeps_the_region),
         cmocka_unit_test(folding_and_dead_code_remove_what_is_constant),
     };

@@ -74,7 +74,8 @@ static void pack_gated_residual(struct packing *packing, struct network *net,
     net->hidden = (size_t)in[1].shape.dim[0];
     net->outputs = last(&in[7]);
     pack_linear(packing, &net->fc1, &in[1], &in[2], false);
-    pack_linear(packing, &net->fc2, &in[3], &in[4], false);
+    if (md__has(in, in_count, 3))
+        pack_linear(packing, &net->fc2, &in[3], &in[4], false);
     pack_linear(packing, &net->glu, &in[5], &in[6], true);
     net->gamma = pack_vector(packing, &in[7]);
     net->beta = pack_vector(packing, &in[8]);
@@ -240,8 +241,9 @@ static void gated_residual_block(const struct gated_call *gated, size_t begin, s
     first_layer(gated, begin, rows, a);
     struct product fc2 = {
         .x = a, .x_stride = hidden, .rows = rows, .y = b, .y_stride = hidden, .y_columns = hidden};
-    md__multiply(&net->fc2, &fc2);
-    struct product glu = {.x = b,
+    if (net->fc2.vectors > 0)
+        md__multiply(&net->fc2, &fc2);
+    struct product glu = {.x = net->fc2.vectors > 0 ? b : a,
                           .x_stride = hidden,
                           .rows = rows,
                           .y = g,

@@ -140,11 +140,22 @@ INLINE void softmax_lanes(float *x, size_t features, const int vectors)
             store(at, e);
             sum[v] += e;
         }
+    for (int v = 0; v < vectors; v++)
+        sum[v] = 1.0f / sum[v];
     for (size_t k = 0; k < features; k++)
         for (int v = 0; v < vectors; v++) {
             float *at = feature(x, k) + v * VL;
-            store(at, load(at) / sum[v]);
+            store(at, load(at) * sum[v]);
         }
+}
+
+/* y = the gated linear unit of fc2 (if any) of block->a, added to y. */
+INLINE void add_gated(const struct dense *fc2, const struct dense *glu, const struct block *block,
+                      float *y, vf total[LANE_VECTORS], const int vectors)
+{
+    if (fc2->outputs > 0)
+        dense_lanes(fc2, block->a, block->b, false, vectors);
+    add_glu_lanes(glu, fc2->outputs > 0 ? block->b : block->a, y, total, vectors);
 }
 
 /* block->weights: how much of each variable each row takes. */
@@ -156,12 +167,11 @@ INLINE void score(const struct selecting *selecting, const struct block *block, 
     if (selecting->context)
         add_context(selecting, block);
     elu_lanes(block->a, net->hidden);
-    dense_lanes(&net->fc2, block->a, block->b, false, vectors);
     dense_lanes(&net->skip, block->seen, block->weights, false, vectors);
     if (net->skip_normed)
         normalize_lanes(block->weights, net->variables, net->skip_gamma, net->skip_beta,
                         net->epsilon, vectors);
-    add_glu_lanes(&net->glu, block->b, block->weights, total, vectors);
+    add_gated(&net->fc2, &net->glu, block, block->weights, total, vectors);
     normalize_lanes(block->weights, net->variables, net->gamma, net->beta, net->epsilon, vectors);
     softmax_lanes(block->weights, net->variables, vectors);
 }
@@ -191,7 +201,7 @@ INLINE void skip_of(const struct folded_real *real, const float *x, float epsilo
         vf shifted = load(x + v * VL) + real->shift;
         scale[v] = splat(1.0f);
         if (real->normed)
-            scale[v] /= vsqrt(shifted * shifted * real->a + (real->d + epsilon));
+            scale[v] = vrsqrt(shifted * shifted * real->a + (real->d + epsilon));
         scaled[v] = shifted * scale[v];
     }
     for (size_t u = 0; u < units; u++, y += LANE_ROWS)
@@ -231,9 +241,8 @@ INLINE void add_real(const struct folded_selection *net, const struct block *blo
         for (int v = 0; v < vectors; v++)
             store(feature(block->a, h) + v * VL,
                   velu_one(load(x + v * VL) * real->slope[h] + real->offset[h]));
-    dense_lanes(&real->fc2, block->a, block->b, false, vectors);
     skip_of(real, x, net->epsilon, net->units, block->y, vectors);
-    add_glu_lanes(&real->glu, block->b, block->y, total, vectors);
+    add_gated(&real->fc2, &real->glu, block, block->y, total, vectors);
     add_normalized(real, block->y, total, feature(block->weights, net->categoricals + i),
                    net->epsilon, net->units, block->sum, vectors);
 }

@@ -21,7 +21,7 @@
 struct folded_real {
     size_t column, hidden;
     float *slope, *offset; /* [tiled(hidden)] */
-    struct dense fc2, glu;
+    struct dense fc2, glu; /* fc2 without outputs: none */
     float *p, *q, *r; /* [units] */
     float shift, a, d;
     bool normed; /* the skip has a norm; otherwise it is p x' + q */

@@ -35,9 +35,12 @@ static bool take_dense(struct fold *fold, struct dense *dense, size_t inputs, si
     return dense->bias != NULL;
 }
 
-/* Weights [outputs, inputs] and bias of inputs at, at + 1; a GLU has its gates after its values. */
+/* Weights [outputs, inputs] and bias of inputs at, at + 1, if any; a GLU has its gates after its
+ * values. */
 static void pack_dense(struct fold *fold, struct dense *dense, int at, bool gated)
 {
+    if (!md__has(fold->in, fold->in_count, at))
+        return;
     size_t inputs = dim(fold, at, 1), outputs = dim(fold, at, 0) >> gated;
     if (!take_dense(fold, dense, inputs, outputs, gated))
         return;

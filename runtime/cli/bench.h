@@ -1,0 +1,13 @@
+/* What the two reports of `moondial bench` share. */
+#ifndef MD_CLI_BENCH_H
+#define MD_CLI_BENCH_H
+
+#include "cli/cli.h"
+#include "cli/sample.h"
+
+/* Times the model without each pass and each fused operator, and prints what each gains. */
+enum md_status md__bench_passes(const struct md__open_options *options, const char *symbols,
+                                const int64_t *batches, int batch_count, bool as_json,
+                                struct md_error *err);
+
+#endif
