@@ -162,8 +162,8 @@ enum md_status md_store_read_forecasts(
 
 /* ---- small named values ---------------------------------------------------------------------- */
 
-static enum md_status insert_value(struct md_store *store, const char *name, const void *value,
-                                   size_t bytes, struct md_error *err)
+enum md_status md__store_insert_value(struct md_store *store, const char *name, const void *value,
+                                      size_t bytes, struct md_error *err)
 {
     sqlite3_stmt *row = NULL;
     enum md_status status =
@@ -183,8 +183,9 @@ enum md_status md_store_put_value(struct md_store *store, const char *name, cons
     if (bytes > (16u << 20))
         return md_fail(err, MD_ERR_TOO_LARGE, "the value '%s' has more than 16 MiB", name);
     enum md_status status = md__store_begin(store, err);
-    return status == MD_OK ? md__store_end(store, insert_value(store, name, value, bytes, err), err)
-                           : status;
+    if (status != MD_OK)
+        return status;
+    return md__store_end(store, md__store_insert_value(store, name, value, bytes, err), err);
 }
 
 static enum md_status copy_value(sqlite3_stmt *row, char **value, size_t *bytes,

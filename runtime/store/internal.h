@@ -14,6 +14,7 @@ struct md_store {
     struct md_store_options options;
     char trouble[256]; /* the latest failure; "" when the last write went well */
     char path[512];
+    bool read_only;
 };
 
 /* ---- sqlite.c ---- */
@@ -27,8 +28,8 @@ enum md_status md__store_prepare(struct md_store *store, const char *sql, sqlite
 enum md_status md__store_step(struct md_store *store, sqlite3_stmt *statement,
                               struct md_error *err);
 
-/* Lock, BEGIN; then COMMIT or, when status is a failure, ROLLBACK; unlock. end returns the final
- * status. */
+/* Lock, BEGIN (MD_ERR_CONFLICT when the store was opened for reading); then COMMIT or, when status
+ * is a failure, ROLLBACK; unlock. end returns the final status. */
 enum md_status md__store_begin(struct md_store *store, struct md_error *err);
 enum md_status md__store_end(struct md_store *store, enum md_status status, struct md_error *err);
 
@@ -36,5 +37,13 @@ enum md_status md__store_end(struct md_store *store, enum md_status status, stru
 
 /* Creates or migrates; refuses a schema from the future. */
 enum md_status md__store_migrate(struct md_store *store, struct md_error *err);
+/* Refuses every schema but the present one. */
+enum md_status md__store_check_schema(struct md_store *store, struct md_error *err);
+
+/* ---- forecasts.c ---- */
+
+/* A small named value, within a transaction that has begun. */
+enum md_status md__store_insert_value(struct md_store *store, const char *name, const void *value,
+                                      size_t bytes, struct md_error *err);
 
 #endif

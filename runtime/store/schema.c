@@ -22,6 +22,14 @@ static const char *const migrations[] = {
     " made_at_ms INTEGER NOT NULL, start_ms INTEGER NOT NULL, step_ms INTEGER NOT NULL,"
     " steps INTEGER NOT NULL, quantiles BLOB NOT NULL, keys TEXT NOT NULL, data BLOB NOT NULL);"
     "CREATE INDEX forecast_by_time ON forecast(made_at_ms);",
+    /* 1 -> 2. What alerts saw at each tick (alert/frame.h) and what happened then (JSON). */
+    "CREATE TABLE alert_names(id INTEGER PRIMARY KEY, names BLOB NOT NULL UNIQUE);"
+    "CREATE TABLE alert_tick(time_ms INTEGER PRIMARY KEY, names INTEGER NOT NULL,"
+    " cells BLOB NOT NULL);"
+    "CREATE INDEX alert_tick_by_names ON alert_tick(names);"
+    "CREATE TABLE alert_event(id INTEGER PRIMARY KEY, time_ms INTEGER NOT NULL,"
+    " text TEXT NOT NULL);"
+    "CREATE INDEX alert_event_by_time ON alert_event(time_ms);",
 };
 #define SCHEMA_VERSION ((int)(sizeof migrations / sizeof *migrations))
 
@@ -70,6 +78,28 @@ static enum md_status migrate_from(struct md_store *store, int version, struct m
     return status;
 }
 
+static enum md_status refuse_newer(const struct md_store *store, int version, struct md_error *err)
+{
+    return md_fail(err, MD_ERR_CONFLICT,
+                   "%s was written by a newer moondial (schema %d, this one knows %d)", store->path,
+                   version, SCHEMA_VERSION);
+}
+
+enum md_status md__store_check_schema(struct md_store *store, struct md_error *err)
+{
+    int version = 0;
+    enum md_status status = read_version(store, &version, err);
+    if (status != MD_OK || version == SCHEMA_VERSION)
+        return status;
+    if (version > SCHEMA_VERSION)
+        return refuse_newer(store, version, err);
+    return md_fail(
+        err, MD_ERR_CONFLICT,
+        "%s was written by an older moondial (schema %d, not %d); a daemon that opens it "
+        "brings it up to date",
+        store->path, version, SCHEMA_VERSION);
+}
+
 enum md_status md__store_migrate(struct md_store *store, struct md_error *err)
 {
     int version = 0;
@@ -77,9 +107,7 @@ enum md_status md__store_migrate(struct md_store *store, struct md_error *err)
     if (status != MD_OK || version == SCHEMA_VERSION)
         return status;
     if (version > SCHEMA_VERSION)
-        return md_fail(err, MD_ERR_CONFLICT,
-                       "%s was written by a newer moondial (schema %d, this one knows %d)",
-                       store->path, version, SCHEMA_VERSION);
+        return refuse_newer(store, version, err);
     if (version > 0)
         status = back_up(store, version, err);
     return status == MD_OK ? migrate_from(store, version, err) : status;

@@ -46,6 +46,8 @@ enum md_status md__store_step(struct md_store *store, sqlite3_stmt *statement, s
 
 enum md_status md__store_begin(struct md_store *store, struct md_error *err)
 {
+    if (store->read_only)
+        return md_fail(err, MD_ERR_CONFLICT, "%s was opened for reading only", store->path);
     pthread_mutex_lock(&store->lock);
     enum md_status status = md__store_exec(store, "BEGIN IMMEDIATE", err);
     if (status != MD_OK)

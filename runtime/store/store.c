@@ -60,22 +60,42 @@ static enum md_status lock_folder(struct md_store *store, const char *folder, st
     return MD_OK;
 }
 
-static enum md_status open_database(struct md_store *store, struct md_error *err)
+static enum md_status open_connection(struct md_store *store, int flags, struct md_error *err)
 {
-    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
     if (sqlite3_open_v2(store->path, &store->db, flags, NULL) != SQLITE_OK) {
         if (!store->db)
             return md_fail(err, MD_ERR_MEMORY, "no memory for %s", store->path);
         return md__store_fail(store, "opening", err);
     }
     sqlite3_busy_timeout(store->db, 2000);
-    enum md_status status = md__store_exec(store,
-                                           "PRAGMA auto_vacuum = INCREMENTAL;"
-                                           "PRAGMA journal_mode = WAL;"
-                                           "PRAGMA synchronous = NORMAL;"
-                                           "PRAGMA temp_store = MEMORY",
-                                           err);
+    return MD_OK;
+}
+
+static enum md_status open_database(struct md_store *store, struct md_error *err)
+{
+    enum md_status status = open_connection(
+        store, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, err);
+    if (status == MD_OK)
+        status = md__store_exec(store,
+                                "PRAGMA auto_vacuum = INCREMENTAL;"
+                                "PRAGMA journal_mode = WAL;"
+                                "PRAGMA synchronous = NORMAL;"
+                                "PRAGMA temp_store = MEMORY",
+                                err);
     return status == MD_OK ? md__store_migrate(store, err) : status;
+}
+
+static struct md_store *new_store(const char *folder, struct md_error *err)
+{
+    struct md_store *made = calloc(1, sizeof *made);
+    if (!made) {
+        md_fail(err, MD_ERR_MEMORY, "no memory for the store");
+        return NULL;
+    }
+    pthread_mutex_init(&made->lock, NULL);
+    made->lock_fd = -1;
+    snprintf(made->path, sizeof made->path, "%s/moondial.db", folder);
+    return made;
 }
 
 enum md_status md_store_open(const char *folder, const struct md_store_options *options,
@@ -85,20 +105,44 @@ enum md_status md_store_open(const char *folder, const struct md_store_options *
     enum md_status status = make_folder(folder, err);
     if (status != MD_OK)
         return status;
-    struct md_store *made = calloc(1, sizeof *made);
+    struct md_store *made = new_store(folder, err);
     if (!made)
-        return md_fail(err, MD_ERR_MEMORY, "no memory for the store");
-    pthread_mutex_init(&made->lock, NULL);
-    made->lock_fd = -1;
+        return MD_ERR_MEMORY;
     made->options = *options;
     if (!made->options.retention_ms)
         made->options.retention_ms = RETENTION_MS_DEFAULT;
     if (!made->options.bytes_max)
         made->options.bytes_max = BYTES_MAX_DEFAULT;
-    snprintf(made->path, sizeof made->path, "%s/moondial.db", folder);
     status = lock_folder(made, folder, err);
     if (status == MD_OK)
         status = open_database(made, err);
+    if (status != MD_OK) {
+        md_store_close(made);
+        return status;
+    }
+    *store = made;
+    return MD_OK;
+}
+
+/* SQLite opens lazily: only the first read tells whether the file is a database. */
+static enum md_status open_to_read(struct md_store *store, struct md_error *err)
+{
+    struct stat info;
+    if (stat(store->path, &info) != 0)
+        return md_fail(err, errno == ENOENT || errno == ENOTDIR ? MD_ERR_NOT_FOUND : MD_ERR_IO,
+                       "no state at %s: %s", store->path, strerror(errno));
+    enum md_status status = open_connection(store, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, err);
+    return status == MD_OK ? md__store_check_schema(store, err) : status;
+}
+
+enum md_status md_store_open_read(const char *folder, struct md_store **store, struct md_error *err)
+{
+    *store = NULL;
+    struct md_store *made = new_store(folder, err);
+    if (!made)
+        return MD_ERR_MEMORY;
+    made->read_only = true;
+    enum md_status status = open_to_read(made, err);
     if (status != MD_OK) {
         md_store_close(made);
         return status;
@@ -179,6 +223,10 @@ static enum md_status drop_before(struct md_store *store, int64_t limit_ms, stru
         delete_before(store, "DELETE FROM forecast WHERE made_at_ms < ?", limit_ms, err);
     if (status == MD_OK)
         status = delete_before(store, "DELETE FROM step WHERE end_ms < ?", limit_ms, err);
+    if (status == MD_OK)
+        status = delete_before(store, "DELETE FROM alert_tick WHERE time_ms < ?", limit_ms, err);
+    if (status == MD_OK)
+        status = delete_before(store, "DELETE FROM alert_event WHERE time_ms < ?", limit_ms, err);
     return status;
 }
 
@@ -186,7 +234,10 @@ static enum md_status drop_before(struct md_store *store, int64_t limit_ms, stru
 static const char tenth_ms[] =
     "SELECT min(at) + (max(at) - min(at)) / 10 + 1 FROM ("
     "SELECT min(made_at_ms) AS at FROM forecast UNION ALL SELECT max(made_at_ms) FROM forecast "
-    "UNION ALL SELECT min(end_ms) FROM step UNION ALL SELECT max(end_ms) FROM step)";
+    "UNION ALL SELECT min(end_ms) FROM step UNION ALL SELECT max(end_ms) FROM step "
+    "UNION ALL SELECT min(time_ms) FROM alert_tick UNION ALL SELECT max(time_ms) FROM alert_tick "
+    "UNION ALL SELECT min(time_ms) FROM alert_event "
+    "UNION ALL SELECT max(time_ms) FROM alert_event)";
 
 /* Drops the oldest of all, a tenth of the time at once, until the rest fits. */
 static enum md_status shrink(struct md_store *store, struct md_error *err)
@@ -201,17 +252,19 @@ static enum md_status shrink(struct md_store *store, struct md_error *err)
 
 enum md_status md_store_trim(struct md_store *store, struct md_error *err)
 {
-    int64_t limit_ms = md_now_ms(store->options.clock) - store->options.retention_ms;
     enum md_status status = md__store_begin(store, err);
     if (status != MD_OK)
         return status;
+    int64_t limit_ms = md_now_ms(store->options.clock) - store->options.retention_ms;
     status = drop_before(store, limit_ms, err);
     if (status == MD_OK)
         status = shrink(store, err);
     if (status == MD_OK)
         status = md__store_exec(store,
                                 "DELETE FROM entity WHERE NOT EXISTS "
-                                "(SELECT 1 FROM step WHERE step.entity = entity.id)",
+                                "(SELECT 1 FROM step WHERE step.entity = entity.id);"
+                                "DELETE FROM alert_names WHERE NOT EXISTS "
+                                "(SELECT 1 FROM alert_tick WHERE names = alert_names.id)",
                                 err);
     status = md__store_end(store, status, err);
     if (status == MD_OK) {
