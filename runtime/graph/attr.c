@@ -1,11 +1,52 @@
 /*
- * Attributes: deep copies into the graph's arena, and access with defaults. A wrong type yields the
- * default by contract, because front ends differ in how they spell small numbers; an integer is
- * accepted where a float is asked for.
+ * Attributes: deep copies into the graph's arena, and access with defaults. A single number of the
+ * wrong type yields the default by contract, because front ends differ in how they spell small
+ * numbers; an integer is accepted where a float is asked for. Lists, tensors and graphs are refused
+ * here when their type is not the one that every operator means by the name, so that rules and
+ * kernels may read them without asking.
  */
 #include "graph/graph_internal.h"
 
 #include <string.h>
+
+static const char *const type_names[] = {
+    [MD_ATTR_INT] = "an integer",           [MD_ATTR_FLOAT] = "a number",
+    [MD_ATTR_STRING] = "a string",          [MD_ATTR_INTS] = "a list of integers",
+    [MD_ATTR_FLOATS] = "a list of numbers", [MD_ATTR_STRINGS] = "a list of strings",
+    [MD_ATTR_TENSOR] = "a tensor",          [MD_ATTR_GRAPH] = "a graph",
+};
+
+static enum md_status check_type(const struct md_attr *attr, struct md_error *err)
+{
+    static const struct {
+        const char *name;
+        enum md_attr_type type;
+    } meant[] = {
+        {"axes", MD_ATTR_INTS},
+        {"perm", MD_ATTR_INTS},
+        {"kernel_shape", MD_ATTR_INTS},
+        {"strides", MD_ATTR_INTS},
+        {"pads", MD_ATTR_INTS},
+        {"dilations", MD_ATTR_INTS},
+        {"output_shape", MD_ATTR_INTS},
+        {"output_padding", MD_ATTR_INTS},
+        {"pooled_shape", MD_ATTR_INTS},
+        {"qkv_hidden_sizes", MD_ATTR_INTS},
+        {"columns", MD_ATTR_INTS},
+        {"activations", MD_ATTR_STRINGS},
+        {"activation_alpha", MD_ATTR_FLOATS},
+        {"activation_beta", MD_ATTR_FLOATS},
+        {"value", MD_ATTR_TENSOR},
+        {"then_branch", MD_ATTR_GRAPH},
+        {"else_branch", MD_ATTR_GRAPH},
+        {"body", MD_ATTR_GRAPH},
+    };
+    for (size_t i = 0; i < sizeof meant / sizeof *meant; i++)
+        if (strcmp(attr->name, meant[i].name) == 0 && attr->type != meant[i].type)
+            return md_fail(err, MD_ERR_INVALID, "attribute \"%s\" is %s, wanted %s", attr->name,
+                           type_names[attr->type], type_names[meant[i].type]);
+    return MD_OK;
+}
 
 static enum md_status copy_lists(struct md_arena *arena, const struct md_attr *from,
                                  struct md_attr *to)
@@ -65,13 +106,16 @@ enum md_status md__attr_copy(struct md_arena *arena, const struct md_attr *from,
         return md_fail(err, MD_ERR_INVALID, "an attribute has no name");
     if (from->type > MD_ATTR_GRAPH || (from->type == MD_ATTR_GRAPH && !from->graph))
         return md_fail(err, MD_ERR_INVALID, "attribute \"%.60s\" has no known type", from->name);
+    enum md_status status = check_type(from, err);
+    if (status)
+        return status;
     to->name = md_arena_strdup(arena, from->name);
     to->s = md_arena_strdup(arena, from->type == MD_ATTR_STRING && from->s ? from->s : "");
     if (!to->name || !to->s || copy_lists(arena, from, to))
         return md_fail(err, MD_ERR_MEMORY, "graph is too large");
     if (from->type != MD_ATTR_TENSOR)
         return MD_OK;
-    enum md_status status = copy_tensor(arena, &from->tensor, &to->tensor, err);
+    status = copy_tensor(arena, &from->tensor, &to->tensor, err);
     return status ? md_error_context(err, "attribute \"%.60s\"", from->name) : MD_OK;
 }
 

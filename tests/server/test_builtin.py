@@ -114,7 +114,11 @@ class Builtin(unittest.TestCase):
     def test_metrics_follow_the_format(self):
         self.daemon.get("/nope?with=\"quotes\"")
         self.daemon.get("/fail", headers={"X-API-Key": "secret-secret"})
-        answer = self.daemon.get("/metrics")
+        for _ in range(100):  # a request is counted just after its answer was sent
+            answer = self.daemon.get("/metrics")
+            if b'route="/fail"' in answer.body:
+                break
+            time.sleep(0.01)
         self.assertTrue(answer.headers["content-type"].startswith("text/plain; version=0.0.4"))
         families = parse_metrics(answer.body.decode())
         for name, (kind, samples) in families.items():

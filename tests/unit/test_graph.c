@@ -153,6 +153,10 @@ static void refuses_bad_nodes_and_stays_as_it_was(void **state)
     assert_fails(MD_ERR_INVALID,
                  md_graph_node(graph, "Cast", "n", ids, 1, twice, 1000, out, 1, &err));
     assert_says("1000 attributes");
+    struct md_attr axes = {.name = "axes", .type = MD_ATTR_FLOATS};
+    assert_fails(MD_ERR_INVALID,
+                 md_graph_node(graph, "Transpose", "n", ids, 1, &axes, 1, out, 1, &err));
+    assert_says("\"axes\" is a list of numbers, wanted a list of integers");
     assert_int_equal(graph->node_count, 0);
     assert_int_equal(graph->value_count, 1);
     assert_ok(md_graph_node(graph, "Clip", "", (int[]){x, MD_NONE, x}, 3, NULL, 0, out, 1, &err));
