@@ -19,6 +19,7 @@ int md__cli_run(int argc, char **argv);
 int md__cli_bench(int argc, char **argv);
 int md__cli_inspect(int argc, char **argv);
 int md__cli_check(int argc, char **argv);
+int md__cli_test(int argc, char **argv);
 int md__cli_show_config(int argc, char **argv);
 int md__cli_control(int argc, char **argv);
 int md__cli_repl(int argc, char **argv);

@@ -29,6 +29,8 @@ static const struct command commands[] = {
      "inputs, outputs, operators, memory plan", md__cli_inspect},
     {"check", "SCRIPTS_DIR [--json]", "load scripts without effects, report mistakes",
      md__cli_check},
+    {"test", "SCRIPTS_DIR [--only TEXT] [--json]", "run the tests beside a folder of scripts",
+     md__cli_test},
     {"show-config", "SCRIPTS_DIR [--json] [--KEY VALUE ...]",
      "each setting, its value and where it comes from", md__cli_show_config},
     {"reload", "[--control SOCKET] [--state DIR] [--json]",
@@ -41,7 +43,7 @@ static const struct command commands[] = {
      "one request to a running daemon: ping, log-level, config, ...", md__cli_control},
 };
 
-static const char *const later[] = {"load",   "tune",     "test", "rehearse"};
+static const char *const later[] = {"load",   "tune",     "rehearse"};
 
 #define COUNT(array) ((int)(sizeof(array) / sizeof(array)[0]))
 

@@ -16,7 +16,8 @@
     X(calendar)                                                                                    \
     X(forecasts)                                                                                   \
     X(stream)                                                                                      \
-    X(repl)
+    X(repl)                                                                                        \
+    X(test)
 
 #define X(name) extern const struct md__binding md__binding_##name;
 MD__BINDINGS(X)

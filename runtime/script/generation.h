@@ -107,6 +107,12 @@ void md__scheduler_start(struct md__scheduler *scheduler, struct md__scheduler *
 /* Ends after the jobs in progress. NULL is fine. */
 void md__scheduler_delete(struct md__scheduler *scheduler);
 
+/* For tests, of a scheduler that is never started: it begins, says when its next job is due (never:
+ * INT64_MAX), runs what is due by the clock. Jobs run on the calling thread and have ended. */
+void md__scheduler_begin_by_hand(struct md__scheduler *scheduler);
+int64_t md__scheduler_due_ms(const struct md__scheduler *scheduler);
+void md__scheduler_run_due(struct md__scheduler *scheduler);
+
 /* ---- models.c -------------------------------------------------------------------------------- */
 
 /* Loads a model beside what serves, and says in /health when it cannot be; publishes it, taking

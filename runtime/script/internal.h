@@ -45,6 +45,7 @@ struct md__scheduler;
 struct md__stream;
 struct md__watcher;
 struct md_repl;
+struct md__test;
 
 #define MD_SCRIPT_SERIES_MAX 8
 
@@ -125,7 +126,8 @@ enum md__state_kind {
     MD__STATE_SCHEDULER, /* timers, ticks */
     MD__STATE_BUILDER,   /* model families */
     MD__STATE_CHECK,     /* moondial check: never acts */
-    MD__STATE_REPL       /* of one session: repl.h */
+    MD__STATE_REPL,      /* of one session: repl.h */
+    MD__STATE_TEST       /* of policy tests: test.h */
 };
 
 struct md__state {
@@ -166,6 +168,7 @@ struct md__state {
     struct md__pool *pool;     /* NULL: not pooled, one thread owns it */
     struct md__seat *seat;     /* its place in the pool */
     struct md_repl *repl;      /* whose state it is; NULL: of no session */
+    struct md__test *test;     /* the service that its cases have; NULL: none */
     _Atomic bool *interrupted; /* Lua and waits are to end; NULL: nobody can ask for that */
 };
 

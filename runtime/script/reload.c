@@ -23,10 +23,10 @@
 #include "base/stack.h"
 #include "base/wait.h"
 #include "script/generation.h"
+#include "script/test_internal.h"
 #include "serve/serve.h"
 
 static const char subject[] = "scripts"; /* of /health's reasons */
-static const int64_t tests_budget_ns = 50000000;
 
 /* One change on its way. */
 struct change {
@@ -130,44 +130,6 @@ static enum md_status wait_drained(struct md_script *script, struct md_error *er
     return MD_OK;
 }
 
-static int run_fast_tests(lua_State *L)
-{
-    md__state(L)->loading = true;
-    md__require(L, "moondial.test");
-    lua_getfield(L, -1, "fast");
-    if (!lua_isfunction(L, -1))
-        return 0;
-    md__state(L)->loading = false;
-    lua_pushnumber(L, (double)tests_budget_ns / 1e6);
-    lua_call(L, 1, 1);
-    if (lua_isstring(L, -1)) /* "risk_test.lua:12: expected 3, got 4" */
-        lua_error(L);
-    return 0;
-}
-
-/*
- * The hook for tests: when the library has a module moondial.test with a function fast(ms), it
- * runs the folder's tests that are tagged `fast` for at most that long and returns nothing, or what
- * failed as one line. It runs in a state of the new generation that is used for nothing else.
- */
-static enum md_status test(struct change *change)
-{
-    char relative[MD__MODULE_FILE_MAX];
-    struct md__state *state;
-    if (!md__module_find(change->script->library, "moondial.test", relative))
-        return MD_OK;
-    enum md_status status =
-        md__generation_state(change->generation, MD__STATE_CHECK, &state, change->err);
-    if (status != MD_OK)
-        return status;
-    /* A test that goes past the budget of all is stopped; the margin lets `fast` say which. */
-    md__budget_begin(state, 2 * tests_budget_ns);
-    status = md__protect(state, run_fast_tests, NULL, change->err);
-    md__budget_end(state);
-    md__state_delete(state);
-    return status;
-}
-
 /* Declared models that are new, or have another path, are loaded before the scripts that need them
  * serve, and published with them. An optional one may fail. */
 static enum md_status load_models(struct change *change)
@@ -212,7 +174,8 @@ static void build(void *context)
     change->status = md__generation_new(script, &change->making, &change->generation, change->err);
     if (change->status != MD_OK)
         return;
-    change->status = test(change);
+    if (!change->is_rollback) /* what it goes back to has served before */
+        change->status = md__test_fast(change->generation, change->err);
     if (change->status == MD_OK)
         change->status = load_models(change);
     if (change->status == MD_OK && script->scheduler != NULL)

@@ -153,26 +153,35 @@ static bool rest(struct md__scheduler *scheduler, int64_t ns)
     return goes_on;
 }
 
+static int64_t due_ms(const struct worker *worker)
+{
+    return worker->last_ms + worker->job->every_ms + worker->job->grace_ms;
+}
+
+/* Runs the job when an interval has ended; else says how long until one does. */
+static int64_t run_when_due(struct worker *worker)
+{
+    const struct md__job *job = worker->job;
+    int64_t now_ms = md_now_ms(worker->scheduler->script->clock);
+    int64_t left_ns = (due_ms(worker) - now_ms) * 1000000;
+    if (left_ns > 0)
+        return left_ns;
+    int64_t ended_ms = closed_ms(job, now_ms);
+    int64_t lost = (ended_ms - worker->last_ms) / job->every_ms - 1;
+    if (lost > 0)
+        md__metric_skipped(job->name, lost);
+    worker->skipped += lost;
+    worker->last_ms = ended_ms;
+    run_job(worker, now_ms);
+    return 0;
+}
+
 /* Runs the job whenever an interval ends, until the scheduler does. */
 static void repeat(struct worker *worker)
 {
-    struct md_script *script = worker->scheduler->script;
-    const struct md__job *job = worker->job;
     int64_t left_ns = 0;
-    while (rest(worker->scheduler, left_ns)) {
-        int64_t now_ms = md_now_ms(script->clock);
-        left_ns = (worker->last_ms + job->every_ms + job->grace_ms - now_ms) * 1000000;
-        if (left_ns > 0)
-            continue;
-        int64_t ended_ms = closed_ms(job, now_ms);
-        int64_t lost = (ended_ms - worker->last_ms) / job->every_ms - 1;
-        if (lost > 0)
-            md__metric_skipped(job->name, lost);
-        worker->skipped += lost;
-        worker->last_ms = ended_ms;
-        left_ns = 0;
-        run_job(worker, now_ms);
-    }
+    while (rest(worker->scheduler, left_ns))
+        left_ns = run_when_due(worker);
 }
 
 /* ---- taking over ----------------------------------------------------------------------------- */
@@ -460,4 +469,32 @@ void md_script_stop(struct md_script *script)
     script->scheduler = NULL;
     pthread_mutex_unlock(&script->reloading);
     md__scheduler_delete(scheduler);
+}
+
+/* ---- by hand --------------------------------------------------------------------------------- */
+
+void md__scheduler_begin_by_hand(struct md__scheduler *scheduler)
+{
+    run_on_start(scheduler);
+    begin_schedules(scheduler);
+    atomic_store(&scheduler->script->begun, true);
+}
+
+int64_t md__scheduler_due_ms(const struct md__scheduler *scheduler)
+{
+    int64_t first_ms = INT64_MAX;
+    for (int i = 0; i < scheduler->count; i++) {
+        const struct worker *worker = &scheduler->workers[i];
+        if (worker->job->kind != MD__JOB_START && due_ms(worker) < first_ms)
+            first_ms = due_ms(worker);
+    }
+    return first_ms;
+}
+
+void md__scheduler_run_due(struct md__scheduler *scheduler)
+{
+    for (int i = 0; i < scheduler->count; i++) {
+        if (scheduler->workers[i].job->kind != MD__JOB_START)
+            run_when_due(&scheduler->workers[i]);
+    }
 }

@@ -10,6 +10,7 @@
 #include "base/stack.h"
 #include "base/wait.h"
 #include "script/generation.h"
+#include "script/test_internal.h"
 #include "script/watch.h"
 #include "serve/serve.h"
 
@@ -37,6 +38,7 @@ static enum md_status make_first(struct md_script *script, const struct md_confi
     if (making.sources == NULL)
         return md_fail(err, MD_ERR_MEMORY, "no memory for the script engine");
     enum md_status status = md__generation_new(script, &making, &script->current, err);
+    md__test_read(making.sources, script->dir);
     md__sources_seal(making.sources);
     md__sources_unref(making.sources);
     if (status == MD_OK)

@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -365,40 +366,33 @@ static void test_a_repeated_reload_keeps_the_rate_before(void **state)
 
 /* ---- tests of the folder, before the swap ---------------------------------------------------- */
 
+static void write_test(const char *wanted)
+{
+    char text[512];
+    snprintf(text, sizeof text,
+             "local test = require 'moondial.test'\n"
+             "return { test.case { 'the app', fast = true, run = function(t)\n"
+             "    t.equal(require('app').name, '%s')\n"
+             "end } }",
+             wanted);
+    scripted_write(&s, "tests/app.lua", text);
+}
+
 static void test_fast_tests_decide(void **state)
 {
-    char *library = scratch_new(), *folder = scratch_path(library, "moondial"), command[4096];
-    scripted_begin(&s);
-    write_app("1");
-    snprintf(command, sizeof command, "cp -r %s/lua/moondial %s/", MD_SOURCE_DIR, library);
-    assert_int_equal(system(command), 0);
-    char *file = scratch_path(folder, "test.lua");
-    const char *text = "return { fast = function(ms) assert(ms == 50)\n"
-                       "  local ok, why = pcall(require, 'app_test')\n"
-                       "  return not ok and why or nil end }";
-    scratch_write(file, text, strlen(text));
-    s.lib_dir = library;
-    scripted_open(&s, NULL);
+    open_app("1");
+    char *folder = scratch_path(s.dir, "tests");
+    assert_int_equal(mkdir(folder, 0700), 0);
+    free(folder);
+    write_test("another");
     write_app("2");
     assert_int_equal(reload(), MD_ERR_SCRIPT);
-    assert_non_null(strstr(err.text, "module 'app_test' not found"));
-    scripted_write(&s, "app_test.lua", "assert(require('app').is_app)");
+    assert_non_null(strstr(err.text, "tests/app.lua:3: test \"the app\" failed: expected "
+                                     "\"another\", got "));
+    expect("/x", "[1]");
+    write_test(s.script->current->name);
     assert_ok(reload());
     expect("/x", "[2]");
-    text = "return { fast = function() return 'x_test.lua:3: expected 2' end }";
-    scratch_write(file, text, strlen(text));
-    scripted_end(&s);
-    scripted_begin(&s);
-    write_app("1");
-    s.lib_dir = library;
-    scripted_open(&s, NULL);
-    write_app("2");
-    assert_int_equal(reload(), MD_ERR_SCRIPT);
-    assert_string_equal(err.text, "x_test.lua:3: expected 2");
-    expect("/x", "[1]");
-    free(file);
-    free(folder);
-    scratch_delete(library);
 }
 
 static void test_state_tells(void **state)

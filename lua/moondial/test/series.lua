@@ -1,0 +1,206 @@
+-- What a case's `values` and `forecasts` say, checked against the app: by server and column, step
+-- by step. Step 1 is the first after the case's begin and closes step_min later; from then on rules
+-- see its values.
+
+local check = require "moondial.check"
+local native = require "moondial.native_test"
+local notation = require "moondial.test.notation"
+
+local series = {}
+
+local function raise(...)
+    error({ is_mistake = true, text = (...):format(select(2, ...)) }, 0)
+end
+series.raise = raise
+
+-- The series that a case is about: the one that it names, the alerts', or the first. With its
+-- columns by name.
+function series.described(name)
+    local app = native.app()
+    name = name or (app.alerts and app.alerts.series)
+    for _, candidate in ipairs(app.series) do
+        if name == nil or candidate.name == name then
+            local columns = {}
+            for _, column in ipairs(candidate.columns) do
+                columns[column.name] = column
+            end
+            return { name = candidate.name, key = candidate.key, time = candidate.time,
+                labels = candidate.labels, columns = candidate.columns, by_name = columns,
+                step_ms = candidate.step_s * 1000, grace_ms = candidate.grace_s * 1000,
+                step_min = candidate.step_s / 60 }
+        end
+    end
+    raise(name and "app.lua declares no series '%s'" or "app.lua declares no series", name)
+end
+
+local function is_label(described, name)
+    for _, label in ipairs(described.labels) do
+        if label == name then
+            return true
+        end
+    end
+    return name == "profile"
+end
+
+local function set_of(list)
+    local set = {}
+    for _, entry in ipairs(list) do
+        set[entry] = true
+    end
+    return set
+end
+
+local function read_column(described, server, name, given)
+    local column = described.by_name[name]
+    local what = ("values.%s.%s"):format(server, tostring(name))
+    if not column then
+        raise("%s: no column of series %s is called that%s", what, described.name,
+            check.suggestion(name, described.by_name))
+    elseif column.values then -- named states: one that stays
+        if not set_of(column.values)[given] then
+            raise("%s: one of %s", what, table.concat(column.values, ", "))
+        end
+        return setmetatable({}, { __index = function()
+            return given
+        end })
+    end
+    local values, why = notation.values(given)
+    if not values then
+        raise("%s: %s", what, why)
+    end
+    return values
+end
+
+-- { [server] = { values = { [column] = list }, labels = { profile = "database" } } }
+function series.values(described, given)
+    local servers = {}
+    if given ~= nil and type(given) ~= "table" then
+        raise("values: a table by server, { ppdb001 = { cpu_user_pct = \"50x10\" } }")
+    end
+    for server, columns in pairs(given or {}) do
+        if type(server) ~= "string" or type(columns) ~= "table" then
+            raise("values: by server, { ppdb001 = { cpu_user_pct = \"50x10\" } }")
+        end
+        local read = { values = {}, labels = {} }
+        for name, value in pairs(columns) do
+            if is_label(described, name) then
+                read.labels[name] = tostring(value)
+            else
+                read.values[name] = read_column(described, server, name, value)
+            end
+        end
+        servers[server] = read
+    end
+    return servers
+end
+
+-- ---- forecasts -----------------------------------------------------------------------------
+
+-- "p50" to 0.5
+local function quantile_of(what, name)
+    local percent = type(name) == "string" and tonumber(name:match "^p(%d+%.?%d*)$")
+    if not (percent and percent > 0 and percent < 100) then
+        raise("%s: a quantile is p50, p90 and so on, not '%s'", what, tostring(name))
+    end
+    return percent / 100
+end
+
+-- Of a list by minute (what holds from then on), the entry of this minute.
+local function at_minute(by_minute, minute)
+    local best
+    for from in pairs(by_minute) do
+        if type(from) == "number" and from <= minute and (not best or from > best) then
+            best = from
+        end
+    end
+    return best and by_minute[best] or nil
+end
+
+local function is_list(given)
+    return type(given) == "table"
+        and (type(given[1]) == "number" or given[1] == "_" or next(given) == nil)
+end
+
+-- The forecast made at a minute, a list (false: no value); nil: none.
+local function forecast_at(what, given, minute)
+    if type(given) == "function" then
+        given = given(minute)
+    elseif type(given) == "table" and not is_list(given) then
+        given = at_minute(given, minute)
+    end
+    if given == nil or given == false then
+        return nil
+    end
+    local values, why = notation.values(given)
+    if not values then
+        raise("%s: %s", what, why)
+    end
+    return values
+end
+
+-- Channels without values: one for each column and quantile that any server has.
+local function channels_of(described, given)
+    local channels, found = {}, {}
+    for server, columns in pairs(given or {}) do
+        for column, quantiles in pairs(columns) do
+            local what = ("forecasts.%s.%s"):format(tostring(server), tostring(column))
+            if not described.by_name[column] then
+                raise("%s: no column of series %s is called that%s", what, described.name,
+                    check.suggestion(column, described.by_name))
+            elseif type(quantiles) ~= "table" then
+                raise("%s: by quantile, { p50 = \"96x12\" }", what)
+            end
+            for name, values in pairs(quantiles) do
+                local key = column .. " " .. tostring(name)
+                local channel = found[key]
+                if not channel then
+                    channel = { column = column, quantile = quantile_of(what, name), given = {} }
+                    found[key], channels[#channels + 1] = channel, channel
+                end
+                channel.given[server] = values
+            end
+        end
+    end
+    table.sort(channels, function(a, b)
+        return a.column < b.column or (a.column == b.column and a.quantile < b.quantile)
+    end)
+    return channels
+end
+
+-- The forecasts that are made at each minute: minute -> { { column =, quantile =, steps =, of = {
+-- [server] = list } } }.
+function series.forecasts(described, given)
+    local channels = channels_of(described, given)
+    return function(minute)
+        local made = {}
+        for _, channel in ipairs(channels) do
+            local steps, of = 0, {}
+            for server, values in pairs(channel.given) do
+                local what = ("forecasts.%s.%s"):format(server, channel.column)
+                of[server] = forecast_at(what, values, minute)
+                steps = math.max(steps, of[server] and #of[server] or 0)
+            end
+            if steps > 0 then
+                made[#made + 1] = { column = channel.column, quantile = channel.quantile,
+                    steps = steps, of = of }
+            end
+        end
+        return made
+    end
+end
+
+-- The names of all servers of both, in byte order.
+function series.names(values, forecasts)
+    local set, names = {}, {}
+    for _, map in ipairs { values, forecasts or {} } do
+        for name in pairs(map) do
+            if not set[name] then
+                set[name], names[#names + 1] = true, name
+            end
+        end
+    end
+    table.sort(names)
+    return names
+end
+
+return series
