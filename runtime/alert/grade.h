@@ -14,9 +14,12 @@
  * entity and column preceded within the horizon; one a crossing
  *
  * A frame that is missing (an outage) grades nothing: alerts whose horizon an outage of more than
- * one step touches are dropped as unknown and counted as such. Precision = (hit + early + late) /
- * (hit + early + late + false); recall = (hit + early + late) / (hit + early + late + missed), each
- * crossing counted once.
+ * one step touches before they were crossed, or two steps without a value, are dropped as ungraded
+ * and counted as such.
+ *
+ * Precision = (hit + early + late) / (hit + early + late + false), of alerts. Recall = caught /
+ * (caught + missed), of crossings: one is caught when an alert preceded it, whatever became of that
+ * alert's own grade, and so counts once however often alerts fired before it.
  */
 #ifndef MD_ALERT_GRADE_H
 #define MD_ALERT_GRADE_H
@@ -48,6 +51,7 @@ const char *md_alert_outcome_name(enum md_alert_outcome outcome);
 /* Sums of one rule since its engine began (kept across restarts by save and restore). */
 struct md_alert_quality {
     int64_t outcomes[MD_ALERT_OUTCOMES];
+    int64_t caught;           /* crossings that an alert preceded */
     double precision, recall; /* NaN: nothing to tell */
     double lead_min_median;   /* of the newest 200 that were crossed; NaN: none */
     int64_t open;             /* fired, not yet graded */
