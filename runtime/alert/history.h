@@ -48,8 +48,9 @@ struct md_alert_tick {
     int event_count;
     const char *const *events;
 };
-/* Keeps ticks in their order, and the engine's state after the last of them, in one transaction.
- * MD_ERR_CONFLICT: a tick of that time is kept already. */
+/* Keeps ticks in their order, and the engine's state after the last of them, in one transaction. A
+ * tick of a time that is kept already takes its place, events included: an engine that lost its
+ * state began anew there. */
 enum md_status md_alert_history_put(struct md_store *store, const struct md_alert_tick *ticks,
                                     int count, const struct md_buffer *state, struct md_error *err);
 /* The newest engine state; MD_ERR_NOT_FOUND. *state is malloc'ed. */

@@ -16,7 +16,7 @@
 
 struct writer {
     struct md_store *store;
-    sqlite3_stmt *names, *tick, *event;
+    sqlite3_stmt *names, *tick, *clear, *event;
 };
 
 static enum md_status put_names(struct writer *writer, const struct md_store_alert_tick *tick,
@@ -43,9 +43,9 @@ static enum md_status put_tick(struct writer *writer, const struct md_store_aler
     sqlite3_bind_int64(writer->tick, 2, names);
     sqlite3_bind_blob(writer->tick, 3, tick->cells, (int)tick->cells_bytes, SQLITE_STATIC);
     status = md__store_step(writer->store, writer->tick, err);
-    if (status == MD_OK && sqlite3_changes(writer->store->db) == 0)
-        status = md_fail(err, MD_ERR_CONFLICT, "a tick of alerts at %lld is kept already",
-                         (long long)tick->time_ms);
+    sqlite3_bind_int64(writer->clear, 1, tick->time_ms);
+    if (status == MD_OK)
+        status = md__store_step(writer->store, writer->clear, err);
     sqlite3_bind_int64(writer->event, 1, tick->time_ms);
     for (int i = 0; status == MD_OK && i < tick->event_count; i++) {
         sqlite3_bind_text(writer->event, 2, tick->events[i], -1, SQLITE_STATIC);
@@ -59,11 +59,14 @@ static enum md_status put_all(struct writer *writer, const struct md_store_alert
 {
     static const char names[] = "INSERT INTO alert_names(names) VALUES(?) ON CONFLICT(names) "
                                 "DO UPDATE SET names = names RETURNING id";
-    static const char tick[] = "INSERT OR IGNORE INTO alert_tick VALUES(?, ?, ?)";
+    static const char tick[] = "INSERT OR REPLACE INTO alert_tick VALUES(?, ?, ?)";
+    static const char clear[] = "DELETE FROM alert_event WHERE time_ms = ?";
     static const char event[] = "INSERT INTO alert_event(time_ms, text) VALUES(?, ?)";
     enum md_status status = md__store_prepare(writer->store, names, &writer->names, err);
     if (status == MD_OK)
         status = md__store_prepare(writer->store, tick, &writer->tick, err);
+    if (status == MD_OK)
+        status = md__store_prepare(writer->store, clear, &writer->clear, err);
     if (status == MD_OK)
         status = md__store_prepare(writer->store, event, &writer->event, err);
     for (int i = 0; status == MD_OK && i < count; i++)
@@ -87,6 +90,7 @@ enum md_status md_store_put_alerts(struct md_store *store, const struct md_store
     status = put_all(&writer, ticks, count, err);
     sqlite3_finalize(writer.names);
     sqlite3_finalize(writer.tick);
+    sqlite3_finalize(writer.clear);
     sqlite3_finalize(writer.event);
     if (status == MD_OK)
         status = md__store_insert_value(store, STATE, state, state_bytes, err);

@@ -110,8 +110,8 @@ struct md_store_alert_tick {
     const char *const *events; /* when written */
     int event_count;
 };
-/* Keeps the ticks and the state after them in one transaction. MD_ERR_CONFLICT: there is a tick of
- * that time. */
+/* Keeps the ticks and the state after them in one transaction. A tick of a time that is kept
+ * already takes its place: somebody began anew there. */
 enum md_status md_store_put_alerts(struct md_store *store, const struct md_store_alert_tick *ticks,
                                    int count, const void *state, size_t state_bytes,
                                    struct md_error *err);

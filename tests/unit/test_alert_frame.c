@@ -189,6 +189,7 @@ static void random_row(float *row, int count)
     uint32_t kind = random_bits() % 8;
     float base = float_of_bits(random_bits()), scale = ldexpf(1, (int)(random_bits() % 40) - 30);
     float power = ldexpf(1, (int)(random_bits() % 60) - 30);
+    double width = ldexp(1 + random_bits() / 4294967296.0, (int)(random_bits() % 5) - 2);
     for (int i = 0; i < count; i++) {
         double part = random_bits() / 4294967296.0;
         row[i] = kind == 0   ? float_of_bits(random_bits())
@@ -197,7 +198,7 @@ static void random_row(float *row, int count)
                  : kind == 3 ? (float)(base * (1 + part * (double)scale))
                  : kind == 4 ? (float)(100 * part)
                  : kind == 5 ? (float)(power * (1 + (part - 0.5) * (double)scale))
-                 : kind == 6 ? (float)(power * (1 + (part - 0.3) * 65535 / (1 << 24)))
+                 : kind == 6 ? (float)(power * (1 + (part - 0.3) * 65535 * width / (1 << 24)))
                              : (random_bits() % 9 ? (float)part : odd[random_bits() % 10]);
     }
 }

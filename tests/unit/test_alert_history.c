@@ -189,15 +189,52 @@ static void ticks_come_back_in_order(void **state)
     assert_int_equal(ask_sql("SELECT count(*) FROM alert_names"), 2);
 }
 
-static void a_tick_is_kept_once(void **state)
+static void a_tick_takes_the_place_of_one_of_its_time(void **state)
 {
     struct md_error err;
     struct md_store *store = open_store(0);
     assert_ok(put_tick(store, 5, &err));
     assert_ok(put_tick(store, 6, &err));
-    assert_fails(MD_ERR_CONFLICT, put_tick(store, 5, &err));
-    assert_int_equal(kept_state(store), 6); /* nothing of it was kept */
-    assert_int_equal(look(store, 0, 9).events, 2);
+    assert_ok(put_tick(store, 5, &err));
+    assert_int_equal(kept_state(store), 5);
+    struct seen seen = look(store, 0, 9);
+    assert_int_equal(seen.count, 2);
+    assert_int_equal(seen.events, 2); /* those of 5, once */
+    md_store_close(store);
+}
+
+static enum md_status put_piece(struct md_store *store, struct md_error *err)
+{
+    struct md_buffer state, piece;
+    md_buffer_init(&state, 0);
+    md_buffer_init(&piece, 0);
+    md_buffer_text(&piece, "abc"); /* no frame */
+    const struct md_alert_tick ticks[] = {{START_MS, &piece, 0, NULL}};
+    enum md_status status = md_alert_history_put(store, ticks, 1, &state, err);
+    md_buffer_fini(&state);
+    md_buffer_fini(&piece);
+    return status;
+}
+
+static void nothing_of_a_failed_put_is_kept(void **state)
+{
+    struct md_error err;
+    struct md_store *store = open_store(0);
+    char text[256];
+    assert_ok(put_tick(store, 1, &err));
+    assert_fails(MD_ERR_CORRUPT, put_piece(store, &err));
+    run_sql("CREATE TRIGGER full BEFORE INSERT ON alert_event WHEN new.text LIKE '%b%' "
+            "BEGIN SELECT RAISE(FAIL, 'disk is full'); END");
+    assert_fails(MD_ERR_IO, put_tick(store, 2, &err)); /* its second event */
+    assert_says("disk is full");
+    assert_true(md_store_trouble(store, text, sizeof text));
+    assert_int_equal(kept_state(store), 1);
+    struct seen seen = look(store, 0, 9);
+    assert_int_equal(seen.count, 1);
+    assert_int_equal(seen.events, 1);
+    run_sql("DROP TRIGGER full");
+    assert_ok(put_tick(store, 2, &err));
+    assert_int_equal(look(store, 0, 9).events, 3);
     md_store_close(store);
 }
 
@@ -403,7 +440,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(ticks_come_back_in_order, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(a_tick_is_kept_once, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_tick_takes_the_place_of_one_of_its_time, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(nothing_of_a_failed_put_is_kept, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_visit_may_end_it_and_may_use_the_store, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(damage_in_a_tick_is_named, set_up, tear_down),
