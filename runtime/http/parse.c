@@ -211,7 +211,7 @@ int md__head_parse(char *text, size_t length, struct md__head *head, struct md_e
             status = parse_request_line(line, (size_t)(end - line), head, err);
         } else {
             status = parse_field(line, end, &head->headers[i], err);
-            head->header_count = i + 1;
+            head->header_count += status == 0; /* a malformed one has no name */
         }
         line = end + 2;
     }

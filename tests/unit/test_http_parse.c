@@ -19,6 +19,7 @@ static int parse(const char *request)
     long end;
 
     snprintf(text, sizeof text, "%s", request);
+    memset(&head, 0xA5, sizeof head); /* as an earlier request may have left it */
     end = md__head_end(text, strlen(text), &scanned);
     return end == 0 ? -1 : end < 0 ? -2 : md__head_parse(text, (size_t)end, &head, &err);
 }
