@@ -38,10 +38,14 @@ void md_buffer_clear(struct md_buffer *buffer)
         buffer->data[0] = '\0';
 }
 
+static size_t cap(const struct md_buffer *buffer)
+{
+    return buffer->fixed || buffer->bytes_max ? buffer->bytes_max : SIZE_MAX / 2;
+}
+
 static bool over_cap(const struct md_buffer *buffer, size_t extra)
 {
-    size_t bytes_max = buffer->fixed || buffer->bytes_max ? buffer->bytes_max : SIZE_MAX / 2;
-    return buffer->length > bytes_max || extra > bytes_max - buffer->length;
+    return buffer->length > cap(buffer) || extra > cap(buffer) - buffer->length;
 }
 
 static bool grow(struct md_buffer *buffer, size_t needed)
@@ -51,6 +55,8 @@ static bool grow(struct md_buffer *buffer, size_t needed)
         capacity = needed;
     if (capacity < CAPACITY_MIN)
         capacity = CAPACITY_MIN;
+    if (capacity > cap(buffer) + 1)
+        capacity = cap(buffer) + 1;
     char *data = realloc(buffer->data, capacity);
     if (!data)
         return false;
@@ -69,21 +75,6 @@ bool md_buffer_reserve(struct md_buffer *buffer, size_t extra)
              !grow(buffer, buffer->length + extra + 1))
         buffer->failed = MD_ERR_MEMORY;
     return !buffer->failed;
-}
-
-void md_buffer_append(struct md_buffer *buffer, const void *data, size_t length)
-{
-    if (!md_buffer_reserve(buffer, length))
-        return;
-    if (length > 0)
-        memcpy(buffer->data + buffer->length, data, length);
-    buffer->length += length;
-    buffer->data[buffer->length] = '\0';
-}
-
-void md_buffer_text(struct md_buffer *buffer, const char *text)
-{
-    md_buffer_append(buffer, text, strlen(text));
 }
 
 void md_buffer_printf(struct md_buffer *buffer, const char *format, ...)

@@ -10,13 +10,14 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "base/status.h"
 
 struct md_buffer {
     char *data; /* NUL-terminated after every append, when not NULL */
     size_t length;
-    size_t capacity;
+    size_t capacity;  /* at most bytes_max + 1 when there is a cap */
     size_t bytes_max; /* 0: no cap */
     enum md_status
         failed; /* MD_OK, or why an append was dropped: cap (MD_ERR_TOO_LARGE) or memory */
@@ -33,11 +34,31 @@ void md_buffer_clear(struct md_buffer *buffer); /* keeps the memory, forgets a f
  * failed is set.
  */
 bool md_buffer_reserve(struct md_buffer *buffer, size_t extra);
-void md_buffer_append(struct md_buffer *buffer, const void *data, size_t length);
-void md_buffer_text(struct md_buffer *buffer, const char *text);
+static inline void md_buffer_append(struct md_buffer *buffer, const void *data, size_t length);
+static inline void md_buffer_text(struct md_buffer *buffer, const char *text);
 void md_buffer_printf(struct md_buffer *buffer, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 enum md_status md_buffer_check(const struct md_buffer *buffer, struct md_error *err);
+
+/*
+ * Messages are made of many small pieces, so the common case is inline. It need not look at the
+ * cap: the capacity never goes beyond it.
+ */
+static inline void md_buffer_append(struct md_buffer *buffer, const void *data, size_t length)
+{
+    bool fits = buffer->failed == MD_OK && length < buffer->capacity - buffer->length;
+    if (!fits && !md_buffer_reserve(buffer, length))
+        return;
+    if (length > 0)
+        memcpy(buffer->data + buffer->length, data, length);
+    buffer->length += length;
+    buffer->data[buffer->length] = '\0';
+}
+
+static inline void md_buffer_text(struct md_buffer *buffer, const char *text)
+{
+    md_buffer_append(buffer, text, strlen(text));
+}
 
 struct md_blob {
     _Atomic int refs;

@@ -27,6 +27,12 @@ static void escape(struct md_buffer *out, unsigned char byte)
     }
 }
 
+/* ASCII that stands for itself: most of most texts. */
+static bool is_plain(unsigned char byte)
+{
+    return byte >= 0x20 && byte < 0x7F && byte != '"' && byte != '\\';
+}
+
 void md_json_string(struct md_buffer *out, const char *text, size_t length)
 {
     size_t plain = 0; /* start of the run that is still to be copied */
@@ -34,8 +40,12 @@ void md_json_string(struct md_buffer *out, const char *text, size_t length)
     md_buffer_append(out, "\"", 1);
     while (i < length) {
         unsigned char byte = (unsigned char)text[i];
+        if (is_plain(byte)) {
+            i++;
+            continue;
+        }
         size_t step = md_utf8_sequence(text + i, length - i);
-        if (step > 0 && byte >= 0x20 && byte != '"' && byte != '\\' && byte != 0x7F) {
+        if (step > 1) {
             i += step;
             continue;
         }

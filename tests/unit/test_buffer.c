@@ -56,6 +56,22 @@ static void the_cap_is_exact_and_a_failure_sticks(void **state)
     md_buffer_fini(&buffer);
 }
 
+static void the_capacity_stays_within_the_cap(void **state)
+{
+    struct md_buffer buffer;
+    md_buffer_init(&buffer, 100);
+    for (int i = 0; i < 100; i++) {
+        md_buffer_append(&buffer, "x", 1);
+        assert_true(buffer.capacity > buffer.length && buffer.capacity <= 101);
+    }
+    assert_int_equal(buffer.failed, MD_OK);
+    md_buffer_append(&buffer, "x", 1);
+    assert_int_equal(buffer.failed, MD_ERR_TOO_LARGE);
+    md_buffer_append(&buffer, "", 0);
+    assert_int_equal(buffer.length, 100);
+    md_buffer_fini(&buffer);
+}
+
 static void an_impossible_size_fails(void **state)
 {
     struct md_buffer buffer;
@@ -170,6 +186,7 @@ int main(void)
         cmocka_unit_test(appends_add_up_and_stay_terminated),
         cmocka_unit_test(a_long_print_grows_the_buffer),
         cmocka_unit_test(the_cap_is_exact_and_a_failure_sticks),
+        cmocka_unit_test(the_capacity_stays_within_the_cap),
         cmocka_unit_test(an_impossible_size_fails),
         cmocka_unit_test(a_fixed_buffer_never_allocates),
         cmocka_unit_test(a_blob_is_shared),
