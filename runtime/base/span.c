@@ -98,17 +98,15 @@ void md_stage_end(int level)
     md_span_end(level);
 }
 
-int64_t md__span_close(struct md_stages *stages, int level)
+void md__span_close(struct md_stages *stages, int level, int64_t now_ns)
 {
     int depth = md__stages_depth(stages);
     int top = depth < MD_SPAN_DEPTH_MAX ? depth : MD_SPAN_DEPTH_MAX;
-    int64_t now_ns = md_monotonic_ns(stages->trace->clock);
     for (; level < top; level++) {
         int span = stages->levels[level].span;
         if (span >= 0)
             stages->trace->spans[span].end_ns = now_ns;
     }
-    return now_ns;
 }
 
 void md_span_mark(const char *name, int64_t begin_ns, int64_t end_ns)
@@ -195,9 +193,11 @@ static void set_what(struct md_trace *trace, const char *method, const char *pat
     trace->what[sizeof trace->what - 1] = '\0';
 }
 
-void md_trace_end(struct md_trace *trace, const char *method, const char *path, int status)
+void md_trace_end(struct md_trace *trace, int64_t end_ns, const char *method, const char *path,
+                  int status)
 {
-    trace->end_ns = md__span_close(&md_stages, 0);
+    trace->end_ns = end_ns;
+    md__span_close(&md_stages, 0, end_ns);
     md__stages_set_depth(&md_stages, 0);
     md_stages.trace = NULL;
     trace->status = status;

@@ -11,7 +11,9 @@
  * without a trace: a thread that takes a profile (profile.h) reads it to learn what is done.
  *
  * Cost: without a trace two stores to thread-local memory, with one a reading of the clock at each
- * end. Nothing allocates, locks or fails; what is over a bound is left out, and the trace says so.
+ * end. The clock is dearer than all the rest, so where one stage begins as another ends the reading
+ * is passed on (md_span_begin_at, md_span_end_at). Nothing allocates, locks or fails; what is over
+ * a bound is left out, and the trace says so.
  */
 #ifndef MD_BASE_SPAN_H
 #define MD_BASE_SPAN_H
@@ -54,7 +56,7 @@ struct md_stages {
     _Atomic bool lent;      /* another thread goes on with them: stack.c */
     bool known;             /* in the list of md_stages_visit */
     struct md_stages *next, **previous;
-    _Atomic int depth;      /* may exceed MD_SPAN_DEPTH_MAX: those stages have no names */
+    _Atomic int depth; /* may exceed MD_SPAN_DEPTH_MAX: those stages have no names */
     struct {
         const char *_Atomic name;
         int span; /* in trace; -1: none */
@@ -71,8 +73,9 @@ void md_trace_begin(struct md_trace *trace, uint64_t id, struct md_clock *clock,
  * enters the one that goes on. */
 static inline void md_trace_leave(void);
 static inline void md_trace_enter(struct md_trace *trace);
-/* Ends it and keeps a copy for md_trace_find. */
-void md_trace_end(struct md_trace *trace, const char *method, const char *path, int status);
+/* Ends it, which happened at end_ns, and keeps a copy for md_trace_find. */
+void md_trace_end(struct md_trace *trace, int64_t end_ns, const char *method, const char *path,
+                  int status);
 
 /* Copies of what is kept, from any thread. */
 bool md_trace_find(uint64_t id, struct md_trace *copy);
@@ -88,8 +91,8 @@ void md_stages_visit(void (*visit)(struct md_stages *stages, void *context), voi
 void md__stages_know(struct md_stages *stages);
 
 int md__span_open(struct md_trace *trace, const char *name, int depth, int64_t now_ns);
-/* Ends what is begun at level and deeper; returns when. */
-int64_t md__span_close(struct md_stages *stages, int level);
+/* Ends what is begun at level and deeper. */
+void md__span_close(struct md_stages *stages, int level, int64_t now_ns);
 
 static inline int md__stages_depth(const struct md_stages *stages)
 {
@@ -102,8 +105,10 @@ static inline void md__stages_set_depth(struct md_stages *stages, int depth)
     atomic_store_explicit(&stages->depth, depth, memory_order_release);
 }
 
-static inline int md__span_push(struct md_stages *stages, const char *name, int64_t now_ns)
+/* Begins a stage inside the present one; now_ns is what the trace's clock shows. */
+static inline int md_span_begin_at(const char *name, int64_t now_ns)
 {
+    struct md_stages *stages = &md_stages;
     int level = md__stages_depth(stages);
     if (!stages->known)
         md__stages_know(stages);
@@ -128,29 +133,36 @@ static inline void md_trace_enter(struct md_trace *trace)
     md_stages.trace = trace;
 }
 
-/* Begins a stage inside the present one. */
-static inline int md_span_begin(const char *name)
-{
-    struct md_stages *stages = &md_stages;
-    int64_t now_ns = stages->trace != NULL ? md_monotonic_ns(stages->trace->clock) : 0;
-    return md__span_push(stages, name, now_ns);
-}
-
-static inline void md_span_end(int level)
+static inline void md_span_end_at(int level, int64_t now_ns)
 {
     struct md_stages *stages = &md_stages;
     if (stages->trace != NULL)
-        md__span_close(stages, level);
+        md__span_close(stages, level, now_ns);
     md__stages_set_depth(stages, level);
+}
+
+static inline int64_t md__span_now(void)
+{
+    return md_stages.trace != NULL ? md_monotonic_ns(md_stages.trace->clock) : 0;
+}
+
+static inline int md_span_begin(const char *name)
+{
+    return md_span_begin_at(name, md__span_now());
+}
+
+/* Returns when; 0 without a trace. */
+static inline int64_t md_span_end(int level)
+{
+    int64_t now_ns = md__span_now();
+    md_span_end_at(level, now_ns);
+    return now_ns;
 }
 
 /* Ends this stage and begins another in its place. */
 static inline void md_span_next(int level, const char *name)
 {
-    struct md_stages *stages = &md_stages;
-    int64_t now_ns = stages->trace != NULL ? md__span_close(stages, level) : 0;
-    md__stages_set_depth(stages, level);
-    md__span_push(stages, name, now_ns);
+    md_span_begin_at(name, md_span_end(level));
 }
 
 /* A stage inside the present one that was measured elsewhere: another thread ran it. */

@@ -13,7 +13,7 @@
 #include "http/http.h"
 #include "http/parse.h"
 
-#define MD__URL_BYTES_MAX  4096
+#define MD__URL_BYTES_MAX 4096
 /* Threads kept: half for the event loop, hence health and metrics; a quarter each for admin routes
  * of the script and built-in ones. */
 #define MD__RESERVED       8
@@ -69,7 +69,7 @@ struct md_http {
     _Atomic int in_flight;       /* script requests */
     _Atomic int admins;          /* built-in admin requests */
     _Atomic int answers_pending; /* that wait for their clients to read */
-    atomic_size_t bytes;   /* of bodies in memory */
+    atomic_size_t bytes;         /* of bodies in memory */
     _Atomic uint64_t ids;
     pthread_mutex_t streams_lock;
     struct md__events *streams; /* open ones */
@@ -121,11 +121,11 @@ struct md__exchange {
     size_t body_bytes_max;
     size_t bytes_held; /* our share of http->bytes */
     int64_t begin_ns;
-    const char *route; /* for metrics: the pattern, or "other" */
-    int status;        /* sent */
-    struct md__worker *worker;     /* of the thread that serves it now */
-    int64_t admitted_ns;           /* when its body could be read */
-    struct md_trace trace; /* this and the rest is not cleared between requests; id 0: none */
+    const char *route;         /* for metrics: the pattern, or "other" */
+    int status;                /* sent */
+    struct md__worker *worker; /* of the thread that serves it now */
+    int64_t admitted_ns;       /* when its checks had ended */
+    struct md_trace trace;     /* this and the rest is not cleared between requests; id 0: none */
     struct md_match match;
     struct md__head head;
 };

@@ -254,10 +254,7 @@ bool md__answer_begin(struct md__exchange *exchange)
         md_span_next(span, "auth");
         wanted = exchange->matched && admit(exchange);
     }
-    md_span_end(span);
-    if (wanted && !exchange->body_read) {
-        exchange->admitted_ns = md_monotonic_ns(exchange->http->options.clock);
-    }
+    exchange->admitted_ns = md_span_end(span);
     md_trace_leave();
     return wanted;
 }
@@ -266,13 +263,15 @@ void md__answer_run(struct md__exchange *exchange)
 {
     struct md_http *http = exchange->http;
     struct md_request *request = &exchange->request;
+    int64_t begin_ns = exchange->admitted_ns;
     int span;
 
     md_trace_enter(&exchange->trace);
     if (!exchange->body_read) {
-        md_span_mark("read", exchange->admitted_ns, md_monotonic_ns(http->options.clock));
+        begin_ns = md_monotonic_ns(http->options.clock);
+        md_span_mark("read", exchange->admitted_ns, begin_ns);
     }
-    span = md_span_begin("handle");
+    span = md_span_begin_at("handle", begin_ns);
     exchange->body_read = true;
     if (exchange->body.length > 0) {
         exchange->body.data[exchange->body.length] = '\0';
@@ -326,9 +325,8 @@ static struct md__counters *counters_of(const struct md__exchange *exchange)
     return counters;
 }
 
-static void count_request(const struct md__exchange *exchange)
+static void count_request(const struct md__exchange *exchange, int64_t now_ns)
 {
-    int64_t now_ns = md_monotonic_ns(exchange->http->options.clock);
     const struct md__counters *counters = counters_of(exchange);
 
     exchange->worker->served_ns = now_ns;
@@ -341,10 +339,12 @@ static void count_request(const struct md__exchange *exchange)
 
 void md__answer_end(struct md__exchange *exchange)
 {
-    count_request(exchange);
+    int64_t now_ns = md_monotonic_ns(exchange->http->options.clock);
+
+    count_request(exchange, now_ns);
     if (exchange->trace.id != 0) {
         md_trace_enter(&exchange->trace);
-        md_trace_end(&exchange->trace, exchange->request.method, exchange->request.path,
+        md_trace_end(&exchange->trace, now_ns, exchange->request.method, exchange->request.path,
                      exchange->status);
     }
     if (exchange->matched) {

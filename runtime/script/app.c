@@ -13,6 +13,23 @@ enum { LIST_MAX = 1000, EVERY_MS_MAX = 86400000 };
 
 const char md__app_key[] = "moondial.app";
 
+/* The handlers alone, by the index of their routes: looked up for each request. */
+static int list_handlers(lua_State *L)
+{
+    lua_getfield(L, -1, "routes");
+    int count = (int)lua_objlen(L, -1);
+    lua_createtable(L, count, 0);
+    for (int i = 1; i <= count; i++) {
+        lua_rawgeti(L, -2, i);
+        lua_getfield(L, -1, "run");
+        lua_rawseti(L, -3, i);
+        lua_pop(L, 1);
+    }
+    int handlers = luaL_ref(L, LUA_REGISTRYINDEX);
+    lua_pop(L, 1);
+    return handlers;
+}
+
 int md__app_load(lua_State *L)
 {
     struct md__state *state = md__state(L);
@@ -25,9 +42,17 @@ int md__app_load(lua_State *L)
     if (!lua_toboolean(L, -1))
         return luaL_error(L, "app.lua: must return md.app { ... }, got a plain table");
     lua_pop(L, 1);
+    state->handlers = list_handlers(L);
     lua_setfield(L, LUA_REGISTRYINDEX, md__app_key);
     state->loading = false;
     return 0;
+}
+
+void md__app_push_handler(lua_State *L, int index)
+{
+    lua_rawgeti(L, LUA_REGISTRYINDEX, md__state(L)->handlers);
+    lua_rawgeti(L, -1, index);
+    lua_remove(L, -2);
 }
 
 void md__app_push_function(lua_State *L, const char *list, int index)

@@ -329,7 +329,8 @@ void md__stream_run(struct md__http_call *call)
     struct md__task task = {.state = state,
                             .what = call->task->what,
                             .budget_ns = call->task->budget_ns,
-                            .stream = &stream};
+                            .stream = &stream,
+                            .call = call};
     struct starting starting = {call, &stream};
     struct md_error cause;
     enum md_status status = stream.writer->begin(stream.context, call->response, &cause);

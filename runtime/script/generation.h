@@ -153,6 +153,8 @@ void md__drain_streams(struct md_script *script);
 
 /* app.c: loads app.lua in this state and anchors its description; raises. */
 int md__app_load(lua_State *L);
+/* Pushes the handler of the route with this index, from 1 on. */
+void md__app_push_handler(lua_State *L, int index);
 /* Pushes app[list][index].run, or app[list].run for index 0; raises. */
 void md__app_push_function(lua_State *L, const char *list, int index);
 /* Reads the description into the generation; its argument is the generation. */
@@ -170,9 +172,10 @@ enum md_status md__routes_match(const struct md__route *routes, int count, const
 enum md_status md__pool_new(struct md__state **states, int count, int tasks_max,
                             struct md__pool **pool, struct md_error *err);
 void md__pool_delete(struct md__pool *pool); /* and its states */
-/* A state for a new task; MD_ERR_UNAVAILABLE when none is free within the time. */
-enum md_status md__pool_take(struct md__pool *pool, int64_t timeout_ns, struct md__state **state,
-                             struct md_error *err);
+/* A state for a new task; MD_ERR_UNAVAILABLE when none is free within the time (negative: without
+ * limit) and by the deadline (0: none). */
+enum md_status md__pool_take(struct md__pool *pool, int64_t timeout_ns, int64_t deadline_ns,
+                             struct md__state **state, struct md_error *err);
 void md__pool_give(struct md__state *state); /* the task has ended */
 struct md__pool_load {
     int states, busy, tasks, returning;
@@ -185,8 +188,12 @@ struct md__http_call {
     const struct md_request *request;
     struct md_response *response;
     struct md__task *task;
-    bool streams; /* the handler returned an event stream: md__stream_run is next */
+    const void *table; /* the Lua table that stands for the request */
+    bool streams;      /* the handler returned an event stream: md__stream_run is next */
 };
+/* Completes the table at index if it stands for the running request: for those who want all of its
+ * fields. False: not enough memory. Never raises. */
+bool md__http_complete(lua_State *L, int index);
 void md__http_open(lua_State *L);   /* once per state */
 int md__http_prepare(lua_State *L); /* task prepare; argument: a struct md__http_call */
 int md__http_finish(lua_State *L);  /* protected; the same argument */

@@ -1,6 +1,11 @@
 /*
  * A request as a Lua table, and what a handler returns as a response.
  *
+ * The table is empty at first: a field is made when it is read, since few handlers read many and
+ * making them all takes longer than many a handler. So a request can be read while it lasts, by its
+ * handler and the stream that this may return; and who walks the table himself, rather than reading
+ * fields, has it completed first (md__http_complete).
+ *
  * A handler returns `body`, or `status, body [, headers]`, or `nil, err`. A table body is JSON, a
  * string is text, a blob is sent as it is, md.stream is an event stream; an error table decides the
  * status itself.
@@ -15,6 +20,8 @@
 #include "script/generation.h"
 
 enum { QUERY_FIELDS_MAX = 100, QUERY_TEXT_MAX = 8192, STATUS_DEFAULT = 200 };
+/* Of a request, as many as most handlers read. */
+enum { FIELDS_USED = 3 };
 
 static const char request_class[] = "moondial.request";
 
@@ -33,26 +40,15 @@ static int request_json(lua_State *L)
     return 1;
 }
 
-void md__http_open(lua_State *L)
-{
-    luaL_newmetatable(L, request_class);
-    lua_newtable(L);
-    lua_pushcfunction(L, request_json);
-    lua_setfield(L, -2, "json");
-    lua_setfield(L, -2, "__index");
-    lua_pushboolean(L, 0);
-    lua_setfield(L, -2, "__metatable");
-    lua_pop(L, 1);
-}
-
 static void set_text(lua_State *L, const char *name, const char *text)
 {
     lua_pushstring(L, text); /* nil for NULL: no field */
     lua_setfield(L, -2, name);
 }
 
-static void push_params(lua_State *L, const struct md_match *match)
+static void push_path(lua_State *L, const struct md__http_call *call)
 {
+    const struct md_match *match = call->match;
     lua_createtable(L, 0, match->param_count);
     for (int i = 0; i < match->param_count; i++)
         set_text(L, match->params[i].name, match->params[i].value);
@@ -71,8 +67,9 @@ static void set_query_field(lua_State *L, const char *text, size_t length)
     set_text(L, name, value);
 }
 
-static void push_query(lua_State *L, const char *query)
+static void push_query(lua_State *L, const struct md__http_call *call)
 {
+    const char *query = call->request->query;
     lua_newtable(L);
     for (int i = 0; query != NULL && *query != '\0' && i < QUERY_FIELDS_MAX; i++) {
         size_t length = strcspn(query, "&");
@@ -81,40 +78,135 @@ static void push_query(lua_State *L, const char *query)
     }
 }
 
-static void push_headers(lua_State *L, const struct md_request *request)
+static void push_headers(lua_State *L, const struct md__http_call *call)
 {
+    const struct md_request *request = call->request;
     lua_createtable(L, 0, request->header_count);
     for (int i = 0; i < request->header_count; i++)
         set_text(L, request->headers[i].name, request->headers[i].value);
 }
 
-static void push_request(lua_State *L, const struct md_match *match,
-                         const struct md_request *request)
+static void push_method(lua_State *L, const struct md__http_call *call)
 {
-    lua_createtable(L, 0, 10);
-    set_text(L, "method", request->method);
-    set_text(L, "url", request->path);
-    set_text(L, "remote", request->remote);
-    set_text(L, "key_name", request->key_name);
-    lua_pushnumber(L, (double)request->id);
-    lua_setfield(L, -2, "id");
-    push_params(L, match);
-    lua_setfield(L, -2, "path");
-    push_query(L, request->query);
-    lua_setfield(L, -2, "query");
-    push_headers(L, request);
-    lua_setfield(L, -2, "headers");
-    lua_pushlstring(L, request->body != NULL ? request->body : "", request->body_length);
-    lua_setfield(L, -2, "body");
-    luaL_getmetatable(L, request_class);
-    lua_setmetatable(L, -2);
+    lua_pushstring(L, call->request->method);
+}
+
+static void push_url(lua_State *L, const struct md__http_call *call)
+{
+    lua_pushstring(L, call->request->path);
+}
+
+static void push_remote(lua_State *L, const struct md__http_call *call)
+{
+    lua_pushstring(L, call->request->remote);
+}
+
+static void push_key_name(lua_State *L, const struct md__http_call *call)
+{
+    lua_pushstring(L, call->request->key_name);
+}
+
+static void push_id(lua_State *L, const struct md__http_call *call)
+{
+    lua_pushnumber(L, (double)call->request->id);
+}
+
+static void push_body(lua_State *L, const struct md__http_call *call)
+{
+    const char *body = call->request->body;
+    lua_pushlstring(L, body != NULL ? body : "", call->request->body_length);
+}
+
+static const struct field {
+    const char *name;
+    void (*push)(lua_State *L, const struct md__http_call *call);
+} fields[] = {{"path", push_path},         {"query", push_query},
+              {"headers", push_headers},   {"body", push_body},
+              {"method", push_method},     {"url", push_url},
+              {"remote", push_remote},     {"id", push_id},
+              {"key_name", push_key_name}, {NULL, NULL}};
+
+static const struct field *find_field(lua_State *L, int name)
+{
+    const char *text = lua_type(L, name) == LUA_TSTRING ? lua_tostring(L, name) : "";
+    for (const struct field *field = fields; field->name != NULL; field++) {
+        if (strcmp(field->name, text) == 0)
+            return field;
+    }
+    return NULL;
+}
+
+/* The running task's request, if the table at index stands for that one. */
+static const struct md__http_call *call_of(lua_State *L, int index)
+{
+    const struct md__task *task = md__state(L)->task;
+    const struct md__http_call *call = task != NULL ? task->call : NULL;
+    return call != NULL && call->table == lua_topointer(L, index) ? call : NULL;
+}
+
+/* __index: a field that is read for the first time. Upvalue: the methods. */
+static int request_index(lua_State *L)
+{
+    const struct field *field = find_field(L, 2);
+    if (field == NULL) {
+        lua_rawget(L, lua_upvalueindex(1));
+        return 1;
+    }
+    const struct md__http_call *call = call_of(L, 1);
+    if (call == NULL)
+        return luaL_error(L, "request.%s: read after the request", field->name);
+    field->push(L, call);
+    lua_pushvalue(L, 2);
+    lua_pushvalue(L, -2);
+    lua_rawset(L, 1);
+    return 1;
+}
+
+static int complete(lua_State *L)
+{
+    for (const struct field *field = fields; field->name != NULL; field++) {
+        lua_getfield(L, 1, field->name);
+        lua_pop(L, 1);
+    }
+    return 0;
+}
+
+void md__http_open(lua_State *L)
+{
+    luaL_newmetatable(L, request_class);
+    lua_newtable(L);
+    lua_pushcfunction(L, request_json);
+    lua_setfield(L, -2, "json");
+    lua_pushcclosure(L, request_index, 1);
+    lua_setfield(L, -2, "__index");
+    lua_pushboolean(L, 0);
+    lua_setfield(L, -2, "__metatable");
+    md__state(L)->request_class = luaL_ref(L, LUA_REGISTRYINDEX);
+    lua_pushcfunction(L, complete);
+    md__state(L)->request_completer = luaL_ref(L, LUA_REGISTRYINDEX);
+}
+
+bool md__http_complete(lua_State *L, int index)
+{
+    if (call_of(L, index) == NULL)
+        return true;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, md__state(L)->request_completer);
+    lua_pushvalue(L, index);
+    bool complete = lua_pcall(L, 1, 0, 0) == 0;
+    if (!complete)
+        lua_pop(L, 1);
+    return complete;
 }
 
 int md__http_prepare(lua_State *L)
 {
-    const struct md__http_call *call = lua_touserdata(L, 1);
-    md__app_push_function(L, "routes", call->match->route->index + 1);
-    push_request(L, call->match, call->request);
+    struct md__http_call *call = lua_touserdata(L, 1);
+    md__app_push_handler(L, call->match->route->index + 1);
+    lua_createtable(L, 0, FIELDS_USED);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, md__state(L)->request_class);
+    lua_setmetatable(L, -2);
+    call->table = lua_topointer(L, -1);
+    call->task->call = call;
     return 2;
 }
 

@@ -32,6 +32,7 @@
 #include "script/hooks.h"
 #include "script/limits.h"
 #include "script/script.h"
+#include "script/task.h"
 
 struct json_t;
 struct md_saver;
@@ -121,6 +122,13 @@ struct md_script {
     struct md_saver *saver; /* writes the series to the store; NULL without one */
 };
 
+/* Small blocks of memory that were freed lately, of one size class. */
+#define MD__FREED_CLASSES 32
+struct md__freed {
+    void *first;
+    int count;
+};
+
 enum md__state_kind {
     MD__STATE_REQUEST,   /* of a pool */
     MD__STATE_SCHEDULER, /* timers, ticks */
@@ -137,21 +145,28 @@ struct md__state {
     const struct md_config *config;   /* the generation's; NULL: none */
     struct md__sources *sources;      /* of the scripts folder, the generation's; NULL: none */
     enum md__state_kind kind;
-    bool loading;              /* files are being loaded: acting calls raise */
-    bool closing;              /* lua_close runs: nothing is refused any more */
-    bool ours;                 /* likewise, while we run something small of our own */
-    bool dead;                 /* left in the middle: not to be entered again */
-    bool interpreted;          /* nothing is compiled now */
-    bool can_escape;           /* escape is where the running task was resumed */
+    bool loading;     /* files are being loaded: acting calls raise */
+    bool closing;     /* lua_close runs: nothing is refused any more */
+    bool ours;        /* likewise, while we run something small of our own */
+    bool dead;        /* left in the middle: not to be entered again */
+    bool interpreted; /* nothing is compiled now */
+    bool can_escape;  /* escape is where the running task was resumed */
     jmp_buf escape;
-    struct md__block *blocks;  /* large ones: memory.c */
+    struct md__block *blocks;                  /* large ones: memory.c */
+    struct md__freed freed[MD__FREED_CLASSES]; /* small ones, to be used again: memory.c */
+    int runner;                                /* of md__protect, and */
+    int handlers;                              /* the handlers of the routes by index, and */
+    int request_class;                         /* the metatable of requests, and */
+    int request_completer;                     /* what reads all of one: in the registry */
+    lua_State *idle;           /* a coroutine for the next task; NULL: it makes one */
     size_t bytes_used;         /* Lua heap and charges */
     size_t bytes_max;          /* cap of the whole state */
     size_t bytes_charged;      /* the part of bytes_used that C objects hold */
     size_t gc_debt;            /* charged since the last collector step for it */
     size_t bytes_base;         /* when its files had been loaded */
     size_t task_bytes_max;     /* cap of one task's growth */
-    int tasks_max;             /* that it may have at a time; see state.c on reserves */
+    int tasks_max;             /* that it may have at a time; see memory.c on reserves */
+    size_t reserve_bytes;      /* of each of them */
     size_t waiting_bytes;      /* charged to tasks that do not run now */
     size_t waiting_kept;       /* the part of it that lies within their reserves */
     size_t collect_at;         /* bytes_used that call for a collection */
@@ -165,6 +180,8 @@ struct md__state {
     bool pressed;              /* memory runs short: collect at the next checkpoint */
     bool deep;                 /* the C stack was nearly used up */
     char stopped_at[80];       /* "routes.lua:12", where it was stopped first */
+    lua_CFunction function;    /* what md__protect is about to call, */
+    void *argument;            /* and with what */
     struct md__pool *pool;     /* NULL: not pooled, one thread owns it */
     struct md__seat *seat;     /* its place in the pool */
     struct md_repl *repl;      /* whose state it is; NULL: of no session */
@@ -183,56 +200,6 @@ static inline struct md__state *md__state(lua_State *L)
     lua_getallocf(L, &state);
     return state;
 }
-
-/* Something that must be undone when a task ends, however it ends. Lives in userdata or heap of its
- * owner. */
-struct md__hold {
-    void (*release)(struct md__hold *hold);
-    struct md__hold *next;
-    struct md__hold **previous;
-};
-
-struct md__task {
-    /* Set by whoever begins it: */
-    struct md__state *state;
-    const char *what;          /* "GET /risk/{server}", "timer poll": for messages */
-    int64_t deadline_ns;       /* for everything; 0: none */
-    int64_t budget_ns;         /* of Lua between two waits; 0: none */
-    struct md__stream *stream; /* the event stream that it writes, or NULL */
-    /* Kept by task.c, beginning as zeroes: */
-    lua_State *co;
-    int arguments;        /* values on co for the next resume */
-    int64_t bytes;        /* growth charged so far; frees count back */
-    struct md_wait *wait; /* pending */
-    struct md__hold *holds;
-    struct md__hook_stat *stat; /* what is counted for its route or job; NULL: nothing */
-    int64_t bytes_peak;
-    size_t collect_left; /* when so few bytes are left, garbage is collected; 0: not known */
-    int64_t lua_ns; /* spent in Lua so far */
-    bool failed, failed_memory;
-    bool killed;      /* stopped for its time budget */
-    bool stubborn;    /* and it took long to obey */
-    bool waits;       /* begun, and not running now */
-    int waits_late;   /* that it began after its deadline */
-    char trace[1024]; /* after a script error: the stack */
-};
-
-/* See task.c. `prepare` runs protected with argument as light userdata 1 and returns the function
- * to run and its arguments, at most 8 values. */
-enum md_status md__task_begin(struct md__task *task, lua_CFunction prepare, void *argument,
-                              struct md_error *err);
-/* MD_OK: the results are all that is on task->co's stack. */
-enum md_status md__task_run(struct md__task *task, struct md_error *err);
-/* md__protect on the task's state, under the task's budget and memory cap. */
-enum md_status md__task_protect(struct md__task *task, lua_CFunction function, void *argument,
-                                struct md_error *err);
-void md__task_end(struct md__task *task);
-/* Logs and counts a failure of the task, with its stack. */
-void md__task_log(struct md__task *task, const struct md_error *cause);
-
-/* Registers a hold with the running task; unregister when done early. Without a task: raises. */
-void md__hold(lua_State *L, struct md__hold *hold);
-void md__unhold(struct md__hold *hold);
 
 /* Sleeps real time; false when the engine is being stopped, or the generation (may be NULL) has
  * been replaced for longer than it may drain. */
@@ -260,10 +227,13 @@ bool md__state_enter(struct md__state *state);
  * place; its tasks end with MD_ERR_UNAVAILABLE when they come back to it. */
 void md__state_retire(struct md__state *state, const char *reason);
 bool md__state_is_retired(struct md__state *state);
-/* Around what runs on a task's account; ended: the task is over. */
+/* Around what runs on a task's account; and when the task is over. */
 void md__state_slice_begin(struct md__state *state, struct md__task *task);
-void md__state_slice_end(struct md__state *state, bool ended);
-/* memory.c: the allocator of every state, and its end after md__state_escape. */
+void md__state_slice_end(struct md__state *state);
+void md__state_task_end(struct md__state *state, struct md__task *task);
+/* A pooled state has so many tasks at a time. */
+void md__state_share(struct md__state *state, int tasks_max);
+/* memory.c: the allocator of every state, and its end, when Lua is not to free anything more. */
 void *md__allocate(void *context, void *memory, size_t old_size, size_t new_size);
 void md__allocate_end(struct md__state *state);
 /* Whether Lua is interpreted rather than compiled. */

@@ -16,7 +16,7 @@
 #include "base/f64text.h"
 #include "base/json_in.h"
 #include "base/json_out.h"
-#include "script/internal.h"
+#include "script/generation.h"
 
 /* TREE_BYTES_PER_BYTE: what jansson's tree of ordinary JSON weighs; of the worst, ten times more.
  */
@@ -214,10 +214,12 @@ static enum md_status write_table(struct writer *writer, int index)
     if (writer->depth == DEPTH_MAX || !lua_checkstack(L, 8))
         return md_fail(writer->err, MD_ERR_INVALID, "nested deeper than %d (a cycle?)", DEPTH_MAX);
     int count = (int)lua_objlen(L, index);
+    bool is_array = count > 0 || is_marked_array(L, index);
+    if (!is_array && !md__http_complete(L, index))
+        return md_fail(writer->err, MD_ERR_MEMORY, "not enough memory");
     writer->depth++;
-    enum md_status status = count > 0 || is_marked_array(L, index)
-                                ? write_array(writer, index, count)
-                                : write_object(writer, index);
+    enum md_status status =
+        is_array ? write_array(writer, index, count) : write_object(writer, index);
     writer->depth--;
     return status;
 }

@@ -20,7 +20,7 @@
 #include "base/stack.h"
 #include "script/internal.h"
 
-enum { LOOK_AT_MAX = 128, FRAMES_MAX = 24 };
+enum { LOOK_AT_FIRST = 64, LOOK_AT_MAX = 128, FRAMES_MAX = 24 };
 
 /* Looks come about as often: cheap beside the work, fine beside any budget. */
 static const int64_t look_ns_min = 20000, look_ns_max = 500000;
@@ -41,10 +41,16 @@ struct md__state *md__state_running(struct md__state *state)
 
 void md__budget_begin(struct md__state *state, int64_t ns)
 {
-    state->looked_ns = md_monotonic_ns(state->script->clock);
-    state->budget_end_ns = ns > 0 ? state->looked_ns + ns : 0;
-    state->work = 0;
-    state->look_at = 1;
+    md__budget_begin_at(state, ns, md_monotonic_ns(state->script->clock));
+}
+
+/* A handler of a few lines ends before the first look. Work counts on, or a row of short slices
+ * would never be looked at. */
+void md__budget_begin_at(struct md__state *state, int64_t ns, int64_t now_ns)
+{
+    state->looked_ns = now_ns;
+    state->budget_end_ns = ns > 0 ? now_ns + ns : 0;
+    state->look_at = LOOK_AT_FIRST;
     state->expired = state->deep = false;
     state->stopped_at[0] = '\0';
 }

@@ -13,6 +13,7 @@ struct md__state *md__state_running(struct md__state *state);
 /* Lua on this state may take ns from now on (0: any time), until the end; true: it took longer and
  * was told to stop. */
 void md__budget_begin(struct md__state *state, int64_t ns);
+void md__budget_begin_at(struct md__state *state, int64_t ns, int64_t now_ns);
 bool md__budget_end(struct md__state *state);
 /*
  * What C does for a script in loops of its own: so many units of work, about as long as ten

@@ -14,7 +14,8 @@
  * plan_collection sets is passed.
  *
  * Large blocks are in a list, so that a state which is given up in the middle (state.c) can still
- * give most of its memory back.
+ * give most of its memory back. Of small ones each state keeps a few that were freed: what one
+ * request leaves behind serves the next, without the C library's bookkeeping.
  */
 #include <dlfcn.h>
 #include <stdlib.h>
@@ -28,6 +29,8 @@ static const size_t gc_debt_max = (size_t)16 << 20;
 
 enum { BYTES_PER_UNIT = 256 }; /* what is allocated and filled while one unit of work is done */
 static const size_t large_bytes = (size_t)64 << 10;
+/* Size classes of freed blocks; what a state keeps of all is at most a quarter of a megabyte. */
+enum { CLASS_BYTES = 16, SMALL_BYTES_MAX = CLASS_BYTES * MD__FREED_CLASSES, FREED_MAX = 32 };
 /* After the end of its budget compiled code has so long to reach a checkpoint. */
 static const int64_t patience_ns = 1000000000;
 static const size_t collect_gap_min = (size_t)64 << 10;
@@ -65,9 +68,10 @@ static bool is_late(struct md__state *state, size_t growth)
     return state->looked_ns - state->budget_end_ns > patience_ns || !is_in_trace(state);
 }
 
-static size_t reserve(const struct md__state *state)
+void md__state_share(struct md__state *state, int tasks_max)
 {
-    return state->tasks_max > 0 ? state->bytes_max / 4 / (size_t)state->tasks_max : 0;
+    state->tasks_max = tasks_max;
+    state->reserve_bytes = state->bytes_max / 4 / (size_t)tasks_max;
 }
 
 /* What the running task must leave to others. */
@@ -75,7 +79,7 @@ static size_t kept_for_others(const struct md__state *state)
 {
     if (state->tasks_max == 0)
         return 0;
-    size_t all = reserve(state) * (size_t)(state->tasks_max - 1);
+    size_t all = state->reserve_bytes * (size_t)(state->tasks_max - 1);
     return all > state->waiting_kept ? all - state->waiting_kept : 0;
 }
 
@@ -84,7 +88,7 @@ static size_t left_for_task(const struct md__state *state)
 {
     const struct md__task *task = state->task;
     int64_t own = (int64_t)state->task_bytes_max - task->bytes;
-    int64_t kept = (int64_t)reserve(state) - task->bytes;
+    int64_t kept = (int64_t)state->reserve_bytes - task->bytes;
     int64_t left = (int64_t)(state->bytes_max - kept_for_others(state));
     left -= (int64_t)state->bytes_used;
     left = left > kept ? left : kept;
@@ -108,7 +112,7 @@ static bool is_over_caps(const struct md__state *state, size_t growth)
         if (growth > state->task_bytes_max ||
             task->bytes > (int64_t)(state->task_bytes_max - growth))
             return true;
-        if (task->bytes + (int64_t)growth > (int64_t)reserve(state))
+        if (task->bytes + (int64_t)growth > (int64_t)state->reserve_bytes)
             most -= kept_for_others(state);
     }
     return growth > most || state->bytes_used > most - growth;
@@ -171,28 +175,36 @@ void md__state_relieve(lua_State *L)
     plan_collection(state);
 }
 
-void md__state_slice_begin(struct md__state *state, struct md__task *task)
+/* What a task holds counts while it does not run, from the end of one slice to the next. */
+static void set_waiting(struct md__state *state, struct md__task *task, bool waits)
 {
     size_t bytes = task->bytes > 0 ? (size_t)task->bytes : 0;
-    size_t kept = bytes < reserve(state) ? bytes : reserve(state);
-    state->waiting_bytes -= task->waits ? bytes : 0;
-    state->waiting_kept -= task->waits ? kept : 0;
-    task->waits = false;
+    size_t kept = bytes < state->reserve_bytes ? bytes : state->reserve_bytes;
+    if (task->waits == waits)
+        return;
+    task->waits = waits;
+    state->waiting_bytes = waits ? state->waiting_bytes + bytes : state->waiting_bytes - bytes;
+    state->waiting_kept = waits ? state->waiting_kept + kept : state->waiting_kept - kept;
+}
+
+void md__state_slice_begin(struct md__state *state, struct md__task *task)
+{
+    set_waiting(state, task, false);
     state->task = task;
     if (state->pressed) /* and no checkpoint came */
         md__state_collect(state);
     plan_collection(state);
 }
 
-void md__state_slice_end(struct md__state *state, bool ended)
+void md__state_slice_end(struct md__state *state)
 {
-    struct md__task *task = state->task;
-    size_t bytes = task->bytes > 0 ? (size_t)task->bytes : 0;
-    size_t kept = bytes < reserve(state) ? bytes : reserve(state);
+    set_waiting(state, state->task, true);
     state->task = NULL;
-    task->waits = !ended;
-    state->waiting_bytes += task->waits ? bytes : 0;
-    state->waiting_kept += task->waits ? kept : 0;
+}
+
+void md__state_task_end(struct md__state *state, struct md__task *task)
+{
+    set_waiting(state, task, false);
 }
 
 static void account(struct md__state *state, int64_t change)
@@ -234,26 +246,49 @@ static struct md__block *unlink_block(void *memory)
     return block;
 }
 
-static void release(void *memory, size_t size)
+static size_t class_of(size_t size)
 {
-    free(memory != NULL && size >= large_bytes ? unlink_block(memory) : memory);
+    return (size - 1) / CLASS_BYTES;
+}
+
+static void *take(struct md__state *state, size_t size)
+{
+    if (size >= large_bytes)
+        return link_block(state, malloc(sizeof(struct md__block) + size));
+    if (size > SMALL_BYTES_MAX)
+        return malloc(size);
+    struct md__freed *freed = &state->freed[class_of(size)];
+    void *memory = freed->first;
+    if (memory == NULL)
+        return malloc((class_of(size) + 1) * CLASS_BYTES);
+    freed->first = *(void **)memory;
+    freed->count--;
+    return memory;
+}
+
+static void release(struct md__state *state, void *memory, size_t size)
+{
+    struct md__freed *freed = size <= SMALL_BYTES_MAX ? &state->freed[class_of(size)] : NULL;
+    if (freed == NULL || freed->count == FREED_MAX) {
+        free(size >= large_bytes ? unlink_block(memory) : memory);
+        return;
+    }
+    *(void **)memory = freed->first;
+    freed->first = memory;
+    freed->count++;
 }
 
 /* NULL leaves the old block as it was. */
 static void *resize(struct md__state *state, void *memory, size_t old_size, size_t new_size)
 {
-    void *moved;
-    if (old_size < large_bytes && new_size < large_bytes)
+    bool plain = old_size > SMALL_BYTES_MAX && new_size > SMALL_BYTES_MAX;
+    if (plain && old_size < large_bytes && new_size < large_bytes)
         return realloc(memory, new_size);
-    if (new_size >= large_bytes)
-        moved = link_block(state, malloc(sizeof(struct md__block) + new_size));
-    else
-        moved = malloc(new_size);
-    if (moved == NULL)
-        return NULL;
-    if (memory != NULL)
-        memcpy(moved, memory, old_size < new_size ? old_size : new_size);
-    release(memory, old_size);
+    void *moved = take(state, new_size);
+    if (moved == NULL || old_size == 0)
+        return moved;
+    memcpy(moved, memory, old_size < new_size ? old_size : new_size);
+    release(state, memory, old_size);
     return moved;
 }
 
@@ -261,7 +296,8 @@ void *md__allocate(void *context, void *memory, size_t old_size, size_t new_size
 {
     struct md__state *state = context;
     if (new_size == 0) {
-        release(memory, old_size);
+        if (old_size > 0)
+            release(state, memory, old_size);
         account(state, -(int64_t)old_size);
         return NULL;
     }
@@ -279,6 +315,13 @@ void md__allocate_end(struct md__state *state)
 {
     while (state->blocks != NULL)
         free(unlink_block(state->blocks + 1));
+    for (int i = 0; i < MD__FREED_CLASSES; i++) {
+        while (state->freed[i].first != NULL) {
+            void *memory = state->freed[i].first;
+            state->freed[i].first = *(void **)memory;
+            free(memory);
+        }
+    }
 }
 
 /* ---- charges --------------------------------------------------------------------------------- */

@@ -64,7 +64,7 @@ static void seat_fill(struct md__pool *pool, struct md__seat *seat, struct md__s
     count_bytes(seat, (int64_t)state->bytes_used);
     state->pool = pool;
     state->seat = seat;
-    state->tasks_max = pool->tasks_max;
+    md__state_share(state, pool->tasks_max);
 }
 
 static void seat_delete(struct md__seat *seat)
@@ -159,20 +159,35 @@ static struct md__seat *best_seat(struct md__pool *pool)
     return best;
 }
 
-enum md_status md__pool_take(struct md__pool *pool, int64_t timeout_ns, struct md__state **state,
-                             struct md_error *err)
+/* With the lock held: waits for a seat until end_ns (INT64_MAX: without limit). */
+static struct md__seat *await_seat(struct md__pool *pool, int64_t end_ns)
 {
-    struct md_clock *clock = pool->clock;
-    int64_t end_ns = md_monotonic_ns(clock) + timeout_ns, left_ns = timeout_ns;
     struct md__seat *seat;
+    bool in_time = true;
+    md_blocking_begin();
+    while ((seat = best_seat(pool)) == NULL && in_time) {
+        int64_t left_ns = end_ns == INT64_MAX ? -1 : end_ns - md_monotonic_ns(pool->clock);
+        in_time = end_ns == INT64_MAX || left_ns > 0;
+        if (in_time)
+            md_cond_wait_ns(&pool->free, &pool->lock, left_ns);
+    }
+    return seat;
+}
+
+static int64_t earlier(int64_t deadline_ns, int64_t end_ns)
+{
+    return deadline_ns != 0 && deadline_ns < end_ns ? deadline_ns : end_ns;
+}
+
+enum md_status md__pool_take(struct md__pool *pool, int64_t timeout_ns, int64_t deadline_ns,
+                             struct md__state **state, struct md_error *err)
+{
     pthread_mutex_lock(&pool->lock);
-    if (best_seat(pool) == NULL)
-        md_blocking_begin();
-    while ((seat = best_seat(pool)) == NULL && (timeout_ns < 0 || left_ns > 0) &&
-           md_cond_wait_ns(&pool->free, &pool->lock, left_ns))
-        left_ns = timeout_ns < 0 ? timeout_ns : end_ns - md_monotonic_ns(clock);
-    if (seat == NULL)
-        seat = best_seat(pool);
+    struct md__seat *seat = best_seat(pool);
+    if (seat == NULL) {
+        int64_t end_ns = timeout_ns < 0 ? INT64_MAX : md_monotonic_ns(pool->clock) + timeout_ns;
+        seat = await_seat(pool, earlier(deadline_ns, end_ns));
+    }
     if (seat != NULL) {
         seat->busy = true;
         seat->tasks++;

@@ -108,7 +108,7 @@ static void run_on_stack(void *context)
     struct md__scheduler *scheduler = worker->scheduler;
     struct md__task task = {.what = worker->job->name, .stat = &worker->job->stat};
     struct md_error err;
-    if (md__pool_take(scheduler->pool, -1, &task.state, &err) != MD_OK)
+    if (md__pool_take(scheduler->pool, -1, 0, &task.state, &err) != MD_OK)
         return;
     task.budget_ns = md_config_int(scheduler->generation->config, "job_budget_ms") * 1000000;
     enum md_status status = md__task_begin(&task, prepare, run, &err);
@@ -380,8 +380,8 @@ static enum md_status fill(struct md__scheduler *scheduler, struct md_error *err
     if (status != MD_OK)
         md__state_delete(state);
     for (int i = 0; i < scheduler->count; i++)
-        scheduler->workers[i] = (struct worker){
-            .scheduler = scheduler, .job = &generation->jobs[i]};
+        scheduler->workers[i] =
+            (struct worker){.scheduler = scheduler, .job = &generation->jobs[i]};
     if (status == MD_OK && pthread_create(&scheduler->main, NULL, main_thread, scheduler) != 0)
         status = md_fail(err, MD_ERR_MEMORY, "cannot start the scheduler's thread");
     return status;

@@ -217,18 +217,6 @@ static void handle(void *context)
         md__stream_run(call);
 }
 
-/* How long a request may wait for a state: its own limit, or the configured one. */
-static int64_t patience_ns(const struct md_script *script, int64_t limit,
-                           const struct md_request *request)
-{
-    if (request->deadline_ns == 0)
-        return limit;
-    int64_t left = request->deadline_ns - md_monotonic_ns(script->clock);
-    if (left < 0)
-        left = 0;
-    return left < limit ? left : limit;
-}
-
 /* "GET /risk/{server}": copied, because printf takes longer than many a handler. */
 static void name_task(char *what, size_t size, const struct md_route_info *route)
 {
@@ -245,7 +233,8 @@ enum md_status md_script_call(struct md_script *script, const struct md_match *m
                               struct md_error *err)
 {
     char what[128];
-    struct md_generation *generation = match->generation;
+    struct md_generation *generation = match->generation; /* whose script this is */
+    (void)script;
     struct md__task task = {.what = what,
                             .deadline_ns = request->deadline_ns,
                             .stat = &((struct md__route *)match->route)->stat};
@@ -253,10 +242,9 @@ enum md_status md_script_call(struct md_script *script, const struct md_match *m
         .match = match, .request = request, .response = response, .task = &task};
     struct md_error failure;
     int span = md_span_begin("state");
-    enum md_status status =
-        md__pool_take(generation->pool, patience_ns(script, generation->state_wait_ns, request),
-                      &task.state, &failure);
-    md_span_end(span);
+    enum md_status status = md__pool_take(generation->pool, generation->state_wait_ns,
+                                          request->deadline_ns, &task.state, &failure);
+    task.now_ns = md_span_end(span);
     if (status != MD_OK) {
         md_response_error(response, &failure);
         return md_fail(err, status, "%s", failure.text);

@@ -41,6 +41,16 @@ static void set_limits(struct md__state *state)
     state->task_bytes_max = (size_t)md_config_int(config, "request_bytes_max");
 }
 
+static int run_protected(lua_State *L);
+
+/* Before the first md__protect. */
+static int open_runner(lua_State *L)
+{
+    lua_pushcfunction(L, run_protected);
+    md__state(L)->runner = luaL_ref(L, LUA_REGISTRYINDEX);
+    return 0;
+}
+
 enum md_status md__state_new(struct md_script *script, struct md_generation *generation,
                              enum md__state_kind kind, struct md__state **result,
                              struct md_error *err)
@@ -57,8 +67,8 @@ enum md_status md__state_new(struct md_script *script, struct md_generation *gen
      */
     state->bytes_max = SIZE_MAX / 2;
     state->L = lua_newstate(md__allocate, state);
-    if (state->L == NULL) {
-        free(state);
+    if (state->L == NULL || lua_cpcall(state->L, open_runner, NULL) != 0) {
+        md__state_delete(state);
         return md_fail(err, MD_ERR_MEMORY, "cannot create a Lua state");
     }
     enum md_status status = md__protect(state, open_state, NULL, err);
@@ -77,14 +87,21 @@ void md__state_delete(struct md__state *state)
     if (state == NULL)
         return;
     state->closing = true;
-    if (state->dead)
-        md__allocate_end(state);
-    else
+    if (state->L != NULL && !state->dead)
         lua_close(state->L);
+    md__allocate_end(state);
     free(state);
 }
 
 /* ---- protected calls ------------------------------------------------------------------------- */
+
+/* lua_cpcall would make a closure for each call; this one is made once. */
+static int run_protected(lua_State *L)
+{
+    const struct md__state *state = md__state(L);
+    lua_pushlightuserdata(L, state->argument);
+    return state->function(L);
+}
 
 enum md_status md__protect(struct md__state *state, lua_CFunction function, void *argument,
                            struct md_error *err)
@@ -94,7 +111,10 @@ enum md_status md__protect(struct md__state *state, lua_CFunction function, void
         return md_fail(err, MD_ERR_MEMORY, "the Lua state is no more");
     int top = lua_gettop(L);
     struct md__state *before = md__state_running(state);
-    int lua_status = lua_cpcall(L, function, argument);
+    state->function = function;
+    state->argument = argument;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, state->runner);
+    int lua_status = lua_pcall(L, 0, 0, 0);
     md__state_running(before);
     if (lua_status == 0)
         return MD_OK;
@@ -146,8 +166,7 @@ void md__state_interpret(struct md__state *state, bool on)
     if (state->interpreted == on || state->dead)
         return;
     state->interpreted = on;
-    luaJIT_setmode(state->L, 0,
-                   LUAJIT_MODE_ENGINE | (on ? LUAJIT_MODE_OFF : LUAJIT_MODE_ON));
+    luaJIT_setmode(state->L, 0, LUAJIT_MODE_ENGINE | (on ? LUAJIT_MODE_OFF : LUAJIT_MODE_ON));
     if (on) /* or traces that there are would still run */
         luaJIT_setmode(state->L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_FLUSH);
 }

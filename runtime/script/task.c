@@ -72,31 +72,44 @@ struct beginning {
     int count;
 };
 
-/* The coroutine is anchored in the registry under the task's address. */
+/* Anchored in the registry under its own address until forget. */
+static lua_State *new_coroutine(lua_State *L)
+{
+    lua_State *co = lua_newthread(L);
+    lua_pushlightuserdata(L, co);
+    lua_insert(L, -2);
+    lua_rawset(L, LUA_REGISTRYINDEX);
+    return co;
+}
+
+/* One that has run to its end, its task too, runs the next function like a new one. */
+static lua_State *take_coroutine(lua_State *L)
+{
+    struct md__state *state = md__state(L);
+    lua_State *co = state->idle;
+    state->idle = NULL;
+    return co != NULL ? co : new_coroutine(L);
+}
+
 static int begin(lua_State *L)
 {
     struct beginning *beginning = lua_touserdata(L, 1);
     struct md__task *task = beginning->task;
-    lua_pushlightuserdata(L, task);
-    lua_State *co = lua_newthread(L);
-    lua_rawset(L, LUA_REGISTRYINDEX);
-    task->co = co;
-    lua_pushcfunction(L, beginning->prepare);
+    task->co = take_coroutine(L);
+    lua_settop(L, 0);
     lua_pushlightuserdata(L, beginning->argument);
-    int top = lua_gettop(L) - 2;
-    lua_call(L, 1, LUA_MULTRET);
-    beginning->count = lua_gettop(L) - top;
+    beginning->count = beginning->prepare(L);
     if (beginning->count > RESULTS_MAX)
         return luaL_error(L, "a task takes at most %d values", RESULTS_MAX);
-    lua_xmove(L, co, beginning->count);
+    lua_xmove(L, task->co, beginning->count);
     return 0;
 }
 
 /* From here to slice_end Lua runs, on the task's account. */
 static void slice_begin(struct md__task *task)
 {
-    md__budget_begin(task->state, task->budget_ns);
-    task->lua_ns -= task->state->looked_ns;
+    md__budget_begin_at(task->state, task->budget_ns, task->now_ns);
+    task->lua_ns -= task->now_ns;
     md__state_slice_begin(task->state, task);
 }
 
@@ -104,10 +117,10 @@ static void slice_begin(struct md__task *task)
 static void slice_end(struct md__task *task)
 {
     struct md__state *state = task->state;
-    int64_t now_ns = md_monotonic_ns(state->script->clock);
-    md__state_slice_end(state, false);
-    task->lua_ns += now_ns;
-    task->stubborn |= state->expired && now_ns - state->budget_end_ns > obedience_ns;
+    task->now_ns = md_monotonic_ns(state->script->clock);
+    md__state_slice_end(state);
+    task->lua_ns += task->now_ns;
+    task->stubborn |= state->expired && task->now_ns - state->budget_end_ns > obedience_ns;
     task->killed |= md__budget_end(state);
 }
 
@@ -145,21 +158,24 @@ static enum md_status fail_escaped(struct md__task *task, struct md_error *err)
     return note_failure(task, MD_ERR_MEMORY);
 }
 
-/* Protected calls and resumptions of tasks, which return here even when they do not return. */
+/* Protected calls and resumptions of tasks, which return here even when they do not return. Slices
+ * that follow each other share a reading of the clock. */
 static int enter(struct md__task *task, int (*run)(struct md__task *task, void *argument),
                  void *argument)
 {
     struct md__state *state = task->state;
     struct md__state *before = md__state_running(state);
-    int span = md_span_begin("lua");
     volatile int result = 0;
+    if (task->now_ns == 0)
+        task->now_ns = md_monotonic_ns(state->script->clock);
+    int span = md_span_begin_at("lua", task->now_ns);
     slice_begin(task);
     state->can_escape = true;
     if (setjmp(state->escape) == 0)
         result = run(task, argument);
     state->can_escape = false;
     slice_end(task);
-    md_span_end(span);
+    md_span_end_at(span, task->now_ns);
     md__state_running(before);
     return result;
 }
@@ -204,6 +220,21 @@ static int forget(lua_State *L)
     return 0;
 }
 
+/* Keeps the task's coroutine for the next one, if nothing of the task is left in it. */
+static void leave_coroutine(struct md__task *task)
+{
+    struct md__state *state = task->state;
+    lua_State *co = task->co;
+    if (co == NULL || state->dead)
+        return;
+    if (lua_status(co) == 0 && !task->failed && !task->killed && state->idle == NULL) {
+        lua_settop(co, 0);
+        state->idle = co;
+    } else {
+        md__protect_ours(state, forget, co);
+    }
+}
+
 static void count(const struct md__task *task)
 {
     bool killed = task->killed || task->failed_memory;
@@ -240,9 +271,8 @@ void md__task_end(struct md__task *task)
         md__unhold(hold);
         hold->release(hold);
     }
-    md__state_slice_begin(task->state, task);
-    md__protect_ours(task->state, forget, task);
-    md__state_slice_end(task->state, true);
+    md__state_task_end(task->state, task);
+    leave_coroutine(task);
     count(task);
     clean(task);
 }
@@ -271,8 +301,7 @@ static const char *why_not_wait(lua_State *L, struct md__state *state)
 static bool is_overdue(struct md__state *state)
 {
     struct md__task *task = state->task;
-    return task->deadline_ns != 0 &&
-           md_monotonic_ns(state->script->clock) > task->deadline_ns &&
+    return task->deadline_ns != 0 && md_monotonic_ns(state->script->clock) > task->deadline_ns &&
            ++task->waits_late > WAITS_LATE_MAX;
 }
 
@@ -347,7 +376,7 @@ static enum md_status wait_outside(struct md__task *task, struct md_error *err)
     enum md_status status = block(task, &failure);
     md_span_next(span, "state");
     bool trusted = md__state_enter(state);
-    md_span_end(span);
+    task->now_ns = md_span_end(span);
     if (!trusted) {
         drop_wait(task);
         return md_fail(err, MD_ERR_UNAVAILABLE, "%s: the Lua state that it ran on was given up",

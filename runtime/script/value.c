@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "script/generation.h"
+
 enum { DEPTH_MAX = 32, UNITS_PER_VALUE = 8 };
 
 enum kind { BOOLEAN, NUMBER, STRING, TABLE, OBJECT, NULL_VALUE };
@@ -112,6 +114,8 @@ static enum md_status copy_table(struct copying *copying, int index, int depth, 
     enum md_status status = MD_OK;
     if (depth == DEPTH_MAX || !lua_checkstack(L, 8))
         return md_fail(copying->err, MD_ERR_INVALID, "nested deeper than %d (a cycle?)", DEPTH_MAX);
+    if (!md__http_complete(L, index))
+        return md_fail(copying->err, MD_ERR_MEMORY, "not enough memory");
     size_t room = count_pairs(L, index);
     status = charge(copying, 2 * room * sizeof(struct node));
     if (status != MD_OK)

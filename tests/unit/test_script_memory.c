@@ -7,6 +7,8 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "script/internal.h"
+#include "script/sources.h"
 #include "scripted.h"
 #include "unit.h"
 
@@ -54,6 +56,43 @@ static void test_every_request_cap(void **state)
     assert_true(passed);
 }
 
+/* Blocks of every size grow and shrink, most of them made of what was freed before. */
+static void resize_blocks(struct md__state *lua)
+{
+    enum { BLOCKS = 700, STEP = 7919, SIZES = 1400 };
+    char *blocks[BLOCKS];
+    for (size_t i = 0; i < BLOCKS; i++) {
+        blocks[i] = md__allocate(lua, NULL, 0, i + 1);
+        assert_non_null(blocks[i]);
+        memset(blocks[i], (int)(i % 251), i + 1);
+    }
+    for (size_t i = 0; i < BLOCKS; i++) {
+        size_t size = i * STEP % SIZES + 1, kept = size < i + 1 ? size : i + 1;
+        blocks[i] = md__allocate(lua, blocks[i], i + 1, size);
+        for (size_t k = 0; k < kept; k++)
+            assert_int_equal(blocks[i][k], (char)(i % 251));
+        memset(blocks[i], 7, size);
+    }
+    for (size_t i = 0; i < BLOCKS; i++)
+        assert_null(md__allocate(lua, blocks[i], i * STEP % SIZES + 1, 0));
+}
+
+static void test_blocks_keep_what_is_in_them(void **state)
+{
+    struct md_script script = {.clock = md_clock_system()};
+    struct md__state *lua;
+    struct md_error err;
+    script.library = md__sources_new(MD_SOURCE_DIR "/lua", false);
+    assert_ok(md__state_new(&script, NULL, MD__STATE_BUILDER, &lua, &err));
+    size_t used = lua->bytes_used;
+    for (int round = 0; round < 3; round++) {
+        resize_blocks(lua);
+        assert_int_equal(lua->bytes_used, used);
+    }
+    md__state_delete(lua);
+    md__sources_unref(script.library);
+}
+
 static void test_every_state_cap(void **state)
 {
     bool failed = false, passed = false;
@@ -98,6 +137,7 @@ int main(void)
 {
     md_log_set_level(MD_LOG_OFF);
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_blocks_keep_what_is_in_them),
         cmocka_unit_test(test_every_request_cap),
         cmocka_unit_test(test_every_state_cap),
         cmocka_unit_test(test_garbage_goes),

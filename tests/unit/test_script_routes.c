@@ -35,6 +35,51 @@ static void test_handler_sees_request(void **state)
     }
 }
 
+/* Fields are made when they are read, and who wants all of them gets all. */
+static void test_request_lasts_as_long_as_its_handler(void **state)
+{
+    static const char *const flags[] = {"--states", "1", NULL};
+    scripted_routes(
+        &s,
+        "local kept\n"
+        "return { md.get('/keep', function(request)\n"
+        "    kept = request return kept.url end),\n"
+        "  md.get('/seen', function() return kept.url end),\n"
+        "  md.get('/late', function() return kept.remote end),\n"
+        "  md.get('/later', function() local ok, why = pcall(function()\n"
+        "    return kept.headers end) return tostring(ok) .. why:match 'request.*' end),\n"
+        "  md.get('/mine', function(request) kept = nil request.extra = 'own'\n"
+        "    md.sleep(0) return request.extra .. request.method end),\n"
+        "  md.get('/headers', function(request) local list = {}\n"
+        "    for name, value in pairs(request.headers) do\n"
+        "      list[#list + 1] = name .. '=' .. value end return list end),\n"
+        "  md.get('/unknown', function(request) return tostring(request.none) end),\n"
+        "  md.post('/all/{x}', function(request) return request end),\n"
+        "  md.post('/dict', function(request) local d = md.dict 'd'\n"
+        "    d:set('r', request) return d:get 'r' end) }",
+        flags);
+    md_log_set_level(MD_LOG_OFF);
+    assert_int_equal(scripted_call(&s, "GET", "/keep", NULL), 200);
+    assert_int_equal(scripted_call(&s, "GET", "/seen", NULL), 200);
+    assert_string_equal(s.body, "/keep");
+    assert_int_equal(scripted_call(&s, "GET", "/late", NULL), 500);
+    assert_int_equal(scripted_call(&s, "GET", "/later", NULL), 200);
+    assert_string_equal(s.body, "falserequest.headers: read after the request");
+    assert_int_equal(scripted_call(&s, "GET", "/mine", NULL), 200);
+    assert_string_equal(s.body, "ownGET");
+    assert_int_equal(scripted_call(&s, "GET", "/headers", NULL), 200);
+    assert_string_equal(s.body, "[\"user-agent=test\"]");
+    assert_int_equal(scripted_call(&s, "GET", "/unknown", NULL), 200);
+    assert_string_equal(s.body, "nil");
+    assert_int_equal(scripted_call(&s, "POST", "/all/1?a=b", "hi"), 200);
+    assert_string_equal(s.body,
+                        "{\"body\":\"hi\",\"headers\":{\"user-agent\":\"test\"},\"id\":7,"
+                        "\"method\":\"POST\",\"path\":{\"x\":\"1\"},\"query\":{\"a\":\"b\"},"
+                        "\"remote\":\"127.0.0.1\",\"url\":\"/all/1\"}");
+    assert_int_equal(scripted_call(&s, "POST", "/dict", "hi"), 200);
+    assert_non_null(strstr(s.body, "\"headers\":{\"user-agent\":\"test\"}"));
+}
+
 static void test_results(void **state)
 {
     scripted_routes(
@@ -137,6 +182,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(test_handler_sees_request, end),
+        cmocka_unit_test_teardown(test_request_lasts_as_long_as_its_handler, end),
         cmocka_unit_test_teardown(test_results, end),
         cmocka_unit_test_teardown(test_matching, end),
         cmocka_unit_test_teardown(test_method_not_allowed_names_methods, end),

@@ -46,8 +46,8 @@ static void stages_nest_and_are_kept(void **state)
     md_span_next(outer, "write"); /* 4 */
     assert_int_equal(md_stages.depth, 1);
     assert_string_equal(md_stages.levels[0].name, "write");
-    assert_false(md_trace_find(71, &copy));     /* not before its end */
-    md_trace_end(&trace, "GET", "/hello", 200); /* 5 */
+    assert_false(md_trace_find(71, &copy));                               /* not before its end */
+    md_trace_end(&trace, count_ns(&counting.base), "GET", "/hello", 200); /* 5 */
     assert_null(md_stages.trace);
     assert_int_equal(md_stages.depth, 0);
     assert_true(md_trace_find(71, &copy));
@@ -73,7 +73,25 @@ static void an_outer_end_ends_what_was_left_inside(void **state)
     assert_int_equal(md_stages.depth, 0);
     assert_span(&trace, 0, "lua", 0, 1, 3);
     assert_span(&trace, 1, "encode", 1, 2, 3);
-    md_trace_end(&trace, "GET", "/", 500);
+    md_trace_end(&trace, count_ns(&counting.base), "GET", "/", 500);
+}
+
+static void stages_that_touch_share_a_reading_of_the_clock(void **state)
+{
+    struct md_trace trace;
+    md_trace_begin(&trace, 75, &counting.base, counting.now_ns);
+    int span = md_span_begin("state");  /* 1 */
+    int64_t now_ns = md_span_end(span); /* 2 */
+    assert_int_equal(now_ns, counting.now_ns);
+    span = md_span_begin_at("lua", now_ns);
+    md_span_begin("encode"); /* 3 */
+    md_span_end_at(span, trace.begin_ns + 9);
+    assert_int_equal(counting.now_ns, now_ns + 1);
+    assert_span(&trace, 0, "state", 0, 1, 2);
+    assert_span(&trace, 1, "lua", 0, 2, 9);
+    assert_span(&trace, 2, "encode", 1, 3, 9);
+    md_trace_end(&trace, count_ns(&counting.base), "GET", "/", 200);
+    assert_int_equal(md_span_end(md_span_begin("run")), 0);
 }
 
 static void without_a_trace_only_names_are_kept(void **state)
@@ -100,7 +118,7 @@ static void too_many_and_too_deep_are_left_out(void **state)
     for (int i = 0; i < 3 * MD_SPAN_DEPTH_MAX; i++)
         md_span_begin("deep");
     assert_int_equal(md_stages.depth, 3 * MD_SPAN_DEPTH_MAX);
-    md_trace_end(&trace, "GET", path, 200);
+    md_trace_end(&trace, count_ns(&counting.base), "GET", path, 200);
     assert_true(md_trace_find(73, &copy));
     assert_int_equal(copy.count, MD_TRACE_SPANS_MAX);
     assert_true(copy.cut);
@@ -111,7 +129,7 @@ static void one_trace(uint64_t id, int status)
 {
     struct md_trace trace;
     md_trace_begin(&trace, id, &counting.base, counting.now_ns);
-    md_trace_end(&trace, "GET", "/", status);
+    md_trace_end(&trace, count_ns(&counting.base), "GET", "/", status);
 }
 
 static void the_newest_are_kept_and_failures_longer(void **state)
@@ -149,7 +167,7 @@ static void a_companion_thread_works_for_the_same_request(void **state)
     int span = md_span_begin("handle");
     assert_ok(md_stack_call(on_companion, &level, &err));
     md_span_end(span);
-    md_trace_end(&trace, "GET", "/", 200);
+    md_trace_end(&trace, count_ns(&counting.base), "GET", "/", 200);
     assert_int_equal(level, 1);
     assert_span(&trace, 0, "handle", 0, 1, 4);
     assert_span(&trace, 1, "lua", 1, 2, 3);
@@ -183,6 +201,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(stages_nest_and_are_kept),
         cmocka_unit_test(an_outer_end_ends_what_was_left_inside),
+        cmocka_unit_test(stages_that_touch_share_a_reading_of_the_clock),
         cmocka_unit_test(without_a_trace_only_names_are_kept),
         cmocka_unit_test(too_many_and_too_deep_are_left_out),
         cmocka_unit_test(the_newest_are_kept_and_failures_longer),
