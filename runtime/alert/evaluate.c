@@ -141,8 +141,7 @@ static void bind_column(const struct md__alert_view *view, struct md__alert_sour
     source->stride = source->steps = 1;
 }
 
-/* Quantiles that print the same are the same: 0.1 of a script, 0.1f of a model. */
-static bool is_same_quantile(float left, float right)
+bool md__alert_is_same_quantile(float left, float right)
 {
     return fabsf(left - right) < 1e-4f;
 }
@@ -154,7 +153,7 @@ static void bind_forecast(const struct md__alert_view *view, struct md__alert_so
     for (int i = 0; i < view->frame->channel_count; i++) {
         const struct md_alert_channel *channel = &view->frame->channels[i];
         if (strcmp(channel->column, source->column) != 0 ||
-            !is_same_quantile(channel->quantile, rule->quantile))
+            !md__alert_is_same_quantile(channel->quantile, rule->quantile))
             continue;
         int64_t steps = rule->within_ms / channel->step_ms;
         source->step_ms = channel->step_ms;

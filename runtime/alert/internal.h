@@ -44,6 +44,9 @@ int md__alert_rule_columns(const struct md_alert_rule *rule);
 
 /* ---- evaluate.c ------------------------------------------------------------------------------ */
 
+/* Quantiles that print the same are the same: 0.1 of a script, 0.1f of a model. */
+bool md__alert_is_same_quantile(float left, float right);
+
 /* A frame made ready: values by column, profiles numbered. Lives in an arena, for one tick. */
 struct md__alert_view {
     const struct md_alert_frame *frame;

@@ -5,9 +5,18 @@
  * A tick is: round the frame (history.h) -> engine -> one transaction (frame, state, events) -> the
  * listener. A crash before the transaction makes it as if the tick had not been; the next start
  * goes on from the last one that was kept. When the store fails (a full disk), alerts go on in
- * memory, the failure is returned by md_alert_live_trouble, and later ticks try again.
+ * memory, the failure is returned by md_alert_live_trouble, and the next tick that can be kept
+ * brings along those that could not.
  *
- * All functions are safe from any thread; tick blocks on the disk.
+ * Events in the history are JSON objects: "kind" ("alert" or "grade"), "time_ms", "rule", the
+ * entity's label, "metric", and for alerts "severity", "profile", "from", "to" ("pending",
+ * "firing", "resolved", "inactive"), "value", "limit", "lead_min", "active_ms", "fired_ms",
+ * "resolved_ms", "fingerprint" (16 hexadecimal digits), "labels", "annotations"; for grades
+ * "outcome", "fired_ms", "predicted_ms", "crossed_ms", "lead_min".
+ *
+ * All functions are safe from any thread; tick blocks on the disk, the others for an evaluation at
+ * most. While a tick is being written they already show it: who tells the world of alerts does so
+ * from the listener.
  */
 #ifndef MD_ALERT_LIVE_H
 #define MD_ALERT_LIVE_H
@@ -18,7 +27,7 @@
 struct md_store;
 struct md_alert_live;
 
-/* Called after a tick has been kept, without any lock, on the tick's thread. */
+/* Called after a tick has been kept, or could not be, without any lock, on the tick's thread. */
 struct md_alert_listener {
     void *context;
     void (*ticked)(void *context, int64_t time_ms);
@@ -43,7 +52,12 @@ md_alert_live_rules(struct md_alert_live *live); /* a reference; may be NULL */
 /* Which channels of a frame a tick would look at or keep: so that nobody prepares others. */
 bool md_alert_live_wants(struct md_alert_live *live, const char *column, float quantile,
                          int64_t *within_ms);
-/* predicate runs on this thread, within the lock. */
+/*
+ * predicate runs on this thread, within the lock. The frame's channels are cut to those that are
+ * wanted; predicate and channels must be made for the rules that are set: set them on this thread.
+ * MD_ERR_CONFLICT: not newer than the last tick (after a restart: it had been kept). MD_OK although
+ * it could not be kept: see md_alert_live_trouble.
+ */
 enum md_status md_alert_live_tick(struct md_alert_live *live, const struct md_alert_frame *frame,
                                   const struct md_alert_predicate *predicate, struct md_error *err);
 int64_t md_alert_live_time_ms(struct md_alert_live *live);

@@ -1,0 +1,477 @@
+/*
+ * The live alerts: rounding, evaluating, keeping, telling.
+ *
+ * `lock` guards all that is in memory and is never held over the disk, so that routes which show
+ * alerts wait for an evaluation at most. `ticking` is held through a whole tick: one at a time.
+ *
+ * What could not be kept waits in a backlog and goes into the next transaction, oldest first, so
+ * that a disk that was full for a while leaves no gap in the history. The backlog has a cap; past
+ * it the oldest ticks are dropped. The engine's state is only ever that after the newest tick.
+ */
+#include "alert/live.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "alert/event_json.h"
+#include "alert/history.h"
+#include "alert/internal.h"
+#include "base/log.h"
+
+#define BACKLOG_BYTES_MAX ((size_t)64 << 20)
+
+/* A tick that is not kept yet. */
+struct entry {
+    int64_t time_ms;
+    struct md_buffer frame;
+    struct md_buffer events; /* JSON with its NUL, one behind the other */
+    int event_count;
+};
+
+struct md_alert_live {
+    char *entity_label;
+    struct md_store *store;
+    int64_t keep_within_ms;
+    float *keep_quantiles;
+    int keep_quantile_count;
+
+    pthread_mutex_t ticking;
+    struct entry *backlog; /* `ticking`; the newest is the present tick's */
+    int backlog_count, backlog_capacity;
+    struct md_alert_record record; /* the rounded frame */
+    struct md_buffer state;
+    struct md_alert_channel *chosen; /* channels that are wanted, and their steps that are */
+    float *cut;
+
+    pthread_mutex_t lock;
+    struct md_alert_engine *engine;
+    struct md_alert_rules *rules;
+    struct md_alert_listener listener;
+    char trouble[256];
+};
+
+/* ---- life ------------------------------------------------------------------------------------ */
+
+static enum md_status copy_options(struct md_alert_live *live,
+                                   const struct md_alert_live_options *options,
+                                   struct md_error *err)
+{
+    size_t bytes = (size_t)options->keep_quantile_count * sizeof *live->keep_quantiles;
+    live->store = options->store;
+    live->keep_within_ms = options->keep_within_ms;
+    live->keep_quantile_count = options->keep_quantile_count;
+    live->entity_label = strdup(options->entity_label);
+    live->keep_quantiles = malloc(bytes + 1);
+    if (!live->entity_label || !live->keep_quantiles)
+        return md_fail(err, MD_ERR_MEMORY, "no memory for alerts");
+    if (bytes > 0)
+        memcpy(live->keep_quantiles, options->keep_quantiles, bytes);
+    return MD_OK;
+}
+
+/* A daemon that cannot take up its alerts begins without any, and says so. */
+static void take_up(struct md_alert_live *live)
+{
+    struct md_error err;
+    void *state = NULL;
+    size_t bytes;
+    enum md_status status = md_alert_history_state(live->store, &state, &bytes, &err);
+    if (status == MD_OK)
+        status = md_alert_engine_restore(live->engine, state, bytes, &err);
+    if (status != MD_OK && status != MD_ERR_NOT_FOUND)
+        md_log(MD_LOG_ERROR, "alert", "begins without the alerts that were: %s", err.text);
+    free(state);
+}
+
+enum md_status md_alert_live_new(const struct md_alert_live_options *options,
+                                 struct md_alert_live **live, struct md_error *err)
+{
+    *live = NULL;
+    struct md_alert_live *made = calloc(1, sizeof *made);
+    if (!made)
+        return md_fail(err, MD_ERR_MEMORY, "no memory for alerts");
+    pthread_mutex_init(&made->ticking, NULL);
+    pthread_mutex_init(&made->lock, NULL);
+    md_buffer_init(&made->state, 0);
+    enum md_status status = copy_options(made, options, err);
+    if (status == MD_OK)
+        status = md_alert_engine_new(options->entity_label, &made->engine, err);
+    if (status != MD_OK) {
+        md_alert_live_delete(made);
+        return status;
+    }
+    if (made->store)
+        take_up(made);
+    *live = made;
+    return MD_OK;
+}
+
+static void entry_fini(struct entry *entry)
+{
+    md_buffer_fini(&entry->frame);
+    md_buffer_fini(&entry->events);
+}
+
+/* Forgets the first `count` entries. */
+static void forget(struct md_alert_live *live, int count)
+{
+    for (int i = 0; i < count; i++)
+        entry_fini(&live->backlog[i]);
+    live->backlog_count -= count;
+    memmove(live->backlog, live->backlog + count,
+            (size_t)live->backlog_count * sizeof *live->backlog);
+}
+
+void md_alert_live_delete(struct md_alert_live *live)
+{
+    if (!live)
+        return;
+    if (live->backlog_count > 0)
+        forget(live, live->backlog_count);
+    free(live->backlog);
+    md_alert_record_fini(&live->record);
+    md_buffer_fini(&live->state);
+    free(live->cut);
+    free(live->chosen);
+    md_alert_engine_delete(live->engine);
+    md_alert_rules_unref(live->rules);
+    free(live->entity_label);
+    free(live->keep_quantiles);
+    pthread_mutex_destroy(&live->ticking);
+    pthread_mutex_destroy(&live->lock);
+    free(live);
+}
+
+/* ---- what is set and asked ------------------------------------------------------------------- */
+
+void md_alert_live_listen(struct md_alert_live *live, const struct md_alert_listener *listener)
+{
+    pthread_mutex_lock(&live->lock);
+    live->listener = listener ? *listener : (struct md_alert_listener){0};
+    pthread_mutex_unlock(&live->lock);
+}
+
+void md_alert_live_set_rules(struct md_alert_live *live, struct md_alert_rules *rules)
+{
+    pthread_mutex_lock(&live->lock);
+    struct md_alert_rules *old = live->rules;
+    live->rules = rules ? md_alert_rules_ref(rules) : NULL;
+    md_alert_engine_set_rules(live->engine, rules);
+    pthread_mutex_unlock(&live->lock);
+    md_alert_rules_unref(old);
+}
+
+struct md_alert_rules *md_alert_live_rules(struct md_alert_live *live)
+{
+    pthread_mutex_lock(&live->lock);
+    struct md_alert_rules *rules = live->rules ? md_alert_rules_ref(live->rules) : NULL;
+    pthread_mutex_unlock(&live->lock);
+    return rules;
+}
+
+static bool watches(const struct md_alert_rule *rule, const char *column, float quantile)
+{
+    if (rule->watch != MD_ALERT_FORECAST || !md__alert_is_same_quantile(rule->quantile, quantile))
+        return false;
+    for (int i = 0; i < rule->column_count; i++)
+        if (strcmp(rule->columns[i], column) == 0)
+            return true;
+    return false;
+}
+
+/* Within the lock. */
+static bool wants(const struct md_alert_live *live, const char *column, float quantile,
+                  int64_t *within_ms)
+{
+    bool any = false;
+    *within_ms = 0;
+    for (int i = 0; i < live->keep_quantile_count; i++)
+        if (live->keep_within_ms > 0 &&
+            md__alert_is_same_quantile(live->keep_quantiles[i], quantile)) {
+            *within_ms = live->keep_within_ms;
+            any = true;
+        }
+    for (int i = 0; live->rules && i < md_alert_rules_count(live->rules); i++) {
+        const struct md_alert_rule *rule = md_alert_rules_get(live->rules, i);
+        if (watches(rule, column, quantile)) {
+            *within_ms = rule->within_ms > *within_ms ? rule->within_ms : *within_ms;
+            any = true;
+        }
+    }
+    return any;
+}
+
+bool md_alert_live_wants(struct md_alert_live *live, const char *column, float quantile,
+                         int64_t *within_ms)
+{
+    pthread_mutex_lock(&live->lock);
+    bool any = wants(live, column, quantile, within_ms);
+    pthread_mutex_unlock(&live->lock);
+    return any;
+}
+
+int64_t md_alert_live_time_ms(struct md_alert_live *live)
+{
+    pthread_mutex_lock(&live->lock);
+    int64_t time_ms = md_alert_engine_time_ms(live->engine);
+    pthread_mutex_unlock(&live->lock);
+    return time_ms;
+}
+
+void md_alert_live_visit(struct md_alert_live *live,
+                         bool (*visit)(void *context, const struct md_alert *alert), void *context)
+{
+    pthread_mutex_lock(&live->lock);
+    md_alert_engine_visit(live->engine, visit, context);
+    pthread_mutex_unlock(&live->lock);
+}
+
+void md_alert_live_health(struct md_alert_live *live, int rule, struct md_alert_rule_health *health)
+{
+    pthread_mutex_lock(&live->lock);
+    md_alert_rule_health(live->engine, rule, health);
+    pthread_mutex_unlock(&live->lock);
+}
+
+void md_alert_live_quality(struct md_alert_live *live, const char *rule,
+                           struct md_alert_quality *quality)
+{
+    pthread_mutex_lock(&live->lock);
+    md_alert_quality_get(live->engine, rule, quality);
+    pthread_mutex_unlock(&live->lock);
+}
+
+bool md_alert_live_trouble(struct md_alert_live *live, char *text, size_t size)
+{
+    pthread_mutex_lock(&live->lock);
+    bool trouble = live->trouble[0] != '\0';
+    if (trouble)
+        snprintf(text, size, "%s", live->trouble);
+    pthread_mutex_unlock(&live->lock);
+    return trouble;
+}
+
+/* ---- a tick: rounding ------------------------------------------------------------------------ */
+
+/* Room for the channels that are chosen, and for all their floats. */
+static enum md_status make_room(struct md_alert_live *live, const struct md_alert_frame *frame,
+                                struct md_error *err)
+{
+    size_t floats = 0;
+    for (int i = 0; i < frame->channel_count; i++)
+        floats += (size_t)frame->key_count * (size_t)frame->channels[i].steps;
+    if (floats > MD_ALERT_FRAME_BYTES_MAX / sizeof *live->cut)
+        return md_fail(err, MD_ERR_TOO_LARGE, "forecasts for alerts have %zu numbers", floats);
+    free(live->cut);
+    free(live->chosen);
+    live->cut = malloc(floats * sizeof *live->cut + 1);
+    live->chosen = calloc((size_t)frame->channel_count + 1, sizeof *live->chosen);
+    if (!live->cut || !live->chosen)
+        return md_fail(err, MD_ERR_MEMORY, "no memory for forecasts");
+    return MD_OK;
+}
+
+/* The channels that are wanted, without the steps that are not. Returns how many. */
+static int choose_channels(struct md_alert_live *live, const struct md_alert_frame *frame)
+{
+    float *to = live->cut;
+    int count = 0;
+    for (int i = 0; i < frame->channel_count; i++) {
+        struct md_alert_channel channel = frame->channels[i];
+        int64_t within_ms;
+        if (channel.step_ms <= 0 || !wants(live, channel.column, channel.quantile, &within_ms))
+            continue;
+        if (channel.steps > within_ms / channel.step_ms)
+            channel.steps = (int)(within_ms / channel.step_ms);
+        size_t stride = (size_t)frame->channels[i].steps, steps = (size_t)channel.steps;
+        channel.values = to;
+        for (int k = 0; k < frame->key_count; k++, to += steps)
+            memcpy(to, frame->channels[i].values + (size_t)k * stride, steps * sizeof *to);
+        live->chosen[count++] = channel;
+    }
+    return count;
+}
+
+/* Makes live->record the frame as rules see it, and entry->frame its bytes. */
+static enum md_status round_frame(struct md_alert_live *live, const struct md_alert_frame *frame,
+                                  struct entry *entry, struct md_error *err)
+{
+    struct md_alert_frame cut = *frame;
+    enum md_status status = make_room(live, frame, err);
+    if (status != MD_OK)
+        return status;
+    cut.channels = live->chosen;
+    cut.channel_count = choose_channels(live, frame);
+    status = md_alert_frame_encode(&cut, &entry->frame, err);
+    if (status == MD_OK)
+        status = md_alert_frame_decode(entry->frame.data, entry->frame.length, &live->record, err);
+    return status;
+}
+
+/* ---- a tick: evaluating ---------------------------------------------------------------------- */
+
+struct recorder {
+    const char *entity_label;
+    struct entry *entry;
+};
+
+static void record_end(struct recorder *recorder)
+{
+    md_buffer_append(&recorder->entry->events, "", 1);
+    recorder->entry->event_count++;
+}
+
+static void record_event(void *context, const struct md_alert_event *event)
+{
+    struct recorder *recorder = context;
+    md__alert_event_json(event, recorder->entity_label, &recorder->entry->events);
+    record_end(recorder);
+}
+
+static void record_grade(void *context, const struct md_alert_grade *grade)
+{
+    struct recorder *recorder = context;
+    md__alert_grade_json(grade, recorder->entity_label, &recorder->entry->events);
+    record_end(recorder);
+}
+
+/* Within the lock. */
+static enum md_status evaluate(struct md_alert_live *live, const struct md_alert_frame *frame,
+                               const struct md_alert_predicate *predicate, struct entry *entry,
+                               struct md_error *err)
+{
+    struct recorder recorder = {live->entity_label, entry};
+    const struct md_alert_sink sink = {&recorder, record_event, record_grade};
+    enum md_status status = round_frame(live, frame, entry, err);
+    if (status == MD_OK)
+        status = md_alert_engine_tick(live->engine, &live->record.frame, predicate, &sink, err);
+    return status;
+}
+
+/* ---- a tick: keeping ------------------------------------------------------------------------- */
+
+static enum md_status new_entry(struct md_alert_live *live, int64_t time_ms, struct md_error *err)
+{
+    if (live->backlog_count == live->backlog_capacity) {
+        int capacity = 2 * live->backlog_capacity + 4;
+        struct entry *more = realloc(live->backlog, (size_t)capacity * sizeof *more);
+        if (!more)
+            return md_fail(err, MD_ERR_MEMORY, "no memory for a tick of alerts");
+        live->backlog = more;
+        live->backlog_capacity = capacity;
+    }
+    struct entry *entry = &live->backlog[live->backlog_count++];
+    *entry = (struct entry){.time_ms = time_ms};
+    md_buffer_init(&entry->frame, 0);
+    md_buffer_init(&entry->events, 0);
+    return MD_OK;
+}
+
+/* The backlog as ticks, the events of all in one list behind them; NULL: no memory. */
+static struct md_alert_tick *list_backlog(const struct md_alert_live *live)
+{
+    size_t count = (size_t)live->backlog_count, events = 0;
+    for (size_t i = 0; i < count; i++)
+        events += (size_t)live->backlog[i].event_count;
+    struct md_alert_tick *ticks = malloc(count * sizeof *ticks + events * sizeof(char *));
+    const char **event = (const char **)(ticks + count);
+    for (size_t i = 0; ticks && i < count; i++) {
+        const struct entry *entry = &live->backlog[i];
+        const char *text = entry->events.data;
+        ticks[i] = (struct md_alert_tick){entry->time_ms, &entry->frame, entry->event_count, event};
+        for (int e = 0; e < entry->event_count; e++, text += strlen(text) + 1)
+            *event++ = text;
+    }
+    return ticks;
+}
+
+/* Drops the oldest ticks of a backlog that has grown too large. */
+static void cap_backlog(struct md_alert_live *live)
+{
+    size_t bytes = 0;
+    int first = live->backlog_count;
+    while (first > 0 && bytes <= BACKLOG_BYTES_MAX) {
+        const struct entry *entry = &live->backlog[--first];
+        bytes += entry->frame.capacity + entry->events.capacity + sizeof *entry;
+    }
+    if (bytes <= BACKLOG_BYTES_MAX)
+        return;
+    md_log(MD_LOG_WARN, "alert", "%d ticks of alerts are lost to the history", first + 1);
+    forget(live, first + 1);
+}
+
+static enum md_status keep(struct md_alert_live *live, struct md_error *err)
+{
+    struct md_alert_tick *ticks = list_backlog(live);
+    if (!ticks)
+        return md_fail(err, MD_ERR_MEMORY, "no memory to keep a tick of alerts");
+    enum md_status status =
+        md_alert_history_put(live->store, ticks, live->backlog_count, &live->state, err);
+    free(ticks);
+    return status;
+}
+
+static void note_trouble(struct md_alert_live *live, const char *text)
+{
+    pthread_mutex_lock(&live->lock);
+    bool had = live->trouble[0] != '\0';
+    snprintf(live->trouble, sizeof live->trouble, "%s", text);
+    pthread_mutex_unlock(&live->lock);
+    if (*text && !had)
+        md_log(MD_LOG_ERROR, "alert", "ticks are not kept, alerts go on in memory: %s", text);
+    if (!*text && had)
+        md_log(MD_LOG_INFO, "alert", "ticks are kept again");
+}
+
+/* `saved`: whether live->state is the engine's; otherwise err says why not. */
+static void settle(struct md_alert_live *live, enum md_status saved, struct md_error *err)
+{
+    struct entry *entry = &live->backlog[live->backlog_count - 1];
+    if (entry->events.failed) { /* of memory: better a tick without them than none */
+        md_log(MD_LOG_ERROR, "alert", "no memory for %d events of alerts", entry->event_count);
+        entry->event_count = 0;
+    }
+    if (saved == MD_OK)
+        saved = keep(live, err);
+    if (saved == MD_OK)
+        forget(live, live->backlog_count);
+    else
+        cap_backlog(live);
+    note_trouble(live, saved == MD_OK ? "" : err->text);
+}
+
+/* ---- a tick ---------------------------------------------------------------------------------- */
+
+enum md_status md_alert_live_tick(struct md_alert_live *live, const struct md_alert_frame *frame,
+                                  const struct md_alert_predicate *predicate, struct md_error *err)
+{
+    struct md_error trouble;
+    struct md_alert_listener listener = {0};
+    enum md_status saved = MD_OK;
+    pthread_mutex_lock(&live->ticking);
+    enum md_status status = new_entry(live, frame->time_ms, err);
+    if (status != MD_OK)
+        goto out;
+    struct entry *entry = &live->backlog[live->backlog_count - 1];
+    pthread_mutex_lock(&live->lock);
+    status = evaluate(live, frame, predicate, entry, err);
+    listener = live->listener;
+    if (status == MD_OK && live->store) {
+        md_buffer_clear(&live->state);
+        saved = md_alert_engine_save(live->engine, &live->state, &trouble);
+    }
+    pthread_mutex_unlock(&live->lock);
+    if (status == MD_OK && live->store) {
+        settle(live, saved, &trouble);
+    } else { /* it was no tick, or there is nowhere to keep it */
+        entry_fini(entry);
+        live->backlog_count--;
+    }
+out:
+    pthread_mutex_unlock(&live->ticking);
+    if (status == MD_OK && listener.ticked)
+        listener.ticked(listener.context, frame->time_ms);
+    return status;
+}
