@@ -1,11 +1,15 @@
 /*
- * InterpretableAttention (graph/fused.md): heads share v and are averaged, so the probability rows
- * of all heads are added up first and v is multiplied once.
+ * InterpretableAttention (graph/fused.md). A thread takes a run of (batch element, block of
+ * queries) and lays k and v of its batch element out with keys in lanes: [feature][keys, padded]. A
+ * score row is then head_size multiplications of vectors of keys. Two ways lead on from there.
  *
- * A thread takes a run of (batch element, block of queries) and lays k and v of its batch element
- * out with keys in lanes: [feature][keys, padded]. A score row is then head_size multiplications of
- * vectors of keys, and everything from scores to probabilities stays in L1. Padding lanes score
- * -infinity, so that no loop but the first knows of them.
+ * Narrow: heads and v have few columns, and no score can be large, which the lengths of q and k
+ * tell. Then 2^score needs no maximum taken off, and a vector of keys goes from its scores to the
+ * sums of 2^score and of 2^score v without leaving the registers.
+ *
+ * Wide: heads share v and are averaged, so the probability rows of all heads are added up first, in
+ * L1, and v is multiplied once. Padding lanes score -infinity, so that no loop but the first knows
+ * of them.
  */
 #include <math.h>
 
@@ -13,7 +17,12 @@
 #include "kernels/cpu/isa/math.h"
 
 #define QUERY_BLOCK 16
-#define QUERIES     4 /* score rows computed together: they share the loads of k */
+#define NARROW      4     /* a head's columns in the narrow way, and the most of v */
+#define PAIR        2     /* queries that it takes together */
+#define SCORE_MAX   60    /* of its scores: their powers of 2 and the sums of these are in range */
+#define HIDDEN_BIAS -1e6f /* a mask's bias from which on down a hidden key weighs 0 */
+#define QUERIES     4     /* score rows computed together: they share the loads of k */
+#define RAISED      4     /* vectors of scores that go through the exponential together */
 
 struct attention {
     const struct md_kernel_call *call;
@@ -25,10 +34,17 @@ struct attention {
     size_t mask_batch, mask_query; /* element strides; 0 where the mask broadcasts */
 };
 
-/* Per thread: k and v turned; then rows of scores, of summed probabilities and of the mask. */
+/* Rows of v in a thread's memory. */
+INLINE size_t value_rows(size_t values)
+{
+    return values < NARROW ? NARROW : values;
+}
+
+/* Per thread: k and v turned; then rows of scores, of summed probabilities and of the mask; queries
+ * and the lengths of k. */
 static size_t thread_floats(size_t features, size_t values, size_t wide)
 {
-    return (features + values + 3 * QUERIES) * wide + QUERIES * padded(features);
+    return (features + value_rows(values) + 3 * QUERIES) * wide + (QUERIES + 1) * padded(features);
 }
 
 /* [keys][features] to [features][wide], zero past the keys. */
@@ -42,29 +58,35 @@ static void turn(const float *from, size_t keys, size_t features, float *to, siz
     }
 }
 
-/*
- * Widens the mask of one query: all ones where a key is hidden. Returns how many keys, in whole
- * vectors, hold all that it sees; a query that sees nothing weighs all keys alike.
- */
-static size_t widen_mask(const struct attention *a, size_t batch, size_t query, int32_t *hidden)
+/* What of the keys a query sees: all of [0, clear), none from `used` on. */
+struct seen {
+    size_t clear, used; /* whole vectors */
+    bool none;          /* it sees nothing, and weighs all keys alike */
+};
+
+/* Widens the mask of one query, NULL for none: all ones where a key is hidden, or is padding. */
+static struct seen widen_mask(const struct attention *a, const uint8_t *mask, int32_t *hidden)
 {
-    const uint8_t *mask = a->mask + batch * a->mask_batch + query * a->mask_query;
-    size_t seen = a->keys;
-    for (size_t k = 0; k < a->keys; k++)
+    const uint8_t *first = mask ? memchr(mask, 1, a->keys) : NULL;
+    size_t clear = first ? (size_t)(first - mask) : a->keys, used = a->keys;
+    memset(hidden, 0, clear * sizeof *hidden);
+    for (size_t k = clear; k < a->keys; k++)
         hidden[k] = -(mask[k] != 0);
-    memset(hidden + a->keys, 0, (a->wide - a->keys) * sizeof *hidden);
-    while (seen > 0 && mask[seen - 1])
-        seen--;
-    return seen ? padded(seen) : a->wide;
+    memset(hidden + a->keys, -1, (a->wide - a->keys) * sizeof *hidden);
+    while (a->mask_bias <= HIDDEN_BIAS && used > clear && mask[used - 1])
+        used--;
+    return (struct seen){
+        .clear = clear / VL * VL, .used = used ? padded(used) : a->wide, .none = used == 0};
 }
 
-/* The queries of one batch element that go together, and the keys [0, used) that any of them sees.
- */
+/* The queries of one batch element that go together. */
 struct query_group {
     const float *k, *v;
+    const float *k_lengths; /* of each head, squared, the greatest over all keys */
     float *q, *scores, *total;
     int32_t *hidden;
-    size_t used;
+    struct seen seen; /* by any, or by all of them */
+    bool narrow;
 };
 
 /* scores[n][keys] = q_n . k for `rows` scaled queries of one head, masked; max[n] is their maximum.
@@ -74,7 +96,7 @@ INLINE void score_rows(const struct attention *a, const struct query_group *grou
 {
     size_t features = a->heads * a->head_size, first = head * a->head_size;
     const float *q = group->q + first, *k = group->k + first * a->wide;
-    for (size_t at = 0; at < group->used; at += VL) {
+    for (size_t at = 0; at < group->seen.used; at += VL) {
         vf sum[QUERIES] = {0};
         for (size_t f = 0; f < a->head_size; f++) {
             vf key = load(k + f * a->wide + at);
@@ -97,34 +119,34 @@ INLINE void score_rows(const struct attention *a, const struct query_group *grou
 }
 
 /*
- * 2^x for x <= 0; below -100 as at -100, which no sum of probabilities notices and which stays
- * clear of subnormals. The polynomial is a weighted minimax fit of relative error 7e-8 on
- * [-1/2, 1/2].
+ * scores[at ..] = 2^(score - max) of `vectors` vectors; below 2^-100 as at it, which no sum of
+ * probabilities notices and which stays clear of subnormals. Adds them to *sum.
  */
-INLINE vf exp2_negative(vf x)
+INLINE void raise(float *scores, float max, vf *sum, const int vectors)
 {
-    x = vmax(splat(-100.0f), x);
-    vf shifted = x + ROUNDING_SHIFT;
-    vf r = x - (shifted - ROUNDING_SHIFT);
-    vf p = r * 0x1.5c08e4p-10f + 0x1.3d0c52p-7f;
-    p = p * r + 0x1.c6b6e4p-5f;
-    p = p * r + 0x1.ebf918p-3f;
-    p = p * r + 0x1.62e428p-1f;
-    p = p * r + 0x1.000002p+0f;
-    return (vf)((vi)p + ((vi)shifted << 23));
+    vf e[GROUP_MAX];
+#pragma GCC unroll 8
+    for (int i = 0; i < vectors; i++)
+        e[i] = vmax(splat(-100.0f), load(scores + i * VL) - max);
+    exp2_each(e, vectors);
+#pragma GCC unroll 8
+    for (int i = 0; i < vectors; i++) {
+        store(scores + i * VL, e[i]);
+        *sum += e[i];
+    }
 }
 
 /* total += softmax(scores) / heads */
 INLINE void add_probabilities(size_t heads, float *scores, size_t used, float max, float *total)
 {
     vf sum = {0};
-    for (size_t k = 0; k < used; k += VL) {
-        vf e = exp2_negative(load(scores + k) - max);
-        store(scores + k, e);
-        sum += e;
-    }
+    size_t k = 0;
+    for (; k + RAISED * VL <= used; k += RAISED * VL)
+        raise(scores + k, max, &sum, RAISED);
+    for (; k < used; k += VL)
+        raise(scores + k, max, &sum, 1);
     float factor = 1 / (horizontal_sum(sum) * (float)heads);
-    for (size_t k = 0; k < used; k += VL)
+    for (k = 0; k < used; k += VL)
         store(total + k, load(total + k) + load(scores + k) * factor);
 }
 
@@ -134,10 +156,23 @@ static void mix_values(const struct attention *a, const struct query_group *grou
 {
     for (size_t value = 0; value < a->values; value++) {
         vf sum = {0};
-        for (size_t k = 0; k < group->used; k += VL)
+        for (size_t k = 0; k < group->seen.used; k += VL)
             sum += load(total + k) * load(group->v + value * a->wide + k);
         y[value] = horizontal_sum(sum);
     }
+}
+
+/* No score of the query can be larger than SCORE_MAX. */
+static bool is_small(const struct attention *a, const float *q, const float *k_lengths)
+{
+    bool small = true;
+    for (size_t head = 0; head < a->heads; head++) {
+        float length = 0;
+        for (size_t f = 0; f < a->head_size; f++)
+            length += q[head * a->head_size + f] * q[head * a->head_size + f];
+        small &= length * k_lengths[head] < (float)SCORE_MAX * SCORE_MAX;
+    }
+    return small;
 }
 
 /* Scales the queries and looks up what they may see. */
@@ -148,37 +183,159 @@ static void prepare_group(const struct attention *a, size_t batch, size_t query,
     const float *q = (const float *)a->call->in[0].data + (batch * a->queries + query) * features;
     for (size_t i = 0; i < (size_t)rows * features; i++)
         group->q[i] = q[i] * a->scale;
-    group->used = a->mask ? VL : a->wide;
-    for (int n = 0; a->mask && n < rows; n++) {
-        size_t used = widen_mask(a, batch, query + (size_t)n, group->hidden + (size_t)n * a->wide);
-        group->used = used > group->used ? used : group->used;
+    group->narrow =
+        a->head_size == NARROW && a->values <= NARROW && (!a->mask || a->mask_bias <= HIDDEN_BIAS);
+    group->seen = (struct seen){.clear = a->wide};
+    for (int n = 0; n < rows; n++) {
+        const uint8_t *mask =
+            a->mask ? a->mask + batch * a->mask_batch + (query + (size_t)n) * a->mask_query : NULL;
+        struct seen seen = widen_mask(a, mask, group->hidden + (size_t)n * a->wide);
+        group->seen.used = seen.used > group->seen.used ? seen.used : group->seen.used;
+        group->seen.clear = seen.clear < group->seen.clear ? seen.clear : group->seen.clear;
+        group->narrow &=
+            !seen.none && is_small(a, group->q + (size_t)n * features, group->k_lengths);
     }
+}
+
+/* ---- the narrow way -------------------------------------------------------------------------- */
+
+/* Sums of one pair of queries and one head. */
+struct pair {
+    vf weight[PAIR], value[PAIR][NARROW];
+};
+
+/* Adds the keys [at, at + VL) to the sums. */
+INLINE void add_keys(const struct attention *a, const struct query_group *group, size_t head,
+                     const float *q, const int32_t *hidden, size_t at, struct pair *sums,
+                     const bool masked)
+{
+    size_t features = a->heads * NARROW, first = head * NARROW;
+    const float *k = group->k + first * a->wide + at;
+    vf e[PAIR] = {0};
+#pragma GCC unroll 4
+    for (size_t f = 0; f < NARROW; f++) {
+        vf key = load(k + f * a->wide);
+#pragma GCC unroll 2
+        for (int n = 0; n < PAIR; n++)
+            e[n] += key * q[(size_t)n * features + first + f];
+    }
+    exp2_each(e, PAIR);
+#pragma GCC unroll 2
+    for (int n = 0; n < PAIR; n++) {
+        if (masked)
+            e[n] = choose(*(const vi *)(hidden + (size_t)n * a->wide + at), (vf){0}, e[n]);
+        sums->weight[n] += e[n];
+#pragma GCC unroll 4
+        for (int value = 0; value < NARROW; value++)
+            sums->value[n][value] += e[n] * load(group->v + (size_t)value * a->wide + at);
+    }
+}
+
+/* Queries n and n + 1 of the group through one head; adds to what they take of the values. */
+static void attend_pair(const struct attention *a, const struct query_group *group, size_t head,
+                        size_t n, vf total[PAIR][NARROW])
+{
+    const float *q = group->q + n * a->heads * a->head_size;
+    const int32_t *hidden = group->hidden + n * a->wide;
+    struct pair sums = {0};
+    size_t at = 0;
+    for (; at < group->seen.clear; at += VL)
+        add_keys(a, group, head, q, hidden, at, &sums, false);
+    for (; at < group->seen.used; at += VL)
+        add_keys(a, group, head, q, hidden, at, &sums, true);
+    for (int i = 0; i < PAIR; i++) {
+        float factor = 1 / (horizontal_sum(sums.weight[i]) * (float)a->heads);
+        for (int value = 0; value < NARROW; value++)
+            total[i][value] += sums.value[i][value] * factor;
+    }
+}
+
+/* The group through all heads, with keys in lanes to the end. */
+static void attend_narrow(const struct attention *a, const struct query_group *group, size_t rows,
+                          float *y)
+{
+    vf total[QUERIES][NARROW] = {{{0}}};
+    for (size_t head = 0; head < a->heads; head++)
+        for (size_t n = 0; n < rows; n += PAIR)
+            attend_pair(a, group, head, n, total + n);
+    for (size_t n = 0; n < rows; n++)
+        for (size_t value = 0; value < a->values; value++)
+            y[n * a->values + value] = horizontal_sum(total[n][value]);
+}
+
+/* ---- both ways ------------------------------------------------------------------------------- */
+
+INLINE void attend_wide(const struct attention *a, const struct query_group *group, float *y,
+                        const int rows)
+{
     memset(group->total, 0, (size_t)rows * a->wide * sizeof *group->total);
+    for (size_t head = 0; head < a->heads; head++) {
+        vf max[QUERIES];
+        for (int n = 0; n < rows; n++)
+            max[n] = splat(-INFINITY);
+        score_rows(a, group, head, max, rows);
+        for (int n = 0; n < rows; n++)
+            add_probabilities(a->heads, group->scores + (size_t)n * a->wide, group->seen.used,
+                              horizontal_max(max[n]), group->total + (size_t)n * a->wide);
+    }
+    for (int n = 0; n < rows; n++)
+        mix_values(a, group, group->total + (size_t)n * a->wide, y + (size_t)n * a->values);
+}
+
+/* The parts of a thread's memory. */
+static struct query_group group_at(const struct attention *a, float *memory)
+{
+    size_t features = a->heads * a->head_size;
+    struct query_group group = {.k = memory, .v = memory + features * a->wide};
+    group.scores = memory + (features + value_rows(a->values)) * a->wide;
+    group.total = group.scores + QUERIES * a->wide;
+    group.hidden = (int32_t *)(group.total + QUERIES * a->wide);
+    group.q = group.total + 2 * QUERIES * a->wide;
+    group.k_lengths = group.q + QUERIES * padded(features);
+    return group;
 }
 
 /* Up to QUERIES queries through all heads. */
 INLINE void attend(const struct attention *a, size_t batch, size_t query, float *memory,
                    const int rows)
 {
-    size_t features = a->heads * a->head_size;
-    struct query_group group = {.k = memory, .v = memory + features * a->wide};
-    group.scores = memory + (features + a->values) * a->wide;
-    group.total = group.scores + QUERIES * a->wide;
-    group.hidden = (int32_t *)(group.total + QUERIES * a->wide);
-    group.q = group.total + 2 * QUERIES * a->wide;
+    struct query_group group = group_at(a, memory);
     float *y = (float *)a->call->out[0].data + (batch * a->queries + query) * a->values;
     prepare_group(a, batch, query, rows, &group);
+    if (!group.narrow || rows % PAIR != 0)
+        attend_wide(a, &group, y, rows);
+    else
+        attend_narrow(a, &group, (size_t)rows, y);
+}
+
+/* For each head the greatest squared length of a key. */
+static void measure_keys(const struct attention *a, const float *k, float *lengths)
+{
     for (size_t head = 0; head < a->heads; head++) {
-        vf max[QUERIES];
-        for (int n = 0; n < rows; n++)
-            max[n] = splat(-INFINITY);
-        score_rows(a, &group, head, max, rows);
-        for (int n = 0; n < rows; n++)
-            add_probabilities(a->heads, group.scores + (size_t)n * a->wide, group.used,
-                              horizontal_max(max[n]), group.total + (size_t)n * a->wide);
+        vf longest = {0};
+        for (size_t at = 0; at < a->wide; at += VL) {
+            vf sum = {0};
+            for (size_t f = head * a->head_size; f < (head + 1) * a->head_size; f++)
+                sum += load(k + f * a->wide + at) * load(k + f * a->wide + at);
+            longest = vmax(longest, sum);
+        }
+        lengths[head] = horizontal_max(longest);
     }
-    for (int n = 0; n < rows; n++)
-        mix_values(a, &group, group.total + (size_t)n * a->wide, y + (size_t)n * a->values);
+}
+
+/* Lays k and v of a batch element out in a thread's memory. */
+static void turn_keys(const struct attention *a, size_t batch, float *memory)
+{
+    size_t features = a->heads * a->head_size;
+    struct query_group group = group_at(a, memory);
+    float *v = memory + features * a->wide;
+    turn((const float *)a->call->in[1].data + batch * a->keys * features, a->keys, features, memory,
+         a->wide);
+    turn((const float *)a->call->in[2].data + batch * a->keys * a->values, a->keys, a->values, v,
+         a->wide);
+    for (size_t value = a->values; value < NARROW; value++)
+        memset(v + value * a->wide, 0, a->wide * sizeof *v);
+    measure_keys(a, memory, (float *)(uintptr_t)group.k_lengths);
 }
 
 static void attention_some(void *context, size_t begin, size_t end, int thread)
@@ -189,13 +346,9 @@ static void attention_some(void *context, size_t begin, size_t end, int thread)
         (float *)a->call->scratch + (size_t)thread * thread_floats(features, a->values, a->wide);
     for (size_t item = begin; item < end; item++) {
         size_t batch = item / a->blocks, query = item % a->blocks * QUERY_BLOCK;
-        if (batch != turned) {
-            turn((const float *)a->call->in[1].data + batch * a->keys * features, a->keys, features,
-                 memory, a->wide);
-            turn((const float *)a->call->in[2].data + batch * a->keys * a->values, a->keys,
-                 a->values, memory + features * a->wide, a->wide);
-            turned = batch;
-        }
+        if (batch != turned)
+            turn_keys(a, batch, memory);
+        turned = batch;
         size_t last = query + QUERY_BLOCK < a->queries ? query + QUERY_BLOCK : a->queries;
         for (; query + QUERIES <= last; query += QUERIES)
             attend(a, batch, query, memory, QUERIES);
