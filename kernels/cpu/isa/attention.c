@@ -22,7 +22,6 @@
 #define SCORE_MAX   60    /* of its scores: their powers of 2 and the sums of these are in range */
 #define HIDDEN_BIAS -1e6f /* a mask's bias from which on down a hidden key weighs 0 */
 #define QUERIES     4     /* score rows computed together: they share the loads of k */
-#define RAISED      4     /* vectors of scores that go through the exponential together */
 
 struct attention {
     const struct md_kernel_call *call;
@@ -118,35 +117,18 @@ INLINE void score_rows(const struct attention *a, const struct query_group *grou
     }
 }
 
-/*
- * scores[at ..] = 2^(score - max) of `vectors` vectors; below 2^-100 as at it, which no sum of
- * probabilities notices and which stays clear of subnormals. Adds them to *sum.
- */
-INLINE void raise(float *scores, float max, vf *sum, const int vectors)
-{
-    vf e[GROUP_MAX];
-#pragma GCC unroll 8
-    for (int i = 0; i < vectors; i++)
-        e[i] = vmax(splat(-100.0f), load(scores + i * VL) - max);
-    exp2_each(e, vectors);
-#pragma GCC unroll 8
-    for (int i = 0; i < vectors; i++) {
-        store(scores + i * VL, e[i]);
-        *sum += e[i];
-    }
-}
-
 /* total += softmax(scores) / heads */
 INLINE void add_probabilities(size_t heads, float *scores, size_t used, float max, float *total)
 {
     vf sum = {0};
-    size_t k = 0;
-    for (; k + RAISED * VL <= used; k += RAISED * VL)
-        raise(scores + k, max, &sum, RAISED);
-    for (; k < used; k += VL)
-        raise(scores + k, max, &sum, 1);
+    for (size_t k = 0; k < used; k += VL) {
+        /* what is smaller no sum notices; so it stays clear of subnormals */
+        vf e = exp2_bounded(vmax(splat(-100.0f), load(scores + k) - max));
+        store(scores + k, e);
+        sum += e;
+    }
     float factor = 1 / (horizontal_sum(sum) * (float)heads);
-    for (k = 0; k < used; k += VL)
+    for (size_t k = 0; k < used; k += VL)
         store(total + k, load(total + k) + load(scores + k) * factor);
 }
 
@@ -219,9 +201,9 @@ INLINE void add_keys(const struct attention *a, const struct query_group *group,
         for (int n = 0; n < PAIR; n++)
             e[n] += key * q[(size_t)n * features + first + f];
     }
-    exp2_each(e, PAIR);
 #pragma GCC unroll 2
     for (int n = 0; n < PAIR; n++) {
+        e[n] = exp2_bounded(e[n]);
         if (masked)
             e[n] = choose(*(const vi *)(hidden + (size_t)n * a->wide + at), (vf){0}, e[n]);
         sums->weight[n] += e[n];

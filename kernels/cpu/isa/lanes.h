@@ -6,7 +6,7 @@
  * A block is up to LANE_VECTORS vectors of rows; feature k of a block lies at
  * [k][LANE_VECTORS][VL]. A tile of OUT_TILE outputs by LANE_VECTORS vectors accumulates in
  * registers (24 of 32, or 12 of 16). Weights are packed [tile][input][OUT_TILE], zero-padded; for a
- * GLU a tile holds half as many values and then their gates.
+ * GLU a tile holds half as many values and then their gates, multiplied by GATE_SCALE.
  */
 #ifndef MD_KERNELS_CPU_ISA_LANES_H
 #define MD_KERNELS_CPU_ISA_LANES_H
@@ -75,9 +75,8 @@ INLINE void multiply_lanes(vf sum[OUT_TILE][LANE_VECTORS], const float *w, const
     }
 }
 
-/* y = dense(x), then ELU when asked. y has room for tiled(outputs) features. */
-INLINE void dense_lanes(const struct dense *dense, const float *x, float *y, const bool elu,
-                        const int vectors)
+/* y = dense(x). y has room for tiled(outputs) features. */
+INLINE void dense_lanes(const struct dense *dense, const float *x, float *y, const int vectors)
 {
     const float *w = dense->weights, *bias = dense->bias;
     for (size_t first = 0; first < dense->outputs; first += OUT_TILE) {
@@ -87,13 +86,13 @@ INLINE void dense_lanes(const struct dense *dense, const float *x, float *y, con
         for (int o = 0; o < OUT_TILE; o++, y += LANE_ROWS)
 #pragma GCC unroll 3
             for (int v = 0; v < vectors; v++)
-                store(y + v * VL, elu ? velu_one(sum[o][v]) : sum[o][v]);
+                store(y + v * VL, sum[o][v]);
         w += dense->inputs * OUT_TILE;
         bias += OUT_TILE;
     }
 }
 
-/* y += GLU(x), feature by feature; total gets the sums over y's features. */
+/* y += GLU(x), feature by feature, gates scaled; total gets the sums over y's features. */
 INLINE void add_glu_lanes(const struct dense *dense, const float *x, float *y,
                           vf total[LANE_VECTORS], const int vectors)
 {
@@ -108,7 +107,7 @@ INLINE void add_glu_lanes(const struct dense *dense, const float *x, float *y,
                 break;
 #pragma GCC unroll 3
             for (int v = 0; v < vectors; v++) {
-                vf gated = vquotient(sum[o][v], sigmoid_denominator(sum[o + width][v]));
+                vf gated = vquotient(sum[o][v], gate_denominator(sum[o + width][v]));
                 vf value = load(y + v * VL) + gated;
                 store(y + v * VL, value);
                 total[v] += value;

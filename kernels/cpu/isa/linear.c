@@ -23,13 +23,14 @@ struct packed md__pack(const struct unpacked *from, size_t inputs, size_t column
     memset(memory, 0, packed_floats(inputs, columns, paired) * sizeof *memory);
     for (size_t v = 0; from && v < packed.vectors; v++) {
         size_t end, column = column_of(v, columns, paired, &end);
+        double gate = paired && v % 2 ? GATE_SCALE : 1;
         for (size_t lane = 0; lane < VL && column < end; lane++, column++) {
             const float *weight = from->weights + column * from->column_stride;
             for (size_t k = 0; k < inputs; k++)
                 *packed_weight(&packed, k, v * VL + lane) =
-                    weight[k * from->k_stride] * from->scale;
+                    (float)(weight[k * from->k_stride] * (from->scale * gate));
             if (from->bias)
-                packed.bias[v * VL + lane] = from->bias[column];
+                packed.bias[v * VL + lane] = (float)(from->bias[column] * gate);
         }
     }
     return packed;
@@ -73,7 +74,7 @@ INLINE void multiply_tile(const struct packed *packed, const struct product *p, 
 #pragma GCC unroll 2
             for (int v = 0; v + 1 < nv; v += 2)
                 store_columns(y, (first + (size_t)v) / 2 * VL, p->y_columns,
-                              vquotient(sum[r][v], sigmoid_denominator(sum[r][v + 1])));
+                              vquotient(sum[r][v], gate_denominator(sum[r][v + 1])));
             continue;
         }
 #pragma GCC unroll 4

@@ -7,7 +7,7 @@
  * for each input k its vectors side by side: [panel][k][vector][VL], zero-padded. A tile of up to
  * ROWS_MAX rows by one panel accumulates in registers (24 of 32, or 12 of 16).
  * For a GLU the columns are interleaved by vector, value 0, gate 0, value 1, gate 1, ..., so that a
- * value and its gate meet in one tile.
+ * value and its gate meet in one tile; weights and biases of gates are multiplied by GATE_SCALE.
  */
 #ifndef MD_KERNELS_CPU_ISA_LINEAR_H
 #define MD_KERNELS_CPU_ISA_LINEAR_H

@@ -10,7 +10,8 @@
  * There are always four columns of sums. An LSTM's are its gates i o f c. A GRU whose reset comes
  * after the product (linear_before_reset, what PyTorch has) keeps the two products of its third
  * gate apart: z, r, n from x, n from h; a quarter of its multiplications are with zeros, which
- * costs less than a second copy of this file. The original GRU is left to the reference.
+ * costs less than a second copy of this file. The original GRU is left to the reference. Weights
+ * and biases are packed multiplied by what their activation wants (GATE_SCALE, TANH_SCALE).
  *
  * Within a thread the order is step, unit block, tile of rows: a block's weights stay in L1 while
  * the rows pass by.
@@ -54,13 +55,20 @@ static size_t column_of(const struct packed_cells *packed, size_t gate, bool of_
     return packed->gru && gate == 2 && of_state ? 3 : gate;
 }
 
+/* What the gate's activation wants its sum multiplied by; the last gate has a tanh. */
+static double gate_scale(const struct packed_cells *packed, size_t gate)
+{
+    return gate == (packed->gru ? 2 : 3) ? TANH_SCALE : GATE_SCALE;
+}
+
 /* One gate of one unit block: its columns of `weights` (rows of `width`) go to k = 0 .. width - 1.
  */
-static void pack_gate(const float *weights, size_t width, size_t row, size_t lanes, float *to)
+static void pack_gate(const float *weights, size_t width, size_t row, size_t lanes, double scale,
+                      float *to)
 {
     for (size_t lane = 0; lane < lanes; lane++)
         for (size_t k = 0; k < width; k++)
-            to[k * 4 * VL + lane] = weights[(row + lane) * width + k];
+            to[k * 4 * VL + lane] = (float)(weights[(row + lane) * width + k] * scale);
 }
 
 static void pack_block(const struct packed_cells *packed, const struct md_tensor *in, int in_count,
@@ -77,12 +85,13 @@ static void pack_block(const struct packed_cells *packed, const struct md_tensor
         size_t row = gate * units + block * VL, lanes = left < VL ? left : VL;
         size_t x_column = column_of(packed, gate, false) * VL;
         size_t h_column = column_of(packed, gate, true) * VL;
-        pack_gate(w, inputs, row, lanes, to + x_column);
-        pack_gate(r, units, row, lanes, to + inputs * 4 * VL + h_column);
+        double scale = gate_scale(packed, gate);
+        pack_gate(w, inputs, row, lanes, scale, to + x_column);
+        pack_gate(r, units, row, lanes, scale, to + inputs * 4 * VL + h_column);
         for (size_t lane = 0; b && lane < lanes; lane++) {
             const float *of_x = b + d * 2 * gates * units + row, *of_h = of_x + gates * units;
-            bias[x_column + lane] += of_x[lane];
-            bias[h_column + lane] += of_h[lane];
+            bias[x_column + lane] += (float)(of_x[lane] * scale);
+            bias[h_column + lane] += (float)(of_h[lane] * scale);
         }
     }
 }
@@ -180,23 +189,23 @@ INLINE void sum_gates(const struct packed_cells *packed, const struct tile *tile
 }
 
 /* c = sigmoid(f) c + sigmoid(i) tanh(g);  h = sigmoid(o) tanh(c): quotients share their division.
- */
+ * Sums come scaled for their activations. */
 INLINE vf lstm_cell(const vf gates[4], float *c_at)
 {
-    vf g = tanh_numerator(gates[3]);
-    vf c = vquotient(load(c_at), sigmoid_denominator(gates[2])) +
-           vquotient(g, (g + 2.0f) * sigmoid_denominator(gates[0]));
+    vf g = tanh_power(gates[3]);
+    vf c = vquotient(load(c_at), gate_denominator(gates[2])) +
+           vquotient(g - 1.0f, (g + 1.0f) * gate_denominator(gates[0]));
     store(c_at, c);
-    vf t = tanh_numerator(c);
-    return vquotient(t, (t + 2.0f) * sigmoid_denominator(gates[1]));
+    vf t = tanh_power(c * (float)TANH_SCALE);
+    return vquotient(t - 1.0f, (t + 1.0f) * gate_denominator(gates[1]));
 }
 
 /* h = (1 - z) n + z h with n = tanh(n_x + r n_h) */
 INLINE vf gru_cell(const vf sums[4], vf h)
 {
-    vf t = tanh_numerator(sums[2] + vquotient(sums[3], sigmoid_denominator(sums[1])));
-    vf n = vquotient(t, t + 2.0f);
-    return n + vquotient(h - n, sigmoid_denominator(sums[0]));
+    vf t = tanh_power(sums[2] + vquotient(sums[3], gate_denominator(sums[1])));
+    vf n = vquotient(t - 1.0f, t + 1.0f);
+    return n + vquotient(h - n, gate_denominator(sums[0]));
 }
 
 static int64_t length_of(const struct recurrence *rec, size_t row)

@@ -104,7 +104,7 @@ static void add_context(const struct selecting *selecting, const struct block *b
 INLINE void elu_lanes(float *x, size_t features)
 {
     for (size_t i = 0; i < features * LANE_ROWS; i += VL)
-        store(x + i, velu_one(load(x + i)));
+        store(x + i, elu_scaled(load(x + i)));
 }
 
 /* x = LN(x) over its features. */
@@ -154,7 +154,7 @@ INLINE void add_gated(const struct dense *fc2, const struct dense *glu, const st
                       float *y, vf total[LANE_VECTORS], const int vectors)
 {
     if (fc2->outputs > 0)
-        dense_lanes(fc2, block->a, block->b, false, vectors);
+        dense_lanes(fc2, block->a, block->b, vectors);
     add_glu_lanes(glu, fc2->outputs > 0 ? block->b : block->a, y, total, vectors);
 }
 
@@ -163,11 +163,11 @@ INLINE void score(const struct selecting *selecting, const struct block *block, 
 {
     const struct folded_selection *net = selecting->net;
     vf total[LANE_VECTORS] = {0}; /* the norm below sums again, over the few variables */
-    dense_lanes(&net->fc1, block->seen, block->a, false, vectors);
+    dense_lanes(&net->fc1, block->seen, block->a, vectors);
     if (selecting->context)
         add_context(selecting, block);
     elu_lanes(block->a, net->hidden);
-    dense_lanes(&net->skip, block->seen, block->weights, false, vectors);
+    dense_lanes(&net->skip, block->seen, block->weights, vectors);
     if (net->skip_normed)
         normalize_lanes(block->weights, net->variables, net->skip_gamma, net->skip_beta,
                         net->epsilon, vectors);
@@ -240,7 +240,7 @@ INLINE void add_real(const struct folded_selection *net, const struct block *blo
     for (size_t h = 0; h < real->hidden; h++)
         for (int v = 0; v < vectors; v++)
             store(feature(block->a, h) + v * VL,
-                  velu_one(load(x + v * VL) * real->slope[h] + real->offset[h]));
+                  elu_scaled(load(x + v * VL) * real->slope[h] + real->offset[h]));
     skip_of(real, x, net->epsilon, net->units, block->y, vectors);
     add_gated(&real->fc2, &real->glu, block, block->y, total, vectors);
     add_normalized(real, block->y, total, feature(block->weights, net->categoricals + i),

@@ -4,7 +4,7 @@
  *
  * A real variable reaches its network as one number x, so everything before the first nonlinearity
  * is affine in it (Lim et al.'s networks, pytorch-forecasting's weights):
- *     fc1(prescaler(x))   = slope x + offset
+ *     fc1(prescaler(x))   = slope x + offset, here times ELU_SCALE (math.h)
  *     skip before its norm = ra x + rb, whose mean over the features is affine too. Centred, with
  *     x' = x + shift chosen so that the two parts are orthogonal, its variance is a x'^2 + d, and
  *     LN(skip) = (p x' + q) / sqrt(a x'^2 + d + epsilon) + r.
@@ -22,7 +22,7 @@ struct folded_real {
     size_t column, hidden;
     float *slope, *offset; /* [tiled(hidden)] */
     struct dense fc2, glu; /* fc2 without outputs: none */
-    float *p, *q, *r; /* [units] */
+    float *p, *q, *r;      /* [units] */
     float shift, a, d;
     bool normed; /* the skip has a norm; otherwise it is p x' + q */
     float *gamma, *beta;

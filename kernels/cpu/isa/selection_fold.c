@@ -48,9 +48,11 @@ static void pack_dense(struct fold *fold, struct dense *dense, int at, bool gate
     for (size_t row = 0; row < outputs << gated; row++) {
         bool gate = row >= outputs;
         size_t o = gate ? row - outputs : row;
-        dense->bias[bias_at(o, gated, gate)] = bias[row];
+        double scale = gate ? GATE_SCALE : 1;
+        dense->bias[bias_at(o, gated, gate)] = (float)(bias[row] * scale);
         for (size_t k = 0; k < inputs; k++)
-            dense->weights[dense_at(dense, k, o, gated, gate)] = weight[row * inputs + k];
+            dense->weights[dense_at(dense, k, o, gated, gate)] =
+                (float)(weight[row * inputs + k] * scale);
     }
 }
 
@@ -65,7 +67,7 @@ static float *copy_vector(struct fold *fold, int i)
 
 /* ---- one real variable ----------------------------------------------------------------------- */
 
-/* fc1 after the prescaler: slope and offset of each hidden unit. */
+/* fc1 after the prescaler: slope and offset of each hidden unit, scaled for its ELU. */
 static void fold_first_layer(struct fold *fold, struct folded_real *real, int at)
 {
     size_t size = dim(fold, at + 1, 0), padded_units = tiled(real->hidden);
@@ -82,8 +84,8 @@ static void fold_first_layer(struct fold *fold, struct folded_real *real, int at
             slope += (double)fc1[h * size + s] * scale[s];
             offset += (double)fc1[h * size + s] * bias[s];
         }
-        real->slope[h] = (float)slope;
-        real->offset[h] = (float)offset;
+        real->slope[h] = (float)(slope * ELU_SCALE);
+        real->offset[h] = (float)(offset * ELU_SCALE);
     }
 }
 
@@ -182,11 +184,11 @@ static void fold_row(const struct fold *fold, const struct md_selection *selecti
     }
 }
 
-static void set_row(struct dense *dense, size_t o, const double *seen, double offset)
+static void set_row(struct dense *dense, size_t o, const double *seen, double offset, double scale)
 {
-    dense->bias[bias_at(o, false, false)] = (float)offset;
+    dense->bias[bias_at(o, false, false)] = (float)(offset * scale);
     for (size_t k = 0; k < dense->inputs; k++)
-        dense->weights[dense_at(dense, k, o, false, false)] = (float)seen[k];
+        dense->weights[dense_at(dense, k, o, false, false)] = (float)(seen[k] * scale);
 }
 
 static void fold_scores(struct fold *fold, const struct md_selection *selection, double *room)
@@ -200,7 +202,7 @@ static void fold_scores(struct fold *fold, const struct md_selection *selection,
             for (size_t k = 0; k < total; k++)
                 row[k] = weights(fold, 1)[h * total + k];
             fold_row(fold, selection, row, seen, &offset);
-            set_row(&out->fc1, h, seen, offset);
+            set_row(&out->fc1, h, seen, offset, ELU_SCALE);
         }
     out->skip_normed = md__has(fold->in, fold->in_count, 11);
     const struct md_tensor *gate = out->skip_normed ? optional(fold->in, fold->in_count, 13) : NULL;
@@ -212,7 +214,7 @@ static void fold_scores(struct fold *fold, const struct md_selection *selection,
             row[s.low] += (1 - s.share) * factor;
             row[s.high] += s.share * factor;
             fold_row(fold, selection, row, seen, &offset);
-            set_row(&out->skip, v, seen, offset);
+            set_row(&out->skip, v, seen, offset, 1);
         }
     pack_dense(fold, &out->fc2, 3, false);
     pack_dense(fold, &out->glu, 5, true);
@@ -232,7 +234,7 @@ static void pack_context(struct fold *fold)
     size_t columns = (size_t)weight->shape.dim[0], inputs = (size_t)weight->shape.dim[1];
     float *memory = take(&fold->packing, packed_floats(inputs, columns, false));
     struct unpacked from = {
-        .weights = weight->data, .k_stride = 1, .column_stride = inputs, .scale = 1};
+        .weights = weight->data, .k_stride = 1, .column_stride = inputs, .scale = (float)ELU_SCALE};
     if (memory)
         fold->out->context = md__pack(&from, inputs, columns, false, memory);
 }
