@@ -63,6 +63,28 @@ void md_clock_manual_set(struct md_clock_manual *clock, int64_t now_ms)
     atomic_store(&clock->now_ms, now_ms);
 }
 
+static int64_t standing_wall_ms(struct md_clock *clock)
+{
+    return atomic_load(&((struct md_clock_standing *)clock)->now_ms);
+}
+
+static int64_t standing_monotonic_ns(struct md_clock *clock)
+{
+    return md_monotonic_ns(((struct md_clock_standing *)clock)->real);
+}
+
+void md_clock_standing_init(struct md_clock_standing *clock, struct md_clock *real, int64_t now_ms)
+{
+    clock->base = (struct md_clock){standing_wall_ms, standing_monotonic_ns};
+    clock->real = real;
+    atomic_init(&clock->now_ms, now_ms);
+}
+
+void md_clock_standing_set(struct md_clock_standing *clock, int64_t now_ms)
+{
+    atomic_store(&clock->now_ms, now_ms);
+}
+
 static int64_t paced_wall_ms(struct md_clock *clock)
 {
     const struct md_clock_paced *paced = (const struct md_clock_paced *)clock;

@@ -31,9 +31,21 @@ void md_clock_manual_init(struct md_clock_manual *clock, int64_t now_ms);
 void md_clock_manual_set(struct md_clock_manual *clock, int64_t now_ms);
 
 /*
+ * Likewise for wall time; durations, and with them budgets and deadlines, stay real: for a whole
+ * service whose time somebody else moves on.
+ */
+struct md_clock_standing {
+    struct md_clock base;
+    struct md_clock *real;
+    _Atomic int64_t now_ms;
+};
+void md_clock_standing_init(struct md_clock_standing *clock, struct md_clock *real, int64_t now_ms);
+void md_clock_standing_set(struct md_clock_standing *clock, int64_t now_ms);
+
+/*
  * A clock whose wall time runs `speed` times as fast as another's, from the moment when that one
- * shows origin_ms: for simulated fleets (speed 60, processes with the same origin agree) and for
- * repeatable runs (speed 0 stands at origin_ms). Durations stay real. Constant after init.
+ * shows origin_ms: for simulated fleets (speed 60, processes with the same origin agree). Durations
+ * stay real. Constant after init.
  */
 struct md_clock_paced {
     struct md_clock base;

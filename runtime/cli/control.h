@@ -43,6 +43,7 @@ struct md_control_context {
     struct md_http *http;
     struct md_config *config;
     struct md_clock *clock; /* the service's; see clock_speed */
+    struct md_clock_standing *standing; /* the same when its speed is 0, or NULL */
     int64_t started_ns;     /* of the system's clock */
 };
 

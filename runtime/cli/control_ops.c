@@ -6,6 +6,8 @@
  *     log-level   level (optional: sets it) -> level
  *     reload, rollback (reload.c) -> what md_script_reload reports
  *     scripts     -> what /admin/scripts shows
+ *     clock       now_ms (optional: sets a clock of clock_speed 0, and waits for the timers and
+ *                 ticks that are due then) -> now_ms
  *     config      -> config: [{key, value, origin, restart, help}]
  *     repl.*      (control_repl.c) a session that lasts as long as the connection
  */
@@ -17,6 +19,8 @@
 #include "cli/control.h"
 #include "script/config.h"
 #include "script/script.h"
+
+static const int64_t catch_up_ns_max = 60000000000;
 
 static enum md_status ping(struct md_control_call *call, json_t *request, struct md_error *err)
 {
@@ -67,8 +71,34 @@ static enum md_status config(struct md_control_call *call, json_t *request, stru
     return status;
 }
 
+static enum md_status set_clock(const struct md_control_context *context, json_t *wanted,
+                                struct md_error *err)
+{
+    int64_t now_ms = json_integer_value(wanted);
+
+    if (context->standing == NULL) {
+        return md_fail(err, MD_ERR_CONFLICT, "the clock goes by itself: clock_speed is not 0");
+    }
+    if (!json_is_integer(wanted) || now_ms < md_now_ms(context->clock)) {
+        return md_fail(err, MD_ERR_INVALID, "now_ms: a whole number, not before the present");
+    }
+    md_clock_standing_set(context->standing, now_ms);
+    return md_script_catch_up(context->script, catch_up_ns_max, err);
+}
+
+static enum md_status standing_clock(struct md_control_call *call, json_t *request,
+                                     struct md_error *err)
+{
+    json_t *wanted = json_object_get(request, "now_ms");
+    enum md_status status = wanted != NULL ? set_clock(call->context, wanted, err) : MD_OK;
+
+    json_object_set_new(call->result, "now_ms", json_integer(md_now_ms(call->context->clock)));
+    return status;
+}
+
 const struct md_control_op md__control_ops[] = {
     {"ping", ping},
+    {"clock", standing_clock},
     {"log-level", log_level},
     {"config", config},
     {"reload", md__control_reload},

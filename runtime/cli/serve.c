@@ -32,6 +32,7 @@ struct daemon {
     _Atomic bool ending;
     struct md_clock *clock;
     struct md_clock_paced paced;
+    struct md_clock_standing standing;
     struct md_store *store;
     struct md_model_builder builder;
     struct md_serve *serve;
@@ -44,7 +45,7 @@ struct daemon {
 
 /* ---- starting ---- */
 
-/* Simulated fleets run in accelerated time, and tests stop it; see md_clock_paced. */
+/* Simulated fleets run in accelerated time, or move it on themselves: the control op `clock`. */
 static enum md_status choose_clock(struct daemon *daemon, struct md_error *err)
 {
     const struct md_config *config = daemon->settings.config;
@@ -55,7 +56,10 @@ static enum md_status choose_clock(struct daemon *daemon, struct md_error *err)
         return md_fail(err, MD_ERR_INVALID, "clock_speed: %g is less than 0", speed);
     }
     daemon->clock = md_clock_system();
-    if (speed != 1) {
+    if (speed == 0) {
+        md_clock_standing_init(&daemon->standing, daemon->clock, origin_ms);
+        daemon->clock = &daemon->standing.base;
+    } else if (speed != 1) {
         md_clock_paced_init(&daemon->paced, daemon->clock, origin_ms, speed);
         daemon->clock = &daemon->paced.base;
     }
@@ -183,6 +187,7 @@ static enum md_status start_control(struct daemon *daemon, struct md_error *err)
         .http = daemon->http,
         .config = daemon->settings.config,
         .clock = daemon->clock,
+        .standing = daemon->clock == &daemon->standing.base ? &daemon->standing : NULL,
         .started_ns = daemon->started_ns,
     };
     char in_state[PATH_MAX];

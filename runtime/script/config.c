@@ -66,7 +66,8 @@ enum { KEYS_MAX = 500 };
       "new scripts are taken back when more of their calls fail; 0: never")                        \
     X(rollback_calls_min, "20", false, false, "calls before that is judged")                       \
     X(rollback_window_s, "60", false, false, "how long after a change it is judged")               \
-    X(clock_speed, "1", true, false, "wall time runs this many times as fast; 0: it stands")       \
+    X(clock_speed, "1", true, false,                                                               \
+      "wall time runs this many times as fast; 0: it stands until the control op clock sets it")   \
     X(clock_origin_ms, "0", true, false, "the moment from which clock_speed counts")               \
     X(timezone, "\"UTC\"", true, false, "of times without an offset, and of calendar features")    \
     X(log_level, "\"info\"", false, false, "debug, info, warn, error, off")                        \

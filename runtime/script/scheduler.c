@@ -33,6 +33,8 @@ struct worker {
     bool started;
     int64_t last_ms; /* the interval that ran last ended then */
     int64_t skipped;
+    int64_t looked_ms; /* nothing was due then */
+    int64_t idle_ms;   /* the same, for others to see: under script->lock */
     char last_error[256];
 };
 
@@ -142,10 +144,12 @@ static int64_t closed_ms(const struct md__job *job, int64_t now_ms)
 }
 
 /* Waits a little; false when this scheduler's jobs end. */
-static bool rest(struct md__scheduler *scheduler, int64_t ns)
+static bool rest(struct worker *worker, int64_t ns)
 {
+    struct md__scheduler *scheduler = worker->scheduler;
     struct md_script *script = scheduler->script;
     pthread_mutex_lock(&script->lock);
+    worker->idle_ms = worker->looked_ms;
     if (!script->stopping && !scheduler->ending)
         md_cond_wait_ns(&script->stopped, &script->lock, ns < look_ns ? ns : look_ns);
     bool goes_on = !script->stopping && !scheduler->ending;
@@ -164,8 +168,10 @@ static int64_t run_when_due(struct worker *worker)
     const struct md__job *job = worker->job;
     int64_t now_ms = md_now_ms(worker->scheduler->script->clock);
     int64_t left_ns = (due_ms(worker) - now_ms) * 1000000;
-    if (left_ns > 0)
+    if (left_ns > 0) {
+        worker->looked_ms = now_ms;
         return left_ns;
+    }
     int64_t ended_ms = closed_ms(job, now_ms);
     int64_t lost = (ended_ms - worker->last_ms) / job->every_ms - 1;
     if (lost > 0)
@@ -180,7 +186,7 @@ static int64_t run_when_due(struct worker *worker)
 static void repeat(struct worker *worker)
 {
     int64_t left_ns = 0;
-    while (rest(worker->scheduler, left_ns))
+    while (rest(worker, left_ns))
         left_ns = run_when_due(worker);
 }
 
@@ -338,32 +344,6 @@ static void *main_thread(void *context)
     return NULL;
 }
 
-/* About a second, or until a rollback is due; false when the engine ends. */
-static bool sleep_unless_due(struct md_script *script)
-{
-    pthread_mutex_lock(&script->lock);
-    if (!script->stopping && !atomic_load(&script->rollback_due))
-        md_cond_wait_ns(&script->stopped, &script->lock, 4 * look_ns);
-    bool stopping = script->stopping;
-    pthread_mutex_unlock(&script->lock);
-    return !stopping;
-}
-
-/* Calls every binding's housekeep about once a second. */
-static void *housekeeping_main(void *context)
-{
-    struct md_script *script = context;
-    while (sleep_unless_due(script)) {
-        md__rollback_if_due(script);
-        md__drain_streams(script);
-        for (int i = 0; md__bindings[i] != NULL; i++) {
-            if (md__bindings[i]->housekeep != NULL)
-                md__bindings[i]->housekeep(script, md_now_ms(script->clock));
-        }
-    }
-    return NULL;
-}
-
 /* ---- life ------------------------------------------------------------------------------------ */
 
 static enum md_status fill(struct md__scheduler *scheduler, struct md_error *err)
@@ -433,42 +413,37 @@ void md__scheduler_delete(struct md__scheduler *scheduler)
     scheduler_free(scheduler);
 }
 
-enum md_status md_script_start(struct md_script *script, struct md_error *err)
+/* ---- a clock that somebody sets -------------------------------------------------------------- */
+
+static bool has_caught_up(const struct md__scheduler *scheduler, int64_t now_ms)
 {
-    pthread_mutex_lock(&script->reloading);
-    struct md_generation *generation = md__generation_current(script);
-    enum md_status status = md__scheduler_new(generation, &script->scheduler, err);
-    md__generation_unref(generation);
-    if (status == MD_OK) {
-        script->housekeeping =
-            pthread_create(&script->housekeeper, NULL, housekeeping_main, script) == 0;
-        if (!script->housekeeping)
-            status = md_fail(err, MD_ERR_MEMORY, "cannot start the housekeeper's thread");
+    for (int i = 0; scheduler != NULL && i < scheduler->count; i++) {
+        const struct worker *worker = &scheduler->workers[i];
+        if (worker->job->kind != MD__JOB_START && worker->idle_ms < now_ms)
+            return false;
     }
-    if (status == MD_OK)
-        md__scheduler_start(script->scheduler, NULL);
-    pthread_mutex_unlock(&script->reloading);
-    return status;
+    return true;
 }
 
-void md_script_stop(struct md_script *script)
+enum md_status md_script_catch_up(struct md_script *script, int64_t timeout_ns,
+                                  struct md_error *err)
 {
-    int64_t drain_ns = md_config_int(script->config, "drain_ms_max") * 1000000;
-    atomic_store(&script->begun, false);
-    atomic_store(&script->end_ns, md_monotonic_ns(script->clock) + drain_ns);
+    static const int64_t poll_ns = 2000000;
+    int64_t now_ms = md_now_ms(script->clock);
+    int64_t end_ns = md_monotonic_ns(script->clock) + timeout_ns;
+    bool done = false, late = false;
+    pthread_mutex_lock(&script->reloading); /* the scheduler stays */
     pthread_mutex_lock(&script->lock);
-    script->stopping = true;
     pthread_cond_broadcast(&script->stopped);
+    while (!done && !late && !script->stopping) {
+        done = atomic_load(&script->begun) && has_caught_up(script->scheduler, now_ms);
+        if (!done)
+            md_cond_wait_ns(&script->stopped, &script->lock, poll_ns);
+        late = md_monotonic_ns(script->clock) > end_ns;
+    }
     pthread_mutex_unlock(&script->lock);
-    md__watcher_stop(script->watcher);
-    if (script->housekeeping)
-        pthread_join(script->housekeeper, NULL);
-    script->housekeeping = false;
-    pthread_mutex_lock(&script->reloading); /* a reload in progress ends first */
-    struct md__scheduler *scheduler = script->scheduler;
-    script->scheduler = NULL;
     pthread_mutex_unlock(&script->reloading);
-    md__scheduler_delete(scheduler);
+    return done ? MD_OK : md_fail(err, MD_ERR_TIMEOUT, "timers or ticks are still running");
 }
 
 /* ---- by hand --------------------------------------------------------------------------------- */

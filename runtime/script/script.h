@@ -135,6 +135,10 @@ enum md_status md_script_new(const struct md_script_options *options, struct md_
                              struct md_error *err);
 /* Starts the scheduler: loads the declared models, runs on_start, then timers and ticks. */
 enum md_status md_script_start(struct md_script *script, struct md_error *err);
+/* Waits until timers and ticks have done what is due by the clock's present time: for whoever has
+ * set a clock that stands otherwise. MD_ERR_TIMEOUT, also when the engine ends. */
+enum md_status md_script_catch_up(struct md_script *script, int64_t timeout_ns,
+                                  struct md_error *err);
 /* Ends the scheduler after the jobs in progress; requests still work. Idempotent. */
 void md_script_stop(struct md_script *script);
 /* Stops; no request may be in progress. */

@@ -84,16 +84,6 @@ void md__test_read(struct md__sources *sources, const char *dir)
 
 /* ---- a world --------------------------------------------------------------------------------- */
 
-static int64_t clock_wall_ms(struct md_clock *clock)
-{
-    return atomic_load(&((struct md__test_clock *)clock)->now_ms);
-}
-
-static int64_t clock_monotonic_ns(struct md_clock *clock)
-{
-    return md_monotonic_ns(((struct md__test_clock *)clock)->real);
-}
-
 static int load_library(lua_State *L)
 {
     struct md__state *state = md__state(L);
@@ -134,9 +124,7 @@ static enum md_status open_world(const struct md_script_options *options, struct
     struct md__test *test = calloc(1, sizeof *test);
     if (test == NULL)
         return md_fail(err, MD_ERR_MEMORY, "no memory for a test");
-    test->clock.base = (struct md_clock){clock_wall_ms, clock_monotonic_ns};
-    test->clock.real = options->clock;
-    atomic_init(&test->clock.now_ms, start_ms);
+    md_clock_standing_init(&test->clock, options->clock, start_ms);
     struct md_script_options own = *options;
     own.clock = &test->clock.base;
     own.store = NULL;
@@ -182,7 +170,7 @@ enum md_status md__test_begin(struct md__test *test, int64_t begin_ms, struct md
 {
     if (test->scheduler != NULL)
         return md_fail(err, MD_ERR_CONFLICT, "the service of a case begins once");
-    atomic_store(&test->clock.now_ms, begin_ms);
+    md_clock_standing_set(&test->clock, begin_ms);
     enum md_status status = load_models(test->script, err);
     if (status == MD_OK)
         status = md__scheduler_new(test->script->current, &test->scheduler, err);
@@ -193,17 +181,17 @@ enum md_status md__test_begin(struct md__test *test, int64_t begin_ms, struct md
 
 enum md_status md__test_advance(struct md__test *test, int64_t to_ms, struct md_error *err)
 {
-    int64_t due_ms, now_ms = atomic_load(&test->clock.now_ms);
+    int64_t due_ms, now_ms = md_now_ms(&test->clock.base);
     if (test->scheduler == NULL)
         return md_fail(err, MD_ERR_CONFLICT, "the service has not begun");
     if (to_ms < now_ms)
         return md_fail(err, MD_ERR_INVALID, "time goes on only");
     while ((due_ms = md__scheduler_due_ms(test->scheduler)) <= to_ms) {
         now_ms = due_ms > now_ms ? due_ms : now_ms;
-        atomic_store(&test->clock.now_ms, now_ms);
+        md_clock_standing_set(&test->clock, now_ms);
         md__scheduler_run_due(test->scheduler);
     }
-    atomic_store(&test->clock.now_ms, to_ms);
+    md_clock_standing_set(&test->clock, to_ms);
     return MD_OK;
 }
 

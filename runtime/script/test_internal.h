@@ -5,16 +5,9 @@
 #include "script/generation.h"
 #include "script/test.h"
 
-/* A clock whose wall time stands still until told; durations, and with them budgets, stay real. */
-struct md__test_clock {
-    struct md_clock base;
-    struct md_clock *real;
-    _Atomic int64_t now_ms;
-};
-
 /* The service of a case, and the state that the case itself runs on. */
 struct md__test {
-    struct md__test_clock clock;
+    struct md_clock_standing clock;
     struct md_script *script;
     struct md__state *state;
     struct md__scheduler *scheduler; /* NULL: the service has not begun */

@@ -214,6 +214,55 @@ class Control(unittest.TestCase):
         self.refuse(2, "log level", '{"op":"log-level","level":"x"}', "--control", self.path)
 
 
+TICKING = """
+local md = require "moondial"
+return md.app { name = "ticking",
+    series = { s = { key = "name", time = "at", step_s = 300, steps = 10, grace_s = 10,
+        columns = { { name = "x" } } } },
+    on_tick = { series = "s", run = function(tick)
+        md.sleep(0.05)
+        md.dict("seen"):set("tick", tick)
+        md.dict("seen"):incr("ticks", 1)
+    end },
+    routes = { md.get("/seen", function()
+        return { now_ms = md.now_ms(), ticks = md.dict("seen"):get "ticks" or 0,
+            tick = md.dict("seen"):get "tick" }
+    end) } }
+"""
+
+
+class StandingClock(unittest.TestCase):
+    """A service whose time somebody else moves on."""
+
+    def test_what_is_due_has_run_when_the_answer_comes(self):
+        origin = 1767225600000
+        with tempfile.TemporaryDirectory(prefix="moondial-control-") as state:
+            flags = ["--state", state, "--clock-speed", "0", "--clock-origin-ms", str(origin)]
+            with Daemon({"app.lua": TICKING}, flags) as daemon, \
+                    Peer(os.path.join(state, "control.sock")) as peer:
+                daemon.wait_ready()
+                self.assertEqual(peer.ask(op="clock"), {"ok": True, "now_ms": origin})
+                ticks = daemon.get("/seen").json()["ticks"]
+                for step in range(1, 6):
+                    now = origin + step * 300000 + 10000
+                    self.assertEqual(peer.ask(op="clock", now_ms=now), {"ok": True, "now_ms": now})
+                    seen = daemon.get("/seen").json()
+                    self.assertEqual(seen["now_ms"], now)
+                    self.assertEqual(seen["tick"]["closed_ms"], origin + step * 300000)
+                self.assertEqual(seen["ticks"] - ticks, 5)
+                for wrong in (origin, "soon", 1e300, None):
+                    answer = peer.ask(op="clock", now_ms=wrong)
+                    self.assertEqual((answer["ok"], answer["code"], answer["now_ms"]),
+                                     (False, "INVALID_ARGUMENT", now))
+
+    def test_a_clock_that_goes_by_itself_is_left_alone(self):
+        with tempfile.TemporaryDirectory(prefix="moondial-control-") as state:
+            with Daemon({"app.lua": APP}, ["--state", state]), \
+                    Peer(os.path.join(state, "control.sock")) as peer:
+                answer = peer.ask(op="clock", now_ms=int(time.time() * 1000) + 1000000)
+                self.assertEqual(answer["code"], "CONFLICT")
+
+
 class Life(unittest.TestCase):
     def setUp(self):
         self.folder = tempfile.mkdtemp(prefix="moondial-control-")

@@ -20,15 +20,19 @@ static void a_manual_clock_stands_still_until_told(void **state)
 static void a_paced_clock_runs_faster_or_stands(void **state)
 {
     struct md_clock_manual real;
-    struct md_clock_paced fast, still;
+    struct md_clock_paced fast;
+    struct md_clock_standing still;
     md_clock_manual_init(&real, 1000000);
     md_clock_paced_init(&fast, &real.base, 1000000, 60.0);
-    md_clock_paced_init(&still, &real.base, 42, 0.0);
+    md_clock_standing_init(&still, &real.base, 42);
     assert_int_equal(md_now_ms(&fast.base), 1000000);
     md_clock_manual_set(&real, 1000500);
     assert_int_equal(md_now_ms(&fast.base), 1030000);
     assert_int_equal(md_monotonic_ns(&fast.base), md_monotonic_ns(&real.base));
     assert_int_equal(md_now_ms(&still.base), 42);
+    assert_int_equal(md_monotonic_ns(&still.base), md_monotonic_ns(&real.base));
+    md_clock_standing_set(&still, 43);
+    assert_int_equal(md_now_ms(&still.base), 43);
 }
 
 static void the_system_clock_moves_forward(void **state)

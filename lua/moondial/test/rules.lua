@@ -92,6 +92,16 @@ end
 
 -- ---- frames --------------------------------------------------------------------------------
 
+-- Named values are numbered from 0.
+local function code_of(column, name)
+    for index, candidate in ipairs(column.values) do
+        if candidate == name then
+            return index - 1
+        end
+    end
+    return nil
+end
+
 -- Appends the closed step's values of one server; `known` stays with what was ever sent, until
 -- "stale".
 local function add_values(frame, described, server, step, known)
@@ -100,7 +110,7 @@ local function add_values(frame, described, server, step, known)
         local value = list and list[step]
         local key = column.name
         if type(value) == "string" and value ~= "stale" then
-            value = native.state_number(column.values, value)
+            value = code_of(column, value)
         end
         if value == "stale" then
             known[key] = nil
