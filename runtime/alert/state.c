@@ -328,7 +328,7 @@ static enum md_status get_head(struct md_bytes_reader *reader, struct md_alert_e
                                struct md_error *err)
 {
     uint32_t magic = md_bytes_get_u32(reader), version = md_bytes_get_u32(reader);
-    if (magic != MAGIC)
+    if (magic != MAGIC || reader->has_failed)
         return md_fail(err, MD_ERR_CORRUPT, CORRUPT "it is none");
     if (version != VERSION)
         return md_fail(err, MD_ERR_UNSUPPORTED, CORRUPT "version %u; this program reads version %d",

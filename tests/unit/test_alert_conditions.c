@@ -351,8 +351,8 @@ static enum md_status evaluate(void *context, int function, const struct md_aler
 
 static void a_function_is_asked_and_may_fail(void **state)
 {
-    static const enum md_alert_no_data on_error[] = {
-        MD_ALERT_NO_DATA_RESOLVE, MD_ALERT_NO_DATA_KEEP, MD_ALERT_NO_DATA_FIRE};
+    static const enum md_alert_no_data on_error[] = {MD_ALERT_NO_DATA_RESOLVE,
+                                                     MD_ALERT_NO_DATA_KEEP, MD_ALERT_NO_DATA_FIRE};
     for (int p = 0; p < 3; p++) {
         struct md_alert_rule rule = alerts_rule("sum", NULL, 0, 0);
         struct caller caller = {0};
@@ -407,8 +407,7 @@ static void too_many_alerts_are_none(void **state)
 static void write_event(void *context, const struct md_alert_event *event)
 {
     assert_int_equal(event->to, event->alert->state);
-    md_buffer_printf(context, "%s:%c%c ", event->alert->key, ".PF"[event->from],
-                     ".PF"[event->to]);
+    md_buffer_printf(context, "%s:%c%c ", event->alert->key, ".PF"[event->from], ".PF"[event->to]);
 }
 
 static void events_tell_every_change_in_order(void **state)
@@ -477,16 +476,6 @@ static void wrong_frames_are_refused(void **state)
     end(&fixture);
 }
 
-static void an_entity_label_must_be_one(void **state)
-{
-    static const char *const bad[] = {"", "a b", "__x", "1a", "metric", "alertname"};
-    struct md_alert_engine *engine;
-    struct md_error err;
-    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
-        assert_fails(MD_ERR_INVALID, md_alert_engine_new(bad[i], &engine, &err));
-    md_alert_engine_delete(NULL);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -506,7 +495,6 @@ int main(void)
         cmocka_unit_test(events_tell_every_change_in_order),
         cmocka_unit_test(an_entity_that_leaves_takes_its_alerts_along),
         cmocka_unit_test(wrong_frames_are_refused),
-        cmocka_unit_test(an_entity_label_must_be_one),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -228,11 +228,22 @@ static void a_restart_after_every_tick_changes_nothing(void **state)
         play(&scenarios[i], true);
 }
 
+static void an_entity_label_must_be_one(void **state)
+{
+    static const char *const bad[] = {"", "a b", "__x", "1a", "metric", "alertname"};
+    struct md_alert_engine *engine;
+    struct md_error err;
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        assert_fails(MD_ERR_INVALID, md_alert_engine_new(bad[i], &engine, &err));
+    md_alert_engine_delete(NULL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_scenario_goes_as_it_says),
         cmocka_unit_test(a_restart_after_every_tick_changes_nothing),
+        cmocka_unit_test(an_entity_label_must_be_one),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

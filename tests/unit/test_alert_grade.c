@@ -17,7 +17,7 @@
 
 struct story {
     const char *name, *ticks, *grades;
-    const char *totals; /* hit early late false missed ungraded, caught, open */
+    const char *totals;                 /* hit early late false missed ungraded, caught, open */
     double precision, recall, lead_min; /* -1: none */
 };
 
@@ -28,8 +28,8 @@ static const struct story stories[] = {
     {"at the end of the horizon is within it", "10>3 10 10 10 10 50", "early 0-3-5@5",
      "0 1 0 0 0 0, 1, 0", 1, 1, 5},
     {"the alert was late", "10>4 60 60 60 60 60", "late 0-4-1@5", "0 0 1 0 0 0, 1, 0", 1, 1, 1},
-    {"in the tick of the alert it is late, with no lead", "10 60>3 60 60 60 60 60",
-     "late 1-4-1@6", "0 0 1 0 0 0, 1, 0", 1, 1, 0},
+    {"in the tick of the alert it is late, with no lead", "10 60>3 60 60 60 60 60", "late 1-4-1@6",
+     "0 0 1 0 0 0, 1, 0", 1, 1, 0},
     {"a false one", "10>3 10 10 10 10 10 60", "false 0-3-_@5 missed _-_-6@6", "0 0 0 1 1 0, 0, 0",
      0, 0, -1},
     {"no alert", "10 49 50 60 10 50", "missed _-_-2@2 missed _-_-5@5", "0 0 0 0 2 0, 0, 0", -1, 0,
@@ -108,8 +108,7 @@ static void write_grade(void *context, const struct md_alert_grade *grade)
     assert_string_equal(grade->column, "cpu");
     bool has_lead = grade->fired_ms && grade->crossed_ms;
     assert_true(grade->lead_ms == (has_lead ? grade->crossed_ms - grade->fired_ms : 0));
-    md_buffer_printf(text, "%s%s ", text->length ? " " : "",
-                     md_alert_outcome_name(grade->outcome));
+    md_buffer_printf(text, "%s%s ", text->length ? " " : "", md_alert_outcome_name(grade->outcome));
     put_minute(text, grade->fired_ms);
     md_buffer_text(text, "-");
     put_minute(text, grade->predicted_ms);

@@ -142,7 +142,7 @@ static void the_rest_is_checked(void **state)
     rule.no_data = (enum md_alert_no_data)3;
     refuses(rule, "no_data");
     rule = plain();
-    rule.on_error = (enum md_alert_no_data)-1;
+    rule.on_error = (enum md_alert_no_data) - 1;
     refuses(rule, "on_error");
 
     static const struct {
@@ -236,7 +236,8 @@ static void writes(const char *template, const char *wanted)
 
 static void templates_name_labels_and_numbers(void **state)
 {
-    writes("{server} reaches {value:.0f} % CPU in {lead_min} min", "web1 reaches 96 % CPU in 35 min");
+    writes("{server} reaches {value:.0f} % CPU in {lead_min} min",
+           "web1 reaches 96 % CPU in 35 min");
     writes("{metric} of {team} [{profile}{severity}] on {rack}", "cpu of {infra} [] on {rack}");
     writes("{value} over {limit} for {active_min}", "96.3 over 95 for 1.5");
     writes("{value:8.2f}|{value:-8.1f}|{value:+.0e}|{limit:#.3g}|{limit:05g}",
