@@ -125,6 +125,7 @@ struct md__exchange {
     int status;                /* sent */
     struct md__worker *worker; /* of the thread that serves it now */
     int64_t admitted_ns;       /* when its checks had ended */
+    int64_t sent_ns;           /* when all of its answer had been sent, if that was at once */
     struct md_trace trace;     /* this and the rest is not cleared between requests; id 0: none */
     struct md_match match;
     struct md__head head;

@@ -113,6 +113,7 @@ bool md__output_wait(struct md__connection *connection, size_t left)
     int64_t patience_ns = (int64_t)http->options.request_ms_max * 1000000;
     int64_t now_ns = md_monotonic_ns(http->options.clock);
 
+    connection->exchange->sent_ns = 0;
     if (!connection->pending) {
         connection->pending = true;
         http->answers_pending++;

@@ -286,7 +286,10 @@ void md__answer_run(struct md__exchange *exchange)
     if (exchange->body.data != NULL) {
         md_buffer_fini(&exchange->body); /* the answer may take its time */
     }
-    md_span_end(span);
+    if (exchange->sent_ns == 0) { /* a stream */
+        exchange->sent_ns = md_monotonic_ns(http->options.clock);
+    }
+    md_span_end_at(span, exchange->sent_ns);
     md_trace_leave();
 }
 
@@ -339,8 +342,11 @@ static void count_request(const struct md__exchange *exchange, int64_t now_ns)
 
 void md__answer_end(struct md__exchange *exchange)
 {
-    int64_t now_ns = md_monotonic_ns(exchange->http->options.clock);
+    int64_t now_ns = exchange->sent_ns;
 
+    if (now_ns == 0) {
+        now_ns = md_monotonic_ns(exchange->http->options.clock);
+    }
     count_request(exchange, now_ns);
     if (exchange->trace.id != 0) {
         md_trace_enter(&exchange->trace);

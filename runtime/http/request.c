@@ -12,7 +12,8 @@
 const char *md__header(const struct md_request *request, const char *name)
 {
     for (int i = 0; i < request->header_count; i++) {
-        if (strcmp(request->headers[i].name, name) == 0) {
+        const char *other = request->headers[i].name;
+        if (other[0] == name[0] && strcmp(other, name) == 0) { /* most differ at once */
             return request->headers[i].value;
         }
     }

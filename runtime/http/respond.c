@@ -223,7 +223,7 @@ void md__respond(struct md__exchange *exchange, struct md_response *response)
     }
     md_metric_add(exchange->http->bytes_out, (double)length);
     md__exchange_answer(exchange, head, response, data, length);
-    md_span_end(span);
+    exchange->sent_ns = md_span_end(span);
 }
 
 void md__respond_error(struct md__exchange *exchange, const struct md_error *err, int status,

@@ -338,9 +338,7 @@ void md__stream_run(struct md__http_call *call)
         md_response_error(call->response, &cause);
     } else {
         list_add(state->script, &stream);
-        status = md__task_begin(&task, prepare, &starting, &cause);
-        if (status == MD_OK)
-            status = md__task_run(&task, &cause);
+        status = md__task_run(&task, prepare, &starting, &cause);
         if (status != MD_OK)
             tell_failure(&stream, &task, &cause);
         list_remove(state->script, &stream);

@@ -122,11 +122,11 @@ struct md_script {
     struct md_saver *saver; /* writes the series to the store; NULL without one */
 };
 
-/* Small blocks of memory that were freed lately, of one size class. */
+/* Small blocks that were freed lately, of one class of sizes: memory.c. */
 #define MD__FREED_CLASSES 32
 struct md__freed {
     void *first;
-    int count;
+    size_t bytes;
 };
 
 enum md__state_kind {
@@ -153,7 +153,7 @@ struct md__state {
     bool can_escape;  /* escape is where the running task was resumed */
     jmp_buf escape;
     struct md__block *blocks;                  /* large ones: memory.c */
-    struct md__freed freed[MD__FREED_CLASSES]; /* small ones, to be used again: memory.c */
+    struct md__freed freed[MD__FREED_CLASSES]; /* small ones, to be used again */
     int runner;                                /* of md__protect, and */
     int handlers;                              /* the handlers of the routes by index, and */
     int request_class;                         /* the metatable of requests, and */

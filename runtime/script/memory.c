@@ -29,8 +29,13 @@ static const size_t gc_debt_max = (size_t)16 << 20;
 
 enum { BYTES_PER_UNIT = 256 }; /* what is allocated and filled while one unit of work is done */
 static const size_t large_bytes = (size_t)64 << 10;
-/* Size classes of freed blocks; what a state keeps of all is at most a quarter of a megabyte. */
-enum { CLASS_BYTES = 16, SMALL_BYTES_MAX = CLASS_BYTES * MD__FREED_CLASSES, FREED_MAX = 32 };
+/* Size classes of small blocks, and how much a state keeps of each: two megabytes of all at most.
+ * The collector frees in bursts, what hundreds of requests have left. */
+enum {
+    CLASS_BYTES = 16,
+    SMALL_BYTES_MAX = CLASS_BYTES * MD__FREED_CLASSES,
+    FREED_BYTES_MAX = 65536
+};
 /* After the end of its budget compiled code has so long to reach a checkpoint. */
 static const int64_t patience_ns = 1000000000;
 static const size_t collect_gap_min = (size_t)64 << 10;
@@ -251,6 +256,11 @@ static size_t class_of(size_t size)
     return (size - 1) / CLASS_BYTES;
 }
 
+static size_t class_bytes(size_t size)
+{
+    return (class_of(size) + 1) * CLASS_BYTES;
+}
+
 static void *take(struct md__state *state, size_t size)
 {
     if (size >= large_bytes)
@@ -260,22 +270,22 @@ static void *take(struct md__state *state, size_t size)
     struct md__freed *freed = &state->freed[class_of(size)];
     void *memory = freed->first;
     if (memory == NULL)
-        return malloc((class_of(size) + 1) * CLASS_BYTES);
+        return malloc(class_bytes(size));
     freed->first = *(void **)memory;
-    freed->count--;
+    freed->bytes -= class_bytes(size);
     return memory;
 }
 
 static void release(struct md__state *state, void *memory, size_t size)
 {
     struct md__freed *freed = size <= SMALL_BYTES_MAX ? &state->freed[class_of(size)] : NULL;
-    if (freed == NULL || freed->count == FREED_MAX) {
+    if (freed == NULL || freed->bytes >= FREED_BYTES_MAX) {
         free(size >= large_bytes ? unlink_block(memory) : memory);
         return;
     }
     *(void **)memory = freed->first;
     freed->first = memory;
-    freed->count++;
+    freed->bytes += class_bytes(size);
 }
 
 /* NULL leaves the old block as it was. */

@@ -300,9 +300,7 @@ static void ask_on_stack(void *context)
 {
     struct asking *asking = context;
     struct md__task *task = &asking->task;
-    asking->status = md__task_begin(task, prepare, asking, asking->err);
-    if (asking->status == MD_OK)
-        asking->status = md__task_run(task, asking->err);
+    asking->status = md__task_run(task, prepare, asking, asking->err);
     if (asking->status == MD_OK)
         asking->status = md__task_protect(task, finish, asking, asking->err);
     if (asking->status == MD_OK)

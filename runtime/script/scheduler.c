@@ -113,9 +113,7 @@ static void run_on_stack(void *context)
     if (md__pool_take(scheduler->pool, -1, 0, &task.state, &err) != MD_OK)
         return;
     task.budget_ns = md_config_int(scheduler->generation->config, "job_budget_ms") * 1000000;
-    enum md_status status = md__task_begin(&task, prepare, run, &err);
-    if (status == MD_OK)
-        status = md__task_run(&task, &err);
+    enum md_status status = md__task_run(&task, prepare, run, &err);
     report(worker, &task, status, &err);
     md__generation_count(worker->scheduler->generation, status != MD_OK);
     md__task_end(&task);

@@ -203,9 +203,7 @@ static void handle(void *context)
     struct md__http_call *call = context;
     struct md__task *task = call->task;
     struct md_error cause = {0};
-    enum md_status status = md__task_begin(task, md__http_prepare, call, &cause);
-    if (status == MD_OK)
-        status = md__task_run(task, &cause);
+    enum md_status status = md__task_run(task, md__http_prepare, call, &cause);
     if (status == MD_OK)
         status = md__task_protect(task, md__http_finish, call, &cause);
     if (status != MD_OK)

@@ -1,15 +1,15 @@
 /*
  * Tasks: one coroutine run from its first instruction to its end, with waits in between.
  *
- *     md__task_begin    makes the coroutine; `prepare` pushes the function and its arguments
- *     md__task_run      resumes until it ends, giving the state away during every wait
+ *     md__task_run      `prepare` pushes the function and its arguments, which a coroutine runs to
+ *                       its end; during every wait the state is given away
  *     md__task_end      undoes what the task still holds, whatever happened
  *
  * A task runs on md_stack_call's stack: its own thread may have too little of it.
  *
- * Only md__task_run lets the state go; between begin and end the caller owns it. Everything that
- * can raise runs protected on the state's main thread: results of a wait are pushed there and moved
- * over, because an error on a coroutine that is not running has nobody to catch it.
+ * Only md__task_run lets the state go; otherwise the caller owns it. Everything that can raise runs
+ * protected on the state's main thread: results of a wait are pushed there and moved over, because
+ * an error on a coroutine that is not running has nobody to catch it.
  */
 #include <stdio.h>
 #include <string.h>
@@ -69,7 +69,6 @@ struct beginning {
     struct md__task *task;
     lua_CFunction prepare;
     void *argument;
-    int count;
 };
 
 /* Anchored in the registry under its own address until forget. */
@@ -98,10 +97,11 @@ static int begin(lua_State *L)
     task->co = take_coroutine(L);
     lua_settop(L, 0);
     lua_pushlightuserdata(L, beginning->argument);
-    beginning->count = beginning->prepare(L);
-    if (beginning->count > RESULTS_MAX)
+    int count = beginning->prepare(L);
+    if (count > RESULTS_MAX)
         return luaL_error(L, "a task takes at most %d values", RESULTS_MAX);
-    lua_xmove(L, task->co, beginning->count);
+    lua_xmove(L, task->co, count);
+    task->arguments = count - 1; /* the function itself is not one */
     return 0;
 }
 
@@ -202,15 +202,6 @@ enum md_status md__task_protect(struct md__task *task, lua_CFunction function, v
     if (task->killed)
         return fail_killed(task, err);
     return note_failure(task, status);
-}
-
-enum md_status md__task_begin(struct md__task *task, lua_CFunction prepare, void *argument,
-                              struct md_error *err)
-{
-    struct beginning beginning = {.task = task, .prepare = prepare, .argument = argument};
-    enum md_status status = md__task_protect(task, begin, &beginning, err);
-    task->arguments = beginning.count - 1; /* the function itself is not one */
-    return status;
 }
 
 static int forget(lua_State *L)
@@ -324,7 +315,8 @@ int md__yield(lua_State *L, struct md_wait *wait)
 
 struct finishing {
     struct md__task *task;
-    struct md_error *failure; /* NULL: the wait succeeded */
+    bool failed;
+    struct md_error failure;
 };
 
 static int finish(lua_State *L)
@@ -332,8 +324,8 @@ static int finish(lua_State *L)
     struct finishing *finishing = lua_touserdata(L, 1);
     struct md__task *task = finishing->task;
     int count;
-    if (finishing->failure != NULL)
-        count = md__return_error(L, finishing->failure);
+    if (finishing->failed)
+        count = md__return_error(L, &finishing->failure);
     else
         count = task->wait->finish(L, task->wait);
     if (count > RESULTS_MAX)
@@ -365,27 +357,22 @@ static enum md_status block(struct md__task *task, struct md_error *err)
     }
 }
 
-/* Leaves the state, waits, comes back, and puts the results on the coroutine. */
-static enum md_status wait_outside(struct md__task *task, struct md_error *err)
+/* Leaves the state, waits and comes back; how the wait ended is in finishing. */
+static enum md_status wait_outside(struct md__task *task, struct finishing *finishing,
+                                   struct md_error *err)
 {
     struct md__state *state = task->state;
-    struct md_error failure;
     md__state_leave(state);
     md_blocking_begin();
     int span = md_span_begin("wait");
-    enum md_status status = block(task, &failure);
+    finishing->failed = block(task, &finishing->failure) != MD_OK;
     md_span_next(span, "state");
     bool trusted = md__state_enter(state);
     task->now_ns = md_span_end(span);
-    if (!trusted) {
-        drop_wait(task);
-        return md_fail(err, MD_ERR_UNAVAILABLE, "%s: the Lua state that it ran on was given up",
-                       task->what);
-    }
-    struct finishing finishing = {task, status == MD_OK ? NULL : &failure};
-    status = md__task_protect(task, finish, &finishing, err);
-    drop_wait(task);
-    return status;
+    if (trusted)
+        return MD_OK;
+    return md_fail(err, MD_ERR_UNAVAILABLE, "%s: the Lua state that it ran on was given up",
+                   task->what);
 }
 
 /* ---- running --------------------------------------------------------------------------------- */
@@ -413,29 +400,53 @@ static enum md_status fail_yield(struct md__task *task, struct md_error *err)
     return note_failure(task, MD_ERR_SCRIPT);
 }
 
-static int resume(struct md__task *task, void *unused)
+/* Puts values on the coroutine and resumes it with them. */
+struct slice {
+    lua_CFunction push;
+    void *argument;
+    enum md_status status; /* of push */
+    struct md_error *err;
+};
+
+static int run_slice(struct md__task *task, void *argument)
 {
-    (void)unused;
-    return lua_resume(task->co, task->arguments);
+    struct slice *slice = argument;
+    slice->status = md__protect(task->state, slice->push, slice->argument, slice->err);
+    drop_wait(task);
+    return slice->status == MD_OK ? lua_resume(task->co, task->arguments) : 0;
 }
 
-enum md_status md__task_run(struct md__task *task, struct md_error *err)
+static enum md_status fail_slice(struct md__task *task, const struct slice *slice, int lua_status,
+                                 struct md_error *err)
 {
+    if (task->state->dead)
+        return fail_escaped(task, err);
+    if (slice->status == MD_OK && lua_status != 0 && lua_status != LUA_YIELD)
+        return take_failure(task, lua_status, err);
+    if (task->killed) /* and it may have caught that */
+        return fail_killed(task, err);
+    return note_failure(task, slice->status);
+}
+
+enum md_status md__task_run(struct md__task *task, lua_CFunction prepare, void *argument,
+                            struct md_error *err)
+{
+    struct beginning beginning = {task, prepare, argument};
+    struct slice slice = {.push = begin, .argument = &beginning, .err = err};
+    struct finishing finishing; /* large, and seldom used */
+    finishing.task = task;
     for (;;) {
-        int lua_status = enter(task, resume, NULL);
-        if (task->state->dead)
-            return fail_escaped(task, err);
-        if (lua_status != 0 && lua_status != LUA_YIELD)
-            return take_failure(task, lua_status, err);
-        if (task->killed) /* and it has caught that */
-            return fail_killed(task, err);
-        if (lua_status == 0)
-            return MD_OK;
+        int lua_status = enter(task, run_slice, &slice);
+        enum md_status status = fail_slice(task, &slice, lua_status, err);
+        if (status != MD_OK || lua_status == 0)
+            return status;
         if (task->wait == NULL)
             return fail_yield(task, err);
-        enum md_status status = wait_outside(task, err);
+        status = wait_outside(task, &finishing, err);
         if (status != MD_OK)
             return status;
+        slice.push = finish;
+        slice.argument = &finishing;
     }
 }
 

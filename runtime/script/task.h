@@ -53,12 +53,13 @@ struct md__task {
     char trace[1024]; /* after a script error: the stack */
 };
 
-/* See task.c. `prepare` runs protected with argument as light userdata 1, the only value of its
- * stack, and returns the function to run and its arguments, at most 8 values. */
-enum md_status md__task_begin(struct md__task *task, lua_CFunction prepare, void *argument,
-                              struct md_error *err);
-/* MD_OK: the results are all that is on task->co's stack. */
-enum md_status md__task_run(struct md__task *task, struct md_error *err);
+/*
+ * See task.c. `prepare` runs protected with argument as light userdata 1, the only value of its
+ * stack, and returns the function to run and its arguments, at most 8 values. MD_OK: the results
+ * are all that is on task->co's stack.
+ */
+enum md_status md__task_run(struct md__task *task, lua_CFunction prepare, void *argument,
+                            struct md_error *err);
 /* md__protect on the task's state, under the task's budget and memory cap. */
 enum md_status md__task_protect(struct md__task *task, lua_CFunction function, void *argument,
                                 struct md_error *err);

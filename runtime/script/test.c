@@ -308,9 +308,7 @@ static void run_on_stack(void *context)
     struct running *running = context;
     struct md__task *task = &running->task;
     struct md_error *err = &running->err;
-    enum md_status status = md__task_begin(task, prepare, running, err);
-    if (status == MD_OK)
-        status = md__task_run(task, err);
+    enum md_status status = md__task_run(task, prepare, running, err);
     if (status == MD_OK)
         status = md__task_protect(task, finish, running, err);
     if (status != MD_OK) {
