@@ -247,6 +247,8 @@ static enum md_status take_all(struct md_notify *notify, int64_t now_ms,
                                const struct md_notify_alert *alerts, int count,
                                struct md_error *err)
 {
+    if (count < 0)
+        return MD_OK;
     for (int i = 0; i < notify->record_count; i++)
         notify->records[i].seen = false;
     for (int i = 0; i < count; i++)

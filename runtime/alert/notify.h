@@ -165,9 +165,10 @@ void md_notify_delete(struct md_notify *notify);
 enum md_status md_notify_set_config(struct md_notify *notify, struct md_notify_config *config,
                                     struct md_error *err);
 /*
- * All alerts that fire or have resolved lately, at now_ms. One that fired before and is not among
- * them counts as resolved now. `changed` (may be NULL): the memory is another one afterwards. After
- * a failure (memory, a sink that refuses) some alerts may not have been told; the next step does.
+ * All alerts that fire or have resolved lately, at now_ms; a count of -1: they are as they were at
+ * the last step. One that fired before and is not among them counts as resolved now. `changed` (may
+ * be NULL): the memory is another one afterwards. After a failure (memory, a sink that refuses)
+ * some alerts may not have been told; the next step does.
  */
 enum md_status md_notify_step(struct md_notify *notify, int64_t now_ms,
                               const struct md_notify_alert *alerts, int count,

@@ -193,6 +193,13 @@ static enum md_status report(CURLcode result, const struct transfer *transfer,
     return md_fail(err, code, "%s %s: %s", method, target->text, curl_easy_strerror(result));
 }
 
+/* A date or seconds; libcurl reads both. */
+static int64_t retry_after_s(CURL *curl)
+{
+    curl_off_t seconds = 0;
+    return curl_easy_getinfo(curl, CURLINFO_RETRY_AFTER, &seconds) == CURLE_OK ? seconds : 0;
+}
+
 static void init_curl(void)
 {
     curl_global_init(CURL_GLOBAL_DEFAULT);
@@ -221,6 +228,8 @@ enum md_status md_fetch(const struct md_fetch_request *request, int *http_status
         long code = 0;
         curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &code);
         *http_status = (int)code;
+        if (request->retry_after_s)
+            *request->retry_after_s = retry_after_s(curl);
     } else {
         status = report(result, &transfer, &target, err);
     }

@@ -20,6 +20,7 @@ struct md_fetch_request {
     int timeout_ms; /* for all of it: name, connection, request, answer; at least 1 */
     size_t response_bytes_max;
     const _Atomic bool *stop; /* optional: once true, the call ends within about a second */
+    int64_t *retry_after_s;   /* optional: receives the answer's Retry-After, 0 without one */
 };
 
 /*

@@ -30,6 +30,9 @@ static const char *const migrations[] = {
     "CREATE TABLE alert_event(id INTEGER PRIMARY KEY, time_ms INTEGER NOT NULL,"
     " text TEXT NOT NULL);"
     "CREATE INDEX alert_event_by_time ON alert_event(time_ms);",
+    /* 2 -> 3. Messages that have not been delivered, in the order of their numbers. */
+    "CREATE TABLE message(id INTEGER PRIMARY KEY, target TEXT NOT NULL, key TEXT NOT NULL,"
+    " made_ms INTEGER NOT NULL, alerts INTEGER NOT NULL, body BLOB NOT NULL);",
 };
 #define SCHEMA_VERSION ((int)(sizeof migrations / sizeof *migrations))
 

@@ -373,6 +373,7 @@ static void the_first_schema_is_migrated(void **state)
     assert_ok(md_store_put_value(store, "x", "kept", 4, &err));
     md_store_close(store);
     run_sql("DROP TABLE alert_names; DROP TABLE alert_tick; DROP TABLE alert_event;"
+            "DROP TABLE message;"
             "PRAGMA user_version = 1");
     store = open_store(0);
     assert_ok(md_store_get_value(store, "x", &value, &bytes, &err));

@@ -174,6 +174,22 @@ static void an_error_status_is_an_answer(void **state)
     assert_string_equal(response.data, "busy");
 }
 
+static void an_answer_may_say_when_to_come_back(void **state)
+{
+    int64_t seconds = -1;
+    start_server("HTTP/1.1 429 Later\r\nRetry-After: 17\r\nContent-Length: 0\r\n\r\n");
+    struct md_fetch_request request = get(url_of("/"));
+    request.retry_after_s = &seconds;
+    assert_ok(fetch(&request));
+    stop_server();
+    assert_int_equal(seconds, 17);
+    start_server("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+    request.url = url_of("/");
+    assert_ok(fetch(&request));
+    stop_server();
+    assert_int_equal(seconds, 0);
+}
+
 static void a_redirect_is_not_followed(void **state)
 {
     start_server("HTTP/1.1 302 Found\r\nLocation: file:///etc/passwd\r\nContent-Length: 0\r\n\r\n");
@@ -320,6 +336,7 @@ int main(void)
         cmocka_unit_test(a_post_sends_body_and_headers),
         cmocka_unit_test(other_methods_are_sent_as_named),
         cmocka_unit_test(an_error_status_is_an_answer),
+        cmocka_unit_test(an_answer_may_say_when_to_come_back),
         cmocka_unit_test(a_redirect_is_not_followed),
         cmocka_unit_test(bodies_are_capped),
         cmocka_unit_test(a_buffer_with_a_smaller_cap_counts_too),
