@@ -30,6 +30,7 @@ struct key {
 struct md_metrics *md_metrics_global(void)
 {
     static struct md_metrics global = {.lock = PTHREAD_MUTEX_INITIALIZER,
+                                       .collecting = PTHREAD_MUTEX_INITIALIZER,
                                        .arena = {.bytes_max = REGISTRY_BYTES_MAX}};
     return &global;
 }
@@ -40,6 +41,7 @@ struct md_metrics *md_metrics_new(void)
     if (!metrics)
         return NULL;
     pthread_mutex_init(&metrics->lock, NULL);
+    pthread_mutex_init(&metrics->collecting, NULL);
     md_arena_init(&metrics->arena, REGISTRY_BYTES_MAX);
     return metrics;
 }
@@ -50,6 +52,7 @@ void md_metrics_delete(struct md_metrics *metrics)
         return;
     md_arena_fini(&metrics->arena);
     pthread_mutex_destroy(&metrics->lock);
+    pthread_mutex_destroy(&metrics->collecting);
     free(metrics);
 }
 

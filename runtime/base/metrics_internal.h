@@ -43,6 +43,8 @@ struct md_metrics {
     struct md_arena arena;
     struct md_family *_Atomic first;
     struct md_family *last;
+    pthread_mutex_t collecting; /* guards the collectors, and is held while they are asked */
+    struct md_collector *collectors;
 };
 
 static inline double md__double_of(uint64_t bits)

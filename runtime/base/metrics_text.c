@@ -96,17 +96,22 @@ static void append_histogram(struct md_buffer *out, const struct md_metric *metr
     md_buffer_printf(out, "%" PRIu64 "\n", count);
 }
 
+static void append_head(struct md_buffer *out, const char *name, const char *help, const char *type)
+{
+    if (help[0]) {
+        md_buffer_printf(out, "# HELP %s ", name);
+        escape(out, help, false);
+        md_buffer_text(out, "\n");
+    }
+    md_buffer_printf(out, "# TYPE %s %s\n", name, type);
+}
+
 static void append_family(struct md_buffer *out, const struct md_family *family)
 {
     struct md_metric *metric = shown(family->first);
     if (!metric)
         return;
-    if (family->help[0]) {
-        md_buffer_printf(out, "# HELP %s ", family->name);
-        escape(out, family->help, false);
-        md_buffer_text(out, "\n");
-    }
-    md_buffer_printf(out, "# TYPE %s %s\n", family->name, type_names[family->type]);
+    append_head(out, family->name, family->help, type_names[family->type]);
     for (; metric; metric = next_shown(metric)) {
         if (family->type == MD_HISTOGRAM) {
             append_histogram(out, metric);
@@ -118,11 +123,53 @@ static void append_family(struct md_buffer *out, const struct md_family *family)
     }
 }
 
+/* Where a collector's series go. */
+struct collected {
+    struct md_buffer *out;
+    const struct md_collector *collector;
+    int count;
+};
+
+static void emit_sample(void *sink, const struct md_metric_label *labels, int label_count,
+                        double value)
+{
+    struct collected *collected = sink;
+    struct md_buffer *out = collected->out;
+    if (collected->count++ == 0)
+        append_head(out, collected->collector->name, collected->collector->help, "gauge");
+    md_buffer_text(out, collected->collector->name);
+    for (int i = 0; i < label_count; i++) {
+        md_buffer_printf(out, "%s%s=\"", i > 0 ? "," : "{", labels[i].name);
+        escape(out, labels[i].value, true);
+        md_buffer_text(out, "\"");
+    }
+    md_buffer_text(out, label_count > 0 ? "} " : " ");
+    append_number(out, value);
+    md_buffer_text(out, "\n");
+}
+
+static void collect(struct md_metrics *metrics, struct md_buffer *out, md_metric_emit emit,
+                    void (*begin)(struct collected *), void (*end)(struct collected *))
+{
+    pthread_mutex_lock(&metrics->collecting);
+    for (struct md_collector *collector = metrics->collectors; collector;
+         collector = collector->next) {
+        struct collected collected = {out, collector, 0};
+        if (begin)
+            begin(&collected);
+        collector->collect(collector->context, emit, &collected);
+        if (end)
+            end(&collected);
+    }
+    pthread_mutex_unlock(&metrics->collecting);
+}
+
 void md_metrics_render_prometheus(struct md_metrics *metrics, struct md_buffer *out)
 {
     for (struct md_family *family = atomic_load(&metrics->first); family;
          family = next_family(family))
         append_family(out, family);
+    collect(metrics, out, emit_sample, NULL, NULL);
 }
 
 /* ---- JSON ---- */
@@ -159,12 +206,17 @@ static void append_histogram_json(struct md_buffer *out, const struct md_metric 
     md_json_f64(out, md__number(metric));
 }
 
+static void append_head_json(struct md_buffer *out, const char *name, const char *help,
+                             const char *type)
+{
+    md_buffer_printf(out, "\"%s\":{\"type\":\"%s\",\"help\":", name, type);
+    append_string(out, help);
+    md_buffer_text(out, ",\"series\":[");
+}
+
 static void append_family_json(struct md_buffer *out, const struct md_family *family)
 {
-    md_buffer_printf(out, "\"%s\":{\"type\":\"%s\",\"help\":", family->name,
-                     type_names[family->type]);
-    append_string(out, family->help);
-    md_buffer_text(out, ",\"series\":[");
+    append_head_json(out, family->name, family->help, type_names[family->type]);
     const char *separator = "";
     for (struct md_metric *metric = shown(family->first); metric; metric = next_shown(metric)) {
         md_buffer_text(out, separator);
@@ -181,6 +233,33 @@ static void append_family_json(struct md_buffer *out, const struct md_family *fa
     md_buffer_text(out, "]}");
 }
 
+static void begin_json(struct collected *collected)
+{
+    struct md_buffer *out = collected->out;
+    if (out->length > 0 && out->data[out->length - 1] != '{')
+        md_buffer_text(out, ",");
+    append_head_json(out, collected->collector->name, collected->collector->help, "gauge");
+}
+
+static void emit_json(void *sink, const struct md_metric_label *labels, int label_count,
+                      double value)
+{
+    struct collected *collected = sink;
+    md_buffer_text(collected->out, collected->count++ > 0 ? ",{\"labels\":{" : "{\"labels\":{");
+    for (int i = 0; i < label_count; i++) {
+        md_buffer_printf(collected->out, "%s\"%s\":", i > 0 ? "," : "", labels[i].name);
+        append_string(collected->out, labels[i].value);
+    }
+    md_buffer_text(collected->out, "},\"value\":");
+    md_json_f64(collected->out, value);
+    md_buffer_text(collected->out, "}");
+}
+
+static void end_json(struct collected *collected)
+{
+    md_buffer_text(collected->out, "]}");
+}
+
 void md_metrics_render_json(struct md_metrics *metrics, struct md_buffer *out)
 {
     const char *separator = "{";
@@ -190,5 +269,7 @@ void md_metrics_render_json(struct md_metrics *metrics, struct md_buffer *out)
         append_family_json(out, family);
         separator = ",";
     }
-    md_buffer_text(out, *separator == '{' ? "{}" : "}");
+    md_buffer_text(out, *separator == '{' ? "{" : "");
+    collect(metrics, out, emit_json, begin_json, end_json);
+    md_buffer_text(out, "}");
 }

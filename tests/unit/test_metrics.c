@@ -263,11 +263,77 @@ static void threads_lose_no_update(void **state)
     assert_true(md_metric_value(md_metric_get(histogram, NULL)) == THREADS * ROUNDS);
 }
 
+static void test_sums_over_series(void **state)
+{
+    static const double bounds[] = {1, 2};
+    const char *const names[] = {"code"}, *const values[] = {"200"}, *const wrong[] = {"x"};
+    const char *const a[] = {"a", "200"}, *const b[] = {"b", "200"}, *const c[] = {"b", "500"};
+    struct md_metric_sum sum;
+    struct md_family *calls = counter("calls_total", by_model);
+    md_metric_add(md_metric_get(calls, a), 1);
+    md_metric_add(md_metric_get(calls, b), 2);
+    md_metric_add(md_metric_get(calls, c), 4);
+    assert_true(md_metrics_sum(metrics, "calls_total", NULL, NULL, 0, &sum));
+    assert_int_equal(sum.type, MD_COUNTER);
+    assert_float_equal(sum.value, 7, 0);
+    assert_true(md_metrics_sum(metrics, "calls_total", names, values, 1, &sum));
+    assert_float_equal(sum.value, 3, 0);
+    assert_false(md_metrics_sum(metrics, "calls_total", wrong, values, 1, &sum));
+    assert_false(md_metrics_sum(metrics, "calls_total", names, wrong, 1, &sum));
+    assert_false(md_metrics_sum(metrics, "calls", NULL, NULL, 0, &sum));
+
+    struct md_family *times =
+        md_family_new(metrics, MD_HISTOGRAM, "seconds", "", one_label, bounds, 2);
+    md_metric_observe(md_metric_get(times, &a[0]), 0.5);
+    md_metric_observe(md_metric_get(times, &b[0]), 0.5);
+    md_metric_observe(md_metric_get(times, &b[0]), 9);
+    assert_true(md_metrics_sum(metrics, "seconds", NULL, NULL, 0, &sum));
+    assert_float_equal(sum.value, 3, 0);
+    assert_int_equal(sum.bound_count, 2);
+    assert_float_equal(sum.bounds[1], 2, 0);
+    assert_float_equal(sum.buckets[0], 2, 0);
+    assert_float_equal(sum.buckets[1], 0, 0);
+    assert_float_equal(sum.buckets[2], 1, 0);
+}
+
+static void collect_two(void *context, md_metric_emit emit, void *sink)
+{
+    const struct md_metric_label labels[] = {{"name", "a\"b"}, {"state", "firing"}};
+    if (*(bool *)context)
+        emit(sink, labels, 2, 1);
+    emit(sink, NULL, 0, 2.5);
+}
+
+static void test_collectors_are_asked_when_rendered(void **state)
+{
+    bool both = true;
+    struct md_collector first = {
+        .name = "ALERTS", .help = "Help.", .collect = collect_two, .context = &both};
+    md_collector_add(metrics, &first);
+    assert_string_equal(rendered(), "# HELP ALERTS Help.\n# TYPE ALERTS gauge\n"
+                                    "ALERTS{name=\"a\\\"b\",state=\"firing\"} 1\nALERTS 2.5\n");
+    both = false;
+    md_buffer_clear(&text);
+    md_metrics_render_json(metrics, &text);
+    assert_string_equal(text.data, "{\"ALERTS\":{\"type\":\"gauge\",\"help\":\"Help.\","
+                                   "\"series\":[{\"labels\":{},\"value\":2.5}]}}");
+    counter("calls_total", NULL);
+    md_buffer_clear(&text);
+    md_metrics_render_json(metrics, &text);
+    json_t *read = json_loads(text.data, 0, NULL);
+    assert_int_equal(json_object_size(read), 2);
+    json_decref(read);
+    md_collector_remove(metrics, &first);
+    assert_null(strstr(rendered(), "ALERTS"));
+}
+
 #define metrics_test(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        metrics_test(test_sums_over_series),
+        metrics_test(test_collectors_are_asked_when_rendered),
         metrics_test(counters_and_gauges_render_exactly),
         metrics_test(a_histogram_is_cumulative),
         metrics_test(text_is_escaped),
