@@ -3,6 +3,7 @@
 -- Checks what the script declares and completes it to the form that the C side reads: lists with
 -- names instead of maps, defaults filled in, functions under `run`.
 
+local alerts = require "moondial.alerts"
 local check = require "moondial.check"
 
 local APP = {
@@ -13,6 +14,7 @@ local APP = {
     models = { "map", default = {} },
     routes = { "list", default = {} },
     timers = { "list", default = {} },
+    alerts = { "map" },
     on_tick = { "table" },
     on_start = { "function" },
 }
@@ -151,10 +153,26 @@ local function check_tick(given, series, mistakes)
     return tick
 end
 
+local function nothing() end
+
+-- Rules are evaluated when a step has closed, after on_tick; so alerts without an on_tick have one
+-- that does nothing.
+local function tick_for_alerts(tick, described, mistakes)
+    if described == nil then
+        return tick
+    elseif tick == nil then
+        return { series = described.series, run = nothing, step_s = described.step_s,
+            grace_s = described.grace_s }
+    elseif tick.series ~= described.series then
+        mistakes[#mistakes + 1] = "alerts: 'series' is not that of on_tick"
+    end
+    return tick
+end
+
 local app = {}
 
 function app.describe(given)
-    local mistakes = {}
+    local mistakes, lines = {}, {}
     local checked = check.fields("app", given, APP, mistakes)
     for name in pairs { routes = 1, timers = 1, models = 1, series = 1 } do
         if type(checked[name]) ~= "table" then
@@ -166,7 +184,14 @@ function app.describe(given)
     checked.models = check_models(checked.models, mistakes)
     checked.series = check_series(checked.series, mistakes)
     checked.on_tick = check_tick(checked.on_tick, checked.series, mistakes)
-    check.done(mistakes, "app.lua")
+    checked.alerts = alerts.describe(checked.alerts, checked.series, mistakes, lines)
+    checked.on_tick = tick_for_alerts(checked.on_tick, checked.alerts, mistakes)
+    for index, line in ipairs(check.lines(mistakes, "app.lua")) do
+        table.insert(lines, index, line)
+    end
+    if #lines > 0 then
+        error(table.concat(lines, "\n"), 0)
+    end
     if checked.on_start then
         checked.on_start = { run = checked.on_start }
     end

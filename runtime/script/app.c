@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "base/json_out.h"
-#include "script/generation.h"
+#include "script/alerts.h"
 
 enum { LIST_MAX = 1000, EVERY_MS_MAX = 86400000 };
 
@@ -220,5 +220,6 @@ int md__app_read(lua_State *L)
     read_routes(L, generation);
     read_jobs(L, generation);
     read_models(L, generation);
+    md__alerts_read(L, generation);
     return 0;
 }

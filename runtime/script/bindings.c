@@ -15,6 +15,7 @@
     X(series)                                                                                      \
     X(calendar)                                                                                    \
     X(forecasts)                                                                                   \
+    X(alerts)                                                                                      \
     X(stream)                                                                                      \
     X(repl)                                                                                        \
     X(test)

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "script/alerts.h"
 #include "script/config_internal.h"
 #include "script/generation.h"
 
@@ -280,6 +281,7 @@ enum md_status md_script_check(const struct md_script_options *options,
     enum md_status status = script.library != NULL && generation->sources != NULL
                                 ? check_all(&checking, err)
                                 : md_fail(err, MD_ERR_MEMORY, "no memory to check a folder");
+    md__alerts_release(generation);
     md_arena_fini(&generation->arena);
     md__sources_unref(generation->sources);
     md__sources_unref(script.library);

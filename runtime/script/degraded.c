@@ -5,8 +5,9 @@
 #include "base/json_out.h"
 #include "script/internal.h"
 
-void md__degraded_set(struct md_script *script, const char *subject, const char *reason)
+bool md__degraded_set(struct md_script *script, const char *subject, const char *reason)
 {
+    bool is_news = false;
     struct md__degraded *free_slot = NULL, *slot = NULL;
     pthread_mutex_lock(&script->lock);
     for (int i = 0; i < MD__DEGRADED_MAX; i++) {
@@ -16,14 +17,19 @@ void md__degraded_set(struct md_script *script, const char *subject, const char 
         else if (strcmp(candidate->subject, subject) == 0)
             slot = candidate;
     }
-    if (slot != NULL && reason == NULL)
+    if (slot != NULL && reason == NULL) {
         slot->subject[0] = '\0';
+        is_news = true;
+    }
     slot = slot != NULL ? slot : free_slot;
     if (slot != NULL && reason != NULL) {
+        is_news = slot->subject[0] == '\0' ||
+                  strncmp(slot->reason, reason, sizeof slot->reason - 1) != 0;
         snprintf(slot->subject, sizeof slot->subject, "%s", subject);
         snprintf(slot->reason, sizeof slot->reason, "%s", reason);
     }
     pthread_mutex_unlock(&script->lock);
+    return is_news;
 }
 
 void md_script_degraded(struct md_script *script, struct md_buffer *json)

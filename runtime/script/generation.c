@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "script/alerts.h"
+
 enum { STATES_MAX = 256, TASKS_MAX = 10000 };
 
 static const int64_t load_budget_ns = 10000000000; /* to load all files in one state */
@@ -157,6 +159,7 @@ void md__generation_unref(struct md_generation *generation)
     if (atomic_load(&generation->retired_ns) != 0)
         md__models_leave(generation);
     md__pool_delete(generation->pool);
+    md__alerts_release(generation);
     md_arena_fini(&generation->arena);
     md__sources_unref(generation->sources);
     md_config_unref(generation->config);

@@ -17,6 +17,7 @@
 
 #define MD__ROUTE_SEGMENTS_MAX 16
 
+struct md__alerts;
 struct md_model;
 
 struct md__segment {
@@ -68,6 +69,7 @@ struct md_generation {
     int job_count;
     struct md__model_entry *models;
     int model_count;
+    struct md__alerts *alerts; /* alerts.h; NULL: it declares none */
     struct md__pool *pool;
     int64_t budget_ns, state_wait_ns; /* of a request, from config */
 };
@@ -112,6 +114,25 @@ void md__scheduler_delete(struct md__scheduler *scheduler);
 void md__scheduler_begin_by_hand(struct md__scheduler *scheduler);
 int64_t md__scheduler_due_ms(const struct md__scheduler *scheduler);
 void md__scheduler_run_due(struct md__scheduler *scheduler);
+
+/* ---- job.c ----------------------------------------------------------------------------------- */
+
+#define MD__JOB_FAILURE_MAX 256
+
+/* How the run before has failed, "": it did not; so that a failure is logged once. */
+struct md__job_failures {
+    char job[MD__JOB_FAILURE_MAX], alerts[MD__JOB_FAILURE_MAX];
+};
+
+struct md__job_run {
+    struct md_generation *generation;
+    struct md__pool *pool;
+    struct md__job *job;
+    int64_t now_ms;
+    int64_t closed_ms; /* a tick: the end of the step */
+    int64_t skipped;
+};
+void md__job_run(const struct md__job_run *run, struct md__job_failures *known);
 
 /* ---- models.c -------------------------------------------------------------------------------- */
 

@@ -47,6 +47,8 @@ struct md__stream;
 struct md__watcher;
 struct md_repl;
 struct md__test;
+struct md_alert_live;
+struct md__alerting;
 
 #define MD_SCRIPT_SERIES_MAX 8
 
@@ -120,6 +122,9 @@ struct md_script {
     _Atomic int series_count;
     int series_pending;
     struct md_saver *saver; /* writes the series to the store; NULL without one */
+    /* Made by the alerts binding's settle, for the first generation that declares alerts. */
+    struct md_alert_live *_Atomic alerts;
+    struct md__alerting *alerting; /* what goes with it: alerts.h */
 };
 
 /* Small blocks that were freed lately, of one class of sizes: memory.c. */
@@ -208,8 +213,9 @@ bool md__script_sleep(struct md_script *script, const struct md_generation *gene
 /* A line of the log on behalf of a script; lines that come too fast are counted instead. */
 void md__script_log(struct md_script *script, enum md_log_level level, const char *text);
 
-/* Says why a subject ("model tft") impairs the service, or with NULL that it no longer does. */
-void md__degraded_set(struct md_script *script, const char *subject, const char *reason);
+/* Says why a subject ("model tft") impairs the service, or with NULL that it no longer does. True:
+ * that is news. */
+bool md__degraded_set(struct md_script *script, const char *subject, const char *reason);
 
 /* A fresh state with the sandboxed environment and every binding, no script loaded. generation is
  * borrowed; NULL: the state sees the library only. Thread-compatible. */

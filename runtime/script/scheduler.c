@@ -17,7 +17,6 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "base/stack.h"
 #include "base/wait.h"
 #include "script/generation.h"
 #include "script/watch.h"
@@ -35,7 +34,7 @@ struct worker {
     int64_t skipped;
     int64_t looked_ms; /* nothing was due then */
     int64_t idle_ms;   /* the same, for others to see: under script->lock */
-    char last_error[256];
+    struct md__job_failures known;
 };
 
 struct md__scheduler {
@@ -51,84 +50,16 @@ struct md__scheduler {
     struct md__scheduler *before;
 };
 
-/* ---- one run of a job ------------------------------------------------------------------------ */
-
-struct run {
-    struct worker *worker;
-    int64_t now_ms;
-};
-
-static void set_number(lua_State *L, const char *name, int64_t value)
-{
-    lua_pushnumber(L, (double)value);
-    lua_setfield(L, -2, name);
-}
-
-/* The function and its one argument: what is known about this run. */
-static int prepare(lua_State *L)
-{
-    static const char *const lists[] = {
-        [MD__JOB_START] = "on_start", [MD__JOB_TIMER] = "timers", [MD__JOB_TICK] = "on_tick"};
-    const struct run *run = lua_touserdata(L, 1);
-    const struct md__job *job = run->worker->job;
-    md__app_push_function(L, lists[job->kind], job->index);
-    lua_createtable(L, 0, 4);
-    set_number(L, "now_ms", run->now_ms);
-    set_number(L, "skipped", run->worker->skipped);
-    if (job->kind == MD__JOB_START) {
-        lua_pushstring(L, run->worker->scheduler->generation->reason);
-        lua_setfield(L, -2, "reason");
-    }
-    if (job->kind == MD__JOB_TICK) {
-        set_number(L, "closed_ms", run->worker->last_ms);
-        set_number(L, "step_ms", job->every_ms);
-    }
-    return 2;
-}
-
-/* A failure is logged when it is a new one, and so is its end. */
-static void report(struct worker *worker, struct md__task *task, enum md_status status,
-                   const struct md_error *err)
-{
-    bool failed_before = worker->last_error[0] != '\0';
-    if (status != MD_OK && strcmp(worker->last_error, err->text) != 0) {
-        md__task_log(task, err);
-        snprintf(worker->last_error, sizeof worker->last_error, "%s", err->text);
-    } else if (status == MD_OK && failed_before) {
-        md_log(MD_LOG_INFO, "script", "%s works again", task->what);
-        worker->last_error[0] = '\0';
-    }
-    char reason[320];
-    snprintf(reason, sizeof reason, "%s failed: %s", task->what, worker->last_error);
-    md__degraded_set(worker->scheduler->script, task->what, status != MD_OK ? reason : NULL);
-}
-
-static void run_on_stack(void *context)
-{
-    struct run *run = context;
-    struct worker *worker = run->worker;
-    struct md__scheduler *scheduler = worker->scheduler;
-    struct md__task task = {.what = worker->job->name, .stat = &worker->job->stat};
-    struct md_error err;
-    if (md__pool_take(scheduler->pool, -1, 0, &task.state, &err) != MD_OK)
-        return;
-    task.budget_ns = md_config_int(scheduler->generation->config, "job_budget_ms") * 1000000;
-    enum md_status status = md__task_run(&task, prepare, run, &err);
-    report(worker, &task, status, &err);
-    md__generation_count(worker->scheduler->generation, status != MD_OK);
-    md__task_end(&task);
-    md__pool_give(task.state);
-}
-
 static void run_job(struct worker *worker, int64_t now_ms)
 {
-    struct run run = {worker, now_ms};
-    struct md_error err;
-    struct md_clock *clock = worker->scheduler->script->clock;
-    int64_t begun_ns = md_monotonic_ns(clock);
-    if (md_stack_call(run_on_stack, &run, &err) != MD_OK)
-        md_log(MD_LOG_ERROR, "script", "%s: %s", worker->job->name, err.text);
-    md__metric_job(worker->job->name, (double)(md_monotonic_ns(clock) - begun_ns) / 1e9);
+    struct md__scheduler *scheduler = worker->scheduler;
+    struct md__job_run run = {.generation = scheduler->generation,
+                              .pool = scheduler->pool,
+                              .job = worker->job,
+                              .now_ms = now_ms,
+                              .closed_ms = worker->last_ms,
+                              .skipped = worker->skipped};
+    md__job_run(&run, &worker->known);
 }
 
 /* ---- when ------------------------------------------------------------------------------------ */
@@ -201,7 +132,7 @@ static void adopt(struct worker *worker)
         pthread_join(before->thread, NULL);
     worker->last_ms = before->last_ms;
     worker->skipped = before->skipped;
-    memcpy(worker->last_error, before->last_error, sizeof worker->last_error);
+    worker->known = before->known;
     pthread_mutex_lock(&script->lock);
     worker->scheduler->adopted++;
     pthread_cond_broadcast(&script->stopped);
