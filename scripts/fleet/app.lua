@@ -1,12 +1,15 @@
 -- The fleet forecasting daemon: `moondial serve scripts/fleet`.
 --
 -- Servers send records to /feed/data. They are gathered into steps of five minutes; when a step
--- closes, the whole fleet is forecast eight hours ahead, scored and checked for alerts. README.md
--- says what to edit for what.
+-- closes, the whole fleet is forecast eight hours ahead, alert rules are evaluated on values and
+-- forecasts, and the answer that all requests get is made of both. README.md says what to edit for
+-- what.
 
 local md = require "moondial"
+local alerts = require "alerts"
 local fleet = require "fleet"
 local metrics = require "metrics"
+local profiles = require "profiles"
 local states = require "states"
 
 local function columns()
@@ -19,18 +22,41 @@ local function columns()
     return list
 end
 
+local function enough_records()
+    return fleet.servers():stats().samples >= md.config.records_min
+end
+
 -- The new step is forecast at once, so that nobody has to wait for it, and what the model said is
 -- stored.
 local function forecast_step()
-    if fleet.servers():stats().samples < md.config.records_min then
+    if not enough_records() then
         return
     end
-    local answer, why = fleet.answer()
-    if not answer then
+    local made, why = fleet.forecast()
+    if not made then
         md.log.warn("no forecast of this step: %s", tostring(why))
         return
     end
-    fleet.keep()
+    fleet.keep(made)
+end
+
+local function forecasts(tick)
+    return enough_records() and fleet.channels(tick) or nil
+end
+
+-- The answer of this step, with the alerts that it has brought.
+local function prepare_answer()
+    if enough_records() then
+        fleet.answer()
+    end
+end
+
+local function profile_names()
+    local names = {}
+    for index, profile in ipairs(profiles.registry) do
+        names[index] = profile.name
+    end
+    return names
 end
 
 return md.app {
@@ -48,5 +74,13 @@ return md.app {
     },
     models = { tft = { path = md.config.model, optional = true } },
     routes = require "routes",
+    alerts = {
+        series = "servers", entity = "server", rules = alerts,
+        profile = profiles.of, profiles = profile_names(),
+        forecasts = forecasts, quantiles = { 0.1, 0.5, 0.9 },
+        -- Kept of every metric, so that rules to come can be rehearsed on it.
+        keep = { quantiles = { 0.5 }, within_min = 60 },
+        after = prepare_answer,
+    },
     on_tick = { series = "servers", run = forecast_step },
 }

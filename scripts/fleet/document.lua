@@ -1,10 +1,10 @@
 -- The answer of /predictions/current, from a forecast of the fleet.
 --
 -- Sums over forecast steps are done on whole tensors; what is left for Lua is a handful of numbers
--- per server and metric, which the policy files (risk, alerts, environment, display) judge.
+-- per server and metric, which the policy files (risk, environment, display) judge. Alerts come
+-- from the alert engine, as of the last closed step.
 
 local md = require "moondial"
-local alerts = require "alerts"
 local display = require "display"
 local environment = require "environment"
 local metrics = require "metrics"
@@ -13,20 +13,15 @@ local risk = require "risk"
 
 local document = {}
 
-local function rounded(value, scale)
-    return math.floor(value * scale + 0.5) / scale
-end
-
 -- Per server and metric, as nested arrays: what the policies look at. `near` is the next half hour,
--- `far` all steps, `hour` what alerts look at.
+-- `far` all steps.
 local function outlook(group, step_min)
     local steps = group.p50:dim(3)
     local near = math.max(1, math.min(steps, math.floor(environment.NEAR_MIN / step_min)))
-    local hour = math.max(1, math.min(steps, alerts.horizon_steps(step_min)))
     local p10, p50 = group.p10:slice(3, 1, near), group.p50:slice(3, 1, near)
     local p90 = group.p90:slice(3, 1, near)
     return {
-        steps = steps, near_steps = near, hour_steps = hour,
+        steps = steps, near_steps = near,
         current = group.current:totable(), trend = group.trend:totable(),
         near_p10_mean = p10:mean(3):totable(), near_p50_mean = p50:mean(3):totable(),
         near_p90_mean = p90:mean(3):totable(),
@@ -34,7 +29,6 @@ local function outlook(group, step_min)
         near_p50_min = p50:amin(3):totable(),
         far_p50_max = group.p50:amax(3):totable(), far_p90_max = group.p90:amax(3):totable(),
         far_p50_min = group.p50:amin(3):totable(),
-        hour_p50_max = group.p50:slice(3, 1, hour):amax(3):totable(),
     }
 end
 
@@ -83,21 +77,6 @@ local function probabilities(seen, server)
     }
 end
 
--- Only what reaches a limit within the hour is looked at step by step.
-local function server_alerts(list, group, seen, server, step_min)
-    local name, profile = group.names[server], group.profiles[server]
-    local highest = by_name(seen, "hour_p50_max", server)
-    for index, metric in ipairs(metrics) do
-        local limits = alerts.limits(profile, metric.name)
-        if limits and (highest[metric.name] or 0) >= limits.warning then
-            local values = group.p50:row(server):row(index):slice(1, 1, seen.hour_steps):totable()
-            local alert = alerts.of(name, profile, metric.name, values, step_min)
-            alert.predicted_value = rounded(alert.predicted_value, 1e4)
-            list[#list + 1] = alert
-        end
-    end
-end
-
 local function metric_entries(group, seen, server, shown)
     local entry = {}
     for index, metric in ipairs(metrics) do
@@ -128,7 +107,6 @@ local function add_group(answer, group, step_min)
         answer.predictions[name] = entry
         answer.scores[name] = score
         answer.probabilities[name] = probabilities(seen, server)
-        server_alerts(answer.alerts, group, seen, server, step_min)
     end
     answer.by_model = answer.by_model or group.model ~= "trend"
 end
@@ -152,9 +130,9 @@ local function in_order(names, values)
     return ordered
 end
 
--- The whole answer, and its alerts by themselves.
-function document.of(fleet, input_points)
-    local answer = { predictions = {}, alerts = {}, scores = {}, probabilities = {} }
+-- The whole answer. `alerts` are entries of active.lua.
+function document.of(fleet, alerts, input_points)
+    local answer = { predictions = {}, scores = {}, probabilities = {} }
     for _, group in ipairs(fleet.groups) do
         add_group(answer, group, fleet.step_min)
         md.sleep(0) -- a large fleet takes a while; let others run
@@ -168,14 +146,13 @@ function document.of(fleet, input_points)
         summary[ranking] = md.json.array(summary[ranking])
     end
     summary.risk_calculation_time = md.time.iso(fleet.made_at_ms)
-    local list = md.json.array(alerts.sort(answer.alerts))
     return {
         predictions = answer.predictions,
-        alerts = list,
+        alerts = md.json.array(alerts),
         environment = environment.fleet(in_order(fleet.names, answer.probabilities)),
         metadata = metadata(fleet, answer, input_points),
         summary = summary,
-    }, list
+    }
 end
 
 return document

@@ -1,14 +1,21 @@
--- The state that all requests share: the current answer, built once per closed step.
+-- The state that all requests share: the current forecast, and the answer made of it.
 --
--- Whoever asks first after something changed builds the answer; the others wait for that one. What
--- counts as a change: a step has closed, a server is new, another model has been loaded, these
--- scripts have been edited, the cache has been cleared, or a late row has altered a closed step.
--- Late rows may come all the time, so they count only when the last answer is ten times as old as
--- it took to build.
+-- Data flows one way: windows -> forecast -> alert rules, at the tick only -> answer. When a step
+-- has closed, app.lua has the fleet forecast, the rules are evaluated on that forecast, and the
+-- answer is built with the alerts that they gave. Between ticks a changed forecast gives another
+-- answer with the alerts of the last tick: alerts change with the steps.
+--
+-- Whoever asks first after something changed builds the forecast or the answer; the others wait for
+-- that one. What counts as a change: a step has closed, a server is new, another model has been
+-- loaded, these scripts have been edited, the cache has been cleared, rules have been evaluated, or
+-- a late row has altered a closed step. Late rows may come all the time, so they count only when
+-- the last answer is ten times as old as it took to build.
 
 local md = require "moondial"
+local active = require "active"
 local document = require "document"
 local forecast = require "forecast"
+local metrics = require "metrics"
 
 -- Decimals of all numbers in the answer; forecasts are rounded to config.forecast_decimals before.
 local DECIMALS = 4
@@ -33,9 +40,9 @@ function fleet.servers()
     return md.series "servers"
 end
 
--- Two texts which change whenever the answer would: for what must be told at once, and with the
+-- Two texts which change whenever the forecast would: for what must be told at once, and with the
 -- late rows.
-local function answer_versions()
+local function forecast_versions()
     local servers, model = fleet.servers(), md.model "tft"
     local loaded = model:loaded() and model:info().loaded_at_ms or 0
     local urgent = table.concat({ servers:closed_ms(), servers:count(), loaded,
@@ -72,36 +79,87 @@ local function show(made, whole, alerts)
     INCIDENT:set(whole.environment.prob_8h, "8h")
 end
 
-local function build_answer(urgent, all)
+local function build_forecast(urgent, all)
     local started_ms = md.now_ms()
     local made = forecast.fleet()
-    local whole, alerts = document.of(made, fleet.servers():stats().samples)
-    show(made, whole, alerts)
-    shared():set("raw", { list = made.raw, made_at_ms = made.made_at_ms, end_ms = made.end_ms })
-    local answer = { document = md.json.blob(whole, { decimals = DECIMALS }), alerts = alerts,
-        alert_count = #alerts, made_at = whole.metadata.prediction_time }
+    made.version, made.model = all, made.model and { path = made.model.path }
     local at_ms = md.now_ms()
-    local took_ms = at_ms - started_ms
-    shared():set("last", { urgent = urgent, all = all, at_ms = at_ms, took_ms = took_ms })
+    made.took_ms = at_ms - started_ms
+    shared():set("last", { urgent = urgent, all = all, at_ms = at_ms, took_ms = made.took_ms })
+    return made
+end
+
+-- The current forecast, as forecast.fleet makes it, or nil and an error.
+function fleet.forecast()
+    local urgent, all = forecast_versions()
+    return shared():fetch("forecast", all, function()
+        return build_forecast(urgent, all)
+    end)
+end
+
+-- The alerts that fire, as dashboards read them; other states by name.
+function fleet.alerts(state)
+    return active.of(md.alerts.active { state = state or "firing" })
+end
+
+-- What the rules look at, of the current forecast: every metric's quantiles that a rule watches or
+-- that are kept for rehearsals (app.lua).
+function fleet.channels(tick)
+    local made, why = fleet.forecast()
+    if not made then
+        return nil, why
+    end
+    local list = {}
+    for _, group in ipairs(made.groups) do
+        local servers, steps = group.p50:dim(1), group.p50:dim(3)
+        for index, metric in ipairs(metrics) do
+            for field, quantile in pairs(forecast.SHOWN) do
+                if tick.wants(metric.name, quantile) then
+                    list[#list + 1] = { column = metric.name, quantile = quantile,
+                        step_s = md.config.step_s, keys = group.names,
+                        values = group[field]:slice(2, index, index):reshape { servers, steps } }
+                end
+            end
+        end
+    end
+    return list
+end
+
+local function build_answer(made)
+    local started_ms = md.now_ms()
+    local alerts = fleet.alerts()
+    local whole = document.of(made, alerts, fleet.servers():stats().samples)
+    show(made, whole, alerts)
+    local answer = { document = md.json.blob(whole, { decimals = DECIMALS }),
+        alert_count = #alerts, made_at = whole.metadata.prediction_time }
+    local took_ms = md.now_ms() - started_ms + made.took_ms
+    local last = shared():get "last"
+    if last and last.all == made.version then
+        last.took_ms = took_ms
+        shared():set("last", last)
+    end
     md.log.info("forecast of %d servers, %d alerts, %d KB in %d ms", whole.summary.total_servers,
         #alerts, #answer.document / 1024, took_ms)
     return answer
 end
 
--- { document = blob, alerts =, alert_count =, made_at = } or nil and an error.
+-- { document = blob, alert_count =, made_at = } or nil and an error.
 function fleet.answer()
-    local urgent, all = answer_versions()
-    return shared():fetch("answer", all, function()
-        return build_answer(urgent, all)
+    local made, why = fleet.forecast()
+    if not made then
+        return nil, why
+    end
+    local version = made.version .. ":" .. md.alerts.evaluated_ms()
+    return shared():fetch("answer", version, function()
+        return build_answer(made)
     end)
 end
 
--- Stores what the model said at this step, for grading and rehearsal.
-function fleet.keep()
-    local raw = shared():get "raw"
-    for _, entry in ipairs(raw and raw.list or {}) do
+-- Stores what the model said at this step.
+function fleet.keep(made)
+    for _, entry in ipairs(made.raw) do
         entry.model, entry.step_s = "tft", md.config.step_s
-        entry.made_at_ms, entry.start_ms = raw.made_at_ms, raw.end_ms
+        entry.made_at_ms, entry.start_ms = made.made_at_ms, made.end_ms
         local kept, why = md.forecasts.put(entry)
         if not kept then
             md.log.warn("a forecast could not be stored: %s", why.detail)

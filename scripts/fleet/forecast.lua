@@ -17,7 +17,7 @@ local MODEL = "tft"
 -- Quantiles that answers show; a model must have been trained on all three.
 local SHOWN = { p10 = 0.1, p50 = 0.5, p90 = 0.9 }
 
-local forecast = {}
+local forecast = { SHOWN = SHOWN }
 
 -- The loaded model, or nil: { config = , steps = , past_max = , past_min = , path = }.
 function forecast.model()

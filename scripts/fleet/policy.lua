@@ -1,5 +1,5 @@
--- Mistakes in the tables of alerts.lua, risk.lua and environment.lua, found when the daemon loads
--- them: a misspelt metric would never alert, and a limit in quotes would end every forecast.
+-- Mistakes in the tables of risk.lua and environment.lua, found when the daemon loads them: a
+-- misspelt metric would never count, and a limit in quotes would end every forecast.
 
 local check = require "moondial.check"
 local metrics = require "metrics"
@@ -14,10 +14,6 @@ for _, profile in ipairs(profiles.registry) do
     PROFILES[profile.name] = true
 end
 
-local LIMITS = {
-    critical = { "number", required = true },
-    warning = { "number", required = true },
-}
 local POINTS = { current = { "list" }, predicted = { "list" } }
 
 local policy = {}
@@ -38,11 +34,6 @@ local function each(what, given, known, check_entry, mistakes)
 end
 
 -- ---- entries -------------------------------------------------------------------------------
-
--- { critical = 95, warning = 85 }
-function policy.limits(what, entry, mistakes)
-    check.fields(what, entry, LIMITS, mistakes)
-end
 
 -- { 80, 90 }
 function policy.pair(what, entry, mistakes)

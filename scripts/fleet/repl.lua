@@ -1,6 +1,6 @@
--- What `moondial repl` offers for this service, beside what it has for all (lua/README.md). They
--- build the answer anew with this session's files, so a changed threshold shows at once; nobody
--- else sees it.
+-- What `moondial repl` offers for this service, beside what it has for all (lua/README.md). It
+-- builds the answer anew with this session's files, so a changed table of risks shows at once;
+-- nobody else sees it. Alerts are the daemon's own.
 
 local md = require "moondial"
 local fleet = require "fleet"
@@ -10,7 +10,7 @@ local function answer()
     if not made then
         error(why.detail, 0)
     end
-    return made, md.json.decode(made.document:text())
+    return md.json.decode(made.document:text())
 end
 
 local function series_of(quantiles)
@@ -25,8 +25,7 @@ end
 
 -- All of a server's answer, or the quantiles of one metric as tensors.
 local function forecast(server, metric)
-    local _, document = answer()
-    local found = document.predictions[server]
+    local found = answer().predictions[server]
     if not found then
         error(("no forecast of '%s'"):format(tostring(server)), 0)
     elseif metric == nil then
@@ -37,12 +36,13 @@ local function forecast(server, metric)
     return series_of(found[metric])
 end
 
-local function alerts()
-    return (answer()).alerts
+local function alerts(state)
+    return fleet.alerts(state)
 end
 
 return {
     forecast = { run = forecast,
         help = "forecast(server [, metric])  the answer for a server; a metric's quantiles" },
-    alerts = { run = alerts, help = "alerts()  those of the current forecast" },
+    alerts = { run = alerts,
+        help = "alerts([state])  those that fire; or are pending, resolved, all" },
 }

@@ -15,7 +15,8 @@ local function root()
         endpoints = {
             health = "GET /health", ready = "GET /ready", status = "GET /status",
             feed = "POST /feed/data", predictions = "GET /predictions/current",
-            alerts = "GET /alerts/active", events = "GET /events",
+            alerts = "GET /alerts/active", alert_history = "GET /alerts/history",
+            alert_quality = "GET /alerts/quality", events = "GET /events",
             admin_models = "GET /admin/models",
             admin_reload = "POST /admin/reload-model", admin_model_info = "GET /admin/model-info",
             cache_clear = "POST /cache/clear", metrics = "GET /metrics",
@@ -117,16 +118,45 @@ local function predictions()
     return answer.document
 end
 
-local function active_alerts()
-    if too_little() then
-        return { timestamp = md.time.iso(md.now_ms()), count = 0, alerts = md.json.array {} }
+local STATES = { firing = true, pending = true, resolved = true, all = true }
+
+-- Those that fire, or with ?state= pending, resolved or all.
+local function active_alerts(request)
+    local state = request.query.state or "firing"
+    if not STATES[state] then
+        return 400, { detail = "state is firing, pending, resolved or all", code = "INVALID",
+            field = "state" }
     end
-    local answer, why = fleet.answer()
-    if not answer then
+    local alerts = fleet.alerts(state)
+    return { timestamp = md.time.iso(md.now_ms()), count = #alerts,
+        alerts = md.json.array(alerts) }
+end
+
+local HISTORY_MIN, HISTORY_MAX = 1440, 1000
+
+-- What alerts have done, oldest first: ?since_min=1440&limit=1000.
+local function alert_history(request)
+    local since_min = tonumber(request.query.since_min or HISTORY_MIN)
+    local limit = tonumber(request.query.limit or HISTORY_MAX)
+    if not (since_min and since_min > 0 and since_min < 1e6) then
+        return 400, { detail = "since_min must be a number of minutes", code = "INVALID",
+            field = "since_min" }
+    elseif not (limit and limit >= 1 and limit <= 100000 and limit % 1 == 0) then
+        return 400, { detail = "limit must be a whole number up to 100000", code = "INVALID",
+            field = "limit" }
+    end
+    local events, why = md.alerts.history { since_ms = md.now_ms() - since_min * 60000,
+        limit = limit }
+    if not events then
         return md.fail(why)
     end
-    return { timestamp = md.time.iso(md.now_ms()), count = answer.alert_count,
-        alerts = md.json.array(answer.alerts) }
+    return { timestamp = md.time.iso(md.now_ms()), count = #events,
+        events = md.json.array(events) }
+end
+
+-- How often each rule was right.
+local function alert_quality()
+    return { timestamp = md.time.iso(md.now_ms()), rules = md.json.array(md.alerts.quality()) }
 end
 
 -- Seconds between two looks for a closed step.
@@ -180,7 +210,11 @@ return {
     md.get("/status", open "How far the histories reach", status),
     md.post("/feed/data", FEED, feed),
     md.get("/predictions/current", read "Forecasts, risks and alerts of all servers", predictions),
-    md.get("/alerts/active", read "Alerts of the current forecast", active_alerts),
+    md.get("/alerts/active", read "Alerts that fire: ?state=firing, pending, resolved, all",
+        active_alerts),
+    md.get("/alerts/history", read "What alerts have done: ?since_min=1440&limit=1000",
+        alert_history),
+    md.get("/alerts/quality", read "How forecast alerts turned out, by rule", alert_quality),
     md.get("/events", read "An event for each new forecast (text/event-stream)", events),
     md.get("/admin/models", operate "Models that could be loaded", admin.models),
     md.get("/admin/model-info", operate "The model in use", admin.model_info),

@@ -81,6 +81,13 @@ class Daemon:
         self.stop()
         self.start()
 
+    def evaluate(self, code):
+        """What an expression gives at the prompt inside the daemon."""
+        done = subprocess.run(
+            [MOONDIAL, "repl", "--json", "--state", os.path.join(self.state, "state"), "--eval",
+             code], check=True, capture_output=True, text=True, timeout=120)
+        return json.loads(done.stdout)
+
     def log(self):
         with open(self.log_path, encoding="utf-8", errors="replace") as log:
             return log.read()

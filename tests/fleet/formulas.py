@@ -97,15 +97,17 @@ LIMITS = {"cpu_user_pct": (95, 85), "mem_used_pct": (98, 90), "cpu_iowait_pct": 
 
 
 def alerts(predictions):
-    """{(server, metric): (severity, steps_ahead)}: the first step that breaches."""
+    """{(server, metric): (severity, steps_ahead)}: the first step within the hour that reaches the
+    most severe limit of those that are reached."""
     found = {}
     for name, server in predictions.items():
-        for metric, (critical, warning) in LIMITS.items():
+        for metric, limits in LIMITS.items():
             values = server.get(metric, {}).get("p50", [])[:12]
-            step = next((i for i, value in enumerate(values) if value >= warning), None)
-            if step is not None:
-                severity = "critical" if values[step] >= critical else "warning"
-                found[name, metric] = (severity, step + 1)
+            for severity, limit in zip(("critical", "warning"), limits):
+                step = next((i for i, value in enumerate(values) if value >= limit), None)
+                if step is not None:
+                    found[name, metric] = (severity, step + 1)
+                    break
     return found
 
 

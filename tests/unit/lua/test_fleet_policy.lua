@@ -3,6 +3,16 @@
 
 package.path = "tests/lib/?.lua;scripts/fleet/?.lua;lua/?.lua;" .. package.path
 
+-- What alerts.lua and active.lua use of the library, without the daemon.
+local words = require "moondial.alert_words"
+package.preload.moondial = function()
+    return { forecast = words.forecast, absent = words.absent, current = words.current,
+        time = { iso = function(ms)
+            return "at " .. ms
+        end } }
+end
+
+local active = require "active"
 local alerts = require "alerts"
 local check = require "check"
 local display = require "display"
@@ -142,44 +152,95 @@ check.test("the summary counts on that scale and ranks, ties in order", function
     check.equal(risk.summary({}).avg_risk_score, 0)
 end)
 
-check.test("one alert per metric, at the first step that reaches a limit", function()
-    check.same(alerts.of("ppweb001", "web_api", "cpu_user_pct", { 80, 84.99, 85, 90, 92 }, 5), {
-        server = "ppweb001", metric = "cpu_user_pct", severity = "warning", predicted_value = 85,
-        threshold = 85, steps_ahead = 3, minutes_ahead = 15,
-        message = "ppweb001: cpu_user_pct predicted to reach 85.0" })
-    check.equal(alerts.of("a", "generic", "cpu_user_pct", { 84, 84 }, 5), nil)
-    check.equal(alerts.of("a", "generic", "net_in_mb_s", { 1e9 }, 5), nil)
+check.test("the shipped rules are good rules on the fleet's metrics", function()
+    local columns, names, mistakes, lines = {}, {}, {}, {}
+    for index, metric in ipairs(metrics) do
+        columns[index] = { name = metric.name }
+    end
+    for index, profile in ipairs(profiles.registry) do
+        names[index] = profile.name
+    end
+    local described = require("moondial.alerts").describe({ series = "servers", entity = "server",
+        rules = alerts, profiles = names, quantiles = { 0.1, 0.5, 0.9 } },
+        { { name = "servers", step_s = 300, grace_s = 10, columns = columns } }, mistakes, lines)
+    check.same(mistakes, {})
+    check.same(lines, {})
+    local limits = {}
+    for _, rule in ipairs(described.rules) do
+        local limit = rule.above_or_below
+        limits[rule.name] = limit and limit.fallback or "none"
+        if limit then
+            check.truth(rule.clear.fallback < limit.fallback, rule.name .. " has hysteresis")
+            check.equal(rule.within_ms, 3600000, rule.name)
+        end
+    end
+    check.same(limits, { cpu_saturation = 95, cpu_high = 85, memory_exhaustion = 98,
+        memory_high = 90, iowait_saturation = 30, iowait_high = 20, swap_exhaustion = 50,
+        swap_high = 25, disk_full = 95, disk_filling = 85, feed_silent = "none" })
 end)
 
-check.test("an alert that becomes critical within the hour says when", function()
-    local alert = alerts.of("a", "generic", "swap_used_pct", { 20, 30, 40, 50, 60 }, 2)
-    check.equal(alert.severity, "warning")
-    check.equal(alert.minutes_ahead, 4)
-    check.equal(alert.critical_minutes_ahead, 8)
-    local at_once = alerts.of("a", "generic", "mem_used_pct", { 98, 99 }, 5)
-    check.equal(at_once.severity, "critical")
-    check.equal(at_once.threshold, 98)
-    check.equal(at_once.minutes_ahead, 5)
+-- An alert of the engine's.
+local function alert(fields)
+    local made = { rule = "cpu_high", severity = "warning", server = "a", metric = "cpu_user_pct",
+        state = "firing", value = 88.123456, limit = 85, lead_steps = 3, lead_min = 15,
+        active_ms = 5, fired_ms = 7, fingerprint = "0123", annotations = { summary = "it rises" },
+        silenced_by = {}, inhibited_by = {} }
+    for name, value in pairs(fields) do
+        made[name] = value
+    end
+    return made
+end
+
+check.test("an alert keeps the fields that dashboards know", function()
+    check.same(active.of { alert {} }, { { server = "a", metric = "cpu_user_pct",
+        severity = "warning", predicted_value = 88.1235, threshold = 85, steps_ahead = 3,
+        minutes_ahead = 15, message = "it rises", rule = "cpu_high", state = "firing",
+        since = "at 7", fingerprint = "0123", annotations = { summary = "it rises" },
+        silenced_by = {}, inhibited_by = {} } })
+    check.same(active.of {}, {})
 end)
 
-check.test("alerts look an hour ahead, whatever the step", function()
-    check.equal(alerts.horizon_steps(5), 12)
-    check.equal(alerts.horizon_steps(1), 60)
-    check.equal(alerts.horizon_steps(7), 8)
+check.test("one alert a server and metric: the most severe", function()
+    local list = active.of { alert {}, alert { rule = "cpu_saturation", severity = "critical",
+        lead_steps = 6, lead_min = 30 }, alert { server = "b" } }
+    check.equal(#list, 2)
+    check.equal(list[1].rule, "cpu_saturation")
+    check.equal(list[1].critical_minutes_ahead, 30)
+    check.equal(list[2].critical_minutes_ahead, nil)
+    local soonest = active.of { alert { lead_steps = 4 }, alert { rule = "x", lead_steps = 2 } }
+    check.equal(#soonest, 1)
+    check.equal(soonest[1].rule, "x")
 end)
 
-check.test("alerts are sorted critical first, then by time, ties in order", function()
-    local list = alerts.sort {
+check.test("rules without a metric stand each for itself", function()
+    local list = active.of { alert { metric = "", rule = "swap_and_io" },
+        alert { metric = "", rule = "other" } }
+    check.equal(#list, 2)
+end)
+
+check.test("an alert without a number, a lead or a summary", function()
+    local made = alert { lead_steps = 0, lead_min = 0, annotations = {}, severity = "critical" }
+    made.value, made.limit, made.fired_ms = nil, nil, nil
+    local entry = active.of({ made })[1]
+    check.equal(entry.predicted_value, nil)
+    check.equal(entry.critical_minutes_ahead, nil)
+    check.equal(entry.message, "cpu_high: a")
+    check.equal(entry.since, "at 5")
+end)
+
+check.test("alerts are sorted most severe first, then by time, ties in order", function()
+    local list = active.sort {
         { severity = "warning", minutes_ahead = 5, server = "a" },
         { severity = "critical", minutes_ahead = 10, server = "b" },
         { severity = "critical", minutes_ahead = 5, server = "c" },
         { severity = "critical", minutes_ahead = 10, server = "d" },
+        { severity = "page", minutes_ahead = 0, server = "e" },
     }
     local order = {}
-    for index, alert in ipairs(list) do
-        order[index] = alert.server
+    for index, entry in ipairs(list) do
+        order[index] = entry.server
     end
-    check.equal(table.concat(order), "cbda")
+    check.equal(table.concat(order), "cbdae")
 end)
 
 check.test("a server's probability adds up over its metrics", function()
@@ -230,25 +291,25 @@ check.test("display figures have one decimal and compare before rounding", funct
 end)
 
 local function mistake_of(checked, given, check_entry)
-    local ok, why = pcall(checked, "alerts.lua", "TABLE", given, check_entry)
+    local ok, why = pcall(checked, "risk.lua", "TABLE", given, check_entry)
     return not ok and why or "none"
 end
 
 check.test("mistakes in policy tables are said, with what was meant", function()
-    local function limits(given)
-        return mistake_of(policy.by_profile, given, policy.limits)
+    local function by_profile(given)
+        return mistake_of(policy.by_profile, given, policy.points)
     end
-    check.equal(limits { database = { mem_used_pct = { critical = 99, warning = 97 } } }, "none")
-    check.equal(limits { databse = {} },
-        "alerts.lua: TABLE: nothing is named 'databse' (did you mean 'database'?)")
-    check.equal(limits { default = { mem_usd_pct = { critical = 99, warning = 97 } } },
-        "alerts.lua: TABLE.default: nothing is named 'mem_usd_pct' (did you mean 'mem_used_pct'?)")
-    check.equal(limits { default = { mem_used_pct = { critcal = 99, warning = "97" } } },
-        "alerts.lua: TABLE.default.mem_used_pct: 'critical' is missing\n"
-        .. "alerts.lua: TABLE.default.mem_used_pct: 'warning' must be a number, not a string\n"
-        .. "alerts.lua: TABLE.default.mem_used_pct: unknown key 'critcal' "
-        .. "(did you mean 'critical'?)")
-    check.equal(limits { default = 5 }, "alerts.lua: TABLE.default must be a table, not a number")
+    local points = { current = { { 99, 50 } } }
+    check.equal(by_profile { database = { mem_used_pct = points } }, "none")
+    check.equal(by_profile { databse = {} },
+        "risk.lua: TABLE: nothing is named 'databse' (did you mean 'database'?)")
+    check.equal(by_profile { default = { mem_usd_pct = points } },
+        "risk.lua: TABLE.default: nothing is named 'mem_usd_pct' (did you mean 'mem_used_pct'?)")
+    check.equal(by_profile { default = { mem_used_pct = { curent = {} } } },
+        "risk.lua: TABLE.default.mem_used_pct: unknown key 'curent' "
+        .. "(did you mean 'current'?)")
+    check.equal(by_profile { default = 5 },
+        "risk.lua: TABLE.default must be a table, not a number")
 end)
 
 check.test("points and pairs are checked down to their numbers", function()
@@ -257,13 +318,13 @@ check.test("points and pairs are checked down to their numbers", function()
     end
     check.equal(points { current = { { 12, 20 }, { 8, 10 } } }, "none")
     check.equal(points { current = { { 8, 10 }, { 12, 20 } } },
-        "alerts.lua: TABLE.load_average.current[2] is not below the one before: highest first")
+        "risk.lua: TABLE.load_average.current[2] is not below the one before: highest first")
     check.equal(points { current = { { 12 } } },
-        "alerts.lua: TABLE.load_average.current[1] must be two numbers in braces")
+        "risk.lua: TABLE.load_average.current[1] must be two numbers in braces")
     check.equal(points { current = 12 },
-        "alerts.lua: TABLE.load_average: 'current' must be a list, not a number")
+        "risk.lua: TABLE.load_average: 'current' must be a list, not a number")
     check.equal(mistake_of(policy.by_metric, { cpu_idle_pct = { 20, "10" } }, policy.pair),
-        "alerts.lua: TABLE.cpu_idle_pct must be two numbers in braces")
+        "risk.lua: TABLE.cpu_idle_pct must be two numbers in braces")
 end)
 
 check.finish()

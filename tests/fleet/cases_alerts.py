@@ -1,0 +1,114 @@
+"""Alerts of the fleet service; tests/fleet/run takes its cases from here as well.
+
+Rules are evaluated when a step closes. So the first case has a daemon of its own whose clock runs,
+sixty times as fast as ours.
+"""
+import contextlib
+import datetime
+import time
+
+import formulas
+from daemon import Daemon
+
+__all__ = ["case_alerts_are_those_of_the_rules", "case_alert_routes_check_their_parameters"]
+
+SPEED, STEP_S = 60, 300
+
+
+@contextlib.contextmanager
+def ticking(history):
+    """A daemon with the history that sees the end of the step after it."""
+    now_ms, begin_ms = time.time() * 1000, history.end_ms + 20000
+    origin_ms = int((SPEED * now_ms - begin_ms) / (SPEED - 1))  # so that it is begin_ms there now
+    with Daemon("scripts/fleet", "--clock-origin-ms", str(origin_ms), "--clock-speed",
+                str(SPEED)) as daemon:
+        history.send(daemon)
+        begun = time.monotonic()
+        while "forecast of" not in daemon.log() or not evaluated(daemon):
+            assert time.monotonic() - begun < 60, daemon.log()
+            time.sleep(0.05)
+        yield daemon
+
+
+def evaluated(daemon):
+    shown = daemon.get("/metrics")[1]
+    return any(line.startswith("moondial_alert_evaluation_seconds_count ")
+               and not line.endswith(" 0") for line in shown.splitlines())
+
+
+def milliseconds(text):
+    return datetime.datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp() * 1000
+
+
+def wait_answer(daemon):
+    """The answer of the step that was evaluated first."""
+    limit = time.monotonic() + 20
+    while True:
+        answer = daemon.get("/predictions/current")[1]
+        if answer["alerts"] or time.monotonic() > limit:
+            return answer
+        time.sleep(0.05)
+
+
+def check_answer(history, answer, active):
+    """active: the engine's, those that wait for a second step included."""
+    want = formulas.alerts(answer["predictions"])
+    got = {}
+    for a in sorted(active, key=lambda alert: alert["severity"] == "critical"):
+        if a["rule"] != "feed_silent":
+            got[a["server"], a["metric"]] = (a["severity"], a["lead_steps"])
+    assert got == want, (got, want)
+    assert ("stranger", "disk_usage_pct") in got and ("bare01", "mem_used_pct") in got, got
+    # What is critical does not wait for a second step.
+    critical = {key for key, (severity, _) in want.items() if severity == "critical"}
+    assert {(a["server"], a["metric"]) for a in answer["alerts"]} == critical, answer["alerts"]
+    order = [(a["severity"] != "critical", a["minutes_ahead"]) for a in answer["alerts"]]
+    assert order == sorted(order)
+    for alert in answer["alerts"]:
+        assert alert["minutes_ahead"] == alert["steps_ahead"] * formulas.STEP_MIN
+        assert alert["critical_minutes_ahead"] == alert["minutes_ahead"], alert
+        assert alert["message"] == (f"{alert['server']}: {alert['metric']} predicted to reach "
+                                    f"{alert['predicted_value']:.1f}"), alert
+        assert alert["predicted_value"] >= alert["threshold"]
+        assert alert["state"] == "firing" and alert["annotations"]["summary"] == alert["message"]
+        assert alert["silenced_by"] == alert["inhibited_by"] == [], alert
+        assert milliseconds(alert["since"]) == history.end_ms + STEP_S * 1000, alert
+
+
+def prints(alerts):
+    return {alert["fingerprint"] for alert in alerts}
+
+
+def check_routes(daemon, answer):
+    status, active = daemon.get("/alerts/active")
+    assert status == 200 and active["count"] == len(active["alerts"]) > 0 and "timestamp" in active
+    assert prints(active["alerts"]) >= prints(answer["alerts"])
+    assert prints(daemon.evaluate("alerts()")) >= prints(active["alerts"])
+    status, past = daemon.get("/alerts/history?since_min=600")
+    assert status == 200 and past["count"] == len(past["events"]) > 0, past
+    status, last = daemon.get("/alerts/history?since_min=600&limit=1")
+    assert status == 200 and last["count"] == 1, last
+    status, quality = daemon.get("/alerts/quality")
+    assert status == 200, quality
+    rules = {row["rule"]: row for row in quality["rules"]}
+    assert len(rules) == 10 and rules["cpu_saturation"]["hit"] == 0, rules
+    shown = daemon.get("/metrics")[1]
+    assert 'ALERTS{alertname="' in shown and 'server="bare01"' in shown
+
+
+def case_alerts_are_those_of_the_rules(_, history):
+    with ticking(history) as daemon:
+        answer = wait_answer(daemon)
+        active = daemon.evaluate('md.alerts.active { state = "all" }')
+        check_answer(history, answer, active)
+        check_routes(daemon, answer)
+        daemon.restart()
+        assert prints(daemon.get("/alerts/active")[1]["alerts"]) >= prints(answer["alerts"])
+
+
+def case_alert_routes_check_their_parameters(daemon, _):
+    assert daemon.get("/alerts/active")[1]["alerts"] == [], "no step has closed"
+    for path in ("/alerts/active?state=burning", "/alerts/history?since_min=never",
+                 "/alerts/history?limit=0.5"):
+        status, answer = daemon.get(path)
+        assert status == 400 and "detail" in answer, (path, answer)
