@@ -1,16 +1,6 @@
 /*
- * The state machine of alerts, as a table of scenarios: one server, one column, a minute a tick.
- *
- * `values` is what the server sends, tick by tick; a rule holds at 5 and more.
- *
- *     7      a value            _      nothing sent
- *     +30    30 minutes pass without a tick
- *     -      the rule is removed; = it is there again; * its limit is 50 from now on
- *     !      the engine is saved and a new one goes on from that
- *
- * `states` is what there is after each tick: . nothing, P pending, F firing, R resolved; "@3" says
- * since which minute (active_ms of P and F, resolved_ms of R). A restart after every tick must
- * change nothing, so every scenario runs a second time with one.
+ * The state machine of alerts, as a table of scenarios (alert_scenarios.inc). A restart after every
+ * tick must change nothing, so every scenario runs a second time with one.
  */
 #include <math.h>
 #include <stdio.h>
@@ -23,64 +13,13 @@
 struct scenario {
     const char *name;
     int for_min, keep_firing_min;
-    float clear;                   /* 0: none */
+    float clear; /* 0: none */
     enum md_alert_no_data no_data;
     const char *values, *states;
 };
 
 static const struct scenario scenarios[] = {
-    {"without a hold time it fires in the tick of the first value", 0, 0, 0, 0,
-     "1 5 6 1 1", ". F@1 F@1 R@3 R@3"},
-    {"at the limit is over it", 0, 0, 0, 0, "4.999 5", ". F"},
-    {"it is pending until the hold time has passed", 2, 0, 0, 0,
-     "1 6 6 6 6", ". P@1 P@1 F@1 F@1"},
-    {"a pending alert that is lost is forgotten", 2, 0, 0, 0,
-     "6 6 1 6 6 6", "P@0 P@0 . P@3 P@3 F@3"},
-    {"a resolved alert is kept for 15 minutes, the last included", 0, 0, 0, 0,
-     "6 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1",
-     "F R@1 R R R R R R R R R R R R R R R@1 ."},
-    {"firing again after it was resolved is a new alert", 0, 0, 0, 0,
-     "6 6 1 6", "F@0 F@0 R@2 F@3"},
-    {"with a hold time it is pending again first, and no longer resolved", 1, 0, 0, 0,
-     "6 6 1 6 1 1", "P@0 F@0 R@2 P@3 . ."},
-    {"it keeps firing for a while", 0, 3, 0, 0, "6 1 1 1 1 1", "F@0 F@0 F@0 F@0 R@4 R@4"},
-    {"what holds again begins that while anew", 0, 3, 0, 0,
-     "6 1 1 6 1 1 1 1", "F@0 F F F@0 F F F R@7"},
-    {"a pending alert is not kept", 2, 3, 0, 0, "6 6 1 1", "P P . ."},
-    {"hysteresis: it holds until the value is below clear", 0, 0, 3, 0,
-     "4 6 4 3 2.9 4 5", ". F@1 F@1 F@1 R@4 R@4 F@6"},
-    {"hysteresis holds a pending alert, too", 2, 0, 3, 0, "6 4 4 2", "P P F@0 R@3"},
-    {"hysteresis ends with the alert", 3, 0, 3, 0, "6 4 2 4 4", "P P . . ."},
-    {"no data: resolved, as with Prometheus", 0, 0, 0, MD_ALERT_NO_DATA_RESOLVE,
-     "6 _ 6", "F@0 R@1 F@2"},
-    {"no data: kept", 0, 0, 0, MD_ALERT_NO_DATA_KEEP, "_ 6 _ _ 1", ". F@1 F@1 F@1 R@4"},
-    {"no data: what is pending stays pending, and the time counts", 2, 0, 0,
-     MD_ALERT_NO_DATA_KEEP, "6 _ _ _ 6", "P@0 P@0 P@0 P@0 F@0"},
-    {"no data: fires", 1, 0, 0, MD_ALERT_NO_DATA_FIRE, "1 _ _ 1", ". P@1 F@1 R@3"},
-    {"no data and keep_firing: silence does not end it at once", 0, 2, 0,
-     MD_ALERT_NO_DATA_RESOLVE, "6 _ _ _", "F@0 F@0 F@0 R@3"},
-    {"a removed rule resolves at the next tick", 0, 0, 0, 0, "6 - 6 6", "F@0 R@1 R@1"},
-    {"a removed rule's pending alerts are gone", 2, 0, 0, 0, "6 - 6", "P@0 ."},
-    {"keep_firing does not keep what has no rule", 0, 9, 0, 0, "6 - 6", "F@0 R@1"},
-    {"a rule that comes back takes its alerts up", 2, 0, 0, 0,
-     "6 6 6 - 6 6 = 6 6", "P@0 P@0 F@0 R@3 R@3 F@0 F@0"},
-    {"... pending ones without the time it was away", 3, 0, 0, 0,
-     "6 6 - 6 6 = 6 6 6", "P@0 P@0 . . P@2 F@2 F@2"},
-    {"... not when the condition does not hold then", 0, 0, 0, 0,
-     "6 - 6 = 1 6", "F@0 R@1 R@1 F@3"},
-    {"... not after 15 minutes", 1, 0, 0, 0, "6 6 - 6 +16 = 6 6", "P@0 F@0 R@2 P@19 F@19"},
-    {"... with its hysteresis", 0, 0, 3, 0, "6 - 6 = 4 2", "F@0 R@1 F@0 R@3"},
-    {"an edited limit goes on with the alerts there are", 0, 0, 0, 0,
-     "6 60 * 60 6", "F@0 F@0 F@0 R@3"},
-    {"time without ticks does not count towards the hold time", 3, 0, 0, 0,
-     "6 6 +10 6 6 6", "P@0 P@0 P@10 F@10 F@10"},
-    {"after more than an hour without ticks a hold begins anew", 3, 0, 0, 0,
-     "6 6 +61 6 6 6 6", "P@0 P@0 P@63 P@63 P@63 F@63"},
-    {"after just an hour it goes on", 3, 0, 0, 0, "6 6 +60 6 6", "P@0 P@0 P@60 F@60"},
-    {"what fires goes on firing after any outage", 0, 0, 0, 0, "6 +600 6", "F@0 F@0"},
-    {"a restart keeps what is pending, firing, kept and resolved", 2, 2, 0, 0,
-     "6 ! 6 ! 6 ! 1 ! 1 ! 1 ! 1", "P@0 P@0 F@0 F@0 F@0 R@5 R@5"},
-    {"a restart while the rule is removed", 0, 0, 0, 0, "6 - 6 ! 6 ! = 6", "F@0 R@1 R@1 F@0"},
+#include "alert_scenarios.inc"
 };
 
 struct night {
