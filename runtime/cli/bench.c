@@ -1,7 +1,9 @@
 /*
  * moondial bench: times one model at several batch sizes, each iteration on new random rows that
  * are made outside the timed part, and compares with the machine's floor (floor.h). All outputs
- * are computed, nothing is cached between calls. --passes is another report: bench_passes.c.
+ * are computed, nothing is cached between calls. --shared-known gives the rows of a batch the same
+ * known future, as servers have it; otherwise all their numbers differ. --passes is another report:
+ * bench_passes.c.
  */
 #include <jansson.h>
 #include <stdio.h>
@@ -13,7 +15,7 @@
 
 #define USAGE                                                                                      \
     "bench MODEL [--batch 1,20,100] [--threads N] [--symbol NAME=SIZE,...] [--iterations N] "      \
-    "[--profile | --passes] [--passes-off NAME,...] [--json]"
+    "[--profile | --passes] [--passes-off NAME,...] [--shared-known] [--json]"
 #define DEFAULT_BATCHES "1,20,100"
 #define BATCHES_MAX     32
 #define WARM_UP         3
@@ -26,7 +28,7 @@ struct bench {
     struct md__open_options options;
     const char *batches, *symbols;
     int iterations; /* 0: by time */
-    bool profile, passes, as_json;
+    bool profile, passes, shared_known, as_json;
     struct md__opened model;
     struct md__sample sample;
     struct md__floor floor;
@@ -234,6 +236,9 @@ static enum md_status measure(struct bench *bench, int64_t *batches, int count,
 
     status = md__sample_init(&bench->sample, md_executable_graph(bench->model.executable),
                              bench->model.config, bench->symbols, err);
+    if (status == MD_OK && bench->shared_known) {
+        status = md__sample_share_known(&bench->sample, bench->model.config, err);
+    }
     if (status == MD_OK && md__sample_batch_symbol(bench->sample.graph) < 0) {
         count = 1; /* the sizes are the file's: one row, whatever its batch is */
         batches[0] = 1;
@@ -282,8 +287,8 @@ static enum md_status report(struct bench *bench, struct md_error *err)
                        bench->batches);
     }
     if (bench->passes) {
-        return md__bench_passes(&bench->options, bench->symbols, batches, count, bench->as_json,
-                                err);
+        return md__bench_passes(&bench->options, bench->symbols, bench->shared_known, batches,
+                                count, bench->as_json, err);
     }
     status = md__open(&bench->options, &bench->model, err);
     if (status == MD_OK) {
@@ -307,6 +312,7 @@ int md__cli_bench(int argc, char **argv)
         {"--passes-off", MD__FLAG_TEXT, &bench.options.passes_off},
         {"--profile", MD__FLAG_BOOL, &bench.profile},
         {"--passes", MD__FLAG_BOOL, &bench.passes},
+        {"--shared-known", MD__FLAG_BOOL, &bench.shared_known},
         {"--json", MD__FLAG_BOOL, &bench.as_json},
     };
     struct md_error err = {0};

@@ -7,7 +7,7 @@
 
 /* Times the model without each pass and each fused operator, and prints what each gains. */
 enum md_status md__bench_passes(const struct md__open_options *options, const char *symbols,
-                                const int64_t *batches, int batch_count, bool as_json,
-                                struct md_error *err);
+                                bool shared_known, const int64_t *batches, int batch_count,
+                                bool as_json, struct md_error *err);
 
 #endif

@@ -44,7 +44,7 @@ static bool concerns(const struct md__opened *model, const char *name)
 }
 
 static enum md_status open_variant(const struct md__open_options *options, const char *symbols,
-                                   struct variant *variant, struct md_error *err)
+                                   bool shared_known, struct variant *variant, struct md_error *err)
 {
     struct md__open_options own = *options;
     enum md_status status;
@@ -55,20 +55,24 @@ static enum md_status open_variant(const struct md__open_options *options, const
         status = md__sample_init(&variant->sample, md_executable_graph(variant->model.executable),
                                  variant->model.config, symbols, err);
     }
+    if (status == MD_OK && shared_known) {
+        status = md__sample_share_known(&variant->sample, variant->model.config, err);
+    }
     return status;
 }
 
 static enum md_status open_all(const struct md__open_options *options, const char *symbols,
-                               struct variant *variants, int *count, struct md_error *err)
+                               bool shared_known, struct variant *variants, int *count,
+                               struct md_error *err)
 {
-    enum md_status status = open_variant(options, symbols, &variants[0], err);
+    enum md_status status = open_variant(options, symbols, shared_known, &variants[0], err);
     const char *name;
 
     *count = 1;
     for (int i = 0; status == MD_OK && (name = md_executable_pass_name(i)) != NULL; i++) {
         if (*count < VARIANTS_MAX && concerns(&variants[0].model, name)) {
             variants[*count].without = name;
-            status = open_variant(options, symbols, &variants[(*count)++], err);
+            status = open_variant(options, symbols, shared_known, &variants[(*count)++], err);
         }
     }
     return status;
@@ -145,14 +149,15 @@ static void print_rows(const json_t *rows)
 }
 
 enum md_status md__bench_passes(const struct md__open_options *options, const char *symbols,
-                                const int64_t *batches, int batch_count, bool as_json,
-                                struct md_error *err)
+                                bool shared_known, const int64_t *batches, int batch_count,
+                                bool as_json, struct md_error *err)
 {
     struct variant *variants = calloc(VARIANTS_MAX, sizeof *variants);
     json_t *all = json_array();
     int count = 0;
-    enum md_status status = variants != NULL ? open_all(options, symbols, variants, &count, err)
-                                             : md_fail(err, MD_ERR_MEMORY, "out of memory");
+    enum md_status status = variants != NULL
+                                ? open_all(options, symbols, shared_known, variants, &count, err)
+                                : md_fail(err, MD_ERR_MEMORY, "out of memory");
 
     if (status == MD_OK && !as_json) {
         printf(

@@ -81,6 +81,32 @@ enum md_status md__sample_init(struct md__sample *sample, const struct md_graph 
     return take_given(sample, given, err);
 }
 
+enum md_status md__sample_share_known(struct md__sample *sample, const char *config_json,
+                                      struct md_error *err)
+{
+    json_t *config = NULL, *name, *other;
+    size_t known, column;
+
+    if (md_json_parse(config_json, strlen(config_json), &config, NULL) != MD_OK) {
+        config = NULL;
+    }
+    const json_t *columns = json_object_get(config, "x_reals");
+    json_array_foreach(json_object_get(config, "time_varying_reals_decoder"), known, name)
+    {
+        json_array_foreach((json_t *)(uintptr_t)columns, column, other)
+        {
+            if (column < MD__SAMPLE_KNOWN_MAX && json_equal(name, other)) {
+                sample->known[column] = true;
+                sample->known_width = (int)json_array_size(columns);
+            }
+        }
+    }
+    json_decref(config);
+    return sample->known_width > 0
+               ? MD_OK
+               : md_fail(err, MD_ERR_INVALID, "config.json names no known reals of a decoder");
+}
+
 void md__sample_fini(struct md__sample *sample)
 {
     for (int i = 0; i < MD__SAMPLE_PORTS_MAX; i++) {
@@ -158,6 +184,22 @@ static void fill_bytes(struct md__sample *sample, struct md_tensor *tensor)
     }
 }
 
+/* Every row of the batch gets the first one's known columns. */
+static void share_known(const struct md__sample *sample, struct md_tensor *tensor)
+{
+    size_t width = (size_t)sample->known_width, count = md_tensor_count(tensor);
+    float *x = tensor->data;
+
+    if (tensor->shape.rank != 3 || (size_t)tensor->shape.dim[2] != width) {
+        return;
+    }
+    for (size_t i = (size_t)tensor->shape.dim[1] * width; i < count; i++) {
+        if (i % width < MD__SAMPLE_KNOWN_MAX && sample->known[i % width]) {
+            x[i] = x[i - (size_t)tensor->shape.dim[1] * width];
+        }
+    }
+}
+
 void md__sample_fill(struct md__sample *sample)
 {
     for (int k = 0; k < sample->graph->input_count; k++) {
@@ -168,6 +210,9 @@ void md__sample_fill(struct md__sample *sample)
             for (size_t i = 0; i < count; i++) {
                 ((float *)tensor->data)[i] =
                     ((float)next_random(sample) / 4294967296.0f - 0.5f) * 3.4641016f;
+            }
+            if (sample->known_width > 0) {
+                share_known(sample, tensor);
             }
         } else if (tensor->dtype == MD_I64 && length > 0) {
             for (size_t i = 0; i < count; i++) {

@@ -11,12 +11,16 @@
 
 #define MD__SAMPLE_SYMBOLS_MAX 256
 #define MD__SAMPLE_PORTS_MAX   256
+#define MD__SAMPLE_KNOWN_MAX   256
 
 struct md__sample {
     const struct md_graph *graph;
     int64_t sizes[MD__SAMPLE_SYMBOLS_MAX]; /* by symbol */
     struct md_tensor inputs[MD__SAMPLE_PORTS_MAX];
     uint64_t random;
+    /* md__sample_share_known: columns of inputs whose last axis has known_width */
+    bool known[MD__SAMPLE_KNOWN_MAX];
+    int known_width;
 };
 
 /*
@@ -34,6 +38,12 @@ enum md_status md__sample_run(struct md__sample *sample, struct md_executable *e
 enum md_status md__sample_init(struct md__sample *sample, const struct md_graph *graph,
                                const char *config_json, const char *given, struct md_error *err);
 void md__sample_fini(struct md__sample *sample);
+/*
+ * From now on rows of a batch hold the same numbers in the columns of x_reals that config.json
+ * lists for the decoder, as calendars and positions do. MD_ERR_INVALID when it lists none.
+ */
+enum md_status md__sample_share_known(struct md__sample *sample, const char *config_json,
+                                      struct md_error *err);
 /* The symbol "batch" or "batch_size", as the batcher of serve/ knows it; -1 when there is none. */
 int md__sample_batch_symbol(const struct md_graph *graph);
 /* Makes the input tensors for this size of the batch symbol. An input of unknown rank becomes a

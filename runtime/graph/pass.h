@@ -23,6 +23,8 @@ enum md_status md__pass_branch(struct md_graph *graph, const struct md_executabl
                                struct md_pass_report *report, struct md_error *err);
 enum md_status md__pass_compose(struct md_graph *graph, const struct md_executable_options *options,
                                 struct md_pass_report *report, struct md_error *err);
+enum md_status md__pass_share(struct md_graph *graph, const struct md_executable_options *options,
+                              struct md_pass_report *report, struct md_error *err);
 enum md_status md__pass_lower(struct md_graph *graph, const struct md_executable_options *options,
                               struct md_pass_report *report, struct md_error *err);
 enum md_status md__pass_dead(struct md_graph *graph, const struct md_executable_options *options,

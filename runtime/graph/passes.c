@@ -15,6 +15,7 @@ static const struct {
                           struct md_pass_report *report, struct md_error *err);
 } passes[] = {
     {"fold", md__pass_fold},   {"branch", md__pass_branch}, {"compose", md__pass_compose},
+    {"share", md__pass_share},
     {"lower", md__pass_lower}, {"dead", md__pass_dead},
 };
 #define PASS_COUNT (sizeof passes / sizeof *passes)

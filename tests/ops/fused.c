@@ -295,6 +295,47 @@ static void test_kernels_agree_with_bodies(void **state)
     assert_int_equal(wrong, 0);
 }
 
+static const struct op_case shared =
+    SELECTION("selection of shared columns", F32(5, 101, 19), 1, INTS("columns", 3, 0, 1),
+              F32(5, 101, 4), COMPOSED_WEIGHTS(20, 4, 4), F32(5, 1, 7), WEIGHT(4, 7), RESAMPLE(4),
+              F32(5, 101, 5), F32(5, 101, 19), COMPOSED_REAL(5, 4, 19), RESAMPLE(19),
+              REAL(5, 5, 19), RESAMPLE(19), REAL(5, 5, 19), RESAMPLE(19));
+
+/* Columns that all sequences have in common, those of the first being the others' as well. */
+static void test_selection_shares(void **state)
+{
+    const struct md_backend *backends[OP_BACKENDS_MAX];
+    int count = op_backends(backends);
+    struct md_error err;
+    struct md_pool *pool = NULL;
+    assert_ok(md_pool_new(3, 0, &pool, &err));
+    /* all four columns, one, none; and one that differs in the last step of the last sequence */
+    for (int way = 0; way < 4; way++)
+        for (int b = 1; b < count; b++) {
+            struct op_case own = shared;
+            own.attrs[2] = (struct md_attr)INT("share", 1);
+            struct op_run run, expected;
+            op_run_init(&expected, &shared);
+            op_run_init(&run, &own);
+            for (size_t row = 0; row < 5 * 101; row++)
+                for (size_t column = 0; column < (way == 0 || way == 3 ? 4u : way == 1); column++)
+                    ((float *)run.in[0].data)[row * 4 + column] =
+                        ((float *)run.in[0].data)[row % 101 * 4 + column];
+            if (way == 3)
+                ((float *)run.in[0].data)[5 * 101 * 4 - 1] += 1;
+            memcpy(expected.in[0].data, run.in[0].data, md_tensor_bytes(&run.in[0]));
+            op_run_refresh(&run);
+            op_run_refresh(&expected);
+            run_body(&expected);
+            assert_int_equal(op_run_kernel(&run, backends[b]->kernels[own.op], pool, &err),
+                             OP_DONE);
+            assert_true(op_outputs_agree(&run, &expected, backends[b]->name));
+            op_run_fini(&run);
+            op_run_fini(&expected);
+        }
+    md_pool_delete(pool);
+}
+
 static void test_computed_weights_are_refused(void **state)
 {
     const struct op_case computed = {.name = "linear, computed weight",
@@ -313,6 +354,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_kernels_agree_with_bodies),
+        cmocka_unit_test(test_selection_shares),
         cmocka_unit_test(test_computed_weights_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

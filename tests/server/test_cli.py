@@ -250,6 +250,12 @@ class Reports(unittest.TestCase):
         for name in ("fold", "compose", "lower", "VariableSelection"):
             self.assertGreater(rows[name]["gain"], 0)
 
+    def test_bench_with_a_shared_future(self):
+        code, out, err = run_cli("bench", MODEL, "--batch", "3", "--iterations", "2", "--json",
+                                 "--threads", "1", "--shared-known")
+        self.assertEqual((code, err), (0, ""))
+        self.assertGreater(json.loads(out)["results"][0]["min_ms"], 0)
+
     def test_bench(self):
         code, out, err = run_cli("bench", MODEL, "--batch", "1,2", "--iterations", "3", "--json",
                                  "--threads", "1", "--profile", "--symbol", "encoder=24,decoder=8")

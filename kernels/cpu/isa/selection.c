@@ -2,17 +2,33 @@
  * VariableSelection (graph/fused.md): up to LANE_ROWS rows at a time go through the scoring
  * network, the softmax and every variable's network, and are summed; nothing between is written to
  * memory beyond a block's scratch, which stays in the first caches.
+ *
+ * Sharing (attribute `share`, which the pass of that name sets). x is sequences of steps, and what
+ * is known of the future, hours or positions, is often the same in all of them. A real variable
+ * whose columns are equal bit by bit is encoded for the steps of one sequence, in lanes as the
+ * others will want it, and only weighed and added for each.
  */
 #include "kernels/cpu/isa/selection.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "kernels/cpu/isa/kernels.h"
 #include "kernels/cpu/isa/network.h"
 
+#define SHARED_MAX 64 /* real variables that are looked at: bits of a word */
+
+/* x as sequences of steps; without sharing one sequence, which is all rows. */
+struct sharing {
+    size_t sequences, steps, blocks; /* blocks: of LANE_ROWS steps, in a sequence */
+    _Atomic uint64_t reals;          /* bit i: real variable i is the same in all sequences */
+    float *encoded;                  /* of each shared real in turn: [blocks][units][LANE_ROWS] */
+};
+
 struct selecting {
     const struct folded_selection *net;
     const struct md_kernel_call *call;
+    struct sharing sharing;
     size_t columns;       /* of x */
     const float *context; /* products of the context rows, padded(hidden) apart; NULL: none */
     struct context_map map;
@@ -178,18 +194,22 @@ INLINE void score(const struct selecting *selecting, const struct block *block, 
 
 /* ---- the variables --------------------------------------------------------------------------- */
 
-/* sum += weight * an encoded categorical. */
-static void add_categorical(const struct selecting *selecting, const struct block *block, size_t i)
+/* sum += weight * an encoded variable. */
+INLINE void add_encoded(const float *y, const float *weight, size_t units, float *sum,
+                        const int vectors)
+{
+    for (size_t u = 0; u < units; u++, y += LANE_ROWS, sum += LANE_ROWS)
+        for (int v = 0; v < vectors; v++)
+            store(sum + v * VL, load(sum + v * VL) + load(weight + v * VL) * load(y + v * VL));
+}
+
+INLINE void add_categorical(const struct selecting *selecting, const struct block *block, size_t i,
+                            const int vectors)
 {
     size_t units = selecting->net->units;
     const float *rows = selecting->call->in[md__selection_categorical((int)i) + 1].data;
-    const float *weight = feature(block->weights, i);
     to_lanes(rows + block->first * units, units, block->rows, units, block->y);
-    for (size_t u = 0; u < units; u++)
-        for (size_t r = 0; r < LANE_ROWS; r += VL) {
-            float *at = feature(block->sum, u) + r;
-            store(at, load(at) + load(weight + r) * load(feature(block->y, u) + r));
-        }
+    add_encoded(block->y, feature(block->weights, i), units, block->sum, vectors);
 }
 
 /* y = the skip of a real variable. */
@@ -231,8 +251,9 @@ INLINE void add_normalized(const struct folded_real *real, const float *y, const
     }
 }
 
+/* sum += weight * the encoded real variable i. */
 INLINE void add_real(const struct folded_selection *net, const struct block *block, size_t i,
-                     const int vectors)
+                     const float *weight, float *sum, const int vectors)
 {
     const struct folded_real *real = &net->real[i];
     const float *x = feature(block->seen, net->seen - net->reals + i);
@@ -243,33 +264,123 @@ INLINE void add_real(const struct folded_selection *net, const struct block *blo
                   elu_scaled(load(x + v * VL) * real->slope[h] + real->offset[h]));
     skip_of(real, x, net->epsilon, net->units, block->y, vectors);
     add_gated(&real->fc2, &real->glu, block, block->y, total, vectors);
-    add_normalized(real, block->y, total, feature(block->weights, net->categoricals + i),
-                   net->epsilon, net->units, block->sum, vectors);
+    add_normalized(real, block->y, total, weight, net->epsilon, net->units, sum, vectors);
 }
+
+/* ---- sharing --------------------------------------------------------------------------------- */
+
+static size_t encoded_floats(const struct folded_selection *net, size_t steps)
+{
+    return (steps + LANE_ROWS - 1) / LANE_ROWS * LANE_ROWS * net->units;
+}
+
+/* Where shared real i is encoded; as many shared ones as have smaller numbers lie before it. */
+static float *encoded_at(const struct selecting *selecting, size_t i)
+{
+    const struct sharing *sharing = &selecting->sharing;
+    uint64_t before = sharing->reals & (((uint64_t)1 << i) - 1);
+    return sharing->encoded +
+           (size_t)__builtin_popcountll(before) * encoded_floats(selecting->net, sharing->steps);
+}
+
+/* Clears the bits of reals that differ from the first sequence in sequences [begin + 1, end + 1).
+ */
+static void compare_some(void *context, size_t begin, size_t end, int thread)
+{
+    (void)thread;
+    struct selecting *selecting = context;
+    const struct sharing *sharing = &selecting->sharing;
+    size_t length = sharing->steps * selecting->columns;
+    const uint32_t *first = selecting->call->in[0].data, *x = first + (begin + 1) * length;
+    uint64_t same = sharing->reals;
+    for (; begin < end && same; begin++, x += length)
+        for (size_t step = 0; step < sharing->steps; step++)
+            for (uint64_t left = same; left; left &= left - 1) {
+                size_t i = (size_t)__builtin_ctzll(left);
+                size_t at = step * selecting->columns + selecting->net->real[i].column;
+                if (x[at] != first[at])
+                    same &= ~((uint64_t)1 << i);
+            }
+    atomic_fetch_and(&selecting->sharing.reals, same);
+}
+
+/* Blocks [begin, end) of the shared reals, one real after another. */
+static void encode_some(void *context, size_t begin, size_t end, int thread)
+{
+    const struct selecting *selecting = context;
+    const struct folded_selection *net = selecting->net;
+    const struct sharing *sharing = &selecting->sharing;
+    struct block block = block_at(net, selecting->scratch + (size_t)thread * block_floats(net));
+    for (size_t r = 0; r < LANE_ROWS; r++)
+        block.weights[r] = 1;
+    for (; begin < end; begin++) {
+        uint64_t left = sharing->reals;
+        for (size_t skip = begin / sharing->blocks; skip > 0; skip--)
+            left &= left - 1;
+        size_t i = (size_t)__builtin_ctzll(left), at = begin % sharing->blocks * LANE_ROWS;
+        size_t rows = sharing->steps - at < LANE_ROWS ? sharing->steps - at : LANE_ROWS;
+        const float *x = (const float *)selecting->call->in[0].data + at * selecting->columns;
+        float *to = encoded_at(selecting, i) + at * net->units;
+        to_lanes(x + net->real[i].column, selecting->columns, rows, 1,
+                 feature(block.seen, net->seen - net->reals + i));
+        memset(to, 0, net->units * LANE_ROWS * sizeof *to);
+        add_real(net, &block, i, block.weights, to, LANE_VECTORS);
+    }
+}
+
+/* Looks for what all sequences share, and encodes it once. */
+static void share(struct selecting *selecting, float *encoded)
+{
+    const struct md_shape *shape = &selecting->call->in[0].shape;
+    struct sharing *sharing = &selecting->sharing;
+    size_t reals = selecting->net->reals < SHARED_MAX ? selecting->net->reals : SHARED_MAX;
+    size_t steps = (size_t)shape->dim[shape->rank - 2];
+    sharing->sequences = md__span(shape, 0, shape->rank - 2);
+    sharing->steps = steps;
+    sharing->encoded = encoded;
+    sharing->blocks = (steps + LANE_ROWS - 1) / LANE_ROWS;
+    sharing->reals = reals == 64 ? UINT64_MAX : ((uint64_t)1 << reals) - 1;
+    md__parallel(selecting->call->pool, sharing->sequences - 1, md__grain(steps * reals),
+                 compare_some, selecting);
+    size_t shared = (size_t)__builtin_popcountll(sharing->reals);
+    md__parallel(selecting->call->pool, shared * sharing->blocks, 1, encode_some, selecting);
+}
+
+/* ---- blocks of rows -------------------------------------------------------------------------- */
 
 INLINE void select_block(const struct selecting *selecting, const struct block *block,
                          const int vectors)
 {
     const struct folded_selection *net = selecting->net;
+    size_t in_sequence = block->first % selecting->sharing.steps;
     gather_seen(selecting, block);
     score(selecting, block, vectors);
     memset(block->sum, 0, net->units * LANE_ROWS * sizeof *block->sum);
     for (size_t i = 0; i < net->categoricals; i++)
-        add_categorical(selecting, block, i);
-    for (size_t i = 0; i < net->reals; i++)
-        add_real(net, block, i, vectors);
+        add_categorical(selecting, block, i, vectors);
+    for (size_t i = 0; i < net->reals; i++) {
+        const float *weight = feature(block->weights, net->categoricals + i);
+        if (i < SHARED_MAX && selecting->sharing.reals >> i & 1)
+            add_encoded(encoded_at(selecting, i) + in_sequence * net->units, weight, net->units,
+                        block->sum, vectors);
+        else
+            add_real(net, block, i, weight, block->sum, vectors);
+    }
     from_lanes(block->sum, block->rows, net->units,
                (float *)selecting->call->out[0].data + block->first * net->units);
 }
 
+/* Blocks [begin, end), those of one sequence after those of another. */
 static void select_some(void *context, size_t begin, size_t end, int thread)
 {
     const struct selecting *selecting = context;
+    const struct sharing *sharing = &selecting->sharing;
     struct block block = block_at(
         selecting->net, selecting->scratch + (size_t)thread * block_floats(selecting->net));
-    for (size_t row = begin; row < end; row += LANE_ROWS) {
-        block.first = row;
-        block.rows = end - row < LANE_ROWS ? end - row : LANE_ROWS;
+    for (; begin < end; begin++) {
+        size_t step = begin % sharing->blocks * LANE_ROWS, left = sharing->steps - step;
+        block.first = begin / sharing->blocks * sharing->steps + step;
+        block.rows = left < LANE_ROWS ? left : LANE_ROWS;
         if (block.rows > 2 * VL)
             select_block(selecting, &block, 3);
         else if (block.rows > VL)
@@ -280,6 +391,13 @@ static void select_some(void *context, size_t begin, size_t end, int thread)
 }
 
 /* ---- the kernel ------------------------------------------------------------------------------ */
+
+/* Sequences short enough to leave many lanes empty are better taken as plain rows. */
+static bool shares(const struct md_node *node, const struct md_shape *x)
+{
+    return md_node_int(node, "share", 0) != 0 && x->rank >= 3 &&
+           x->dim[x->rank - 2] >= 2 * LANE_ROWS && md__span(x, 0, x->rank - 2) > 1;
+}
 
 static enum md_status selection_run(const struct md_kernel_call *call, struct md_error *err)
 {
@@ -297,7 +415,20 @@ static enum md_status selection_run(const struct md_kernel_call *call, struct md
         if (status != MD_OK)
             return status;
     }
-    md__parallel(call->pool, rows, LANE_ROWS, select_some, &selecting);
+    struct sharing *sharing = &selecting.sharing;
+    if (shares(call->node, &call->in[0].shape)) {
+        float *encoded = selecting.scratch;
+        selecting.scratch +=
+            encoded_floats(net, (size_t)call->in[0].shape.dim[call->in[0].shape.rank - 2]) *
+            (net->reals < SHARED_MAX ? net->reals : SHARED_MAX);
+        share(&selecting, encoded);
+    }
+    if (sharing->reals == 0) {
+        sharing->sequences = 1;
+        sharing->steps = rows;
+        sharing->blocks = (rows + LANE_ROWS - 1) / LANE_ROWS;
+    }
+    md__parallel(call->pool, sharing->sequences * sharing->blocks, 1, select_some, &selecting);
     return MD_OK;
 }
 
@@ -331,7 +462,7 @@ static size_t selection_scratch(const struct md_node *node, const struct md_tens
     net.units = (size_t)in[md__selection_real(&selection, 0) + MD_REAL_NORM].shape.dim[0];
     net.variables = (size_t)(selection.reals + selection.categoricals);
     net.hidden = net.hidden_max = (size_t)in[2].shape.dim[0];
-    net.seen = (size_t)selection.reals;
+    net.seen = net.reals = (size_t)selection.reals;
     for (int i = 0; i < selection.categoricals; i++)
         net.seen += last(&in[md__selection_categorical(i)]);
     for (int i = 0; i < selection.reals; i++) {
@@ -341,7 +472,11 @@ static size_t selection_scratch(const struct md_node *node, const struct md_tens
     }
     if (md__has(in, in_count, 9))
         context = md__span(&in[9].shape, 0, in[9].shape.rank - 1) * padded(net.hidden);
-    return (context + block_floats(&net) * (size_t)threads) * sizeof(float);
+    size_t encoded = 0;
+    if (shares(node, &in[0].shape))
+        encoded = encoded_floats(&net, (size_t)in[0].shape.dim[in[0].shape.rank - 2]) *
+                  (net.reals < SHARED_MAX ? net.reals : SHARED_MAX);
+    return (context + encoded + block_floats(&net) * (size_t)threads) * sizeof(float);
 }
 
 const struct md_kernel md__selection = {.supports = selection_supports,
