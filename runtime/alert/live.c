@@ -54,21 +54,36 @@ struct md_alert_live {
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
+enum md_status md_alert_live_set_keep(struct md_alert_live *live, int64_t within_ms,
+                                      const float *quantiles, int quantile_count,
+                                      struct md_error *err)
+{
+    size_t bytes = (size_t)quantile_count * sizeof *quantiles;
+    float *copy = malloc(bytes + 1);
+    if (!copy)
+        return md_fail(err, MD_ERR_MEMORY, "no memory for alerts");
+    if (bytes > 0)
+        memcpy(copy, quantiles, bytes);
+    pthread_mutex_lock(&live->lock);
+    float *before = live->keep_quantiles;
+    live->keep_within_ms = within_ms;
+    live->keep_quantiles = copy;
+    live->keep_quantile_count = quantile_count;
+    pthread_mutex_unlock(&live->lock);
+    free(before);
+    return MD_OK;
+}
+
 static enum md_status copy_options(struct md_alert_live *live,
                                    const struct md_alert_live_options *options,
                                    struct md_error *err)
 {
-    size_t bytes = (size_t)options->keep_quantile_count * sizeof *live->keep_quantiles;
     live->store = options->store;
-    live->keep_within_ms = options->keep_within_ms;
-    live->keep_quantile_count = options->keep_quantile_count;
     live->entity_label = strdup(options->entity_label);
-    live->keep_quantiles = malloc(bytes + 1);
-    if (!live->entity_label || !live->keep_quantiles)
+    if (!live->entity_label)
         return md_fail(err, MD_ERR_MEMORY, "no memory for alerts");
-    if (bytes > 0)
-        memcpy(live->keep_quantiles, options->keep_quantiles, bytes);
-    return MD_OK;
+    return md_alert_live_set_keep(live, options->keep_within_ms, options->keep_quantiles,
+                                  options->keep_quantile_count, err);
 }
 
 /* A daemon that cannot take up its alerts begins without any, and says so. */

@@ -47,6 +47,10 @@ enum md_status md_alert_live_new(const struct md_alert_live_options *options,
 void md_alert_live_delete(struct md_alert_live *live);
 void md_alert_live_listen(struct md_alert_live *live, const struct md_alert_listener *listener);
 void md_alert_live_set_rules(struct md_alert_live *live, struct md_alert_rules *rules);
+/* What is kept from the next tick on, instead of what the options said. */
+enum md_status md_alert_live_set_keep(struct md_alert_live *live, int64_t within_ms,
+                                      const float *quantiles, int quantile_count,
+                                      struct md_error *err);
 struct md_alert_rules *
 md_alert_live_rules(struct md_alert_live *live); /* a reference; may be NULL */
 /* Which channels of a frame a tick would look at or keep: so that nobody prepares others. */

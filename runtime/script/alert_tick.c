@@ -22,12 +22,18 @@ static void set_number(lua_State *L, const char *name, int64_t value)
 }
 
 /* The engine takes over this generation's rules, when it has others. */
-static void take_rules(struct md_alert_live *live, struct md_alert_rules *rules)
+static void take_rules(lua_State *L, struct md_alert_live *live, const struct md__alerts *alerts)
 {
     struct md_alert_rules *before = md_alert_live_rules(live);
-    if (before != rules)
-        md_alert_live_set_rules(live, rules);
+    bool is_news = before != alerts->rules;
+    struct md_error err;
     md_alert_rules_unref(before);
+    if (!is_news)
+        return;
+    md_alert_live_set_rules(live, alerts->rules);
+    if (md_alert_live_set_keep(live, alerts->keep_within_ms, alerts->keep_quantiles,
+                               alerts->keep_quantile_count, &err) != MD_OK)
+        luaL_error(L, "%s", err.text);
 }
 
 int md__alerts_prepare(lua_State *L, int64_t closed_ms, int64_t step_ms, int64_t now_ms)
@@ -35,7 +41,7 @@ int md__alerts_prepare(lua_State *L, int64_t closed_ms, int64_t step_ms, int64_t
     struct md__state *state = md__state(L);
     struct md_alert_live *live = atomic_load(&state->script->alerts);
     if (live != NULL)
-        take_rules(live, state->generation->alerts->rules);
+        take_rules(L, live, state->generation->alerts);
     md__app_push_function(L, "alerts", 0);
     lua_createtable(L, 0, 4);
     set_number(L, "closed_ms", closed_ms);

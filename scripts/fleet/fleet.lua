@@ -145,12 +145,12 @@ end
 
 -- { document = blob, alert_count =, made_at = } or nil and an error.
 function fleet.answer()
-    local made, why = fleet.forecast()
-    if not made then
-        return nil, why
-    end
-    local version = made.version .. ":" .. md.alerts.evaluated_ms()
-    return shared():fetch("answer", version, function()
+    local _, all = forecast_versions()
+    return shared():fetch("answer", all .. ":" .. md.alerts.evaluated_ms(), function()
+        local made, why = fleet.forecast()
+        if not made then
+            return nil, why
+        end
         return build_answer(made)
     end)
 end
