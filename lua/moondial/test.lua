@@ -143,14 +143,14 @@ end
 
 -- ---- for moondial test ---------------------------------------------------------------------
 
--- All cases of all files: { { file =, position =, name =, line = } }; raises the
+-- All cases of all files: { { file =, position =, name =, line =, fast = } }; raises the
 -- first mistake.
 function test.cases()
     local all = {}
     for _, file in ipairs(native.files()) do
         for position, case in ipairs(read_file(file)) do
             all[#all + 1] = { file = file, position = position, name = case.name,
-                line = case.line or 0 }
+                line = case.line or 0, fast = case.fast }
         end
     end
     return all
@@ -179,15 +179,16 @@ local function on_one_line(case, failure)
     return (text:gsub("%c", " "))
 end
 
--- Runs the fast cases for at most so many milliseconds; what failed as one line, or nothing.
+-- Runs the fast cases for at most so many milliseconds: what failed as one line, or nothing; what
+-- there was no time for, or nothing.
 function test.fast(ms_max)
     local began_ms = native.elapsed_ms()
     for _, file in ipairs(native.files()) do
         for _, case in ipairs(read_file(file)) do
             if case.fast then
                 if native.elapsed_ms() - began_ms > ms_max then
-                    return ("%s:%s: fast tests take more than %g ms: stopped before \"%s\"")
-                        :format(file, case.line or "?", ms_max, case.name)
+                    return nil, ("%s:%s: fast tests take more than %g ms: \"%s\" and those behind "
+                        .. "it were not run"):format(file, case.line or "?", ms_max, case.name)
                 end
                 native.note(("%s:%s: test \"%s\""):format(file, case.line or "?", case.name))
                 local failure = run(file, case)

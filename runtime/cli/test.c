@@ -17,6 +17,7 @@ struct testing {
     bool as_json;
     json_t *cases;
     int passed, failed;
+    double fast_ms;
     struct md_config *config;
     struct md_model_builder builder;
     struct md_serve *serve;
@@ -39,8 +40,9 @@ static void print_result(const struct testing *testing, const struct md_test_res
 static void add_result(const struct testing *testing, const struct md_test_result *result)
 {
     json_t *entry =
-        json_pack("{s:s, s:s, s:i, s:b, s:f}", "file", result->file, "name", result->name, "line",
-                  result->line, "passed", result->passed, "ms", result->ms);
+        json_pack("{s:s, s:s, s:i, s:b, s:b, s:f}", "file", result->file, "name", result->name,
+                  "line", result->line, "fast", result->fast, "passed", result->passed, "ms",
+                  result->ms);
     if (!result->passed)
         json_object_set_new(entry, "failure",
                             json_pack("{s:s, s:i, s:s, s:s, s:s}", "file", result->failed_file,
@@ -54,6 +56,7 @@ static void report(void *context, const struct md_test_result *result)
     struct testing *testing = context;
     testing->passed += result->passed;
     testing->failed += !result->passed;
+    testing->fast_ms += result->fast ? result->ms : 0;
     if (testing->as_json)
         add_result(testing, result);
     else
@@ -63,6 +66,9 @@ static void report(void *context, const struct md_test_result *result)
 static void conclude(struct testing *testing)
 {
     if (!testing->as_json) {
+        if (testing->fast_ms > MD_TEST_FAST_MS_MAX)
+            printf("the fast ones took %.0f ms; a reload runs them for no longer than %d ms\n",
+                   testing->fast_ms, MD_TEST_FAST_MS_MAX);
         printf("%d passed, %d failed\n", testing->passed, testing->failed);
         return;
     }

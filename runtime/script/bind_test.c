@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "script/bind_test_engine.h"
 #include "script/test_internal.h"
 
 /* ---- the folder ------------------------------------------------------------------------------ */
@@ -265,8 +266,10 @@ static void bind(lua_State *L, struct md_script *script)
     (void)script;
     if (kind != MD__STATE_TEST && kind != MD__STATE_CHECK)
         return;
+    md__test_engine_open(L);
     lua_newtable(L);
     luaL_register(L, NULL, functions);
+    md__test_engine_bind(L);
     md__loaded_set(L, "moondial.native_test");
 }
 

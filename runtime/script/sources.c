@@ -81,6 +81,13 @@ void md__sources_seal(struct md__sources *sources)
     md__sources_unref(from);
 }
 
+void md__sources_unseal(struct md__sources *sources)
+{
+    pthread_mutex_lock(&sources->lock);
+    sources->sealed = false;
+    pthread_mutex_unlock(&sources->lock);
+}
+
 void md__sources_inherit(struct md__sources *sources, struct md__sources *from)
 {
     sources->from = md__sources_ref(from);

@@ -30,6 +30,7 @@ static const size_t text_bytes_max = (size_t)16 << 20;
 struct listed {
     const char *file, *name;
     int position, line;
+    bool fast;
 };
 
 struct testing {
@@ -129,8 +130,10 @@ static enum md_status open_world(const struct md_script_options *options, struct
     own.clock = &test->clock.base;
     own.store = NULL;
     enum md_status status = md_script_new(&own, &test->script, err);
-    if (status == MD_OK)
+    if (status == MD_OK) {
+        md__sources_unseal(test->script->current->sources);
         status = make_state(test, err);
+    }
     if (status != MD_OK) {
         close_world(test);
         return status;
@@ -231,6 +234,7 @@ static int list(lua_State *L)
         listed->name = keep(L, testing, "name");
         listed->position = (int)md__field_int(L, -1, "position", 0, 1, INT32_MAX);
         listed->line = (int)md__field_int(L, -1, "line", 0, 0, INT32_MAX);
+        listed->fast = md__field_bool(L, -1, "fast", false);
         lua_pop(L, 1);
     }
     testing->count = count;
@@ -334,6 +338,7 @@ static enum md_status run_case(struct testing *testing, const struct listed *lis
     *result = (struct md_test_result){.file = listed->file,
                                       .line = listed->line,
                                       .name = listed->name,
+                                      .fast = listed->fast,
                                       .failed_file = listed->file,
                                       .failed_line = listed->line,
                                       .text = "",

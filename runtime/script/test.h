@@ -8,11 +8,14 @@
 
 #include "script/script.h"
 
+/* For all fast cases together, before a changed folder serves. */
+#define MD_TEST_FAST_MS_MAX 50
+
 struct md_test_result {
     const char *file; /* "tests/rules.lua" */
     int line;         /* where the case is written; 0: not known */
     const char *name;
-    bool passed;
+    bool fast, passed;
     double ms;
     /* Of a failure; "" where there is nothing to say: */
     const char *failed_file; /* of the assertion */

@@ -122,46 +122,43 @@ local function add_values(frame, described, server, step, known)
     end
 end
 
-local function channel_values(channel, names)
-    local flat = {}
-    for _, name in ipairs(names) do
-        local list = channel.of[name]
-        for step = 1, channel.steps do
-            flat[#flat + 1] = list and list[step] or NAN
+-- All servers' steps, one after the other; made once.
+local function flat_values(channel, names)
+    if not channel.values then
+        channel.values = {}
+        for _, name in ipairs(names) do
+            local list = channel.of[name]
+            for step = 1, channel.steps do
+                channel.values[#channel.values + 1] = list and list[step] or NAN
+            end
         end
     end
-    return flat
+    return channel
 end
 
-local function add_channels(frame, made, names)
-    for index, channel in ipairs(made) do
-        frame.channels[index] = { column = channel.column, quantile = channel.quantile,
-            steps = channel.steps, values = channel_values(channel, names) }
-    end
-end
-
--- { [name] = list }, in order of names
+-- Lists by name: of what the case gives, and of what rules watch, which is there without a value.
 local function read_gauges(given)
     local gauges = {}
+    for _, rule in ipairs(native.app().alerts.rules) do
+        if rule.gauge then
+            gauges[rule.gauge] = {}
+        end
+    end
     for name, text in pairs(given or {}) do
         local values, why = notation.values(text)
         if not values then
             series.raise("gauges[\"%s\"]: %s", tostring(name), why)
         end
-        gauges[#gauges + 1] = { name = name, values = values }
+        gauges[name] = values
     end
-    table.sort(gauges, function(a, b)
-        return a.name < b.name
-    end)
     return gauges
 end
 
 local function add_gauges(frame, gauges, step)
-    for _, gauge in ipairs(gauges) do
-        local value = gauge.values[step]
-        if type(value) == "number" then
-            frame.gauges[#frame.gauges + 1] = { name = gauge.name, value = value }
-        end
+    for name, values in pairs(gauges) do
+        local value = values[step]
+        frame.gauges[#frame.gauges + 1] = { name = name,
+            value = type(value) == "number" and value or NAN }
     end
 end
 
@@ -179,7 +176,9 @@ local function frames_of(case, described, names, values)
         for index, name in ipairs(names) do
             add_values(frame, described, values[name], step, known[index])
         end
-        add_channels(frame, forecasts(step * described.step_min), names)
+        for index, channel in ipairs(forecasts(step * described.step_min)) do
+            frame.channels[index] = flat_values(channel, names)
+        end
         add_gauges(frame, gauges, step)
         return frame
     end
@@ -210,7 +209,7 @@ function rules.run(case)
         local alerts
         while step * described.step_min < minute do
             step = step + 1
-            alerts = engine:tick(frame_of(step))
+            alerts = engine:tick(frame_of(step), step * described.step_min >= minute)
         end
         local found = active.difference(only(alerts, wanted), case.alerts[minute])
         if found then

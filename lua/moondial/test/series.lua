@@ -121,8 +121,9 @@ local function is_list(given)
         and (type(given[1]) == "number" or given[1] == "_" or next(given) == nil)
 end
 
--- The forecast made at a minute, a list (false: no value); nil: none.
-local function forecast_at(what, given, minute)
+-- The forecast made at a minute, a list (false: no value); nil: none. What a text stands for is
+-- kept: it is mostly the same for many minutes.
+local function forecast_at(what, given, minute, read)
     if type(given) == "function" then
         given = given(minute)
     elseif type(given) == "table" and not is_list(given) then
@@ -131,59 +132,83 @@ local function forecast_at(what, given, minute)
     if given == nil or given == false then
         return nil
     end
-    local values, why = notation.values(given)
-    if not values then
-        raise("%s: %s", what, why)
+    if not read[given] then
+        local values, why = notation.values(given)
+        if not values then
+            raise("%s: %s", what, why)
+        end
+        read[given] = values
     end
-    return values
+    return read[given]
 end
 
--- Channels without values: one for each column and quantile that any server has.
-local function channels_of(described, given)
-    local channels, found = {}, {}
-    for server, columns in pairs(given or {}) do
-        for column, quantiles in pairs(columns) do
-            local what = ("forecasts.%s.%s"):format(tostring(server), tostring(column))
-            if not described.by_name[column] then
-                raise("%s: no column of series %s is called that%s", what, described.name,
-                    check.suggestion(column, described.by_name))
-            elseif type(quantiles) ~= "table" then
-                raise("%s: by quantile, { p50 = \"96x12\" }", what)
-            end
-            for name, values in pairs(quantiles) do
-                local key = column .. " " .. tostring(name)
-                local channel = found[key]
-                if not channel then
-                    channel = { column = column, quantile = quantile_of(what, name), given = {} }
-                    found[key], channels[#channels + 1] = channel, channel
-                end
-                channel.given[server] = values
-            end
+-- The channel of a column and quantile, made when there is none yet; `given` holds what the case
+-- says of it, by server.
+local function channel_of(channels, column, quantile)
+    for _, channel in ipairs(channels) do
+        if channel.column == column and math.abs(channel.quantile - quantile) < 1e-6 then
+            return channel
         end
     end
-    table.sort(channels, function(a, b)
-        return a.column < b.column or (a.column == b.column and a.quantile < b.quantile)
-    end)
+    local channel = { column = column, quantile = quantile, given = {} }
+    channels[#channels + 1] = channel
+    return channel
+end
+
+local function add_given(channels, described, server, column, quantiles)
+    local what = ("forecasts.%s.%s"):format(tostring(server), tostring(column))
+    if not described.by_name[column] then
+        raise("%s: no column of series %s is called that%s", what, described.name,
+            check.suggestion(column, described.by_name))
+    elseif type(quantiles) ~= "table" then
+        raise("%s: by quantile, { p50 = \"96x12\" }", what)
+    end
+    for name, values in pairs(quantiles) do
+        channel_of(channels, column, quantile_of(what, name)).given[server] = values
+    end
+end
+
+-- One for each column and quantile that the case gives or a rule watches: where nothing is given,
+-- nothing is forecast.
+local function channels_of(described, given)
+    local channels = {}
+    for _, rule in ipairs(native.app().alerts.rules) do
+        for _, column in ipairs(rule.kind == "forecast" and rule.columns or {}) do
+            channel_of(channels, column, rule.quantile)
+        end
+    end
+    for server, columns in pairs(given or {}) do
+        if type(columns) ~= "table" then
+            raise("forecasts: by server, { ppdb001 = { cpu_user_pct = { p50 = \"96x12\" } } }")
+        end
+        for column, quantiles in pairs(columns) do
+            add_given(channels, described, server, column, quantiles)
+        end
+    end
     return channels
+end
+
+-- What one channel holds at a minute; `last` is what it held before, and is given again when that
+-- is still so.
+local function made_at(channel, minute, read, last)
+    local steps, of, same = 1, {}, last ~= nil
+    for server, values in pairs(channel.given) do
+        local what = ("forecasts.%s.%s"):format(server, channel.column)
+        of[server] = forecast_at(what, values, minute, read)
+        steps = math.max(steps, of[server] and #of[server] or 0)
+        same = same and last.of[server] == of[server]
+    end
+    return same and last or { column = channel.column, quantile = channel.quantile,
+        steps = steps, of = of }
 end
 
 -- The forecasts that are made at each minute: minute -> { { column =, quantile =, steps =, of = {
 -- [server] = list } } }.
 function series.forecasts(described, given)
-    local channels = channels_of(described, given)
+    local channels, read, made = channels_of(described, given), {}, {}
     return function(minute)
-        local made = {}
-        for _, channel in ipairs(channels) do
-            local steps, of = 0, {}
-            for server, values in pairs(channel.given) do
-                local what = ("forecasts.%s.%s"):format(server, channel.column)
-                of[server] = forecast_at(what, values, minute)
-                steps = math.max(steps, of[server] and #of[server] or 0)
-            end
-            if steps > 0 then
-                made[#made + 1] = { column = channel.column, quantile = channel.quantile,
-                    steps = steps, of = of }
-            end
+        for index, channel in ipairs(channels) do
+            made[index] = made_at(channel, minute, read, made[index])
         end
         return made
     end

@@ -33,6 +33,17 @@ return {
             t.ok(body.predictions.ppdb001.risk_score >= 0.7 * 50, "its memory is as good as full")
         end },
 
+    test.case { "a full memory is an alert", values = { web1 = CALM, ppdb001 = FULL },
+        run = function(t)
+            t.advance_min(300)
+            t.alerts { { "memory_exhaustion", server = "ppdb001" },
+                { "memory_high", server = "ppdb001" } }
+            local body = t.get "/alerts/active"
+            t.equal(body.count, 1, "one a server and metric: the most severe")
+            t.equal({ body.alerts[1].rule, body.alerts[1].state }, { "memory_exhaustion",
+                "firing" })
+        end },
+
     test.case { "a silent server leaves the forecast", values = {
             web1 = { cpu_user_pct = "30x40" }, web2 = { cpu_user_pct = "30x99" } },
         run = function(t)
