@@ -27,11 +27,9 @@ static void escape(struct md_buffer *out, unsigned char byte)
     }
 }
 
-/* ASCII that stands for itself: most of most texts. */
-static bool is_plain(unsigned char byte)
-{
-    return byte >= 0x20 && byte < 0x7F && byte != '"' && byte != '\\';
-}
+/* Other bytes stand for themselves: most of most texts. */
+static const bool is_special[256] = {
+    [0 ... 0x1F] = true, ['"'] = true, ['\\'] = true, [0x7F ... 0xFF] = true};
 
 void md_json_string(struct md_buffer *out, const char *text, size_t length)
 {
@@ -40,7 +38,7 @@ void md_json_string(struct md_buffer *out, const char *text, size_t length)
     md_buffer_append(out, "\"", 1);
     while (i < length) {
         unsigned char byte = (unsigned char)text[i];
-        if (is_plain(byte)) {
+        if (!is_special[byte]) {
             i++;
             continue;
         }

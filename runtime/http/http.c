@@ -134,10 +134,6 @@ static void declare_metrics(struct md_http *http)
     http->seconds = md_family_new(metrics, MD_HISTOGRAM, "moondial_http_request_seconds",
                                   "From the request's header to the last byte of the answer",
                                   by_route, NULL, 0);
-    http->in_flight_gauge =
-        md_metric_get(md_family_new(metrics, MD_GAUGE, "moondial_http_requests_in_flight",
-                                    "Requests that a script is answering", NULL, NULL, 0),
-                      NULL);
     http->streams_gauge = md_metric_get(md_family_new(metrics, MD_GAUGE, "moondial_http_streams",
                                                       "Open event streams", NULL, NULL, 0),
                                         NULL);

@@ -18,6 +18,7 @@
  * of the script and built-in ones. */
 #define MD__RESERVED       8
 #define MD__GZIP_BYTES_MIN 1024
+#define MD__CACHE_LINE     64
 
 /* ---- pieces with state of their own --------------------------------------------------------- */
 
@@ -65,18 +66,21 @@ struct md_http {
     int port;
     int64_t started_ms;
     _Atomic bool draining;
-    _Atomic int connections;
-    _Atomic int in_flight;       /* script requests */
-    _Atomic int admins;          /* built-in admin requests */
-    _Atomic int answers_pending; /* that wait for their clients to read */
-    atomic_size_t bytes;         /* of bodies in memory */
-    _Atomic uint64_t ids;
+    struct md_family *requests, *seconds;
+    struct md_metric *streams_gauge, *bytes_in, *bytes_out;
+    struct md_metric *cut_idle, *cut_slow, *refused;
     pthread_mutex_t streams_lock;
     struct md__events *streams; /* open ones */
     int stream_count;
-    struct md_family *requests, *seconds;
-    struct md_metric *in_flight_gauge, *streams_gauge, *bytes_in, *bytes_out;
-    struct md_metric *cut_idle, *cut_slow, *refused;
+    /* Every request changes these, so they have their cache lines for themselves. */
+    char before[MD__CACHE_LINE];
+    _Atomic int in_flight; /* script requests */
+    atomic_size_t bytes;   /* of bodies in memory */
+    _Atomic uint64_t ids;
+    _Atomic int connections;
+    _Atomic int admins;          /* built-in admin requests */
+    _Atomic int answers_pending; /* that wait for their clients to read */
+    char after[MD__CACHE_LINE];
 };
 
 struct md__connection;

@@ -151,7 +151,6 @@ static bool enter(struct md__exchange *exchange, const struct md_route_info *inf
     int limit = http->options.requests_max + (info->admin ? MD__RESERVED / 4 : 0);
     int now = ++http->in_flight;
 
-    md_metric_set(http->in_flight_gauge, now);
     if (now <= limit && !http->draining) {
         return true;
     }
@@ -159,7 +158,7 @@ static bool enter(struct md__exchange *exchange, const struct md_route_info *inf
             http->draining ? "the service is shutting down" : "too many requests are in flight");
     md__exchange_close(exchange);
     md__respond_error(exchange, &err, 0, "Retry-After", "1");
-    md_metric_set(http->in_flight_gauge, --http->in_flight);
+    http->in_flight--;
     return false;
 }
 
@@ -281,7 +280,7 @@ void md__answer_run(struct md__exchange *exchange)
     }
     if (enter(exchange, exchange->match.route)) {
         run_handler(exchange, &exchange->match);
-        md_metric_set(http->in_flight_gauge, --http->in_flight);
+        http->in_flight--;
     }
     if (exchange->body.data != NULL) {
         md_buffer_fini(&exchange->body); /* the answer may take its time */

@@ -1,6 +1,6 @@
 /*
- * The process_* metrics that Prometheus dashboards expect of any service, read from /proc when
- * someone asks.
+ * The process_* metrics that Prometheus dashboards expect of any service, and others of what there
+ * is now: read when someone asks.
  */
 #include <dirent.h>
 #include <stdio.h>
@@ -52,4 +52,5 @@ void md__process_metrics(struct md_http *http)
     set("process_start_time_seconds", "Start of the process, seconds since 1970",
         (double)http->started_ms / 1e3);
     set("moondial_http_connections", "Open client connections", http->connections);
+    set("moondial_http_requests_in_flight", "Requests that a script is answering", http->in_flight);
 }

@@ -43,7 +43,8 @@ struct slot {
     uint64_t seen; /* by the watch */
     struct epoll_event events[EVENTS];
     int at, count;
-    struct slot *next; /* without a thread */
+    struct slot *next;          /* without a thread */
+    char after[MD__CACHE_LINE]; /* the next one is another core's */
 };
 
 struct thread {

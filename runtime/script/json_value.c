@@ -78,12 +78,13 @@ static enum md_status check_no_other_keys(struct writer *writer, int index, int 
 static enum md_status write_array(struct writer *writer, int index, int count)
 {
     enum md_status status = MD_OK;
+    int element = lua_gettop(writer->L) + 1;
     md_buffer_append(writer->out, "[", 1);
     for (int i = 1; i <= count && status == MD_OK; i++) {
         if (i > 1)
             md_buffer_append(writer->out, ",", 1);
         lua_rawgeti(writer->L, index, i);
-        status = write_value(writer, lua_gettop(writer->L));
+        status = write_value(writer, element);
         lua_pop(writer->L, 1);
         if (status != MD_OK)
             md_error_context(writer->err, "[%d]", i);

@@ -1,8 +1,9 @@
 /*
  * A fixed pool of states for requests. A state is *busy* while a thread runs Lua on it and has
  * *tasks* that began on it and have not ended; a task that waits leaves its state to others and
- * comes back to the same one. New tasks go to the idle state with the fewest tasks, and leave a
- * state alone that somebody wants back: a request that has begun goes before one that has not.
+ * comes back to the same one. New tasks go to the idle state with the fewest tasks, of equals to
+ * the one that this thread had last, which its core's caches know; and they leave a state alone
+ * that somebody wants back: a request that has begun goes before one that has not.
  *
  * A state that cannot be trusted any more is *retired*: it loses its place to an empty seat, which
  * a builder thread fills with a fresh state of the same generation, away from any request. The old
@@ -15,6 +16,9 @@
 #include "base/wait.h"
 #include "script/generation.h"
 
+/* The metric of memory follows a state in steps of so many bytes. */
+static const int64_t bytes_step = 65536;
+
 /* Between two attempts to build a state. */
 static const int64_t retry_ns = 1000000000;
 
@@ -23,8 +27,9 @@ struct md__seat {
     pthread_cond_t idle;     /* for tasks that come back */
     bool busy, retired;
     int tasks;
-    int returning; /* threads that wait for `idle` */
-    int64_t bytes; /* of the state when it was last given back: what the metric knows */
+    int returning;  /* threads that wait for `idle` */
+    int64_t bytes;  /* of the state when it was last given back: what the metric knows */
+    char after[64]; /* what lies there may be another core's */
 };
 
 struct md__pool {
@@ -141,6 +146,15 @@ struct md__pool_load md__pool_look(struct md__pool *pool)
 
 /* ---- taking and giving ----------------------------------------------------------------------- */
 
+/* Where this thread sat last, in whichever pool. */
+static _Thread_local int last_place;
+
+static bool is_open(const struct md__pool *pool, const struct md__seat *seat)
+{
+    return seat->state != NULL && !seat->busy && seat->returning == 0 &&
+           seat->tasks < pool->tasks_max;
+}
+
 static bool is_better(const struct md__seat *seat, const struct md__seat *other)
 {
     return seat->tasks != other->tasks ? seat->tasks < other->tasks : seat->bytes < other->bytes;
@@ -148,13 +162,17 @@ static bool is_better(const struct md__seat *seat, const struct md__seat *other)
 
 static struct md__seat *best_seat(struct md__pool *pool)
 {
-    struct md__seat *best = NULL;
+    int last = last_place < pool->count ? last_place : 0;
+    struct md__seat *best = pool->seats[last];
+    if (is_open(pool, best) && best->tasks == 0)
+        return best;
+    best = NULL;
     for (int i = 0; i < pool->count; i++) {
         struct md__seat *seat = pool->seats[i];
-        bool open = seat->state != NULL && !seat->busy && seat->returning == 0 &&
-                    seat->tasks < pool->tasks_max;
-        if (open && (best == NULL || is_better(seat, best)))
+        if (is_open(pool, seat) && (best == NULL || is_better(seat, best))) {
             best = seat;
+            last_place = i;
+        }
     }
     return best;
 }
@@ -204,8 +222,9 @@ enum md_status md__pool_take(struct md__pool *pool, int64_t timeout_ns, int64_t 
 /* With the lock held: whoever waits for this state is told. */
 static void make_idle(struct md__pool *pool, struct md__seat *seat)
 {
-    if (!seat->retired)
-        count_bytes(seat, (int64_t)seat->state->bytes_used);
+    int64_t bytes = (int64_t)seat->state->bytes_used;
+    if (!seat->retired && llabs(bytes - seat->bytes) >= bytes_step)
+        count_bytes(seat, bytes);
     seat->busy = false;
     if (seat->returning > 0)
         pthread_cond_signal(&seat->idle);

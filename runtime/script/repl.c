@@ -292,7 +292,7 @@ static enum md_status take_answer(struct asking *asking)
 /* The stack of a script error, as far as it is of the scripts. */
 static void add_trace(struct asking *asking)
 {
-    if (asking->task.trace[0] != '\0' && asking->status == MD_ERR_SCRIPT)
+    if (asking->task.trace != NULL && asking->status == MD_ERR_SCRIPT)
         json_object_set_new(asking->result, "trace", json_string(asking->task.trace));
 }
 

@@ -12,6 +12,7 @@
  * an error on a coroutine that is not running has nobody to catch it.
  */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/blocking.h"
@@ -21,7 +22,7 @@
 #include "script/generation.h"
 
 /* Values that a wait may push: what a yielded C function's frame is sure to have room for. */
-enum { RESULTS_MAX = 8, WAITS_LATE_MAX = 8 };
+enum { RESULTS_MAX = 8, WAITS_LATE_MAX = 8, TRACE_BYTES_MAX = 1024 };
 
 /* How long a script may take to end once it is told to. */
 static const int64_t obedience_ns = 2000000000;
@@ -235,8 +236,10 @@ static void count(const struct md__task *task)
     if (stat == NULL)
         return;
     atomic_fetch_add(&stat->calls, 1);
-    atomic_fetch_add(&stat->errors, task->failed);
-    atomic_fetch_add(&stat->kills, killed);
+    if (task->failed)
+        atomic_fetch_add(&stat->errors, 1);
+    if (killed)
+        atomic_fetch_add(&stat->kills, 1);
     atomic_fetch_add(&stat->lua_ns_total, task->lua_ns);
     md__hook_raise(&stat->lua_ns_max, task->lua_ns);
     md__hook_raise(&stat->bytes_peak, task->bytes_peak);
@@ -264,6 +267,7 @@ void md__task_end(struct md__task *task)
     }
     md__state_task_end(task->state, task);
     leave_coroutine(task);
+    free(task->trace);
     count(task);
     clean(task);
 }
@@ -382,7 +386,7 @@ static int trace(lua_State *L)
     struct md__task *task = lua_touserdata(L, 1);
     luaL_traceback(L, task->co, NULL, 0);
     const char *text = lua_tostring(L, -1);
-    strncpy(task->trace, text, sizeof task->trace - 1);
+    task->trace = strndup(text, TRACE_BYTES_MAX - 1);
     return 0;
 }
 
@@ -454,12 +458,12 @@ enum md_status md__task_run(struct md__task *task, lua_CFunction prepare, void *
 void md__task_log(struct md__task *task, const struct md_error *cause)
 {
     md__metric_failed(task->what);
-    for (char *at = task->trace; *at != '\0'; at++) {
+    for (char *at = task->trace; at != NULL && *at != '\0'; at++) {
         if (*at == '\n' || *at == '\t')
             *at = ' ';
     }
-    char line[sizeof task->trace + sizeof cause->text + 160];
+    char line[TRACE_BYTES_MAX + sizeof cause->text + 160];
     snprintf(line, sizeof line, "%s: %s%s%s", task->what, cause->text,
-             task->trace[0] != '\0' ? " | " : "", task->trace);
+             task->trace != NULL ? " | " : "", task->trace != NULL ? task->trace : "");
     md__script_log(task->state->script, MD_LOG_ERROR, line);
 }

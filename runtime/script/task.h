@@ -46,11 +46,11 @@ struct md__task {
     size_t collect_left; /* when so few bytes are left, garbage is collected; 0: not known */
     int64_t lua_ns;      /* spent in Lua so far */
     bool failed, failed_memory;
-    bool killed;      /* stopped for its time budget */
-    bool stubborn;    /* and it took long to obey */
-    bool waits;       /* begun, and not running now */
-    int waits_late;   /* that it began after its deadline */
-    char trace[1024]; /* after a script error: the stack */
+    bool killed;    /* stopped for its time budget */
+    bool stubborn;  /* and it took long to obey */
+    bool waits;     /* begun, and not running now */
+    int waits_late; /* that it began after its deadline */
+    char *trace;    /* after a script error: the stack; NULL: none */
 };
 
 /*
