@@ -147,7 +147,8 @@ struct md_alert_report_options {
     int differences_max;                /* listed per rule; the rest is counted */
     bool with_same;                     /* list what is the same, too */
 };
-/* Appends members of a JSON object, without its braces; which, is described there. */
+/* Appends members of a JSON object that is begun already, without its braces; which, is described
+ * there. */
 enum md_status md_alert_rehearsal_report(const struct md_alert_rehearsal *rehearsal,
                                          const struct md_alert_report_options *options,
                                          struct md_buffer *json, struct md_error *err);

@@ -23,6 +23,7 @@ int md__cli_test(int argc, char **argv);
 int md__cli_show_config(int argc, char **argv);
 int md__cli_control(int argc, char **argv);
 int md__cli_repl(int argc, char **argv);
+int md__cli_rehearse(int argc, char **argv);
 int md__cli_reload(int argc, char **argv);
 int md__cli_rollback(int argc, char **argv);
 

@@ -74,6 +74,9 @@ enum md_status md__control_rollback(struct md_control_call *call, json_t *reques
                                     struct md_error *err);
 enum md_status md__control_scripts(struct md_control_call *call, json_t *request,
                                    struct md_error *err);
+/* rehearse.c */
+enum md_status md__control_rehearse(struct md_control_call *call, json_t *request,
+                                    struct md_error *err);
 /* control_repl.c: see lua/moondial/repl.lua for what a request may say */
 enum md_status md__control_repl(struct md_control_call *call, json_t *request,
                                 struct md_error *err);

@@ -9,6 +9,7 @@
  *     clock       now_ms (optional: sets a clock of clock_speed 0, and waits for the timers and
  *                 ticks that are due then) -> now_ms
  *     config      -> config: [{key, value, origin, restart, help}]
+ *     rehearse    (rehearse.c) what script/rehearse.h says -> the report
  *     repl.*      (control_repl.c) a session that lasts as long as the connection
  */
 #include <jansson.h>
@@ -104,6 +105,7 @@ const struct md_control_op md__control_ops[] = {
     {"reload", md__control_reload},
     {"rollback", md__control_rollback},
     {"scripts", md__control_scripts},
+    {"rehearse", md__control_rehearse},
     {"repl.eval", md__control_repl},
     {"repl.complete", md__control_repl},
     {"repl.replace", md__control_repl},

@@ -33,6 +33,10 @@ static const struct command commands[] = {
      md__cli_test},
     {"show-config", "SCRIPTS_DIR [--json] [--KEY VALUE ...]",
      "each setting, its value and where it comes from", md__cli_show_config},
+    {"rehearse",
+     "SCRIPTS_DIR [--since 24h] [--until TIME] [--against live|recorded] [--rule NAME] "
+     "[--html FILE] [--json] [--state DIR | --control SOCKET]",
+     "what alert rules would have done over the past, and how that differs", md__cli_rehearse},
     {"reload", "[--control SOCKET] [--state DIR] [--json]",
      "let a running daemon load its scripts as they are on disk now", md__cli_reload},
     {"rollback", "[--control SOCKET] [--state DIR] [--json]",
@@ -43,7 +47,7 @@ static const struct command commands[] = {
      "one request to a running daemon: ping, log-level, config, ...", md__cli_control},
 };
 
-static const char *const later[] = {"load",   "tune",     "rehearse"};
+static const char *const later[] = {"load", "tune"};
 
 #define COUNT(array) ((int)(sizeof(array) / sizeof(array)[0]))
 

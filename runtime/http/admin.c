@@ -1,6 +1,7 @@
 /*
  * What operators may ask and do over HTTP: rows of the table in builtin.c, reached from this
- * machine with a key only (pipeline.c). Arguments come in the query; a body is ignored.
+ * machine with a key only (pipeline.c). Arguments come in the query, and a body is ignored, but for
+ * rows that say otherwise.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +10,7 @@
 #include "base/percent.h"
 #include "base/profile.h"
 #include "http/internal.h"
+#include "script/rehearse.h"
 
 enum { PROFILE_SECONDS = 5 };
 
@@ -109,6 +111,18 @@ enum md_status md__admin_reload_model(struct md__exchange *exchange, struct md_r
     return status == MD_OK ? md_script_model_reload(script, has_name ? name : NULL,
                                                     has_path ? path : NULL, &response->body, err)
                            : status;
+}
+
+enum md_status md__admin_rehearse(struct md__exchange *exchange, struct md_response *response,
+                                  struct md_error *err)
+{
+    struct md_script *script;
+    struct md_rehearse_call call = {.request = exchange->request.body,
+                                    .length = exchange->request.body_length,
+                                    .cancelled = &exchange->http->draining};
+    enum md_status status = find_script(exchange, &script, err);
+
+    return status == MD_OK ? md_script_rehearse(script, &call, &response->body, err) : status;
 }
 
 /* ---- profile ---- */

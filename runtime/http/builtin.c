@@ -9,7 +9,8 @@
 #include "base/json_out.h"
 #include "http/internal.h"
 
-#define BODY_BYTES_MAX ((size_t)64 << 20)
+#define BODY_BYTES_MAX     ((size_t)64 << 20)
+#define REHEARSE_BYTES_MAX ((size_t)1 << 20)
 
 /* ---- /health and /ready ---- */
 
@@ -100,26 +101,29 @@ static enum md_status openapi(struct md__exchange *exchange, struct md_response 
 /* Open ones come first and hide a script's route of the same path; a script's hides an admin one.
  */
 static const struct md__builtin builtins[] = {
-    {"GET", "/health", "Is the process alive, and what is impaired", false, health},
-    {"GET", "/ready", "Does it take requests: 503 while starting or draining", false, ready},
-    {"GET", "/metrics", "Prometheus text, or JSON on Accept: application/json", false, metrics},
-    {"GET", "/openapi.json", "This description", false, openapi},
+    {"GET", "/health", "Is the process alive, and what is impaired", false, health, 0},
+    {"GET", "/ready", "Does it take requests: 503 while starting or draining", false, ready, 0},
+    {"GET", "/metrics", "Prometheus text, or JSON on Accept: application/json", false, metrics, 0},
+    {"GET", "/openapi.json", "This description", false, openapi, 0},
     {"GET", "/admin/log-level", "The least important level that is logged", true,
-     md__admin_log_level},
+     md__admin_log_level, 0},
     {"POST", "/admin/log-level", "Log from ?level= on: debug, info, warn, error, off", true,
-     md__admin_set_log_level},
+     md__admin_set_log_level, 0},
     {"GET", "/admin/scripts",
      "Which scripts serve, how their hooks fare, how the last reload ended", true,
-     md__admin_scripts},
+     md__admin_scripts, 0},
     {"POST", "/admin/scripts/reload", "Load the scripts as they are on disk now", true,
-     md__admin_scripts_reload},
+     md__admin_scripts_reload, 0},
     {"POST", "/admin/scripts/rollback", "Back to the scripts that served before", true,
-     md__admin_scripts_rollback},
+     md__admin_scripts_rollback, 0},
+    {"POST", "/admin/rehearse",
+     "What the alert rules of the folder, or those of the body, would have done over the past",
+     true, md__admin_rehearse, REHEARSE_BYTES_MAX},
     {"GET", "/admin/profile",
      "What the process does for ?seconds=5: a flame graph, or ?format=folded stacks", true,
-     md__admin_profile},
+     md__admin_profile, 0},
     {"POST", "/admin/reload-model", "Load a model anew: ?name= or ?path=models/NAME", true,
-     md__admin_reload_model},
+     md__admin_reload_model, 0},
 };
 
 #define BUILTIN_COUNT ((int)(sizeof builtins / sizeof builtins[0]))

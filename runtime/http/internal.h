@@ -120,6 +120,7 @@ struct md__exchange {
     bool body_read;  /* to its end, or there is none */
     bool broken;     /* nothing more reaches the client */
     bool matched;    /* match is to be finished */
+    const struct md__builtin *builtin; /* waits for its body; NULL: none does */
     char *head_text; /* our copy of the head, or NULL: it is in the worker's buffer */
     struct md_buffer body;
     size_t body_bytes_max;
@@ -219,6 +220,7 @@ struct md__builtin {
     /* Fills the response (200 and JSON unless it says otherwise); a failure is answered as one. */
     enum md_status (*answer)(struct md__exchange *exchange, struct md_response *response,
                              struct md_error *err);
+    size_t body_bytes_max; /* of the request's body; 0: it is not looked at */
 };
 /* The rows in order; NULL after the last. */
 const struct md__builtin *md__builtin_at(int index);
@@ -242,7 +244,8 @@ enum md_status md__admin_scripts_rollback(struct md__exchange *exchange,
                                           struct md_response *response, struct md_error *err);
 enum md_status md__admin_reload_model(struct md__exchange *exchange, struct md_response *response,
                                       struct md_error *err);
-
+enum md_status md__admin_rehearse(struct md__exchange *exchange, struct md_response *response,
+                                  struct md_error *err);
 enum md_status md__admin_profile(struct md__exchange *exchange, struct md_response *response,
                                  struct md_error *err);
 

@@ -73,6 +73,28 @@ static void answer_admin(struct md__exchange *exchange, const struct md__builtin
     http->admins--;
 }
 
+/* Some want a body, which is still to come: they are answered when it is there. */
+static void begin_admin(struct md__exchange *exchange, const struct md__builtin *row)
+{
+    size_t length = exchange->content_length > 0 ? (size_t)exchange->content_length : 0;
+    struct md_error err;
+
+    if (row->body_bytes_max == 0 || exchange->body_read) {
+        answer_admin(exchange, row);
+        return;
+    }
+    exchange->body_bytes_max = row->body_bytes_max;
+    if (length > row->body_bytes_max) {
+        md_fail(&err, MD_ERR_TOO_LARGE, "the body is larger than the limit of %zu bytes",
+                row->body_bytes_max);
+    } else if (length == 0 || md__exchange_hold(exchange, length, true, &err) == MD_OK) {
+        exchange->builtin = row;
+        return;
+    }
+    md__exchange_close(exchange);
+    md__respond_error(exchange, &err, 0, NULL, NULL);
+}
+
 /* Answers what the server answers itself; false when that is not its path. */
 static bool builtin(struct md__exchange *exchange, bool admin)
 {
@@ -80,7 +102,7 @@ static bool builtin(struct md__exchange *exchange, bool admin)
     const struct md__builtin *row = md__builtin_find(&exchange->request, admin, allow);
 
     if (row != NULL && admin && authorize(exchange, false, true)) {
-        answer_admin(exchange, row);
+        begin_admin(exchange, row);
     } else if (row != NULL && !admin) {
         md__builtin_answer(exchange, row);
     } else if (row == NULL && allow[0] != '\0') {
@@ -251,7 +273,7 @@ bool md__answer_begin(struct md__exchange *exchange)
         md_span_next(span, "route");
         exchange->matched = route(exchange, &exchange->match);
         md_span_next(span, "auth");
-        wanted = exchange->matched && admit(exchange);
+        wanted = (exchange->matched && admit(exchange)) || exchange->builtin != NULL;
     }
     exchange->admitted_ns = md_span_end(span);
     md_trace_leave();
@@ -278,7 +300,9 @@ void md__answer_run(struct md__exchange *exchange)
         request->body_length = exchange->body.length;
         md_metric_add(http->bytes_in, (double)request->body_length);
     }
-    if (enter(exchange, exchange->match.route)) {
+    if (exchange->builtin != NULL) {
+        answer_admin(exchange, exchange->builtin);
+    } else if (enter(exchange, exchange->match.route)) {
         run_handler(exchange, &exchange->match);
         http->in_flight--;
     }

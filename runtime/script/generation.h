@@ -161,6 +161,16 @@ enum md_status md__model_resolve(const struct md_script *script, const char *pat
 
 void md__past_clear(struct md_script *script);
 
+/* ---- rehearse_background.c ------------------------------------------------------------------- */
+
+/* After a swap: rehearses the new alert rules beside the old ones if they differ. Never blocks. */
+void md__rehearse_after_change(struct md_script *script, const struct md_generation *old,
+                               const struct md_generation *new);
+/* Appends `"rehearsal":...`: what the last one said, or null. */
+void md__rehearse_state(struct md_script *script, struct md_buffer *json);
+/* Ends what runs by itself, and waits for it. */
+void md__rehearse_fini(struct md_script *script);
+
 /* ---- watchdog.c ------------------------------------------------------------------------------ */
 
 /* Counts a call of any hook; asks for a rollback when too many fail after a change. */

@@ -42,6 +42,7 @@ struct md__pool;
 struct md__seat;
 struct md__sources;
 struct md__dicts;
+struct md__rehearser;
 struct md__scheduler;
 struct md__stream;
 struct md__watcher;
@@ -122,6 +123,7 @@ struct md_script {
     _Atomic int series_count;
     int series_pending;
     struct md_saver *saver; /* writes the series to the store; NULL without one */
+    struct md__rehearser *rehearser; /* rehearsals of alert rules; NULL: none yet */
     /* Made by the alerts binding's settle, for the first generation that declares alerts. */
     struct md_alert_live *_Atomic alerts;
     struct md__alerting *alerting; /* what goes with it: alerts.h */

@@ -309,6 +309,7 @@ static enum md_status carry_out(struct change *change, struct md_buffer *report)
         swap(change);
         tell_success(change, ms);
         write_report(change, ms, report);
+        md__rehearse_after_change(script, change->old, change->generation);
     }
     note_result(change, failed);
     return change->status;

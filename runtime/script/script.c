@@ -88,6 +88,7 @@ void md_script_delete(struct md_script *script)
         return;
     md_script_stop(script);
     md__watcher_delete(script->watcher);
+    md__rehearse_fini(script);
     struct md_generation *last = script->current;
     script->current = NULL;
     md__generation_unref(last);

@@ -105,6 +105,8 @@ void md_script_state(struct md_script *script, struct md_buffer *json)
     add_rollback(json, script);
     add_last(json, script);
     pthread_mutex_unlock(&script->lock);
+    md_buffer_text(json, ",");
+    md__rehearse_state(script, json);
     md_buffer_text(json, ",\"files\":[");
     md__sources_visit(generation->sources, add_file, json);
     md_buffer_text(json, "]");
