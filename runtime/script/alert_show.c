@@ -203,7 +203,8 @@ static void add_quality(struct md_buffer *json, const char *rule,
     for (int i = 0; i < MD_ALERT_OUTCOMES; i++)
         md_buffer_printf(json, "\"%s\":%" PRId64 ",",
                          md_alert_outcome_name((enum md_alert_outcome)i), quality->outcomes[i]);
-    md_buffer_printf(json, "\"open\":%" PRId64 ",", quality->open);
+    md_buffer_printf(json, "\"caught\":%" PRId64 ",\"open\":%" PRId64 ",", quality->caught,
+                     quality->open);
     add_number(json, "precision", quality->precision);
     add_number(json, "recall", quality->recall);
     add_number(json, "lead_min_median", quality->lead_min_median);

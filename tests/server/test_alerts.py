@@ -245,6 +245,11 @@ class Changes(unittest.TestCase):
             again = fleet.wait_state("hot", "a", "firing")
             self.assertEqual(again["fingerprint"], before["fingerprint"])
             self.assertEqual(again["active_ms"], before["active_ms"])
+            fleet.write("rules.lua", rules(other))
+            fleet.wait_state("hot", "a", "resolved")
+            fleet.daemon.post("/admin/scripts/rollback", "")
+            back = fleet.wait_state("hot", "a", "firing")
+            self.assertEqual(back["active_ms"], before["active_ms"])
 
     def test_mistakes_change_nothing(self):
         with Fleet(rules(HOT)) as fleet:
@@ -305,7 +310,11 @@ class Functions(unittest.TestCase):
         end },
         { name = "misspelt", when = function(server) return server.current.cup > 5 end },
         { name = "endless", when = function() while true do end end },
-        { name = "waits", when = function() return md.sleep(1) end },""", HOT)
+        { name = "waits", when = function() return md.sleep(1) end },
+        { name = "hoards", when = function()
+            local all = {}
+            while true do all[#all + 1] = ("x"):rep(1e6) .. #all end
+        end },""", HOT)
         with Fleet(text) as fleet:
             fleet.values = {"a": {"cpu": 97}}
             fleet.wait_state("hot", "a", "firing")
@@ -314,6 +323,7 @@ class Functions(unittest.TestCase):
             self.assertIn("there is no column 'cup'", errors["misspelt"])
             self.assertIn("time budget", errors["endless"])
             self.assertIn("wait", errors["waits"])
+            self.assertRegex(errors["hoards"], "memory|time budget")
             self.assertEqual(errors["hot"], "")
             self.assertIn("alert rule wrong fails", str(fleet.get("/health")["degraded"]))
             fleet.write("rules.lua", rules(HOT))
