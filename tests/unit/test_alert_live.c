@@ -7,6 +7,7 @@
 #include "alert/history.h"
 #include "alert_night.h"
 #include "base/json_in.h"
+#include "failing.h"
 #include "unit.h"
 
 /* ---- what a tick keeps ----------------------------------------------------------------------- */
@@ -161,6 +162,54 @@ static void it_works_without_a_store(void **state)
     md_alert_live_delete(live);
 }
 
+/* ---- without memory -------------------------------------------------------------------------- */
+
+#if FAILING_AVAILABLE
+static struct night *failing_night;
+
+/* Rounds, evaluates, saves, and takes apart what it has rounded. */
+static enum md_status two_ticks(void)
+{
+    struct md_error err;
+    struct md_alert_live *live;
+    const float quantiles[] = {0.9f};
+    const struct md_alert_live_options options = {.entity_label = "server",
+                                                  .keep_within_ms = ALERTS_STEP_MS,
+                                                  .keep_quantiles = quantiles,
+                                                  .keep_quantile_count = 1};
+    enum md_status status = md_alert_live_new(&options, &live, &err);
+    if (status != MD_OK)
+        return status;
+    md_alert_live_set_rules(live, failing_night->rules);
+    status = night_tick(live, 3, &err);
+    if (status == MD_OK)
+        status = night_tick(live, 4, &err);
+    if (status != MD_OK && night_tick(live, 5, &err) != MD_OK) /* goes on */
+        status = MD_ERR_INTERNAL;
+    md_alert_live_delete(live);
+    return status;
+}
+#endif
+
+static void a_tick_without_memory_was_none(void **state)
+{
+#if FAILING_AVAILABLE
+    enum md_status status;
+    long kept;
+    int failures = 0;
+    failing_night = *state;
+    for (int allowed = 0; failing_run(two_ticks, allowed, &status, &kept); allowed++) {
+        assert_int_equal(kept, 0);
+        assert_true(status == MD_ERR_MEMORY || status == MD_OK); /* OK: only an event's text */
+        failures += status == MD_ERR_MEMORY;
+    }
+    assert_int_equal(status, MD_OK);
+    assert_true(failures > 20);
+#else
+    skip();
+#endif
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -169,6 +218,7 @@ int main(void)
                                         night_end),
         cmocka_unit_test_setup_teardown(events_are_json, night_begin, night_end),
         cmocka_unit_test_setup_teardown(it_works_without_a_store, night_begin, night_end),
+        cmocka_unit_test_setup_teardown(a_tick_without_memory_was_none, night_begin, night_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
