@@ -76,14 +76,29 @@ static const char *copy(lua_State *L, struct md__alert_input *input, const char 
 
 /* ---- values ---------------------------------------------------------------------------------- */
 
-static struct md_series *find_series(lua_State *L, struct md_script *script, const char *name)
+static struct md_series *find_series(const struct md_script *script, const char *name)
 {
     for (int i = 0; i < script->series_count; i++) {
         if (strcmp(script->series[i].name, name) == 0)
             return script->series[i].series;
     }
-    luaL_error(L, "alerts: there is no series '%s'", name);
     return NULL;
+}
+
+bool md__alerts_owed(const struct md_generation *generation, int64_t closed_ms, int64_t step_ms)
+{
+    const struct md_script *script = generation->script;
+    struct md_alert_live *live = atomic_load(&script->alerts);
+    if (live == NULL || generation->alerts == NULL ||
+        md_alert_live_time_ms(live) != closed_ms - step_ms)
+        return false;
+    const struct md_series *series = find_series(script, generation->alerts->series);
+    int count = 0, has_values = 0;
+    char **keys = series != NULL ? md_series_keys(series, &count) : NULL;
+    for (int i = 0; keys != NULL && !has_values && i < count; i++)
+        md_series_lengths(series, (const char *const *)&keys[i], 1, closed_ms, 1, &has_values);
+    free(keys);
+    return has_values > 0;
 }
 
 /* The closed step of every entity, and which columns it has ever sent. */
@@ -339,7 +354,10 @@ int md__alert_frame(lua_State *L)
     md_arena_init(&input->arena, frame_bytes_max);
     input->generation = md__generation_ref(state->generation);
     input->frame.time_ms = (int64_t)luaL_checknumber(L, 1);
-    const struct md_series *series = find_series(L, script, input->generation->alerts->series);
+    const char *name = input->generation->alerts->series;
+    const struct md_series *series = find_series(script, name);
+    if (series == NULL)
+        return luaL_error(L, "alerts: there is no series '%s'", name);
     read_values(L, input, series);
     read_profiles(L, input, series);
     read_forecasts(L, input, live);

@@ -103,6 +103,9 @@ struct md_alert_predicate md__alert_predicate(struct md__alert_caller *caller);
 
 /* ---- ticks ----------------------------------------------------------------------------------- */
 
+/* Whether a crash has cut off the evaluation of the newest step: that of the step before was kept,
+ * and something has been sent in this one. */
+bool md__alerts_owed(const struct md_generation *generation, int64_t closed_ms, int64_t step_ms);
 /* From the prepare of a task that evaluates the generation's rules: pushes what it runs. */
 int md__alerts_prepare(lua_State *L, int64_t closed_ms, int64_t step_ms, int64_t now_ms);
 int md__alert_tick(lua_State *L);    /* native.alert_tick(frame) */

@@ -4,7 +4,8 @@
  *
  * Everything is aligned to wall time: a timer of 5 s runs at :00, :05, ...; a tick runs when the
  * clock has passed the end of a step by its grace. What is late by a whole interval is skipped and
- * counted, never caught up. The clock is asked at least four times a second, so that a clock that
+ * counted, never caught up, except that a tick which a crash has kept from evaluating its alerts
+ * is run again at the start. The clock is asked at least four times a second, so that a clock that
  * jumps (or a manual one) is followed.
  *
  * Each generation has a scheduler of its own, and at a reload one takes over from the other: jobs
@@ -18,7 +19,7 @@
 
 #include "base/log.h"
 #include "base/wait.h"
-#include "script/generation.h"
+#include "script/alerts.h"
 #include "script/watch.h"
 
 static const int64_t look_ns = 250000000;
@@ -242,8 +243,13 @@ static void begin_schedules(struct md__scheduler *scheduler)
     int64_t now_ms = md_now_ms(scheduler->script->clock);
     for (int i = 0; i < scheduler->count; i++) {
         struct worker *worker = &scheduler->workers[i];
-        if (worker->job->kind != MD__JOB_START && worker->before == NULL)
-            worker->last_ms = closed_ms(worker->job, now_ms);
+        const struct md__job *job = worker->job;
+        if (job->kind == MD__JOB_START || worker->before != NULL)
+            continue;
+        worker->last_ms = closed_ms(job, now_ms);
+        if (job->kind == MD__JOB_TICK &&
+            md__alerts_owed(scheduler->generation, worker->last_ms, job->every_ms))
+            worker->last_ms -= job->every_ms;
     }
 }
 

@@ -1,0 +1,171 @@
+"""kill -9 in a noisy night: alerts go on where they were.
+
+The night is moved on minute by minute (the op `clock`), the daemon is killed at random moments in
+between: while records come in, while a step closes, while it starts. In the end its history is that
+of the same night without kills.
+"""
+import http.client
+import json
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import tempfile
+import threading
+import time
+import unittest
+
+from daemon import Daemon
+from test_control import Peer
+
+KILLS = 100 if os.environ.get("MOONDIAL_FULL") == "1" else 8
+SECONDS_MAX = 60
+STEP_MS = 60000
+START_MS = 1767225600000
+SERVERS = [f"s{number:02d}" for number in range(12)]
+
+APP = """
+local md = require "moondial"
+return md.app {
+    name = "night", version = "1",
+    series = {
+        servers = { key = "server", time = "at", step_s = 60, steps = 60, entities_max = 100,
+            late_max_min = 5, future_max_min = 5, evict_after_min = 1440, grace_s = 0,
+            columns = { { name = "cpu", kind = "last" } } },
+    },
+    alerts = {
+        series = "servers", entity = "server",
+        rules = {
+            { name = "spike", severity = "critical", watch = md.current { "cpu" }, above = 90 },
+            { name = "high", severity = "warning", watch = md.current { "cpu" }, above = 70,
+                for_min = 2, keep_firing_min = 2 },
+        },
+    },
+    routes = {
+        md.post("/feed", function(request)
+            local result, err = md.series("servers"):feed(request.body)
+            if not result then return md.fail(err) end
+            return result
+        end),
+        md.get("/history", function()
+            return { events = md.json.array(md.alerts.history { since_ms = 0, limit = 100000 }) }
+        end),
+    },
+}
+"""
+
+
+def load_of(server, minute):
+    """Walks about, and jumps for a minute or a few every now and then."""
+    chance = random.Random(f"{server} {minute // 3}")
+    base = chance.uniform(20, 85)
+    return 95.0 if random.Random(f"{server}/{minute}").random() < 0.08 else base
+
+
+class Night:
+    """One night's daemon, moved on minute by minute, whoever kills it in between."""
+
+    def __init__(self):
+        self.state = tempfile.mkdtemp(prefix="moondial-night-")
+        self.now_ms, self.minute, self.starts = START_MS, 0, 0
+        self.daemon = Daemon({"app.lua": APP})
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.daemon.__exit__()
+        shutil.rmtree(self.state)
+
+    def start(self):
+        self.daemon.flags = ["--state", self.state, "--save-interval-s", "0.03", "--clock-speed",
+                             "0", "--clock-origin-ms", str(self.now_ms)]
+        self.daemon.start()
+        self.daemon.wait_ready()
+
+    def saved(self, end_ms):
+        """How many servers' records of the step that ends then are on the disk."""
+        path = f"file:{self.state}/moondial.db?mode=ro"
+        database = sqlite3.connect(path, uri=True, timeout=5)
+        try:
+            return database.execute("SELECT count(*) FROM step WHERE end_ms = ?",
+                                    (end_ms,)).fetchone()[0]
+        finally:
+            database.close()
+
+    def feed(self, begin_ms):
+        when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(begin_ms // 1000 + 1))
+        records = [{"server": server, "at": when, "cpu": load_of(server, self.minute)}
+                   for server in SERVERS]
+        answer = self.daemon.post("/feed", json.dumps({"records": records}))
+        assert answer.json().get("accepted") == len(SERVERS), answer.body
+
+    def step(self):
+        """The next minute. A kill may end it anywhere: then it is begun anew, as a feeder would."""
+        begin_ms = START_MS + self.minute * STEP_MS
+        if self.now_ms == begin_ms:
+            self.feed(begin_ms)
+            limit = time.monotonic() + SECONDS_MAX
+            while self.saved(begin_ms + STEP_MS) < len(SERVERS):
+                if self.daemon.process.poll() is not None:
+                    raise ConnectionError("killed")
+                assert time.monotonic() < limit, "records are not saved"
+                time.sleep(0.005)
+            self.now_ms = begin_ms + STEP_MS
+        with Peer(os.path.join(self.state, "control.sock")) as peer:
+            answer = peer.ask(op="clock", now_ms=self.now_ms)
+        if answer is None:
+            raise ConnectionError("killed")
+        assert answer["ok"], answer
+        self.minute += 1
+
+    def history(self):
+        return self.daemon.get("/history").json()["events"]
+
+
+    def live(self, minutes):
+        """Until it is so late."""
+        self.start()
+        while self.minute < minutes:
+            self.step()
+
+    def live_until_killed(self, seconds):
+        """The process is killed so long after it began to start."""
+        def kill():
+            while self.daemon.process is None:
+                time.sleep(0.001)
+            time.sleep(seconds)
+            self.daemon.process.kill()
+
+        killer = threading.Thread(target=kill)
+        killer.start()
+        try:
+            self.live(float("inf"))
+        except (OSError, RuntimeError, http.client.HTTPException):
+            pass  # it is looked at below whether that was the kill
+        killer.join()
+        status = self.daemon.process.wait(SECONDS_MAX)
+        self.daemon.reader.join(5)
+        self.daemon.process = None
+        assert status == -signal.SIGKILL, (status, self.daemon.log)
+
+
+class AlertCrash(unittest.TestCase):
+    maxDiff = 2000
+
+    def test_kills_lose_and_repeat_nothing(self):
+        chance = random.Random(5)
+        with Night() as killed, Night() as quiet:
+            for _ in range(KILLS):
+                killed.live_until_killed(chance.uniform(0, 1.5))
+            minutes = killed.minute + 5
+            killed.live(minutes)
+            quiet.live(minutes)
+            events = quiet.history()
+            self.assertGreater(sum(event.get("to") == "firing" for event in events), minutes)
+            self.assertEqual(killed.history(), events)
+
+
+if __name__ == "__main__":
+    unittest.main()
