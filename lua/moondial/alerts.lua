@@ -10,6 +10,7 @@
 -- alerts.run is one evaluation, called when a step has closed.
 
 local check = require "moondial.check"
+local notify = require "moondial.notify"
 local rule_of = require "moondial.alert_rule"
 local words = require "moondial.alert_words"
 local has_native, native = pcall(require, "moondial.native")
@@ -141,6 +142,8 @@ function alerts.describe(given, series, mistakes, lines)
     local known = { columns = columns, profiles = set_of(described.profiles),
         quantiles = type(described.quantiles) == "table" and described.quantiles or nil }
     described.keep = check_keep(described, mistakes)
+    described.notify = notify.describe(type(described.notify) == "table" and described.notify
+        or nil, lines)
     read_rules(type(described.rules) == "table" and described.rules or {}, described, known, lines)
     described.step_s, described.grace_s = table_of and table_of.step_s,
         table_of and table_of.grace_s

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "script/alerts.h"
+#include "script/notify.h"
 
 static const size_t json_bytes_max = (size_t)64 << 20;
 
@@ -84,7 +85,8 @@ static void check_state(lua_State *L, const char *state)
     luaL_error(L, "state: \"%s\" is not firing, pending, resolved or all", state);
 }
 
-/* Each entry, in the list on top of the stack, names its entity by the label of that. */
+/* Each entry, in the list on top of the stack, names its entity by the label of that, and says what
+ * suppresses it. */
 static void name_entities(lua_State *L, const char *entity)
 {
     int count = (int)lua_objlen(L, -1);
@@ -92,6 +94,7 @@ static void name_entities(lua_State *L, const char *entity)
         lua_rawgeti(L, -1, i);
         lua_getfield(L, -1, "key");
         lua_setfield(L, -2, entity);
+        md__notify_explain(L);
         lua_pop(L, 1);
     }
 }

@@ -16,6 +16,7 @@
     X(calendar)                                                                                    \
     X(forecasts)                                                                                   \
     X(alerts)                                                                                      \
+    X(notify)                                                                                      \
     X(stream)                                                                                      \
     X(repl)                                                                                        \
     X(test)

@@ -62,6 +62,7 @@ enum { KEYS_MAX = 500 };
     X(repl_bytes_max, "268435456", false, false, "memory of one session of the REPL")              \
     X(dict_bytes_max, "67108864", true, false, "largest size of all md.dict values")               \
     X(read_paths, "[]", false, false, "folders and files that md.file.read may read")              \
+    X(write_paths, "[]", true, false, "folders that receivers of kind file may write below")       \
     X(watch, "true", true, false, "load scripts and models anew when their files change")          \
     X(watch_quiet_ms, "20", true, false, "a change is taken up when files rest this long")         \
     X(rollback_error_pct, "25", false, false,                                                      \

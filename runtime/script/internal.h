@@ -50,6 +50,7 @@ struct md_repl;
 struct md__test;
 struct md_alert_live;
 struct md__alerting;
+struct md__notifying;
 
 #define MD_SCRIPT_SERIES_MAX 8
 
@@ -126,7 +127,8 @@ struct md_script {
     struct md__rehearser *rehearser; /* rehearsals of alert rules; NULL: none yet */
     /* Made by the alerts binding's settle, for the first generation that declares alerts. */
     struct md_alert_live *_Atomic alerts;
-    struct md__alerting *alerting; /* what goes with it: alerts.h */
+    struct md__alerting *alerting;   /* what goes with it: alerts.h */
+    struct md__notifying *notifying; /* who is told of them: notify.h */
 };
 
 /* Small blocks that were freed lately, of one class of sizes: memory.c. */

@@ -81,6 +81,7 @@ return md.app {
         -- Kept of every metric, so that rules to come can be rehearsed on it.
         keep = { quantiles = { 0.5 }, within_min = 60 },
         after = prepare_answer,
+        notify = require "notify",
     },
     on_tick = { series = "servers", run = forecast_step },
 }

@@ -4,6 +4,7 @@
 local md = require "moondial"
 local admin = require "admin"
 local fleet = require "fleet"
+local silences = require "silences"
 
 local VERSION = "2.4"
 
@@ -16,7 +17,9 @@ local function root()
             health = "GET /health", ready = "GET /ready", status = "GET /status",
             feed = "POST /feed/data", predictions = "GET /predictions/current",
             alerts = "GET /alerts/active", alert_history = "GET /alerts/history",
-            alert_quality = "GET /alerts/quality", events = "GET /events",
+            alert_quality = "GET /alerts/quality", silences = "GET /silences",
+            silence = "POST /silences", unsilence = "DELETE /silences/{id}",
+            events = "GET /events",
             admin_models = "GET /admin/models",
             admin_reload = "POST /admin/reload-model", admin_model_info = "GET /admin/model-info",
             cache_clear = "POST /cache/clear", metrics = "GET /metrics",
@@ -215,6 +218,10 @@ return {
     md.get("/alerts/history", read "What alerts have done: ?since_min=1440&limit=1000",
         alert_history),
     md.get("/alerts/quality", read "How forecast alerts turned out, by rule", alert_quality),
+    md.get("/silences", read "What nobody wants to hear of now: ?state=active, expired, all",
+        silences.list),
+    md.post("/silences", read "Silence alerts: matchers, minutes, author, comment", silences.add),
+    md.delete("/silences/{id}", read "End a silence", silences.expire),
     md.get("/events", read "An event for each new forecast (text/event-stream)", events),
     md.get("/admin/models", operate "Models that could be loaded", admin.models),
     md.get("/admin/model-info", operate "The model in use", admin.model_info),

@@ -1,0 +1,29 @@
+/*
+ * Notifications between Lua and the notifier (alert/notifier.h):
+ *
+ *     notify_read.c    app.alerts.notify, read once a generation into settings
+ *     bind_notify.c    the notifier's life with the script engine; md.alerts.silence and its kin
+ */
+#ifndef MD_SCRIPT_NOTIFY_H
+#define MD_SCRIPT_NOTIFY_H
+
+#include "alert/live.h"
+#include "alert/notifier.h"
+#include "script/internal.h"
+
+/* What lives as long as the script engine. */
+struct md__notifying {
+    struct md_notifier *_Atomic notifier; /* made by the first generation that declares alerts */
+    struct md_alert_live *live;           /* whose alerts it gets */
+    struct md_notify_config *wanted;      /* by the generation that is being built */
+    int64_t degraded_after_ms, degraded_after_ms_wanted;
+};
+
+/* With app.alerts.notify on top of the stack: its settings, compiled; raises. */
+struct md_notify_config *md__notify_read(lua_State *L, struct md_script *script);
+
+/* With the entry of an alert (its fingerprint as text) on top of the stack: adds to its lists
+ * silenced_by (ids) and inhibited_by (fingerprints), and sets maintenance, a window's name. */
+void md__notify_explain(lua_State *L);
+
+#endif
