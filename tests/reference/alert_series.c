@@ -13,7 +13,7 @@
  *
  *     alert_series --table        prints the scenarios of alert_scenarios.inc, split by tabs
  *     alert_series --time N       evaluates the last tick's frame N times more and prints how many
- *                                 nanoseconds each took, sorted
+ *                                 nanoseconds each took, sorted, then how many alerts there are
  *
  * A line "tick MINUTE" is answered, when the next one comes, by that line and one for each alert:
  * its labels as Prometheus writes them, alertstate among them.
@@ -219,6 +219,12 @@ static void begin(void)
     md_alert_rules_unref(set);
 }
 
+static bool count_alert(void *context, const struct md_alert *alert)
+{
+    *(int *)context += alert->state != MD_ALERT_INACTIVE;
+    return true;
+}
+
 static bool print_alert(void *context, const struct md_alert *alert)
 {
     (void)context;
@@ -271,6 +277,9 @@ static void time_ticks(int count)
     qsort(times_ns, (size_t)count, sizeof *times_ns, compare_times);
     for (int i = 0; i < count; i++)
         printf("%lld\n", (long long)times_ns[i]);
+    int alerts = 0;
+    md_alert_engine_visit(world.engine, count_alert, &alerts);
+    printf("%d\n", alerts);
     free(times_ns);
 }
 
