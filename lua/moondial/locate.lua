@@ -82,14 +82,6 @@ local function find_app(list)
     end
 end
 
-local function find_return(list)
-    for at = #list - 1, 1, -1 do
-        if is(list[at], "return") and is(list[at + 1], "{") then
-            return at + 1
-        end
-    end
-end
-
 -- The brace of the table that a value is: written there, or in a variable of that name.
 local function brace_of(list, value)
     if is(list[value], "{") then
@@ -97,6 +89,16 @@ local function brace_of(list, value)
     end
     local token = list[value]
     return token and token.kind == "name" and find_named(list, token.text) or nil
+end
+
+-- The table that the file returns.
+local function find_return(list)
+    for at = #list - 1, 1, -1 do
+        local brace = is(list[at], "return") and brace_of(list, at + 1)
+        if brace then
+            return brace
+        end
+    end
 end
 
 -- "series.cpu.columns[3]" to { "series", "cpu", "columns", 3 }.

@@ -57,7 +57,7 @@ enum { KEYS_MAX = 500 };
     X(handler_budget_ms, "5000", false, false, "Lua time of a request between two waits")          \
     X(job_budget_ms, "60000", false, false, "Lua time of a timer or tick between two waits")       \
     X(alert_rule_budget_ms, "500", false, false, "Lua time of an alert rule's function at a tick") \
-    X(alerts_exposed_max, "1000", false, false, "alerts that /metrics shows one by one; 0: none")  \
+    X(alerts_exposed_max, "1000", true, false, "alerts that /metrics shows one by one; 0: none")   \
     X(repl_budget_ms, "10000", false, false, "Lua time of an expression in the REPL")              \
     X(repl_bytes_max, "268435456", false, false, "memory of one session of the REPL")              \
     X(dict_bytes_max, "67108864", true, false, "largest size of all md.dict values")               \

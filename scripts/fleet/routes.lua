@@ -162,8 +162,8 @@ local function alert_quality()
     return { timestamp = md.time.iso(md.now_ms()), rules = md.json.array(md.alerts.quality()) }
 end
 
--- Seconds between two looks for a closed step.
-local EVENT_POLL_S = 1
+-- Seconds between two looks for a closed step, and how long an event waits for the step's alerts.
+local EVENT_POLL_S, EVENT_PATIENCE_S = 1, 30
 
 -- What a dashboard wants to know of a new forecast; it fetches the rest.
 local function news(answer, closed_ms)
@@ -171,13 +171,19 @@ local function news(answer, closed_ms)
         servers = fleet.servers():count(), alert_count = answer.alert_count }
 end
 
--- One event "forecast" now, and one whenever a step has closed.
+local function has_alerts(closed_ms)
+    return md.alerts.evaluated_ms() >= closed_ms
+        or md.now_ms() > closed_ms + (md.config.grace_s + EVENT_PATIENCE_S) * 1000
+end
+
+-- One event "forecast" now, and one whenever a step has closed and its rules were evaluated.
 local function events()
     return md.stream(function(stream)
         local told_ms
         repeat
             local closed_ms = fleet.servers():closed_ms()
-            if closed_ms ~= told_ms and not too_little() then
+            local is_news = closed_ms ~= told_ms and (not told_ms or has_alerts(closed_ms))
+            if is_news and not too_little() then
                 local answer = fleet.answer()
                 if answer then
                     stream:send { event = "forecast", data = news(answer, closed_ms) }

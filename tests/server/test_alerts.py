@@ -367,6 +367,10 @@ class Checked(unittest.TestCase):
             self.assertNotEqual(status, 0, change)
             self.assertIn(f"rules.lua:{line}: {text}", said)
 
+    def test_lines_of_a_list_with_a_name(self):
+        text = HEAD + "local list = {\n" + HOT.replace("above", "abov") + "\n}\nreturn list\n"
+        self.assertIn("rules.lua:4: rule hot: unknown key 'abov'", self.check(text)[1])
+
     def test_the_app_is_checked_too(self):
         status, said = self.check(rules(HOT), APP.replace('series = "hosts", entity',
                                                           'series = "host", entity'))
