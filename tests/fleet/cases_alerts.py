@@ -5,7 +5,9 @@ sixty times as fast as ours.
 """
 import contextlib
 import datetime
+import json
 import time
+import urllib.request
 
 import formulas
 from daemon import Daemon
@@ -96,12 +98,24 @@ def check_routes(daemon, answer):
     assert 'ALERTS{alertname="' in shown and 'server="bare01"' in shown
 
 
+def check_events(daemon, answer):
+    """The event of a step counts the alerts of that step: warnings fire at their second one."""
+    with urllib.request.urlopen(daemon.url + "/events", timeout=60) as stream:
+        events = (line.decode() for line in stream)
+        news = (json.loads(line[6:]) for line in events if line.startswith("data: "))
+        first = next(news)
+        later = next(one for one in news if one["closed_at"] != first["closed_at"])
+    active = daemon.get("/alerts/active")[1]["alerts"]
+    assert later["alert_count"] == len(active) > len(answer["alerts"]), (later, active)
+
+
 def case_alerts_are_those_of_the_rules(_, history):
     with ticking(history) as daemon:
         answer = wait_answer(daemon)
         active = daemon.evaluate('md.alerts.active { state = "all" }')
         check_answer(history, answer, active)
         check_routes(daemon, answer)
+        check_events(daemon, answer)
         daemon.restart()
         assert prints(daemon.get("/alerts/active")[1]["alerts"]) >= prints(answer["alerts"])
 
