@@ -174,21 +174,22 @@ static void widen_all(struct scale *scale, const json_t *plot)
     }
 }
 
-/* A break in the numbers is a break in the line. */
+/* A break in the numbers, or a time without frames, is a break in the line. */
 static void draw_curve(const struct md__rehearse_view *view, const struct scale *scale,
                        const json_t *plot, const char *name, const char *look)
 {
     const json_t *times = json_object_get(plot, "times_ms"), *values = json_object_get(plot, name);
-    bool is_begun = false;
+    int64_t step_ms = md__rehearse_int(view->report, "step_ms"), before_ms = 0;
 
     fprintf(view->out, "<path fill=\"none\" %s d=\"", look);
     for (size_t i = 0; i < json_array_size(values); i++) {
+        int64_t time_ms = json_integer_value(json_array_get(times, i));
         double value = element(values, i);
         if (!isnan(value)) {
-            fprintf(view->out, "%c%.1f %.1f", is_begun ? 'L' : 'M',
-                    x_of(scale, json_integer_value(json_array_get(times, i))), y_of(scale, value));
+            fprintf(view->out, "%c%.1f %.1f", time_ms - before_ms < 2 * step_ms ? 'L' : 'M',
+                    x_of(scale, time_ms), y_of(scale, value));
+            before_ms = time_ms;
         }
-        is_begun = !isnan(value);
     }
     fputs("\"/>", view->out);
 }

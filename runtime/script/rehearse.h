@@ -14,7 +14,8 @@
  *     bins      pieces of the timelines (default 100)
  *     plots     true: with the values around alerts that differ
  *     same      true: list what is the same, too
- *     budget_s  stop after so long, with what is known until then (default 30, at most 600)
+ *     budget_s  stop after so long, with what is known until then (default 30, at most 600; 60 when
+ *               `anywhere` is false)
  *
  * The report is the JSON object of alert/rehearse_report.c, and besides: path, against, generation
  * (of the live rules), timezone, history_begins_ms, history_ends_ms (null: it is empty), damaged

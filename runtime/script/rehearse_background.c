@@ -1,7 +1,8 @@
 /*
  * Rehearsals one at a time, and the one that follows a change of rules by itself: on a thread of
  * its own that gives way to everything else, within a budget, with what it found in the log and in
- * /admin/scripts. Whoever asks for a rehearsal goes first: what runs by itself is dropped.
+ * /admin/scripts. Whoever asks for a rehearsal goes first: what runs by itself is dropped then,
+ * and begun again afterwards.
  */
 #include <inttypes.h>
 #include <pthread.h>
@@ -154,14 +155,14 @@ static void tell(struct md__rehearser *rehearser, const struct change *change,
 {
     if (status == MD_ERR_CANCELLED)
         return;
-    md_log(status == MD_OK ? MD_LOG_INFO : MD_LOG_WARN, "script",
-           "generation %d over the last 24 h: %s", change->number, text);
     pthread_mutex_lock(&rehearser->lock);
     rehearser->number = change->number;
     rehearser->at_ms = md_now_ms(rehearser->script->clock);
     rehearser->failed = status != MD_OK;
     snprintf(rehearser->text, sizeof rehearser->text, "%s", text);
     pthread_mutex_unlock(&rehearser->lock);
+    md_log(status == MD_OK ? MD_LOG_INFO : MD_LOG_WARN, "script",
+           "generation %d over the last 24 h: %s", change->number, text);
 }
 
 static void rehearse_change(struct md__rehearser *rehearser, const struct change *change)
@@ -193,8 +194,11 @@ static void *work(void *context)
         atomic_store(&rehearser->dropped, false);
         pthread_mutex_unlock(&rehearser->lock);
         rehearse_change(rehearser, &change);
-        forget(&change);
         pthread_mutex_lock(&rehearser->lock);
+        if (atomic_load(&rehearser->dropped) && rehearser->pending.number == 0)
+            rehearser->pending = change; /* it had to give way, and is still the newest */
+        else
+            forget(&change);
         rehearser->running = false;
         pthread_cond_broadcast(&rehearser->changed);
     }

@@ -82,7 +82,7 @@ enum md_status md__rehearse_record(struct md_store *store, struct md_alert_rehea
 
 /* ---- one at a time, and by itself ------------------------------------------------------------ */
 
-/* What runs by itself is dropped; MD_ERR_UNAVAILABLE: somebody else's is running. */
+/* What runs by itself gives way; MD_ERR_UNAVAILABLE: somebody else's is running. */
 enum md_status md__rehearse_begin(struct md_script *script, struct md_error *err);
 void md__rehearse_end(struct md_script *script);
 

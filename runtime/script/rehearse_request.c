@@ -6,7 +6,7 @@
 #include "base/timestamp.h"
 #include "script/rehearse_internal.h"
 
-enum { BINS = 100, BUDGET_S = 30, BUDGET_S_MAX = 600 };
+enum { BINS = 100, BUDGET_S = 30, BUDGET_S_MAX = 600, BUDGET_S_REMOTE_MAX = 60 };
 
 struct field {
     const char *name;
@@ -64,7 +64,7 @@ static enum md_status take_all(json_t *root, const struct field *fields, size_t 
 }
 
 static enum md_status check(struct md__rehearse_request *request, const char *against, double bins,
-                            double budget_s, struct md_error *err)
+                            double budget_s, int budget_s_max, struct md_error *err)
 {
     const char *name;
     json_t *text;
@@ -72,9 +72,9 @@ static enum md_status check(struct md__rehearse_request *request, const char *ag
         return md_fail(err, MD_ERR_INVALID, "\"against\" is \"live\" or \"recorded\"");
     if (!(bins >= 1 && bins <= MD_ALERT_REHEARSE_BINS_MAX))
         return md_fail(err, MD_ERR_INVALID, "\"bins\" is 1 to %d", MD_ALERT_REHEARSE_BINS_MAX);
-    if (!(budget_s > 0 && budget_s <= BUDGET_S_MAX))
+    if (!(budget_s > 0 && budget_s <= budget_s_max))
         return md_fail(err, MD_ERR_INVALID, "\"budget_s\" is more than 0, at most %d",
-                       BUDGET_S_MAX);
+                       budget_s_max);
     json_object_foreach(request->scripts, name, text)
     {
         if (!json_is_string(text))
@@ -110,7 +110,8 @@ enum md_status md__rehearse_request_read(const struct md_rehearse_call *call,
     if (status == MD_OK && given)
         status = take_all(request->root, fields, sizeof fields / sizeof fields[0], err);
     if (status == MD_OK)
-        status = check(request, against, bins, budget_s, err);
+        status = check(request, against, bins, budget_s,
+                       call->anywhere ? BUDGET_S_MAX : BUDGET_S_REMOTE_MAX, err);
     if (status != MD_OK)
         md__rehearse_request_fini(request);
     return status;

@@ -25,7 +25,8 @@ return md.app {
     series = { hosts = { key = "host", time = "t", labels = { "profile" }, step_s = 60,
         steps = 120, grace_s = 1, late_max_min = 30,
         columns = { { name = "cpu" }, { name = "mem" } } } },
-    alerts = { series = "hosts", entity = "host", rules = require "rules" },
+    alerts = { series = "hosts", entity = "host", rules = require "rules",
+        forecasts = require "forecasts" },
     routes = {
         md.post("/feed", function(request)
             return md.series("hosts"):feed(request.body)
@@ -44,11 +45,34 @@ return {
       clear_below = 60, for_min = 2, keep_firing_min = 3 },
     { name = "full", severity = "warning", watch = md.current { "cpu", "mem" }, above = 85 },
     { name = "silent", severity = "warning", watch = md.absent { "cpu" }, for_min = 5 },
+    { name = "soon", severity = "warning", above = 88,
+      watch = md.forecast { "cpu", quantile = 0.5, within_min = 10 } },
     { name = "both", severity = "warning", when = function(server)
         local cpu, mem = server.current.cpu, server.current.mem
         return cpu ~= nil and mem ~= nil and cpu + mem > 150
     end },
 }
+"""
+# The wave of value_of for the next ten minutes, without its noise: some crossings are foreseen.
+FORECASTS = """
+local md = require "moondial"
+return function(tick)
+    local keys = md.series("hosts"):keys()
+    local rows = {}
+    for index, key in ipairs(keys) do
+        local row = {}
+        for step = 1, 10 do
+            local minute = (tick.closed_ms - 1767225600000) / 60000 - 1 + step
+            row[step] = math.abs((minute + 13 * key:byte()) % 60 - 30) * 2 + 31.7
+        end
+        rows[index] = row
+    end
+    if #keys == 0 then
+        return {}
+    end
+    return { { column = "cpu", quantile = 0.5, step_s = 60, keys = keys,
+        values = md.tensor.from(rows) } }
+end
 """
 
 
@@ -70,6 +94,7 @@ class Night:
         self.daemon = self.peer = None
         self.write("app.lua", APP)
         self.write("rules.lua", RULES % {"hot": hot})
+        self.write("forecasts.lua", FORECASTS)
 
     def __enter__(self):
         self.begin()
@@ -100,7 +125,8 @@ class Night:
             if kill:
                 self.daemon.kill()
             else:
-                self.daemon.stop()
+                status = self.daemon.stop()
+                assert status == 0, (status, self.daemon.log[-40:])
             self.daemon = None
 
     def feed(self, minute, hosts=HOSTS, columns=("cpu", "mem"), value=None):
@@ -194,7 +220,7 @@ class TheNight(unittest.TestCase):
 
     def test_the_night_was_noisy(self):
         rules = {span[0] for span in spans_of_events(self.events)}
-        self.assertEqual(rules, {"hot", "full", "silent", "both"})
+        self.assertEqual(rules, {"hot", "full", "silent", "soon", "both"})
         self.assertGreater(len(spans_of_events(self.events)), 30)
 
     def test_against_what_was_recorded_all_is_the_same(self):
@@ -220,6 +246,18 @@ class TheNight(unittest.TestCase):
         report = self.night.ask(since="10h")
         self.assertEqual(counts(report)["same"], len(spans_of_events(self.events)))
         self.assertEqual(counts(report) | {"same": 0}, dict.fromkeys(counts(report), 0))
+
+    def test_grades_are_those_that_were_given(self):
+        given = {}
+        for event in self.events:
+            if event["kind"] == "grade":
+                given[event["outcome"]] = given.get(event["outcome"], 0) + 1
+        grades = self.night.rules_of(self.night.ask(since="10h"))["soon"]["new"]["grades"]
+        self.assertEqual({name: grades[name] for name in given}, given)
+        self.assertEqual(sum(grades[name] for name in ("hit", "early", "late", "false", "missed",
+                                                       "ungraded")), sum(given.values()))
+        self.assertGreater(grades["caught"], 0)
+        self.assertGreater(sum(given.values()), 5, given)
 
     def test_outages_are_told(self):
         report = self.night.ask(since="2026-01-01T00:00:00Z")
@@ -273,7 +311,7 @@ return {
         self.assertEqual(answer.json()["totals"]["same"], len(spans_of_events(self.events)))
         self.assertEqual(self.night.daemon.post("/admin/rehearse", "").status, 200)
         wrong = {"nonsense": 400, "[]": 400, '{"sinze":"2h"}': 400, '{"since":"2 moons"}': 400,
-                 '{"since":"2h","until":"2025-01-01T00:00:00Z","bins":0}': 400,
+                 '{"since":"2h","bins":0}': 400, '{"budget_s":61}': 400,
                  '{"since":"2026-01-02T00:00:00Z","until":"2026-01-01T00:00:00Z"}': 400,
                  '{"path":"../.."}': 400, '{"path":"none"}': 404, '{"rule":"none"}': 404,
                  '{"scripts":{"rules.lua":7}}': 400,
@@ -312,6 +350,7 @@ return {
         new = tempfile.mkdtemp(prefix="moondial-rehearse-")
         try:
             self.night.write("app.lua", APP, new)
+            self.night.write("forecasts.lua", FORECASTS, new)
             self.night.write("rules.lua", RULES % {"hot": 90}, new)
             page = os.path.join(new, "page.html")
             code, out, err = run_cli("rehearse", new, "--since", "10h", "--state",
