@@ -2,10 +2,10 @@
  * Connections and the threads that serve them: what server.c, table.c, connection.c, transport.c
  * and tls.c share. The rest of http/ sees exchanges (internal.h).
  *
- * Every connection is watched by one epoll set, edge-triggered. Whoever takes an event of a
- * connection *owns* it until nothing more can be done without waiting for the client; owning is a
- * bit in `state`, and an event that comes meanwhile sets another bit, which makes the owner look
- * again. No thread ever waits for a client, except that of an event stream.
+ * Every connection is watched by the epoll set of one slot, edge-triggered. Whoever takes an event
+ * of a connection *owns* it until nothing more can be done without waiting for the client; owning
+ * is a bit in `state`, and an event that comes meanwhile sets another bit, which makes the owner
+ * look again. No thread ever waits for a client, except that of an event stream.
  */
 #ifndef MD_HTTP_CONNECTION_H
 #define MD_HTTP_CONNECTION_H

@@ -1,13 +1,17 @@
 /*
  * Threads and the event loop.
  *
- * A few *slots* (one a core, at most four) each wait for events of the one epoll set and serve
- * them, on a thread that is lent for it. A short handler runs right there: no switch of threads
- * between an event and its answer. A handler that waits says so (base/blocking.h), and one that
- * runs for longer than a tick is noticed by the watch; either way its slot, with the events it had
- * still to look at, goes on on another thread, and the first one rests when its handler is done. So
- * there are as many handlers at a time as there are threads, and as few running threads as there
- * are cores.
+ * A few *slots* (one a core, at most four) each have an epoll set with their share of the
+ * connections, wait for its events and serve them, on a thread that is lent for it. A short handler
+ * runs right there: no switch of threads between an event and its answer, and a connection stays
+ * with one core. A handler that waits says so (base/blocking.h), and one that runs for longer than
+ * a tick is noticed by the watch; either way its slot, with its set and the events it had still to
+ * look at, goes on on another thread, and the first one rests when its handler is done. So there
+ * are as many handlers at a time as there are threads, as few running threads as there are cores,
+ * and no connection waits behind another's handler for longer than two ticks.
+ *
+ * One set for all slots would spare connections that wait, too, but switches threads twice as often
+ * and hands every connection from core to core.
  *
  * A slot's `turn` is even while it waits and odd while it serves. Whoever moves it on from an odd
  * value owns what comes next: the thread when it is done, or the one that takes the slot away.
@@ -39,6 +43,7 @@ enum { SLOTS_MAX = MD__RESERVED / 2, EVENTS = 16, QUIET_TICKS = 30 };
 #define STOPPER   (UINT64_MAX - 1)
 
 struct slot {
+    int epoll_fd;
     _Atomic uint64_t turn;
     uint64_t seen; /* by the watch */
     struct epoll_event events[EVENTS];
@@ -59,7 +64,7 @@ struct thread {
 
 struct md__server {
     struct md_http *http;
-    int epoll_fd, listen_fd, stop_fd;
+    int listen_fd, stop_fd;
     struct slot slots[SLOTS_MAX];
     int slot_count;
     pthread_mutex_t lock; /* of what follows */
@@ -96,11 +101,13 @@ static void worker_fini(struct md__worker *worker)
 
 bool md__connection_watch(struct md__connection *connection, int operation)
 {
+    struct md__server *server = connection->http->server;
+    const struct slot *slot = &server->slots[connection->index % (uint32_t)server->slot_count];
     struct epoll_event event = {.events = EPOLLIN | EPOLLRDHUP | EPOLLET,
                                 .data.u64 = md__table_token(connection)};
 
     event.events |= connection->polls_out ? EPOLLOUT : 0;
-    return epoll_ctl(connection->http->server->epoll_fd, operation, connection->fd, &event) == 0;
+    return epoll_ctl(slot->epoll_fd, operation, connection->fd, &event) == 0;
 }
 
 /* An event that came meanwhile has been used up, so it is asked for again. */
@@ -233,7 +240,7 @@ static bool run_slot(struct md__server *server, struct thread *thread, struct sl
         struct epoll_event event;
         uint64_t turn;
         if (slot->at >= slot->count) {
-            slot->count = epoll_wait(server->epoll_fd, slot->events, EVENTS, -1);
+            slot->count = epoll_wait(slot->epoll_fd, slot->events, EVENTS, -1);
             slot->at = 0;
             continue;
         }
@@ -357,11 +364,30 @@ static void *watch_main(void *argument)
 
 /* ---- life ---- */
 
-static bool add_to_epoll(struct md__server *server, int fd, uint64_t token, uint32_t events)
+static bool add_to_epoll(const struct slot *slot, int fd, uint64_t token, uint32_t events)
 {
     struct epoll_event event = {.events = events, .data.u64 = token};
 
-    return epoll_ctl(server->epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0;
+    return epoll_ctl(slot->epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0;
+}
+
+/* Whichever slot has nothing to do is told of a new client. */
+static bool open_slot(struct md__server *server, struct slot *slot)
+{
+    slot->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    return slot->epoll_fd >= 0 &&
+           add_to_epoll(slot, server->listen_fd, LISTENER, EPOLLIN | EPOLLET | EPOLLEXCLUSIVE) &&
+           add_to_epoll(slot, server->stop_fd, STOPPER, EPOLLIN);
+}
+
+static bool open_slots(struct md__server *server)
+{
+    bool open = server->stop_fd >= 0;
+
+    for (int i = 0; i < server->slot_count; i++) {
+        open = open && open_slot(server, &server->slots[i]);
+    }
+    return open;
 }
 
 static int core_count(void)
@@ -373,9 +399,6 @@ static int core_count(void)
 
 static enum md_status start_threads(struct md__server *server, struct md_error *err)
 {
-    int cores = core_count();
-
-    server->slot_count = cores < SLOTS_MAX ? cores : SLOTS_MAX;
     server->watching = pthread_create(&server->watch, NULL, watch_main, server) == 0;
     for (int i = 0; i < server->slot_count; i++) {
         hand_over(server, &server->slots[i]);
@@ -389,6 +412,7 @@ static enum md_status start_threads(struct md__server *server, struct md_error *
 enum md_status md__server_start(struct md_http *http, int listen_fd, struct md_error *err)
 {
     struct md__server *server = calloc(1, sizeof *server);
+    int cores = core_count();
 
     if (server == NULL) {
         close(listen_fd);
@@ -397,7 +421,10 @@ enum md_status md__server_start(struct md_http *http, int listen_fd, struct md_e
     http->server = server;
     server->http = http;
     server->listen_fd = listen_fd;
-    server->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    server->slot_count = cores < SLOTS_MAX ? cores : SLOTS_MAX;
+    for (int i = 0; i < SLOTS_MAX; i++) {
+        server->slots[i].epoll_fd = -1;
+    }
     server->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     server->thread_max = http->options.threads;
     server->threads = calloc((size_t)server->thread_max, sizeof *server->threads);
@@ -407,9 +434,7 @@ enum md_status md__server_start(struct md_http *http, int listen_fd, struct md_e
     if (server->threads == NULL || !worker_init(&server->watch_worker)) {
         return md_fail(err, MD_ERR_MEMORY, "out of memory for the HTTP server");
     }
-    if (server->epoll_fd < 0 || server->stop_fd < 0 ||
-        !add_to_epoll(server, server->listen_fd, LISTENER, EPOLLIN | EPOLLET) ||
-        !add_to_epoll(server, server->stop_fd, STOPPER, EPOLLIN)) {
+    if (!open_slots(server)) {
         return md_fail(err, MD_ERR_IO, "cannot watch sockets: %s", strerror(errno));
     }
     return start_threads(server, err);
@@ -460,7 +485,9 @@ void md__server_stop(struct md_http *http)
     }
     worker_fini(&server->watch_worker);
     close_fd(server->listen_fd);
-    close_fd(server->epoll_fd);
+    for (int i = 0; i < SLOTS_MAX; i++) {
+        close_fd(server->slots[i].epoll_fd);
+    }
     close_fd(server->stop_fd);
     pthread_cond_destroy(&server->tick);
     pthread_mutex_destroy(&server->lock);
