@@ -1,10 +1,12 @@
-"""kill -9 in a noisy night: alerts go on where they were.
+"""kill -9 in a noisy night: alerts go on where they were, and every receiver hears of each once.
 
 The night is moved on minute by minute (the op `clock`), the daemon is killed at random moments in
-between: while records come in, while a step closes, while it starts. In the end its history is that
-of the same night without kills.
+between: while records come in, while a step closes, while messages are sent, while it starts. In
+the end its history and what a recording Alertmanager was told are those of the same night without
+kills. To an Alertmanager an alert is its labels and startsAt; telling it again is no new alert.
 """
 import http.client
+import http.server
 import json
 import os
 import random
@@ -20,7 +22,7 @@ from daemon import Daemon
 from test_control import Peer
 
 KILLS = 100 if os.environ.get("MOONDIAL_FULL") == "1" else 8
-SECONDS_MAX = 60
+SECONDS_MAX, QUIET_SECONDS = 60, 2
 STEP_MS = 60000
 START_MS = 1767225600000
 SERVERS = [f"s{number:02d}" for number in range(12)]
@@ -41,6 +43,7 @@ return md.app {
             { name = "high", severity = "warning", watch = md.current { "cpu" }, above = 70,
                 for_min = 2, keep_firing_min = 2 },
         },
+        notify = { receivers = { { kind = "alertmanager", url = "http://127.0.0.1:%d" } } },
     },
     routes = {
         md.post("/feed", function(request)
@@ -56,6 +59,49 @@ return md.app {
 """
 
 
+class Alertmanager:
+    """Takes POST /api/v2/alerts, now and then with an error, and remembers what it was told."""
+
+    def __init__(self):
+        self.alerts = {}  # (labels, startsAt) -> endsAt of what was told last
+        self.lock = threading.Lock()
+        self.chance = random.Random(3)
+        recorder = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["content-length"]))
+                status = recorder.take(self.path, json.loads(body))
+                self.send_response(status)
+                self.send_header("content-length", "0")
+                self.end_headers()
+
+            def log_message(self, *_):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.port = self.server.server_port
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def take(self, path, alerts):
+        time.sleep(self.chance.uniform(0, 0.03))
+        if path != "/api/v2/alerts":
+            return 404
+        with self.lock:
+            for alert in alerts:
+                identity = (json.dumps(alert["labels"], sort_keys=True), alert["startsAt"])
+                self.alerts[identity] = alert["endsAt"]
+        return 200 if self.chance.random() < 0.95 else 503
+
+    def told(self):
+        with self.lock:
+            return dict(self.alerts)
+
+    def close(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+
 def load_of(server, minute):
     """Walks about, and jumps for a minute or a few every now and then."""
     chance = random.Random(f"{server} {minute // 3}")
@@ -67,15 +113,17 @@ class Night:
     """One night's daemon, moved on minute by minute, whoever kills it in between."""
 
     def __init__(self):
+        self.receiver = Alertmanager()
         self.state = tempfile.mkdtemp(prefix="moondial-night-")
         self.now_ms, self.minute, self.starts = START_MS, 0, 0
-        self.daemon = Daemon({"app.lua": APP})
+        self.daemon = Daemon({"app.lua": APP % self.receiver.port})
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
         self.daemon.__exit__()
+        self.receiver.close()
         shutil.rmtree(self.state)
 
     def start(self):
@@ -150,6 +198,20 @@ class Night:
         self.daemon.process = None
         assert status == -signal.SIGKILL, (status, self.daemon.log)
 
+    def told(self, is_all):
+        """What the Alertmanager has been told in the end: by alert, when it ended, or None."""
+        end = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(self.now_ms // 1000))
+
+        def now():
+            told = self.receiver.told()
+            return {alert: ends if ends[:19] <= end else None for alert, ends in told.items()}
+
+        limit = time.monotonic() + SECONDS_MAX
+        while not is_all(now()) and time.monotonic() < limit:
+            time.sleep(0.1)
+        time.sleep(QUIET_SECONDS)  # nothing more must come
+        return now()
+
 
 class AlertCrash(unittest.TestCase):
     maxDiff = 2000
@@ -162,9 +224,22 @@ class AlertCrash(unittest.TestCase):
             minutes = killed.minute + 5
             killed.live(minutes)
             quiet.live(minutes)
-            events = quiet.history()
-            self.assertGreater(sum(event.get("to") == "firing" for event in events), minutes)
-            self.assertEqual(killed.history(), events)
+            self.compare(killed, quiet)
+
+    def compare(self, killed, quiet):
+        events = quiet.history()
+        fired = [event for event in events if event.get("to") == "firing"]
+        self.assertGreater(len(fired), quiet.minute)
+        self.assertEqual(killed.history(), events)
+        resolved = sum(event.get("to") == "resolved" for event in events)
+
+        def is_all(told):
+            ended = sum(ends is not None for ends in told.values())
+            return (len(told), ended) == (len(fired), resolved)
+
+        told = quiet.told(is_all)
+        self.assertTrue(is_all(told), (told, len(fired), resolved))
+        self.assertEqual(killed.told(lambda now: now == told), told)
 
 
 if __name__ == "__main__":
