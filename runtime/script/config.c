@@ -41,7 +41,7 @@ enum { KEYS_MAX = 500 };
     X(state, "\"\"", true, false, "folder for what outlives the process; empty: nothing does")     \
     X(control, "\"\"", true, false, "the control socket; empty: control.sock in the state folder") \
     X(save_interval_s, "5", true, false, "a crash loses at most this much of the feed")            \
-    X(retention_days, "30", true, false, "how long stored forecasts are kept")                     \
+    X(retention_days, "30", true, false, "how long stored forecasts and alerts are kept")          \
     X(history_bytes_max, "1073741824", true, false, "largest size of the stored history")          \
     X(device, "\"auto\"", true, false, "where models run: auto, cpu, cuda")                        \
     X(isa, "\"auto\"", true, false,                                                                \

@@ -2,6 +2,8 @@
  * The live alerts: what a tick keeps of a frame and of what happened, and who hears of it. See
  * test_alert_lasting.c for restarts and trouble.
  */
+#include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #include "alert/history.h"
@@ -162,6 +164,59 @@ static void it_works_without_a_store(void **state)
     md_alert_live_delete(live);
 }
 
+/* ---- several threads ------------------------------------------------------------------------- */
+
+struct onlooker {
+    const struct night *night;
+    struct md_alert_live *live;
+    _Atomic bool stop;
+    int64_t seen;
+};
+
+static bool add_labels(void *context, const struct md_alert *alert)
+{
+    *(int64_t *)context += alert->label_count;
+    return true;
+}
+
+/* What routes and reloads do meanwhile. */
+static void *look(void *context)
+{
+    struct onlooker *onlooker = context;
+    struct md_alert_rule_health health;
+    struct md_alert_quality quality;
+    int64_t within_ms;
+    char text[64];
+    while (!atomic_load(&onlooker->stop)) {
+        md_alert_live_visit(onlooker->live, add_labels, &onlooker->seen);
+        md_alert_live_health(onlooker->live, 0, &health);
+        md_alert_live_quality(onlooker->live, "soon", &quality);
+        md_alert_live_wants(onlooker->live, "cpu", 0.5f, &within_ms);
+        md_alert_live_trouble(onlooker->live, text, sizeof text);
+        struct md_alert_rules *rules = md_alert_live_rules(onlooker->live);
+        md_alert_live_set_rules(onlooker->live, rules ? NULL : onlooker->night->rules);
+        md_alert_rules_unref(rules);
+    }
+    return NULL;
+}
+
+static void others_may_look_while_it_ticks(void **state)
+{
+    struct md_error err;
+    const struct night *night = *state;
+    struct md_store *store = night_store(night);
+    struct onlooker onlooker = {.night = night, .live = night_live(night, store)};
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, look, &onlooker), 0);
+    for (int minute = 0; minute < 100; minute++)
+        assert_ok(night_tick(onlooker.live, minute, &err));
+    atomic_store(&onlooker.stop, true);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(night_frames(store), 100);
+    md_alert_live_delete(onlooker.live);
+    md_store_close(store);
+}
+
 /* ---- without memory -------------------------------------------------------------------------- */
 
 #if FAILING_AVAILABLE
@@ -218,6 +273,7 @@ int main(void)
                                         night_end),
         cmocka_unit_test_setup_teardown(events_are_json, night_begin, night_end),
         cmocka_unit_test_setup_teardown(it_works_without_a_store, night_begin, night_end),
+        cmocka_unit_test_setup_teardown(others_may_look_while_it_ticks, night_begin, night_end),
         cmocka_unit_test_setup_teardown(a_tick_without_memory_was_none, night_begin, night_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
