@@ -18,7 +18,7 @@
  *     pending  -> firing     it has held for for_ms (at once when 0, in the same tick)
  *     pending  -> inactive   it does not hold; forgotten
  *     firing   -> inactive   it has not held for keep_firing_ms (at once when 0): *resolved*, and
- * kept for MD_ALERT_RESOLVED_MS so that receivers hear of it
+ *                            kept for MD_ALERT_RESOLVED_MS so that receivers hear of it
  *
  * and beyond it: hysteresis (clear), no data and errors as policies of the rule, a removed rule's
  * instances (resolved one tick later, taken up again when the rule comes back within
@@ -53,7 +53,8 @@ enum md_alert_watch {
     MD_ALERT_FUNCTION  /* a predicate of the caller's: one instance an entity */
 };
 
-/* What becomes of an instance for which there is nothing to compare (a NaN, no forecast). */
+/* What becomes of an instance for which there is nothing to compare (a NaN, no forecast). Of an
+ * entity that left the frame altogether the condition does not hold, whatever the policy. */
 enum md_alert_no_data {
     MD_ALERT_NO_DATA_RESOLVE, /* the condition does not hold: as Prometheus */
     MD_ALERT_NO_DATA_KEEP,    /* it stays in the state that it is in */
@@ -89,7 +90,7 @@ struct md_alert_rule {
                                     (is_below: above) this; a fallback of NaN: the same as limit */
     int64_t for_ms, keep_firing_ms;
     int instances_max; /* Prometheus' `limit`: more active ones are an error of the rule, which
-                          drops all its instances; 0: no limit */
+                          ends all its instances (what fired is resolved); 0: no limit */
     enum md_alert_no_data no_data;
     enum md_alert_no_data on_error; /* of a FUNCTION that fails: KEEP unless told otherwise */
     int label_count;
@@ -189,7 +190,8 @@ struct md_alert {
                                             rule's own; sorted by name */
 };
 
-/* A change of an instance, in the order in which they happened. */
+/* A change of an instance, in the order in which they happened: by rule, key, column. Without a
+ * hold time there is one event, inactive -> firing. */
 struct md_alert_event {
     int64_t time_ms;
     enum md_alert_state from, to; /* firing -> inactive: resolved */
@@ -211,7 +213,9 @@ struct md_alert_engine;
 enum md_status md_alert_engine_new(const char *entity_label, struct md_alert_engine **engine,
                                    struct md_error *err);
 void md_alert_engine_delete(struct md_alert_engine *engine);
-/* From the next tick on. Instances are matched by fingerprint, whatever else has changed. */
+/* From the next tick on; takes a reference; NULL: none. Instances are matched by their labels,
+ * whatever else has changed: a rule with another severity or label of its own makes other
+ * instances, and those that were are a removed rule's. */
 void md_alert_engine_set_rules(struct md_alert_engine *engine, struct md_alert_rules *rules);
 /*
  * Evaluates all rules on a frame, which must be newer than the last (MD_ERR_CONFLICT). predicate
@@ -242,15 +246,17 @@ void md_alert_rule_health(const struct md_alert_engine *engine, int rule,
 /* The whole state but the rules, as bytes that a later engine of any version can refuse or read. */
 enum md_status md_alert_engine_save(const struct md_alert_engine *engine, struct md_buffer *bytes,
                                     struct md_error *err);
-/* MD_ERR_CORRUPT: the engine stays empty. */
+/* In place of what the engine holds but its rules, which may be set before or after.
+ * MD_ERR_CORRUPT, MD_ERR_UNSUPPORTED (another version): the engine stays as it was. */
 enum md_status md_alert_engine_restore(struct md_alert_engine *engine, const void *bytes,
                                        size_t length, struct md_error *err);
 
 /*
  * Writes a template: {server} (or what the entity label is), {metric}, {profile}, {severity},
  * {value}, {limit}, {lead_min}, {active_min}, or any label by name; {value:.1f} formats a number
- * with C's flags, width and precision of f, e and g. "{{" is a brace. md_alert_template_check names
- * the mistake of a template without running it.
+ * with C's flags, width and precision of f, e and g. "{{" and "}}" are a brace. The name of a label
+ * that the alert does not have stays as it is written. md_alert_template_check names the mistake of
+ * a template without running it.
  */
 void md_alert_annotate(const struct md_alert *alert, const char *template, int64_t now_ms,
                        struct md_buffer *text);

@@ -197,8 +197,8 @@ static enum md_status consider(struct tick *tick, const struct md__alert_source 
                                          .rule = rules->identities[rule]};
     uint64_t key_hash = has_key ? tick->view.key_hashes[key] : md__alert_key_hash("", "");
     uint64_t identity = md__alert_identity_hash(made_of.rule, made_of.column, key_hash);
-    struct md__alert_instance *instance = md__alert_table_find(
-        &tick->engine->table, identity, made_of.key, made_of.column, made_of.profile);
+    struct md__alert_instance *instance =
+        md__alert_table_find(&tick->engine->table, identity, &made_of);
     if (instance) {
         judge(source, key, instance);
         return MD_OK;

@@ -359,7 +359,7 @@ static void count(struct md__alert_grades *grades, const struct md_alert_grade *
     struct md__alert_score *score = find_score(grades, grade->rule);
     if (!score)
         return; /* the rule was removed so long ago that it was forgotten */
-    score->outcomes[grade->outcome]++;
+    score->outcomes[grade->outcome] += score->outcomes[grade->outcome] < MD__COUNT_MAX;
     if (grade->fired_ms == 0 || grade->crossed_ms == 0)
         return;
     score->leads_ms[score->lead_next] = grade->lead_ms;
@@ -411,12 +411,15 @@ static bool was_preceded(const struct md_alert_engine *engine, const struct md__
                          const struct md__alert_crossing *crossing)
 {
     const struct md_alert_rule *rule = &engine->rules->rules[crossing->rule];
-    const char *column = rule->columns[crossing->ordinal];
-    uint64_t identity = md__alert_identity_hash(engine->rules->identities[crossing->rule], column,
-                                                view->key_hashes[crossing->key]);
+    struct md__alert_identity made_of = {.name = rule->name,
+                                         .key = view->frame->keys[crossing->key],
+                                         .column = rule->columns[crossing->ordinal],
+                                         .profile = view->frame->profiles[crossing->key],
+                                         .rule = engine->rules->identities[crossing->rule]};
+    uint64_t hash =
+        md__alert_identity_hash(made_of.rule, made_of.column, view->key_hashes[crossing->key]);
     const struct md__alert_instance *instance =
-        md__alert_table_find(&engine->table, identity, view->frame->keys[crossing->key], column,
-                             view->frame->profiles[crossing->key]);
+        md__alert_table_find(&engine->table, hash, &made_of);
     return instance && instance->firing_ms != 0 &&
            engine->time_ms - instance->firing_ms <= rule->within_ms;
 }
@@ -427,7 +430,8 @@ static void grade_crossings(struct md__alert_grading *grading, struct md_alert_e
     for (const struct md__alert_crossing *at = grading->crossings; at; at = at->next) {
         const struct md_alert_rule *rule = &engine->rules->rules[at->rule];
         if (was_preceded(engine, view, at)) {
-            find_score(&engine->grades, rule->name)->caught++;
+            struct md__alert_score *score = find_score(&engine->grades, rule->name);
+            score->caught += score->caught < MD__COUNT_MAX;
             continue;
         }
         struct md_alert_grade missed = {.rule = rule->name,

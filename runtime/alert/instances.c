@@ -128,13 +128,17 @@ static struct md__alert_instance **bucket_of(const struct md__alert_table *table
     return &table->buckets[identity & (uint64_t)(table->bucket_count - 1)];
 }
 
-struct md__alert_instance *md__alert_table_find(const struct md__alert_table *table,
-                                                uint64_t identity, const char *key,
-                                                const char *column, const char *profile)
+static bool is_made_of(const struct md_alert *alert, const struct md__alert_identity *made_of)
 {
-    struct md__alert_instance *at = table->bucket_count > 0 ? *bucket_of(table, identity) : NULL;
-    while (at && (at->identity != identity || strcmp(at->alert.key, key) != 0 ||
-                  strcmp(at->alert.column, column) != 0 || strcmp(at->alert.profile, profile) != 0))
+    return strcmp(alert->key, made_of->key) == 0 && strcmp(alert->column, made_of->column) == 0 &&
+           strcmp(alert->profile, made_of->profile) == 0 && strcmp(alert->name, made_of->name) == 0;
+}
+
+struct md__alert_instance *md__alert_table_find(const struct md__alert_table *table, uint64_t hash,
+                                                const struct md__alert_identity *made_of)
+{
+    struct md__alert_instance *at = table->bucket_count > 0 ? *bucket_of(table, hash) : NULL;
+    while (at && (at->identity != hash || !is_made_of(&at->alert, made_of)))
         at = at->chained;
     return at;
 }

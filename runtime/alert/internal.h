@@ -168,9 +168,9 @@ struct md__alert_instance *md__alert_instance_new(const struct md__alert_identit
                                                   const char *entity_label);
 /* As callers see it, from life. */
 void md__alert_instance_show(struct md__alert_instance *instance);
-struct md__alert_instance *md__alert_table_find(const struct md__alert_table *table,
-                                                uint64_t identity, const char *key,
-                                                const char *column, const char *profile);
+/* hash: md__alert_identity_hash of what it is made of. */
+struct md__alert_instance *md__alert_table_find(const struct md__alert_table *table, uint64_t hash,
+                                                const struct md__alert_identity *made_of);
 /* Room for `extra` more, so that md__alert_table_add cannot fail. */
 bool md__alert_table_reserve(struct md__alert_table *table, int extra);
 /* Sorts `fresh` and takes them over. */
@@ -189,12 +189,13 @@ void md__alert_table_fini(struct md__alert_table *table);
 /* ---- grade.c --------------------------------------------------------------------------------- */
 
 #define MD__LEADS_MAX 200
+#define MD__COUNT_MAX ((int64_t)1 << 53)
 
 /* What is known of one rule, by name. */
 struct md__alert_score {
     char *rule;
     int64_t outcomes[MD_ALERT_OUTCOMES];
-    int64_t caught; /* crossings that an alert preceded */
+    int64_t caught; /* crossings that an alert preceded; like all counts, at most COUNT_MAX */
     int64_t leads_ms[MD__LEADS_MAX];
     int lead_count, lead_next;
 };

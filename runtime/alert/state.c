@@ -218,8 +218,7 @@ static enum md_status get_instance(struct md_bytes_reader *reader, struct md_ale
     if (!instance)
         return md_fail(err, MD_ERR_MEMORY, "out of memory");
     status = get_life(reader, engine->time_ms, instance, err);
-    if (status == MD_OK && md__alert_table_find(&engine->table, instance->identity, identity.key,
-                                                identity.column, identity.profile))
+    if (status == MD_OK && md__alert_table_find(&engine->table, instance->identity, &identity))
         status = md_fail(err, MD_ERR_CORRUPT, CORRUPT "%.80s is there twice", identity.name);
     if (status == MD_OK && !md__alert_table_reserve(&engine->table, 1))
         status = md_fail(err, MD_ERR_MEMORY, "out of memory");
@@ -241,10 +240,10 @@ static enum md_status get_score(struct md_bytes_reader *reader, struct md__alert
     bool is_wrong = grades->score_count == known; /* there twice */
     for (int o = 0; o < MD_ALERT_OUTCOMES; o++) {
         score->outcomes[o] = md_bytes_get_i64(reader);
-        is_wrong |= !is_time(score->outcomes[o], MD__TIME_MS_MAX);
+        is_wrong |= !is_time(score->outcomes[o], MD__COUNT_MAX);
     }
     score->caught = md_bytes_get_i64(reader);
-    is_wrong |= !is_time(score->caught, MD__TIME_MS_MAX);
+    is_wrong |= !is_time(score->caught, MD__COUNT_MAX);
     score->lead_count = md_bytes_get_count(reader, 8);
     if (score->lead_count > MD__LEADS_MAX) {
         is_wrong = true;
@@ -280,12 +279,12 @@ static enum md_status get_open(struct md_bytes_reader *reader, int64_t now_ms,
     open->missing = (int)md_bytes_get_u32(reader);
     open->limit = md_bytes_get_f32(reader);
     open->is_below = md_bytes_get_u8(reader) != 0;
-    bool is_right = is_time(open->fired_ms, now_ms) && is_time(open->crossed_ms, now_ms) &&
-                    (open->crossed_ms == 0 || open->crossed_ms >= open->fired_ms) &&
-                    open->predicted_ms >= open->fired_ms &&
-                    is_time(open->within_ms, MD__SPAN_MS_MAX) &&
-                    open->predicted_ms - open->fired_ms <= open->within_ms &&
-                    is_time(open->step_ms, MD__SPAN_MS_MAX) && open->missing >= 0;
+    bool is_right =
+        is_time(open->fired_ms, now_ms) && is_time(open->crossed_ms, now_ms) &&
+        (open->crossed_ms == 0 || is_time(open->crossed_ms - open->fired_ms, open->within_ms)) &&
+        open->predicted_ms >= open->fired_ms && is_time(open->within_ms, MD__SPAN_MS_MAX) &&
+        open->predicted_ms - open->fired_ms <= open->within_ms &&
+        is_time(open->step_ms, MD__SPAN_MS_MAX) && open->missing >= 0;
     if (!is_right || reader->has_failed)
         return md_fail(err, MD_ERR_CORRUPT, CORRUPT "an open grade of %.80s is wrong", rule);
     return MD_OK;
