@@ -143,17 +143,33 @@ end
 
 -- ---- 2. variables -----------------------------------------------------------------------------
 
+-- A categorical variable's rows, one a class; the columns of x_categoricals that choose among
+-- them, whose rows are added up; and the size of a row.
+function model:classes(name)
+    local config = self.config
+    local rows, size = unpack(config.embedding_sizes[name])
+    local weight = self:tensor("input_embeddings.embeddings." .. name .. ".weight", { rows, size })
+    return weight, (config.categorical_groups or {})[name] or { name }, size
+end
+
+-- [B, T, ..]: the rows that one column of x_categoricals chooses.
+function model:chosen(rows, steps, column)
+    local g = self.g
+    steps.codes = steps.codes or {}
+    if not steps.codes[column] then
+        local index = self:scalar(index_of(self.config.x_categoricals, column))
+        steps.codes[column] = g:Gather(steps.cat, index, { axis = 2 })
+    end
+    return g:Gather(rows, steps.codes[column], { axis = 0 })
+end
+
 -- [B, T, size]: the sum of the embedding rows over the variable's columns; and size.
 function model:embedding(steps, name)
-    local g, config = self.g, self.config
-    local rows, size = unpack(config.embedding_sizes[name])
-    local rows_of = self:tensor("input_embeddings.embeddings." .. name .. ".weight", { rows, size })
-    local groups = config.categorical_groups or {}
+    local rows, columns, size = self:classes(name)
     local sum
-    for _, column in ipairs(groups[name] or { name }) do
-        local index = self:scalar(index_of(config.x_categoricals, column))
-        local embedded = g:Gather(rows_of, g:Gather(steps.cat, index, { axis = 2 }), { axis = 0 })
-        sum = sum and g:Add(sum, embedded) or embedded
+    for _, column in ipairs(columns) do
+        local embedded = self:chosen(rows, steps, column)
+        sum = sum and self.g:Add(sum, embedded) or embedded
     end
     return sum, size
 end
@@ -202,6 +218,18 @@ function model:single_variable(x, variable, size, singles)
     return self:residual_network(x, singles.prefix .. variable.name, size, math.min(size, H), H)
 end
 
+-- A categorical variable, embedded and then encoded: a network works row by row, so that classes
+-- are encoded, which are constants, and chosen afterwards.
+function model:categorical(steps, variable, singles)
+    local rows, columns, size = self:classes(variable.name)
+    local x = self:embedding(steps, variable.name)
+    if #columns > 1 then
+        return x, self:single_variable(x, variable, size, singles), size
+    end
+    local encoded = self:single_variable(rows, variable, size, singles)
+    return x, self:chosen(encoded, steps, columns[1]), size
+end
+
 -- steps: cat and cont of the steps to encode; singles: where the single-variable networks are.
 -- context: [B, 1, H] or nil. Returns [B, T, H].
 function model:select_variables(steps, variables, block, singles, context)
@@ -210,8 +238,11 @@ function model:select_variables(steps, variables, block, singles, context)
         local rows = self:slice(g:Shape(steps.cont), 0, 0, 2)
         return g:ConstantOfShape(g:Concat(rows, self:numbers(self.hidden), { axis = 0 }))
     elseif n == 1 then
-        local read = variables[1].categorical and self.embedding or self.prescaled
-        local x, size = read(self, steps, variables[1].name)
+        if variables[1].categorical then
+            local _, encoded = self:categorical(steps, variables[1], singles)
+            return encoded
+        end
+        local x, size = self:prescaled(steps, variables[1].name)
         return self:single_variable(x, variables[1], size, singles)
     end
     return self:weighed_variables(steps, variables, block, singles, context)
@@ -223,8 +254,7 @@ function model:weighed_variables(steps, variables, block, singles, context)
     local categoricals, columns, total = {}, {}, 0
     for _, variable in ipairs(variables) do
         if variable.categorical then
-            local x, size = self:embedding(steps, variable.name)
-            local encoded = self:single_variable(x, variable, size, singles)
+            local x, encoded, size = self:categorical(steps, variable, singles)
             categoricals[#categoricals + 1] = { x, encoded }
             total = total + size
         else
