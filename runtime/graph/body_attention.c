@@ -14,6 +14,49 @@ static int emit_heads(struct md_emit *emit, int x, int64_t heads, int64_t size, 
                          MD__ATTRS(MD__INTS("perm", 4, keys ? columns : rows)));
 }
 
+/* The size of one axis of x, as a vector of one. */
+static int emit_size(struct md_emit *emit, int x, int64_t axis)
+{
+    int shape = md__emit_node(emit, "Shape", MD__IDS(x), NULL, 0);
+    return md__emit_node(emit, "Slice",
+                         MD__IDS(shape, md__emit_ints(emit, 1, (int64_t[]){axis}),
+                                 md__emit_ints(emit, 1, (int64_t[]){axis + 1})),
+                         NULL, 0);
+}
+
+/* bool [Q, Q]: true where the query (row) must not look, from its own place on. */
+static int emit_future(struct md_emit *emit, int queries)
+{
+    const int64_t zero = 0, one = 1;
+    int axes[2] = {md__emit_ints(emit, 1, &zero), md__emit_ints(emit, 1, &one)};
+    int start = md__emit_constant(emit, MD_I64, 0, NULL, &zero);
+    int step = md__emit_constant(emit, MD_I64, 0, NULL, &one);
+    int count = md__emit_node(emit, "Squeeze", MD__IDS(queries, axes[0]), NULL, 0);
+    int keys = md__emit_node(emit, "Range", MD__IDS(start, count, step), NULL, 0);
+    int rows = md__emit_node(emit, "Unsqueeze", MD__IDS(keys, axes[1]), NULL, 0);
+    return md__emit_node(emit, "GreaterOrEqual", MD__IDS(keys, rows), NULL, 0);
+}
+
+/*
+ * The whole mask of a causal attention, [B, Q, K], from the mask of the keys before the queries'
+ * own (MD_NONE: none of these are hidden).
+ */
+static int emit_causal(struct md_emit *emit, const struct md_node *node)
+{
+    int batch = emit_size(emit, node->in[0], 0), queries = emit_size(emit, node->in[0], 1);
+    int keys = emit_size(emit, node->in[1], 1), past = md__body_in(node, 3);
+    int before = md__emit_node(emit, "Sub", MD__IDS(keys, queries), NULL, 0);
+    const struct md_attr first = MD__INT("axis", 0), last = MD__INT("axis", 2);
+    int all_past = md__emit_node(emit, "Concat", MD__IDS(batch, queries, before), &first, 1);
+    int all_future = md__emit_node(emit, "Concat", MD__IDS(batch, queries, queries), &first, 1);
+    if (past == MD_NONE)
+        past = md__emit_constant(emit, MD_BOOL, 0, NULL, &(uint8_t){0});
+    past = md__emit_node(emit, "Expand", MD__IDS(past, all_past), NULL, 0);
+    int future =
+        md__emit_node(emit, "Expand", MD__IDS(emit_future(emit, queries), all_future), NULL, 0);
+    return md__emit_node(emit, "Concat", MD__IDS(past, future), &last, 1);
+}
+
 MD_BODY(md_body_interpretable_attention)
 {
     struct md_emit emit = {graph, node->name, err, MD_OK};
@@ -25,10 +68,12 @@ MD_BODY(md_body_interpretable_attention)
     int k = emit_heads(&emit, node->in[1], heads, size, true);
     int scores = md__emit_node(&emit, "MatMul", MD__IDS(q, k), NULL, 0);
     scores = md__emit_node(&emit, "Mul", MD__IDS(scores, md__emit_float(&emit, scale)), NULL, 0);
-    if (md__body_in(node, 3) != MD_NONE) {
+    bool causal = md_node_int(node, "causal", 0) != 0;
+    int hidden = causal ? emit_causal(&emit, node) : md__body_in(node, 3);
+    if (hidden != MD_NONE) {
         int axis = md__emit_ints(&emit, 1, (int64_t[]){1});
         int bias = md__emit_float(&emit, md_node_float(node, "mask_bias", -1e9));
-        int mask = md__emit_node(&emit, "Unsqueeze", MD__IDS(node->in[3], axis), NULL, 0);
+        int mask = md__emit_node(&emit, "Unsqueeze", MD__IDS(hidden, axis), NULL, 0);
         scores = md__emit_node(&emit, "Where", MD__IDS(mask, bias, scores), NULL, 0);
     }
     int p = md__emit_node(&emit, "Softmax", MD__IDS(scores), MD__ATTRS(MD__INT("axis", -1)));

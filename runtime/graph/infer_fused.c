@@ -220,6 +220,7 @@ MD_INFER_RULE(md_infer_interpretable_attention)
         return status;
     const int64_t batch = in[0].shape.dim[0], queries = in[0].shape.dim[1];
     const int64_t keys = in[1].shape.dim[1], values = in[2].shape.dim[2];
+    const int64_t masked = keys - (md_node_int(node, "causal", 0) != 0 ? queries : 0);
     status = md__infer_expect(in, 0, "q", 3, (int64_t[]){-1, -1, heads * size}, err);
     if (!status)
         status = md__infer_expect(in, 1, "k", 3, (int64_t[]){batch, -1, heads * size}, err);
@@ -227,6 +228,9 @@ MD_INFER_RULE(md_infer_interpretable_attention)
         status = md__infer_expect(in, 2, "v", 3, (int64_t[]){batch, keys, -1}, err);
     if (status)
         return status;
+    if (masked < 0)
+        return md_fail(err, MD_ERR_INVALID, "causal, but %lld queries and only %lld keys",
+                       (long long)queries, (long long)keys);
     out[0].dtype = MD_F32;
     out[0].shape = md_shape_of(3, (int64_t[]){batch, queries, values});
     if (!md__has(in, in_count, 3))
@@ -235,7 +239,7 @@ MD_INFER_RULE(md_infer_interpretable_attention)
     if ((status = md__infer_dtype(in, 3, MD_BOOL, err)))
         return status;
     if (mask->rank == 3 && (mask->dim[0] == batch || mask->dim[0] == 1) &&
-        (mask->dim[1] == queries || mask->dim[1] == 1) && mask->dim[2] == keys)
+        (mask->dim[1] == queries || mask->dim[1] == 1) && mask->dim[2] == masked)
         return MD_OK;
     return md_fail(err, MD_ERR_INVALID, "mask of shape %s does not fit q %s and k %s",
                    MD_SHAPE(in[3]), MD_SHAPE(in[0]), MD_SHAPE(in[1]));

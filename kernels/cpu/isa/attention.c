@@ -31,6 +31,8 @@ struct attention {
     float scale, mask_bias; /* times log2 e: scores are exponents of 2 */
     const uint8_t *mask;
     size_t mask_batch, mask_query; /* element strides; 0 where the mask broadcasts */
+    size_t masked;                 /* keys that it covers: all, or those before the queries' own */
+    bool causal, hides;            /* hides: by mask or causality */
 };
 
 /* Rows of v in a thread's memory. */
@@ -63,16 +65,19 @@ struct seen {
     bool none;          /* it sees nothing, and weighs all keys alike */
 };
 
-/* Widens the mask of one query, NULL for none: all ones where a key is hidden, or is padding. */
-static struct seen widen_mask(const struct attention *a, const uint8_t *mask, int32_t *hidden)
+/* Widens the mask of one query: all ones where a key is hidden, or is padding. */
+static struct seen widen_mask(const struct attention *a, size_t batch, size_t query,
+                              int32_t *hidden)
 {
-    const uint8_t *first = mask ? memchr(mask, 1, a->keys) : NULL;
-    size_t clear = first ? (size_t)(first - mask) : a->keys, used = a->keys;
-    memset(hidden, 0, clear * sizeof *hidden);
-    for (size_t k = clear; k < a->keys; k++)
+    const uint8_t *mask = a->mask ? a->mask + batch * a->mask_batch + query * a->mask_query : NULL;
+    const uint8_t *first = mask ? memchr(mask, 1, a->masked) : NULL;
+    size_t end = a->masked + (a->causal ? query : 0); /* what lies behind is hidden */
+    size_t clear = first ? (size_t)(first - mask) : end, used = a->keys;
+    memset(hidden, 0, end * sizeof *hidden);
+    for (size_t k = clear; first && k < a->masked; k++)
         hidden[k] = -(mask[k] != 0);
-    memset(hidden + a->keys, -1, (a->wide - a->keys) * sizeof *hidden);
-    while (a->mask_bias <= HIDDEN_BIAS && used > clear && mask[used - 1])
+    memset(hidden + end, -1, (a->wide - end) * sizeof *hidden);
+    while (a->mask_bias <= HIDDEN_BIAS && used > clear && hidden[used - 1])
         used--;
     return (struct seen){
         .clear = clear / VL * VL, .used = used ? padded(used) : a->wide, .none = used == 0};
@@ -106,7 +111,7 @@ INLINE void score_rows(const struct attention *a, const struct query_group *grou
 #pragma GCC unroll 4
         for (int n = 0; n < rows; n++) {
             vf score = sum[n];
-            if (a->mask)
+            if (a->hides)
                 score = choose(*(const vi *)(group->hidden + (size_t)n * a->wide + at),
                                splat(a->mask_bias), score);
             if (at + VL > a->keys)
@@ -166,12 +171,11 @@ static void prepare_group(const struct attention *a, size_t batch, size_t query,
     for (size_t i = 0; i < (size_t)rows * features; i++)
         group->q[i] = q[i] * a->scale;
     group->narrow =
-        a->head_size == NARROW && a->values <= NARROW && (!a->mask || a->mask_bias <= HIDDEN_BIAS);
+        a->head_size == NARROW && a->values <= NARROW && (!a->hides || a->mask_bias <= HIDDEN_BIAS);
     group->seen = (struct seen){.clear = a->wide};
     for (int n = 0; n < rows; n++) {
-        const uint8_t *mask =
-            a->mask ? a->mask + batch * a->mask_batch + (query + (size_t)n) * a->mask_query : NULL;
-        struct seen seen = widen_mask(a, mask, group->hidden + (size_t)n * a->wide);
+        struct seen seen =
+            widen_mask(a, batch, query + (size_t)n, group->hidden + (size_t)n * a->wide);
         group->seen.used = seen.used > group->seen.used ? seen.used : group->seen.used;
         group->seen.clear = seen.clear < group->seen.clear ? seen.clear : group->seen.clear;
         group->narrow &=
@@ -341,13 +345,16 @@ static void attention_some(void *context, size_t begin, size_t end, int thread)
 
 static void take_mask(struct attention *a, const struct md_kernel_call *call)
 {
+    a->causal = md_node_int(call->node, "causal", 0) != 0;
+    a->masked = a->keys - (a->causal ? a->queries : 0);
+    a->hides = a->causal || md__has(call->in, call->in_count, 3);
     if (!md__has(call->in, call->in_count, 3))
         return;
     const struct md_shape *shape = &call->in[3].shape;
     size_t queries = (size_t)shape->dim[1];
     a->mask = call->in[3].data;
-    a->mask_query = queries == 1 ? 0 : a->keys;
-    a->mask_batch = shape->dim[0] == 1 ? 0 : queries * a->keys;
+    a->mask_query = queries == 1 ? 0 : a->masked;
+    a->mask_batch = shape->dim[0] == 1 ? 0 : queries * a->masked;
 }
 
 static enum md_status attention_run(const struct md_kernel_call *call, struct md_error *err)

@@ -143,37 +143,6 @@ end
 
 -- ---- 2. variables -----------------------------------------------------------------------------
 
--- A categorical variable's rows, one a class; the columns of x_categoricals that choose among
--- them, whose rows are added up; and the size of a row.
-function model:classes(name)
-    local config = self.config
-    local rows, size = unpack(config.embedding_sizes[name])
-    local weight = self:tensor("input_embeddings.embeddings." .. name .. ".weight", { rows, size })
-    return weight, (config.categorical_groups or {})[name] or { name }, size
-end
-
--- [B, T, ..]: the rows that one column of x_categoricals chooses.
-function model:chosen(rows, steps, column)
-    local g = self.g
-    steps.codes = steps.codes or {}
-    if not steps.codes[column] then
-        local index = self:scalar(index_of(self.config.x_categoricals, column))
-        steps.codes[column] = g:Gather(steps.cat, index, { axis = 2 })
-    end
-    return g:Gather(rows, steps.codes[column], { axis = 0 })
-end
-
--- [B, T, size]: the sum of the embedding rows over the variable's columns; and size.
-function model:embedding(steps, name)
-    local rows, columns, size = self:classes(name)
-    local sum
-    for _, column in ipairs(columns) do
-        local embedded = self:chosen(rows, steps, column)
-        sum = sum and self.g:Add(sum, embedded) or embedded
-    end
-    return sum, size
-end
-
 -- [B, T, size]: the real variable through its own Linear; and size.
 function model:prescaled(steps, name)
     local column = index_of(self.config.x_reals, name)
@@ -218,16 +187,26 @@ function model:single_variable(x, variable, size, singles)
     return self:residual_network(x, singles.prefix .. variable.name, size, math.min(size, H), H)
 end
 
--- A categorical variable, embedded and then encoded: a network works row by row, so that classes
--- are encoded, which are constants, and chosen afterwards.
+-- A categorical variable: the sum of the embedding rows that its columns choose, [B, T, size]; the
+-- same encoded, [B, T, H]; and size. A network works row by row, so where one column chooses, it is
+-- the classes that are encoded, which are constants.
 function model:categorical(steps, variable, singles)
-    local rows, columns, size = self:classes(variable.name)
-    local x = self:embedding(steps, variable.name)
+    local g, config, name = self.g, self.config, variable.name
+    local classes, size = unpack(config.embedding_sizes[name])
+    local rows = self:tensor("input_embeddings.embeddings." .. name .. ".weight", { classes, size })
+    local columns = (config.categorical_groups or {})[name] or { name }
+    local sum, codes
+    for _, column in ipairs(columns) do
+        local index = self:scalar(index_of(config.x_categoricals, column))
+        codes = g:Gather(steps.cat, index, { axis = 2 })
+        local chosen = g:Gather(rows, codes, { axis = 0 })
+        sum = sum and g:Add(sum, chosen) or chosen
+    end
     if #columns > 1 then
-        return x, self:single_variable(x, variable, size, singles), size
+        return sum, self:single_variable(sum, variable, size, singles), size
     end
     local encoded = self:single_variable(rows, variable, size, singles)
-    return x, self:chosen(encoded, steps, columns[1]), size
+    return sum, g:Gather(encoded, codes, { axis = 0 }), size
 end
 
 -- steps: cat and cont of the steps to encode; singles: where the single-variable networks are.
@@ -405,21 +384,14 @@ function model:padding(side)
         g:Unsqueeze(side.lengths, self:numbers(1, 2)))
 end
 
--- bool [B, Td or 1, Te + Td], true where a query must not look.
+-- bool [B, 1, keys], true where no query may look: at all keys, or at those of the encoder, where
+-- the attention is causal and looks after the others itself.
 function model:attention_mask()
-    local g, encoder, decoder = self.g, self.encoder, self.decoder
-    local history = self:padding(encoder)
-    if not self.config.causal_attention then
-        return g:Concat(history, self:padding(decoder), { axis = 2 })
+    local history = self:padding(self.encoder)
+    if self.config.causal_attention then
+        return history
     end
-    local keys = self:positions(decoder.steps)
-    local future = g:GreaterOrEqual(keys, g:Unsqueeze(keys, self:numbers(1)))
-    local rows = self:size_of(self.target_scale, 0)
-    local function expand(mask, steps)
-        return g:Expand(mask, g:Concat(rows, decoder.steps, steps, { axis = 0 }))
-    end
-    return g:Concat(expand(history, encoder.steps),
-        expand(g:Unsqueeze(future, self:numbers(0)), decoder.steps), { axis = 2 })
+    return self.g:Concat(history, self:padding(self.decoder), { axis = 2 })
 end
 
 -- encoder and decoder: the enriched steps of each side.
@@ -434,7 +406,10 @@ function model:attention(encoder, decoder)
         self:heads_linear(all, "k_layers", head_size),
         self:linear(all, "multihead_attn.v_layer", head_size, H),
         self:attention_mask(),
-    }, { heads = heads, head_size = head_size, mask_bias = g.float(mask_bias) })
+    }, {
+        heads = heads, head_size = head_size, mask_bias = g.float(mask_bias),
+        causal = config.causal_attention and 1 or 0,
+    })
     local out = self:tensor("multihead_attn.w_h.weight", { H, head_size })
     return self:gated_block(g:op("moondial.Linear", { attended, out }), decoder,
         "post_attn_gate_norm")
