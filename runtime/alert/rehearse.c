@@ -66,6 +66,7 @@ static enum md_status init_side(struct md__rehearsal_side *side,
     enum md_status status;
 
     side->rehearsal = rehearsal;
+    side->is_recorded = !evaluates;
     side->rules = wanted->rules != NULL ? md_alert_rules_ref(wanted->rules) : NULL;
     side->predicate = wanted->predicate;
     md_alert_spans_init(&side->spans, options->since_ms);

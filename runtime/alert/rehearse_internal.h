@@ -21,6 +21,7 @@ struct md__rehearsal_side {
     struct md_alert_rules *rules;
     const struct md_alert_predicate *predicate;
     struct md_alert_engine *engine; /* NULL: what was recorded, or nothing */
+    bool is_recorded;
     struct md_alert_spans spans;
     struct md__rehearsal_tally *tallies;
     int count;

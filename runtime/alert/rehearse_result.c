@@ -20,34 +20,48 @@ static struct md__rehearsal_tally *find_tally(const struct md__rehearsal_side *s
     return NULL;
 }
 
-/* Rules that only the record knows. Spans are sorted by rule. */
-static enum md_status add_recorded(struct md__rehearsal_side *side, int bins, struct md_error *err)
+static enum md_status add_tally(struct md__rehearsal_side *side, const char *name,
+                                const char *severity, struct md_error *err)
 {
-    const char *before = NULL;
+    struct md__rehearsal_tally *more =
+        realloc(side->tallies, (size_t)(side->count + 1) * sizeof *more);
 
-    for (int i = 0; i < side->spans.count; i++) {
-        const struct md_alert_subject *subject = side->spans.items[i].subject;
-        struct md__rehearsal_tally *more;
-        if ((before != NULL && strcmp(before, subject->rule) == 0) ||
-            find_tally(side, subject->rule) != NULL) {
-            continue;
-        }
-        before = subject->rule;
-        more = realloc(side->tallies, (size_t)(side->count + 1) * sizeof *more);
-        if (more == NULL) {
-            return md_fail(err, MD_ERR_MEMORY, "no memory for a rehearsal");
-        }
-        side->tallies = more;
-        more += side->count++;
-        *more = (struct md__rehearsal_tally){0};
-        if (!md__rehearsal_tally_init(more, subject->rule, subject->severity, 0, bins)) {
-            return md_fail(err, MD_ERR_MEMORY, "no memory for a rehearsal");
-        }
+    if (more == NULL) {
+        return md_fail(err, MD_ERR_MEMORY, "no memory for a rehearsal");
+    }
+    side->tallies = more;
+    more[side->count] = (struct md__rehearsal_tally){0};
+    if (!md__rehearsal_tally_init(&more[side->count++], name, severity, 0,
+                                  side->rehearsal->result.bins)) {
+        return md_fail(err, MD_ERR_MEMORY, "no memory for a rehearsal");
     }
     for (int i = 0; i < side->count; i++) { /* they may have moved */
-        side->tallies[i].row.error = side->tallies[i].error;
+        more[i].row.error = more[i].error;
     }
     return MD_OK;
+}
+
+/* The rules of a record are not known, only what they did: all that did something, and those of the
+ * fresh side, which did nothing otherwise. */
+static enum md_status add_recorded(struct md_alert_rehearsal *rehearsal, struct md_error *err)
+{
+    const struct md__rehearsal_side *fresh = &rehearsal->fresh;
+    struct md__rehearsal_side *old = &rehearsal->old;
+    enum md_status status = MD_OK;
+
+    for (int i = 0; i < fresh->count && status == MD_OK; i++) {
+        const struct md_alert_rehearsal_rule *row = &fresh->tallies[i].row;
+        if (find_tally(old, row->name) == NULL) {
+            status = add_tally(old, row->name, row->severity, err);
+        }
+    }
+    for (int i = 0; i < old->spans.count && status == MD_OK; i++) {
+        const struct md_alert_subject *subject = old->spans.items[i].subject;
+        if (find_tally(old, subject->rule) == NULL) {
+            status = add_tally(old, subject->rule, subject->severity, err);
+        }
+    }
+    return status;
 }
 
 static void add_span(struct md__rehearsal_side *side, const struct md_alert_span *span)
@@ -107,8 +121,8 @@ static enum md_status finish_side(struct md__rehearsal_side *side, struct md_err
 {
     enum md_status status = md_alert_spans_finish(&side->spans, err);
 
-    if (status == MD_OK) {
-        status = add_recorded(side, side->rehearsal->result.bins, err);
+    if (status == MD_OK && side->is_recorded) {
+        status = add_recorded(side->rehearsal, err);
     }
     if (status != MD_OK) {
         return status;

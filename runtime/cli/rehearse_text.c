@@ -315,7 +315,7 @@ static void print_lacks(const struct md__rehearse_view *view, const char *name, 
         long long absent = md__rehearse_int(lack, "absent"),
                   shorter = md__rehearse_int(lack, "shorter"),
                   frames = md__rehearse_int(lack, "frames");
-        fprintf(view->out, "  %s: unknown: %s", name, md__rehearse_string(lack, "name"));
+        fprintf(view->out, "  %sunknown: %s", name, md__rehearse_string(lack, "name"));
         if (is_forecast) {
             fprintf(view->out, " (quantile %g, %g min ahead)",
                     md__rehearse_number(watch, "quantile"),
@@ -330,10 +330,49 @@ static void print_lacks(const struct md__rehearse_view *view, const char *name, 
         }
         fputc('\n', view->out);
     }
+}
+
+static void print_errors(const struct md__rehearse_view *view, const char *name, const json_t *side)
+{
     if (md__rehearse_int(side, "errors") > 0) {
         fprintf(view->out, "  %s: failed at %lld frames: %s\n", name,
                 (long long)md__rehearse_int(side, "errors"), md__rehearse_string(side, "error"));
     }
+}
+
+/* What both sides lack is told once. */
+static void print_doubts_of(const struct md__rehearse_view *view, const json_t *new,
+                            const json_t *old)
+{
+    bool same = json_equal(json_object_get(new, "lacks"), json_object_get(old, "lacks")) &&
+                json_equal(json_object_get(new, "watch"), json_object_get(old, "watch"));
+
+    print_lacks(view, same ? "" : "new: ", new);
+    if (!same) {
+        print_lacks(view, "old: ", old);
+    }
+    print_errors(view, "new", new);
+    print_errors(view, "old", old);
+}
+
+static bool is_quiet(const json_t *side)
+{
+    return json_is_object(side) && md__rehearse_int(side, "alerts") == 0 &&
+           md__rehearse_int(side, "unfired") == 0;
+}
+
+/* There is nothing to say of it but its name. */
+static bool is_calm(const json_t *rule)
+{
+    static const char *const sides[] = {"new", "old"};
+    bool calm = true;
+
+    for (int i = 0; i < 2; i++) {
+        const json_t *side = json_object_get(rule, sides[i]);
+        calm = calm && is_quiet(side) && md__rehearse_int(side, "errors") == 0 &&
+               json_array_size(json_object_get(side, "lacks")) == 0;
+    }
+    return calm;
 }
 
 static void print_rule(const struct md__rehearse_view *view, const json_t *rule)
@@ -343,10 +382,14 @@ static void print_rule(const struct md__rehearse_view *view, const json_t *rule)
 
     fprintf(view->out, "\n%s%s%s%s  ", md__rehearse_string(rule, "rule"),
             severity[0] != '\0' ? " (" : "", severity, severity[0] != '\0' ? ")" : "");
-    print_counts(view, "new", new);
-    fputs("; ", view->out);
-    print_counts(view, "old", old);
-    fputc('\n', view->out);
+    if (is_quiet(new) && is_quiet(old)) {
+        fputs("no alert, as before\n", view->out);
+    } else {
+        print_counts(view, "new", new);
+        fputs("; ", view->out);
+        print_counts(view, "old", old);
+        fputc('\n', view->out);
+    }
     if (md__rehearse_int(new, "alerts") + md__rehearse_int(old, "alerts") > 0) {
         print_timeline(view, "new", new);
         print_timeline(view, "old", old);
@@ -354,8 +397,23 @@ static void print_rule(const struct md__rehearse_view *view, const json_t *rule)
     print_differences(view, rule);
     print_grades(view, "new", new);
     print_grades(view, "old", old);
-    print_lacks(view, "new", new);
-    print_lacks(view, "old", old);
+    print_doubts_of(view, new, old);
+}
+
+static void print_calm(const struct md__rehearse_view *view)
+{
+    const char *separator = "\nno alert, as before: ";
+    const json_t *rule;
+    size_t i;
+
+    json_array_foreach(json_object_get(view->report, "rules"), i, rule)
+    {
+        if (is_calm(rule)) {
+            fprintf(view->out, "%s%s", separator, md__rehearse_string(rule, "rule"));
+            separator = ", ";
+        }
+    }
+    fputs(separator[0] == ',' ? "\n" : "", view->out);
 }
 
 void md__rehearse_print(const struct md__rehearse_view *view)
@@ -366,7 +424,10 @@ void md__rehearse_print(const struct md__rehearse_view *view)
     print_head(view);
     json_array_foreach(json_object_get(view->report, "rules"), i, rule)
     {
-        print_rule(view, rule);
+        if (!is_calm(rule)) {
+            print_rule(view, rule);
+        }
     }
+    print_calm(view);
     fprintf(view->out, "\n%s\n", md__rehearse_string(view->report, "summary"));
 }
