@@ -4,9 +4,7 @@
  * `lock` guards all that is in memory and is never held over the disk, so that routes which show
  * alerts wait for an evaluation at most. `ticking` is held through a whole tick: one at a time.
  *
- * What could not be kept waits in a backlog and goes into the next transaction, oldest first, so
- * that a disk that was full for a while leaves no gap in the history. The backlog has a cap; past
- * it the oldest ticks are dropped. The engine's state is only ever that after the newest tick.
+ * What could not be kept waits in a backlog (backlog.h) and goes into the next transaction.
  */
 #include "alert/live.h"
 
@@ -15,20 +13,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "alert/backlog.h"
 #include "alert/event_json.h"
 #include "alert/history.h"
 #include "alert/internal.h"
 #include "base/log.h"
-
-#define BACKLOG_BYTES_MAX ((size_t)64 << 20)
-
-/* A tick that is not kept yet. */
-struct entry {
-    int64_t time_ms;
-    struct md_buffer frame;
-    struct md_buffer events; /* JSON with its NUL, one behind the other */
-    int event_count;
-};
 
 struct md_alert_live {
     char *entity_label;
@@ -38,9 +27,8 @@ struct md_alert_live {
     int keep_quantile_count;
 
     pthread_mutex_t ticking;
-    struct entry *backlog; /* `ticking`; the newest is the present tick's */
-    int backlog_count, backlog_capacity;
-    struct md_alert_record record; /* the rounded frame */
+    struct md__alert_backlog backlog; /* `ticking`; the newest is the present tick's */
+    struct md_alert_record record;    /* the rounded frame */
     struct md_buffer state;
     struct md_alert_channel *chosen; /* channels that are wanted, and their steps that are */
     float *cut;
@@ -121,42 +109,6 @@ enum md_status md_alert_live_new(const struct md_alert_live_options *options,
         take_up(made);
     *live = made;
     return MD_OK;
-}
-
-static void entry_fini(struct entry *entry)
-{
-    md_buffer_fini(&entry->frame);
-    md_buffer_fini(&entry->events);
-}
-
-/* Forgets the first `count` entries. */
-static void forget(struct md_alert_live *live, int count)
-{
-    for (int i = 0; i < count; i++)
-        entry_fini(&live->backlog[i]);
-    live->backlog_count -= count;
-    memmove(live->backlog, live->backlog + count,
-            (size_t)live->backlog_count * sizeof *live->backlog);
-}
-
-void md_alert_live_delete(struct md_alert_live *live)
-{
-    if (!live)
-        return;
-    if (live->backlog_count > 0)
-        forget(live, live->backlog_count);
-    free(live->backlog);
-    md_alert_record_fini(&live->record);
-    md_buffer_fini(&live->state);
-    free(live->cut);
-    free(live->chosen);
-    md_alert_engine_delete(live->engine);
-    md_alert_rules_unref(live->rules);
-    free(live->entity_label);
-    free(live->keep_quantiles);
-    pthread_mutex_destroy(&live->ticking);
-    pthread_mutex_destroy(&live->lock);
-    free(live);
 }
 
 /* ---- what is set and asked ------------------------------------------------------------------- */
@@ -311,7 +263,7 @@ static int choose_channels(struct md_alert_live *live, const struct md_alert_fra
 
 /* Makes live->record the frame as rules see it, and entry->frame its bytes. */
 static enum md_status round_frame(struct md_alert_live *live, const struct md_alert_frame *frame,
-                                  struct entry *entry, struct md_error *err)
+                                  struct md__alert_unkept *entry, struct md_error *err)
 {
     struct md_alert_frame cut = *frame;
     enum md_status status = make_room(live, frame, err);
@@ -329,7 +281,7 @@ static enum md_status round_frame(struct md_alert_live *live, const struct md_al
 
 struct recorder {
     const char *entity_label;
-    struct entry *entry;
+    struct md__alert_unkept *entry;
 };
 
 static void record_end(struct recorder *recorder)
@@ -354,8 +306,8 @@ static void record_grade(void *context, const struct md_alert_grade *grade)
 
 /* Within the lock. */
 static enum md_status evaluate(struct md_alert_live *live, const struct md_alert_frame *frame,
-                               const struct md_alert_predicate *predicate, struct entry *entry,
-                               struct md_error *err)
+                               const struct md_alert_predicate *predicate,
+                               struct md__alert_unkept *entry, struct md_error *err)
 {
     struct recorder recorder = {live->entity_label, entry};
     const struct md_alert_sink sink = {&recorder, record_event, record_grade};
@@ -366,67 +318,6 @@ static enum md_status evaluate(struct md_alert_live *live, const struct md_alert
 }
 
 /* ---- a tick: keeping ------------------------------------------------------------------------- */
-
-static enum md_status new_entry(struct md_alert_live *live, int64_t time_ms, struct md_error *err)
-{
-    if (live->backlog_count == live->backlog_capacity) {
-        int capacity = 2 * live->backlog_capacity + 4;
-        struct entry *more = realloc(live->backlog, (size_t)capacity * sizeof *more);
-        if (!more)
-            return md_fail(err, MD_ERR_MEMORY, "no memory for a tick of alerts");
-        live->backlog = more;
-        live->backlog_capacity = capacity;
-    }
-    struct entry *entry = &live->backlog[live->backlog_count++];
-    *entry = (struct entry){.time_ms = time_ms};
-    md_buffer_init(&entry->frame, 0);
-    md_buffer_init(&entry->events, 0);
-    return MD_OK;
-}
-
-/* The backlog as ticks, the events of all in one list behind them; NULL: no memory. */
-static struct md_alert_tick *list_backlog(const struct md_alert_live *live)
-{
-    size_t count = (size_t)live->backlog_count, events = 0;
-    for (size_t i = 0; i < count; i++)
-        events += (size_t)live->backlog[i].event_count;
-    struct md_alert_tick *ticks = malloc(count * sizeof *ticks + events * sizeof(char *));
-    const char **event = (const char **)(ticks + count);
-    for (size_t i = 0; ticks && i < count; i++) {
-        const struct entry *entry = &live->backlog[i];
-        const char *text = entry->events.data;
-        ticks[i] = (struct md_alert_tick){entry->time_ms, &entry->frame, entry->event_count, event};
-        for (int e = 0; e < entry->event_count; e++, text += strlen(text) + 1)
-            *event++ = text;
-    }
-    return ticks;
-}
-
-/* Drops the oldest ticks of a backlog that has grown too large. */
-static void cap_backlog(struct md_alert_live *live)
-{
-    size_t bytes = 0;
-    int first = live->backlog_count;
-    while (first > 0 && bytes <= BACKLOG_BYTES_MAX) {
-        const struct entry *entry = &live->backlog[--first];
-        bytes += entry->frame.capacity + entry->events.capacity + sizeof *entry;
-    }
-    if (bytes <= BACKLOG_BYTES_MAX)
-        return;
-    md_log(MD_LOG_WARN, "alert", "%d ticks of alerts are lost to the history", first + 1);
-    forget(live, first + 1);
-}
-
-static enum md_status keep(struct md_alert_live *live, struct md_error *err)
-{
-    struct md_alert_tick *ticks = list_backlog(live);
-    if (!ticks)
-        return md_fail(err, MD_ERR_MEMORY, "no memory to keep a tick of alerts");
-    enum md_status status =
-        md_alert_history_put(live->store, ticks, live->backlog_count, &live->state, err);
-    free(ticks);
-    return status;
-}
 
 static void note_trouble(struct md_alert_live *live, const char *text)
 {
@@ -443,18 +334,44 @@ static void note_trouble(struct md_alert_live *live, const char *text)
 /* `saved`: whether live->state is the engine's; otherwise err says why not. */
 static void settle(struct md_alert_live *live, enum md_status saved, struct md_error *err)
 {
-    struct entry *entry = &live->backlog[live->backlog_count - 1];
+    struct md__alert_unkept *entry = md__alert_backlog_newest(&live->backlog);
     if (entry->events.failed) { /* of memory: better a tick without them than none */
         md_log(MD_LOG_ERROR, "alert", "no memory for %d events of alerts", entry->event_count);
         entry->event_count = 0;
     }
     if (saved == MD_OK)
-        saved = keep(live, err);
-    if (saved == MD_OK)
-        forget(live, live->backlog_count);
-    else
-        cap_backlog(live);
+        saved = md__alert_backlog_keep(&live->backlog, live->store, &live->state, err);
     note_trouble(live, saved == MD_OK ? "" : err->text);
+}
+
+/* What waits is tried once more before it is lost. */
+static void keep_at_last(struct md_alert_live *live)
+{
+    struct md_error err = {.text = "it could not be saved"};
+    if (live->backlog.count > 0 &&
+        (live->state.length == 0 ||
+         md__alert_backlog_keep(&live->backlog, live->store, &live->state, &err) != MD_OK))
+        md_log(MD_LOG_ERROR, "alert", "ticks lost at the end: %d: %s", live->backlog.count,
+               err.text);
+    md__alert_backlog_fini(&live->backlog);
+}
+
+void md_alert_live_delete(struct md_alert_live *live)
+{
+    if (!live)
+        return;
+    keep_at_last(live);
+    md_alert_record_fini(&live->record);
+    md_buffer_fini(&live->state);
+    free(live->cut);
+    free(live->chosen);
+    md_alert_engine_delete(live->engine);
+    md_alert_rules_unref(live->rules);
+    free(live->entity_label);
+    free(live->keep_quantiles);
+    pthread_mutex_destroy(&live->ticking);
+    pthread_mutex_destroy(&live->lock);
+    free(live);
 }
 
 /* ---- a tick ---------------------------------------------------------------------------------- */
@@ -466,23 +383,24 @@ enum md_status md_alert_live_tick(struct md_alert_live *live, const struct md_al
     struct md_alert_listener listener = {0};
     enum md_status saved = MD_OK;
     pthread_mutex_lock(&live->ticking);
-    enum md_status status = new_entry(live, frame->time_ms, err);
+    enum md_status status = md__alert_backlog_add(&live->backlog, frame->time_ms, err);
     if (status != MD_OK)
         goto out;
-    struct entry *entry = &live->backlog[live->backlog_count - 1];
+    struct md__alert_unkept *entry = md__alert_backlog_newest(&live->backlog);
     pthread_mutex_lock(&live->lock);
     status = evaluate(live, frame, predicate, entry, err);
     listener = live->listener;
     if (status == MD_OK && live->store) {
         md_buffer_clear(&live->state);
         saved = md_alert_engine_save(live->engine, &live->state, &trouble);
+        if (saved != MD_OK)
+            md_buffer_clear(&live->state); /* no piece of one may be kept */
     }
     pthread_mutex_unlock(&live->lock);
     if (status == MD_OK && live->store) {
         settle(live, saved, &trouble);
     } else { /* it was no tick, or there is nowhere to keep it */
-        entry_fini(entry);
-        live->backlog_count--;
+        md__alert_backlog_take_back(&live->backlog);
     }
 out:
     pthread_mutex_unlock(&live->ticking);

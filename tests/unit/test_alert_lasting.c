@@ -217,6 +217,80 @@ static void what_could_not_be_kept_is_kept_later(void **state)
     md_store_close(store);
 }
 
+static enum md_status see_time(void *context, const struct md_alert_frame *frame,
+                               struct md_error *err)
+{
+    int64_t *seen = context; /* how many, the last */
+    assert_true(seen[0] == 0 || frame->time_ms == seen[1] + ALERTS_STEP_MS);
+    seen[0]++;
+    seen[1] = frame->time_ms;
+    return MD_OK;
+}
+
+/* Frames of 7 MB, 20 of them, and a backlog of 64 MiB. */
+static void a_backlog_has_an_end(void **state)
+{
+    enum { CHANNELS = 15, TICKS = 20 };
+    static struct alerts_frame frame;
+    struct md_error err;
+    const struct night *night = *state;
+    struct md_store *store = night_store(night);
+    struct md_alert_live *live = night_live(night, store);
+    int64_t seen[2] = {0};
+    char names[ALERTS_KEYS_MAX][8];
+    size_t floats = (size_t)ALERTS_KEYS_MAX * MD_ALERT_STEPS_MAX;
+    float *forecast = malloc(floats * sizeof *forecast);
+    assert_non_null(forecast);
+    for (size_t i = 0; i < floats; i++)
+        forecast[i] = (float)(i * 7919 % 65536);
+    night_fill(&frame, 0);
+    for (int k = 0; k < ALERTS_KEYS_MAX; k++) {
+        snprintf(names[k], sizeof names[k], "k%03d", k);
+        frame.keys[k] = names[k];
+        frame.profiles[k] = "";
+    }
+    frame.frame.key_count = ALERTS_KEYS_MAX;
+    frame.frame.channel_count = CHANNELS;
+    for (int c = 0; c < CHANNELS; c++)
+        frame.channels[c] =
+            (struct md_alert_channel){"net", 0.5f, 1000, MD_ALERT_STEPS_MAX, forecast};
+    assert_ok(md_alert_live_set_keep(live, 86400000, (float[]){0.5f}, 1, &err));
+    run_sql(night, "CREATE TRIGGER full BEFORE INSERT ON alert_tick BEGIN "
+                   "SELECT RAISE(FAIL, 'disk is full'); END");
+    for (int minute = 0; minute < TICKS; minute++) {
+        if (minute == TICKS - 1)
+            run_sql(night, "DROP TRIGGER full");
+        alerts_frame_at(&frame, minute);
+        assert_ok(md_alert_live_tick(live, &frame.frame, NULL, &err));
+    }
+    assert_ok(md_alert_history_frames(store, 0, INT64_MAX, see_time, seen, &err));
+    assert_true(seen[0] > 1 && seen[0] <= 10);
+    assert_true(seen[1] == ALERTS_START_MS + (TICKS - 1) * ALERTS_STEP_MS); /* the oldest went */
+    md_alert_live_delete(live);
+    md_store_close(store);
+    free(forecast);
+}
+
+static void an_orderly_end_tries_once_more(void **state)
+{
+    struct md_error err;
+    const struct night *night = *state;
+    struct md_store *store = night_store(night);
+    struct md_alert_live *live = night_live(night, store);
+    assert_ok(night_tick(live, 0, &err));
+    run_sql(night, "CREATE TRIGGER full BEFORE INSERT ON alert_tick BEGIN "
+                   "SELECT RAISE(FAIL, 'disk is full'); END");
+    assert_ok(night_tick(live, 1, &err));
+    assert_ok(night_tick(live, 2, &err));
+    run_sql(night, "DROP TRIGGER full");
+    md_alert_live_delete(live);
+    assert_int_equal(night_frames(store), 3);
+    live = night_live(night, store);
+    assert_int_equal(night_next(live), 3);
+    md_alert_live_delete(live);
+    md_store_close(store);
+}
+
 static rlim_t limit_files(rlim_t bytes)
 {
     struct rlimit limit;
@@ -321,6 +395,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_damaged_state_begins_anew, night_begin, night_end),
         cmocka_unit_test_setup_teardown(what_could_not_be_kept_is_kept_later, night_begin,
                                         night_end),
+        cmocka_unit_test_setup_teardown(a_backlog_has_an_end, night_begin, night_end),
+        cmocka_unit_test_setup_teardown(an_orderly_end_tries_once_more, night_begin, night_end),
         cmocka_unit_test_setup_teardown(a_full_disk_stops_nothing, night_begin, night_end),
         cmocka_unit_test_setup_teardown(kills_lose_and_repeat_nothing, night_begin, night_end),
     };
