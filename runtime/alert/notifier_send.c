@@ -74,6 +74,14 @@ static void judge(struct attempt *attempt, int http_status, int64_t retry_after_
     describe_answer(attempt, http_status, answer);
 }
 
+/* Of "POST http://host:port: reason" the reason. */
+static const char *reason_of(const char *text)
+{
+    const char *url = strstr(text, "://");
+    const char *reason = url ? strstr(url, ": ") : NULL;
+    return reason ? reason + 2 : text;
+}
+
 static void post(struct attempt *attempt, const char *url)
 {
     char key[MD_NOTIFY_KEY_BYTES + 32];
@@ -102,7 +110,7 @@ static void post(struct attempt *attempt, const char *url)
         judge(attempt, http_status, retry_after_s, &answer);
     } else {
         attempt->outcome = status == MD_ERR_INVALID ? REJECTED : RETRY;
-        snprintf(attempt->text, sizeof attempt->text, "%.190s", err.text);
+        snprintf(attempt->text, sizeof attempt->text, "%.190s", reason_of(err.text));
     }
     md_buffer_fini(&answer);
 }
