@@ -2,8 +2,9 @@
  * The notifier's life with the script engine, and md.alerts.silence, silences, expire.
  *
  * It is made when the first generation that declares alerts is about to serve, right after the
- * alert engine, and gets a snapshot of all alerts then and after every tick. A later generation
- * changes its settings; one without alerts leaves it without receivers.
+ * alert engine, and gets a snapshot of all alerts then and after every tick. Settings come into
+ * force by the housekeeper, which only runs once the engine has been started: so the engines that
+ * policy tests make tell nobody. A generation without alerts leaves nobody to be told.
  */
 #include <math.h>
 #include <stdio.h>
@@ -316,40 +317,26 @@ static void feed(void *context, int64_t time_ms)
 /* Without alerts or notify: no receivers. */
 static void declare(lua_State *L, struct md_script *script)
 {
-    struct md__notifying *notifying = script->notifying;
+    struct md__notify_wanted *declared = &script->notifying->declared;
     struct md_notify_settings nobody = {0};
     struct md_error err;
-    bool declared = md__field_table(L, -1, "alerts") && md__field_table(L, -1, "notify");
-    notifying->degraded_after_ms_wanted = 0;
-    if (declared) {
-        notifying->degraded_after_ms_wanted =
-            (int64_t)md__field_number(L, -1, "degraded_after_ms", 300000);
-        notifying->wanted = md__notify_read(L, script);
-    } else if (md_notify_config_new(&nobody, &notifying->wanted, &err) != MD_OK) {
+    *declared = (struct md__notify_wanted){0};
+    if (md__field_table(L, -1, "alerts") && md__field_table(L, -1, "notify")) {
+        declared->degraded_after_ms = (int64_t)md__field_number(L, -1, "degraded_after_ms", 300000);
+        declared->config = md__notify_read(L, script);
+    } else if (md_notify_config_new(&nobody, &declared->config, &err) != MD_OK) {
         luaL_error(L, "app.lua: alerts.notify: %s", err.text);
     }
 }
 
-static void undegrade(void *context, const struct md_notifier_status *status)
-{
-    char subject[80];
-    snprintf(subject, sizeof subject, "receiver %s", status->target);
-    md__degraded_set(context, subject, NULL);
-}
-
-/* The first one starts it, with the alerts as they were kept. */
-static enum md_status configure(struct md_script *script, struct md_notify_config *config,
-                                struct md_error *err)
+/* With the alerts as they were kept, once there is an alert engine. */
+static enum md_status make_notifier(struct md_script *script, struct md_error *err)
 {
     struct md__notifying *notifying = script->notifying;
-    struct md_notifier *notifier = atomic_load(&notifying->notifier);
     struct md_alert_listener listener = {.context = script, .ticked = feed};
-    if (notifier != NULL) {
-        md_notifier_visit(notifier, undegrade, script);
-        return md_notifier_set_config(notifier, config, err);
-    }
+    struct md_notifier *notifier;
     notifying->live = atomic_load(&script->alerts);
-    if (notifying->live == NULL)
+    if (notifying->live == NULL || atomic_load(&notifying->notifier) != NULL)
         return MD_OK;
     enum md_status status = md_notifier_new(script->clock, script->store, &notifier, err);
     if (status != MD_OK)
@@ -357,21 +344,25 @@ static enum md_status configure(struct md_script *script, struct md_notify_confi
     atomic_store(&notifying->notifier, notifier);
     feed(script, 0);
     md_alert_live_listen(notifying->live, &listener);
-    return md_notifier_set_config(notifier, config, err);
+    return MD_OK;
 }
 
 static enum md_status settle(struct md_script *script, bool accepted, struct md_error *err)
 {
     struct md__notifying *notifying = script->notifying;
-    struct md_notify_config *wanted = notifying->wanted;
-    enum md_status status = MD_OK;
-    notifying->wanted = NULL;
-    if (accepted && wanted != NULL) {
-        notifying->degraded_after_ms = notifying->degraded_after_ms_wanted;
-        status = configure(script, wanted, err);
+    struct md__notify_wanted declared = notifying->declared, before;
+    notifying->declared = (struct md__notify_wanted){0};
+    enum md_status status = accepted ? make_notifier(script, err) : MD_OK;
+    if (!accepted || status != MD_OK || declared.config == NULL) {
+        md_notify_config_unref(declared.config);
+        return status;
     }
-    md_notify_config_unref(wanted);
-    return status;
+    pthread_mutex_lock(&script->lock);
+    before = notifying->accepted;
+    notifying->accepted = declared;
+    pthread_mutex_unlock(&script->lock);
+    md_notify_config_unref(before.config);
+    return MD_OK;
 }
 
 static enum md_status start(struct md_script *script, struct md_error *err)
@@ -387,7 +378,8 @@ static void fini(struct md_script *script)
     if (script->notifying == NULL)
         return;
     md_notifier_delete(atomic_load(&script->notifying->notifier));
-    md_notify_config_unref(script->notifying->wanted);
+    md_notify_config_unref(script->notifying->declared.config);
+    md_notify_config_unref(script->notifying->accepted.config);
     free(script->notifying);
     script->notifying = NULL;
 }
@@ -404,12 +396,38 @@ static void tell_health(void *context, const struct md_notifier_status *status)
     md__degraded_set(script, subject, failing ? reason : NULL);
 }
 
+static void undegrade(void *context, const struct md_notifier_status *status)
+{
+    char subject[80];
+    snprintf(subject, sizeof subject, "receiver %s", status->target);
+    md__degraded_set(context, subject, NULL);
+}
+
+static void put_in_force(struct md_script *script, struct md_notifier *notifier)
+{
+    struct md__notifying *notifying = script->notifying;
+    struct md_error err;
+    pthread_mutex_lock(&script->lock);
+    struct md__notify_wanted wanted = notifying->accepted;
+    notifying->accepted = (struct md__notify_wanted){0};
+    pthread_mutex_unlock(&script->lock);
+    if (wanted.config == NULL)
+        return;
+    md_notifier_visit(notifier, undegrade, script);
+    notifying->degraded_after_ms = wanted.degraded_after_ms;
+    if (md_notifier_set_config(notifier, wanted.config, &err) != MD_OK)
+        md_log(MD_LOG_ERROR, "notify", "the new settings are not in force: %s", err.text);
+    md_notify_config_unref(wanted.config);
+}
+
 static void housekeep(struct md_script *script, int64_t now_ms)
 {
     struct md_notifier *notifier = atomic_load(&script->notifying->notifier);
     (void)now_ms;
-    if (notifier != NULL)
-        md_notifier_visit(notifier, tell_health, script);
+    if (notifier == NULL)
+        return;
+    put_in_force(script, notifier);
+    md_notifier_visit(notifier, tell_health, script);
 }
 
 static void bind(lua_State *L, struct md_script *script)

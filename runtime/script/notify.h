@@ -11,12 +11,18 @@
 #include "alert/notifier.h"
 #include "script/internal.h"
 
+struct md__notify_wanted {
+    struct md_notify_config *config; /* NULL: nothing */
+    int64_t degraded_after_ms;
+};
+
 /* What lives as long as the script engine. */
 struct md__notifying {
     struct md_notifier *_Atomic notifier; /* made by the first generation that declares alerts */
     struct md_alert_live *live;           /* whose alerts it gets */
-    struct md_notify_config *wanted;      /* by the generation that is being built */
-    int64_t degraded_after_ms, degraded_after_ms_wanted;
+    struct md__notify_wanted declared;    /* by the generation that is being built */
+    struct md__notify_wanted accepted;    /* not yet in force; under script->lock */
+    int64_t degraded_after_ms;            /* the housekeeper's */
 };
 
 /* With app.alerts.notify on top of the stack: its settings, compiled; raises. */

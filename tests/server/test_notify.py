@@ -382,6 +382,33 @@ class Killed(unittest.TestCase):
         return self.events(hook, "resolved")
 
 
+POLICY = """
+local test = require "moondial.test"
+local function fires(name)
+    return test.case { name, values = { a = { cpu = "97x3" } }, run = function(t)
+        t.advance_min(2)
+        t.equal(t.get("/active").alerts[1].state, "firing")
+        t.advance_min(1)
+    end }
+end
+return { fires "one", fires "two", fires "three" }
+"""
+
+
+class PolicyTests(unittest.TestCase):
+    def test_their_alerts_are_told_to_nobody(self):
+        with Receiver() as hook:
+            night = Night(webhook(hook, group_wait_s=0))
+            with night.daemon.scratch():
+                os.mkdir(os.path.join(night.daemon.folder, "tests"))
+                with open(os.path.join(night.daemon.folder, "tests", "policy.lua"), "w") as file:
+                    file.write(POLICY)
+                status, out, err = run_cli("test", night.daemon.folder)
+            os.rmdir(night.state)
+            self.assertEqual((status, out.splitlines()[-1]), (0, "3 passed, 0 failed"), out + err)
+            self.assertEqual(hook.attempts, 0)
+
+
 class WithoutAlerts(unittest.TestCase):
     def test_an_app_without_alerts_has_none_to_silence(self):
         app = APP[:APP.index("    alerts = {")] + APP[APP.index("    routes = {"):]
