@@ -359,5 +359,9 @@ enum md_status md_alert_rehearsal_frame(struct md_alert_rehearsal *rehearsal,
 enum md_status md_alert_rehearsal_record(struct md_alert_rehearsal *rehearsal,
                                          const struct md_alert_change *change, struct md_error *err)
 {
+    if (!rehearsal->old.is_recorded) {
+        return md_fail(err, MD_ERR_INVALID,
+                       "this rehearsal compares with rules, not with a record");
+    }
     return md_alert_spans_change(&rehearsal->old.spans, change, err);
 }

@@ -356,6 +356,17 @@ static void refuses_frames_that_go_back(void **state)
     md_alert_rehearsal_delete(rehearsal);
 }
 
+static void refuses_a_record_beside_rules(void **state)
+{
+    struct md_alert_rule rule = rehearsals_rule("cpu", 5);
+    struct md_alert_rehearsal *rehearsal =
+        rehearsals_begin(rehearsals_compile(&rule, 1), NULL, 0, 10);
+    struct md_alert_change change = {.time_ms = rehearsals_at(3), .to = MD_ALERT_FIRING};
+
+    assert_int_equal(md_alert_rehearsal_record(rehearsal, &change, NULL), MD_ERR_INVALID);
+    md_alert_rehearsal_delete(rehearsal);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -372,6 +383,7 @@ int main(void)
         cmocka_unit_test(grades_what_fired_in_the_period),
         cmocka_unit_test(refuses_bad_periods),
         cmocka_unit_test(refuses_frames_that_go_back),
+        cmocka_unit_test(refuses_a_record_beside_rules),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
