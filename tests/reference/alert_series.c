@@ -2,21 +2,25 @@
  * Runs the alert engine over series that somebody else made, and says after each tick what is
  * active, for a comparison with Prometheus (tests/reference/prometheus):
  *
- *     alert_series < WORDS        lines of words, in this order:
+ *     alert_series < LINES        in this order:
  *
  *         columns NAME ...
- *         server NAME PROFILE                                   in byte order; - no profile
- *         rule NAME current|forecast|absent COLUMN,... above|below LIMIT CLEAR FOR KEEP WITHIN
- * LABEL LIMIT, CLEAR: "5" or "5,database=9" (- none: of the others) FOR, KEEP, WITHIN in minutes;
- * LABEL: "name=value" or - tick MINUTE values SERVER NUMBER|_ ...                            a
- * number a column forecast COLUMN SERVER NUMBER ...                     STEPS minutes ahead
+ *         server NAME PROFILE          in byte order; -: no profile
+ *         rule NAME WATCH COLUMN,... SIDE LIMIT CLEAR FOR KEEP WITHIN MAX LABEL
+ *             WATCH: current, forecast or absent; SIDE: above or below; LIMIT and CLEAR:
+ *             "5" or "5,database=9" (- none: of the others); FOR, KEEP and WITHIN in minutes;
+ *             MAX: instances, 0 any; LABEL: "name=value" or -
+ *         tick MINUTE
+ *         values SERVER NUMBER ...     a number a column; _: nothing sent
+ *         forecast COLUMN SERVER NUMBER ...
  *
  *     alert_series --table        prints the scenarios of alert_scenarios.inc, split by tabs
  *     alert_series --time N       evaluates the last tick's frame N times more and prints how many
  *                                 nanoseconds each took, sorted, then how many alerts there are
  *
- * A line "tick MINUTE" is answered, when the next one comes, by that line and one for each alert:
- * its labels as Prometheus writes them, alertstate among them.
+ * A line "tick MINUTE" is answered, when the next one comes, by that line, one "error RULE: TEXT"
+ * for each rule that has one, and one for each alert: its labels as Prometheus writes them,
+ * alertstate among them.
  */
 #include <math.h>
 #include <stdio.h>
@@ -132,6 +136,7 @@ static void read_rule(void)
     rule->for_ms = atol(word()) * 60000;
     rule->keep_firing_ms = atol(word()) * 60000;
     rule->within_ms = atol(word()) * 60000;
+    rule->instances_max = atoi(word());
     rule->quantile = 0.5f;
     char *label = word(), *equals = strchr(label, '=');
     if (equals) {
@@ -247,15 +252,15 @@ static void tick(bool is_quiet)
         begin();
     struct md_alert_frame now = frame();
     check(md_alert_engine_tick(world.engine, &now, NULL, NULL, &err), &err);
+    if (is_quiet)
+        return;
+    printf("tick %ld\n", world.minute);
     for (int r = 0; r < world.rule_count; r++) {
         struct md_alert_rule_health health;
         md_alert_rule_health(world.engine, r, &health);
         if (health.error[0])
-            die(world.rules[r].name, health.error);
+            printf("error %s: %s\n", world.rules[r].name, health.error);
     }
-    if (is_quiet)
-        return;
-    printf("tick %ld\n", world.minute);
     md_alert_engine_visit(world.engine, print_alert, NULL);
 }
 

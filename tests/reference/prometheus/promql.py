@@ -1,7 +1,8 @@
 """Alert rules written twice: for Prometheus, and for alert_series.c.
 
 A rule is a dictionary: name, watch (current, forecast, absent), columns, below, limit, clear, for,
-keep and within (minutes), labels; a limit is (of others or None, {profile: number}).
+keep and within (minutes), labels, instances_max if any; a limit is (of others or None, {profile:
+number}).
 
 How a rule becomes an expression (v: values, f: forecasts with a label `step`; both carry the labels
 server, metric and profile, as our alerts do):
@@ -62,7 +63,8 @@ def expression(rule):
 def rules_file(rules):
     lines = ["groups:"]
     for rule in rules:
-        lines += [f"- name: {rule['name']}", "  rules:", f"  - alert: {rule['name']}",
+        lines += [f"- name: {rule['name']}", f"  limit: {rule.get('instances_max', 0)}",
+                  "  rules:", f"  - alert: {rule['name']}",
                   f"    expr: '{rule.get('expr') or expression(rule)}'", f"    for: {rule['for']}m",
                   f"    keep_firing_for: {rule['keep']}m", "    labels: {severity: warning%s}"
                   % "".join(f", {name}: {value}" for name, value in rule["labels"].items())]
@@ -85,4 +87,4 @@ def rule_line(rule):
         "rule", rule["name"], rule["watch"], ",".join(rule["columns"]),
         "below" if rule["below"] else "above", limit_words(rule["limit"]),
         limit_words(rule["clear"]), rule["for"], rule["keep"], rule["within"],
-        labels[0] if labels else "-"))
+        rule.get("instances_max", 0), labels[0] if labels else "-"))
