@@ -114,6 +114,15 @@ static int64_t warm_up_ms(const struct md_alert_rules *rules)
     return ms;
 }
 
+static int64_t begin_ms(const struct md_alert_rehearsal_options *options)
+{
+    int64_t ms = options->since_ms -
+                 md__larger(warm_up_ms(options->fresh.rules), warm_up_ms(options->old.rules));
+
+    /* An hour, so that it is seen to begin whatever the step is. */
+    return options->active_ms != 0 ? md__smaller(ms, options->active_ms - hour_ms) : ms;
+}
+
 static enum md_status check(const struct md_alert_rehearsal_options *options, struct md_error *err)
 {
     if (options->until_ms <= options->since_ms) {
@@ -140,15 +149,13 @@ enum md_status md_alert_rehearsal_new(const struct md_alert_rehearsal_options *o
         return md_fail(err, MD_ERR_MEMORY, "no memory for a rehearsal");
     }
     rehearsal->bins_known = calloc((size_t)options->bins, 1);
-    rehearsal->result = (struct md_alert_rehearsal_result){
-        .since_ms = options->since_ms,
-        .until_ms = options->until_ms,
-        .begin_ms = options->since_ms -
-                    md__larger(warm_up_ms(options->fresh.rules), warm_up_ms(options->old.rules)),
-        .bins = options->bins,
-        .bins_known = rehearsal->bins_known,
-        .fresh = &rehearsal->fresh.spans,
-        .old = &rehearsal->old.spans};
+    rehearsal->result = (struct md_alert_rehearsal_result){.since_ms = options->since_ms,
+                                                           .until_ms = options->until_ms,
+                                                           .begin_ms = begin_ms(options),
+                                                           .bins = options->bins,
+                                                           .bins_known = rehearsal->bins_known,
+                                                           .fresh = &rehearsal->fresh.spans,
+                                                           .old = &rehearsal->old.spans};
     status = rehearsal->bins_known != NULL
                  ? MD_OK
                  : md_fail(err, MD_ERR_MEMORY, "no memory for a rehearsal");

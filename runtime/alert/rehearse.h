@@ -9,7 +9,8 @@
  *
  * The period is [since_ms, until_ms). An engine begins empty; what was firing already when the
  * period begins is known because frames are fed from md_alert_rehearsal_begin_ms on: an hour and
- * the longest time of any rule before, a day more when a rule has a clear limit of its own.
+ * the longest time of any rule before, a day more when a rule has a clear limit of its own, and no
+ * later than what fired live when the period began had begun.
  *
  * What rules watch and the frames do not hold (a column, a quantile, a horizon) is counted per rule
  * and column, so that no answer passes for "no alert".
@@ -33,6 +34,7 @@ struct md_alert_rehearsal_side {
 struct md_alert_rehearsal_options {
     const char *entity_label; /* "server" */
     int64_t since_ms, until_ms;
+    int64_t active_ms; /* of what fired at since_ms, as far as is known, the first; 0: nothing */
     int bins; /* of timelines: the period in so many pieces; 1 to MD_ALERT_REHEARSE_BINS_MAX */
     struct md_alert_rehearsal_side fresh, old;
     bool is_recorded; /* the old side is what md_alert_rehearsal_record tells; its rules may be NULL

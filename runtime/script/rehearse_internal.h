@@ -80,6 +80,11 @@ enum md_status md__rehearse_record(struct md_store *store, struct md_alert_rehea
                                    const struct md__rehearse_recorded *recorded,
                                    struct md_error *err);
 
+/* When the first of the alerts that were firing at until_ms had begun; 0: none was. */
+enum md_status md__rehearse_active(struct md_store *store,
+                                   const struct md__rehearse_recorded *recorded, int64_t *active_ms,
+                                   struct md_error *err);
+
 /* ---- one at a time, and by itself ------------------------------------------------------------ */
 
 /* What runs by itself gives way; MD_ERR_UNAVAILABLE: somebody else's is running. */

@@ -11,8 +11,9 @@
 #include "script/rehearse_internal.h"
 
 struct telling {
-    struct md_alert_rehearsal *rehearsal;
     const struct md__rehearse_recorded *recorded;
+    struct md_alert_rehearsal *rehearsal; /* who is told; NULL: spans */
+    struct md_alert_spans *spans;
 };
 
 static const char *text_of(const json_t *event, const char *name)
@@ -54,7 +55,10 @@ static enum md_status tell(const struct telling *telling, int64_t time_ms, const
         .is_below = number_of(event, "value") < number_of(event, "limit")};
     bool wanted = strcmp(text_of(event, "kind"), "alert") == 0 &&
                   (recorded->rule == NULL || strcmp(recorded->rule, change.rule) == 0);
-    return wanted ? md_alert_rehearsal_record(telling->rehearsal, &change, err) : MD_OK;
+    if (!wanted)
+        return MD_OK;
+    return telling->rehearsal != NULL ? md_alert_rehearsal_record(telling->rehearsal, &change, err)
+                                      : md_alert_spans_change(telling->spans, &change, err);
 }
 
 static enum md_status take_event(void *context, int64_t time_ms, const char *text,
@@ -73,6 +77,26 @@ enum md_status md__rehearse_record(struct md_store *store, struct md_alert_rehea
                                    const struct md__rehearse_recorded *recorded,
                                    struct md_error *err)
 {
-    struct telling telling = {rehearsal, recorded};
+    struct telling telling = {.recorded = recorded, .rehearsal = rehearsal};
     return md_alert_history_events(store, 0, recorded->until_ms, take_event, &telling, err);
+}
+
+enum md_status md__rehearse_active(struct md_store *store,
+                                   const struct md__rehearse_recorded *recorded, int64_t *active_ms,
+                                   struct md_error *err)
+{
+    struct md_alert_spans spans;
+    struct telling telling = {.recorded = recorded, .spans = &spans};
+    md_alert_spans_init(&spans, recorded->until_ms);
+    enum md_status status =
+        md_alert_history_events(store, 0, recorded->until_ms, take_event, &telling, err);
+    if (status == MD_OK)
+        status = md_alert_spans_finish(&spans, err);
+    *active_ms = 0;
+    for (int i = 0; i < spans.count; i++) {
+        if (*active_ms == 0 || spans.items[i].active_ms < *active_ms)
+            *active_ms = spans.items[i].active_ms;
+    }
+    md_alert_spans_fini(&spans);
+    return status;
 }

@@ -117,6 +117,26 @@ static enum md_status read_frames(struct running *running, int64_t begin_ms, int
     return status == MD_ERR_TIMEOUT && running->is_late ? MD_OK : status;
 }
 
+/* What is fed: recorded alerts first, as far as they tell where frames must begin. */
+static enum md_status feed(struct running *running, struct md_alert_rehearsal_options *options,
+                           struct md_error *err)
+{
+    const struct md__rehearse_run *run = running->run;
+    struct md__rehearse_recorded recorded = {
+        .entity = options->entity_label, .rule = run->request->rule, .until_ms = running->since_ms};
+    enum md_status status =
+        md__rehearse_active(running->store, &recorded, &options->active_ms, err);
+    if (status == MD_OK)
+        status = md_alert_rehearsal_new(options, &running->rehearsal, err);
+    if (status == MD_OK)
+        status = read_frames(running, md_alert_rehearsal_begin_ms(running->rehearsal),
+                             running->until_ms, err);
+    recorded.until_ms = running->is_late ? running->seen_ms + 1 : running->until_ms;
+    if (status == MD_OK && run->request->is_recorded)
+        status = md__rehearse_record(running->store, running->rehearsal, &recorded, err);
+    return status;
+}
+
 static enum md_status rehearse(struct running *running, struct md_error *err)
 {
     const struct md__rehearse_run *run = running->run;
@@ -133,21 +153,12 @@ static enum md_status rehearse(struct running *running, struct md_error *err)
     if (run->old != NULL)
         options.old = (struct md_alert_rehearsal_side){run->old->rules, &run->old->predicate};
     char partial[160] = "", until[MD_TIMESTAMP_BYTES];
-    enum md_status status = md_alert_rehearsal_new(&options, &running->rehearsal, err);
-    if (status == MD_OK)
-        status = read_frames(running, md_alert_rehearsal_begin_ms(running->rehearsal),
-                             running->until_ms, err);
+    enum md_status status = feed(running, &options, err);
     if (status == MD_OK && running->is_late) {
         md_timestamp_format(running->seen_ms, until);
         snprintf(partial, sizeof partial, "stopped after %.3g s, at the frame of %s",
                  (double)run->request->budget_ns / 1e9, until);
     }
-    struct md__rehearse_recorded recorded = {.entity = options.entity_label,
-                                             .rule = run->request->rule,
-                                             .until_ms = running->is_late ? running->seen_ms + 1
-                                                                          : running->until_ms};
-    if (status == MD_OK && run->request->is_recorded)
-        status = md__rehearse_record(running->store, running->rehearsal, &recorded, err);
     if (status == MD_OK)
         status =
             md_alert_rehearsal_finish(running->rehearsal, partial[0] != '\0' ? partial : NULL, err);
