@@ -92,6 +92,34 @@ INLINE void dense_lanes(const struct dense *dense, const float *x, float *y, con
     }
 }
 
+/* Has a tile's gates wait in memory, where there would be no registers left for what uses them. */
+#if defined(MD_ISA_avx512)
+#define LEAVE_REGISTERS(x) __asm__ volatile("" : : "r"(x) : "memory")
+#else
+#define LEAVE_REGISTERS(x) ((void)0)
+#endif
+
+/* y[f] += the gated sums of `features` features. */
+INLINE void add_gated_features(vf sum[][LANE_VECTORS], vf gates[][LANE_VECTORS], float *y,
+                               vf total[LANE_VECTORS], const int features, const int vectors)
+{
+    vf value[2 * LANE_VECTORS], gate[2 * LANE_VECTORS];
+    const int count = features * vectors;
+    EACH(count)
+    {
+        value[i] = sum[i / vectors][i % vectors];
+        gate[i] = gates[i / vectors][i % vectors];
+    }
+    gate_each(value, gate, count);
+    EACH(count)
+    {
+        float *at = y + i / vectors * LANE_ROWS + i % vectors * VL;
+        vf whole = load(at) + value[i];
+        store(at, whole);
+        total[i % vectors] += whole;
+    }
+}
+
 /* y += GLU(x), feature by feature, gates scaled; total gets the sums over y's features. */
 INLINE void add_glu_lanes(const struct dense *dense, const float *x, float *y,
                           vf total[LANE_VECTORS], const int vectors)
@@ -99,19 +127,20 @@ INLINE void add_glu_lanes(const struct dense *dense, const float *x, float *y,
     const float *w = dense->weights, *bias = dense->bias;
     const size_t width = OUT_TILE / 2;
     for (size_t first = 0; first < dense->outputs; first += width) {
-        vf sum[OUT_TILE][LANE_VECTORS];
+        vf sum[OUT_TILE][LANE_VECTORS], gates[OUT_TILE / 2][LANE_VECTORS];
         multiply_lanes(sum, w, bias, x, dense->inputs, vectors);
 #pragma GCC unroll 4
-        for (size_t o = 0; o < width; o++, y += LANE_ROWS) {
-            if (first + o >= dense->outputs)
-                break;
+        for (size_t o = 0; o < width; o++)
 #pragma GCC unroll 3
-            for (int v = 0; v < vectors; v++) {
-                vf gated = vquotient(sum[o][v], gate_denominator(sum[o + width][v]));
-                vf value = load(y + v * VL) + gated;
-                store(y + v * VL, value);
-                total[v] += value;
-            }
+            for (int v = 0; v < vectors; v++)
+                gates[o][v] = sum[o + width][v];
+        LEAVE_REGISTERS(gates);
+#pragma GCC unroll 2
+        for (size_t o = 0; o < width; o += 2, y += 2 * LANE_ROWS) {
+            if (first + o + 1 < dense->outputs)
+                add_gated_features(sum + o, gates + o, y, total, 2, vectors);
+            else if (first + o < dense->outputs)
+                add_gated_features(sum + o, gates + o, y, total, 1, vectors);
         }
         w += dense->inputs * OUT_TILE;
         bias += OUT_TILE;

@@ -44,6 +44,23 @@ INLINE void store_columns(float *y, size_t column, size_t columns, vf v)
         store_some(y + column, v, columns - column);
 }
 
+/* The GLU of a few rows whose values and gates alternate in `sum`. */
+INLINE void store_gated(const struct product *p, vf sum[][PANEL], size_t column, float *y,
+                        const int rows, const int pairs)
+{
+    vf value[GROUP], gate[GROUP];
+    const int count = rows * pairs;
+    EACH(count)
+    {
+        value[i] = sum[i / pairs][2 * (i % pairs)];
+        gate[i] = sum[i / pairs][2 * (i % pairs) + 1];
+    }
+    gate_each(value, gate, count);
+    EACH(count)
+    store_columns(y + (size_t)(i / pairs) * p->y_stride, column + (size_t)(i % pairs) * VL,
+                  p->y_columns, value[i]);
+}
+
 /* Rows [row, row + mr) of the product with the panel whose first vector is `first`. */
 INLINE void multiply_tile(const struct packed *packed, const struct product *p, size_t row,
                           size_t first, const int mr, const int nv, const enum epilogue epilogue)
@@ -68,15 +85,15 @@ INLINE void multiply_tile(const struct packed *packed, const struct product *p, 
     }
 
     float *y = p->y + row * p->y_stride;
+    if (epilogue == GLU) {
+        const int together = nv == 4 && mr % 3 == 0 ? 3 : 1;
+#pragma GCC unroll 8
+        for (int r = 0; r < mr; r += together, y += (size_t)together * p->y_stride)
+            store_gated(p, sum + r, first / 2 * VL, y, together, nv / 2);
+        return;
+    }
 #pragma GCC unroll 8
     for (int r = 0; r < mr; r++, y += p->y_stride) {
-        if (epilogue == GLU) {
-#pragma GCC unroll 2
-            for (int v = 0; v + 1 < nv; v += 2)
-                store_columns(y, (first + (size_t)v) / 2 * VL, p->y_columns,
-                              vquotient(sum[r][v], gate_denominator(sum[r][v + 1])));
-            continue;
-        }
 #pragma GCC unroll 4
         for (int v = 0; v < nv; v++) {
             size_t column = (first + (size_t)v) * VL;

@@ -57,38 +57,84 @@ INLINE vf exp_negative(vf x)
 }
 
 /*
- * What 2^x is made of: the whole number next to x and 2 to the rest. The polynomial is a weighted
- * minimax fit of relative error 7e-8 on [-1/2, 1/2].
+ * Activations take several vectors step by step. Chains of 20 dependent instructions, one after
+ * another, fill the processor's scheduler before it has seen enough of them to keep its units busy;
+ * KEEP_TOGETHER stops the compiler, which likes to finish one vector before it starts the next.
  */
-struct split_power {
-    vf shifted, whole, power; /* the whole number lies in the low bits of `shifted`, too */
-};
+#define GROUP 6
+#if defined(MD_ISA_avx512)
+#define KEEP_TOGETHER(x, count)                                                                    \
+    do {                                                                                           \
+        if ((count) == GROUP)                                                                      \
+            __asm__(""                                                                             \
+                    : "+v"((x)[0]), "+v"((x)[1]), "+v"((x)[2]), "+v"((x)[3]), "+v"((x)[4]),        \
+                      "+v"((x)[5]));                                                               \
+    } while (0)
+#else
+#define KEEP_TOGETHER(x, count) ((void)0) /* 16 registers cannot hold a group */
+#endif
+#define EACH(count) _Pragma("GCC unroll 6") for (int i = 0; i < (count); i++)
 
-INLINE struct split_power split_power(vf x)
+/*
+ * 2^x for -126 <= x <= 126; with AVX-512 also below, where it is next to 0, or 0 (above -2^21). The
+ * polynomial is a weighted minimax fit of relative error 7e-8 on [-1/2, 1/2].
+ */
+INLINE void exp2_each(vf *x, const int count)
 {
-    vf shifted = x + ROUNDING_SHIFT, whole = shifted - ROUNDING_SHIFT, r = x - whole;
-    vf p = r * 0x1.5c08e4p-10f + 0x1.3d0c52p-7f;
-    p = p * r + 0x1.c6b6e4p-5f;
-    p = p * r + 0x1.ebf918p-3f;
-    p = p * r + 0x1.62e428p-1f;
-    return (struct split_power){shifted, whole, p * r + 0x1.000002p+0f};
+    vf shifted[GROUP], p[GROUP];
+    EACH(count) shifted[i] = x[i] + ROUNDING_SHIFT;
+    KEEP_TOGETHER(shifted, count);
+    EACH(count) x[i] -= shifted[i] - ROUNDING_SHIFT;
+    KEEP_TOGETHER(x, count);
+    EACH(count) p[i] = x[i] * 0x1.5c08e4p-10f + 0x1.3d0c52p-7f;
+    KEEP_TOGETHER(p, count);
+    EACH(count) p[i] = p[i] * x[i] + 0x1.c6b6e4p-5f;
+    KEEP_TOGETHER(p, count);
+    EACH(count) p[i] = p[i] * x[i] + 0x1.ebf918p-3f;
+    KEEP_TOGETHER(p, count);
+    EACH(count) p[i] = p[i] * x[i] + 0x1.62e428p-1f;
+    KEEP_TOGETHER(p, count);
+    EACH(count) p[i] = p[i] * x[i] + 0x1.000002p+0f;
+    KEEP_TOGETHER(p, count);
+#if defined(MD_ISA_avx512)
+    EACH(count) shifted[i] -= ROUNDING_SHIFT;
+    EACH(count) x[i] = (vf)_mm512_scalef_ps((__m512)p[i], (__m512)shifted[i]);
+#else
+    EACH(count) x[i] = (vf)((vi)p[i] + ((vi)shifted[i] << 23));
+#endif
+    KEEP_TOGETHER(x, count);
 }
 
-/* 2^x for -126 <= x <= 126. */
 INLINE vf exp2_bounded(vf x)
 {
-    struct split_power split = split_power(x);
-    return (vf)((vi)split.power + ((vi)split.shifted << 23));
+    exp2_each(&x, 1);
+    return x;
 }
 
-/* 2^x for -2^21 < x <= 126; below -126 it is next to 0, or 0. */
-INLINE vf exp2_below(vf x)
+/* x, or as little as exp2_each() takes. */
+INLINE vf exponent(vf x)
 {
 #if defined(MD_ISA_avx512)
-    struct split_power split = split_power(x);
-    return (vf)_mm512_scalef_ps((__m512)split.power, (__m512)split.whole);
+    return x;
 #else
-    return exp2_bounded(vmax(splat(-126.0f), x));
+    return vmax(splat(-126.0f), x);
+#endif
+}
+
+/* a = vquotient(a, b) */
+INLINE void quotient_each(vf *a, vf *b, const int count)
+{
+#if defined(MD_ISA_avx512)
+    vf inverse[GROUP], q[GROUP];
+    EACH(count) inverse[i] = (vf)_mm512_rcp14_ps((__m512)b[i]);
+    KEEP_TOGETHER(inverse, count);
+    EACH(count) q[i] = a[i] * inverse[i];
+    KEEP_TOGETHER(q, count);
+    EACH(count) a[i] -= q[i] * b[i];
+    KEEP_TOGETHER(a, count);
+    EACH(count) a[i] = q[i] + inverse[i] * a[i];
+#else
+    EACH(count) a[i] /= b[i];
 #endif
 }
 
@@ -101,23 +147,32 @@ INLINE vf exp2_below(vf x)
 #define ELU_SCALE  1.4426950408889634    /* ELU(x) from x * ELU_SCALE */
 #define TANH_SCALE 2.8853900817779268    /* tanh(x) from x * TANH_SCALE */
 
-/* 1 / sigmoid(x) for t = x * GATE_SCALE, at most 2^60. */
-INLINE vf gate_denominator(vf t)
+/*
+ * e^-x for t = x * GATE_SCALE, e^2x for t = x * TANH_SCALE, at most 2^60: sigmoid(x) = 1 / (1 +
+ * e^-x) and tanh(x) = (e^2x - 1) / (e^2x + 1). 2^60 is as good as infinity there, and two of them
+ * and more may be multiplied.
+ */
+INLINE void powers_each(vf *t, const int count)
 {
-    return exp2_below(vmin(splat(60.0f), t)) + 1.0f;
+    EACH(count) t[i] = exponent(vmin(splat(60.0f), t[i]));
+    exp2_each(t, count);
 }
 
-/* e^2x for t = x * TANH_SCALE, at most 2^60: tanh(x) = (e - 1) / (e + 1). */
-INLINE vf tanh_power(vf t)
+/* value = value * sigmoid(x) for gate = x * GATE_SCALE, which is lost. */
+INLINE void gate_each(vf *value, vf *gate, const int count)
 {
-    return exp2_below(vmin(splat(60.0f), t));
+    powers_each(gate, count);
+    EACH(count) gate[i] += 1.0f;
+    quotient_each(value, gate, count);
 }
 
 /* ELU(x) for t = x * ELU_SCALE. */
-INLINE vf elu_scaled(vf t)
+INLINE void elu_each(vf *t, const int count)
 {
-    vf below = exp2_below(vmin(splat(0.0f), t)) - 1.0f;
-    return vmax(splat(0.0f), t) * 0.69314718f + below;
+    vf below[GROUP];
+    EACH(count) below[i] = exponent(vmin(splat(0.0f), t[i]));
+    exp2_each(below, count);
+    EACH(count) t[i] = vmax(splat(0.0f), t[i]) * 0.69314718f + (below[i] - 1.0f);
 }
 
 INLINE vf expm1_bounded(vf x)

@@ -189,23 +189,47 @@ INLINE void sum_gates(const struct packed_cells *packed, const struct tile *tile
 }
 
 /* c = sigmoid(f) c + sigmoid(i) tanh(g);  h = sigmoid(o) tanh(c): quotients share their division.
- * Sums come scaled for their activations. */
-INLINE vf lstm_cell(const vf gates[4], float *c_at)
+ * Sums come scaled for their activations; c is the state before, and after. */
+INLINE void lstm_cells(vf sum[TILE_MAX][4], vf *c, vf *h, const int rows)
 {
-    vf g = tanh_power(gates[3]);
-    vf c = vquotient(load(c_at), gate_denominator(gates[2])) +
-           vquotient(g - 1.0f, (g + 1.0f) * gate_denominator(gates[0]));
-    store(c_at, c);
-    vf t = tanh_power(c * (float)TANH_SCALE);
-    return vquotient(t - 1.0f, (t + 1.0f) * gate_denominator(gates[1]));
+    vf a[TILE_MAX], b[TILE_MAX];
+    EACH(rows) a[i] = sum[i][2];
+    powers_each(a, rows);
+    EACH(rows) a[i] += 1.0f;
+    quotient_each(c, a, rows);
+    EACH(rows) a[i] = sum[i][0];
+    EACH(rows) b[i] = sum[i][3];
+    powers_each(a, rows);
+    powers_each(b, rows);
+    EACH(rows) a[i] = (a[i] + 1.0f) * (b[i] + 1.0f);
+    EACH(rows) b[i] -= 1.0f;
+    quotient_each(b, a, rows);
+    EACH(rows) c[i] += b[i];
+    EACH(rows) a[i] = sum[i][1];
+    EACH(rows) h[i] = c[i] * (float)TANH_SCALE;
+    powers_each(a, rows);
+    powers_each(h, rows);
+    EACH(rows) a[i] = (a[i] + 1.0f) * (h[i] + 1.0f);
+    EACH(rows) h[i] -= 1.0f;
+    quotient_each(h, a, rows);
 }
 
 /* h = (1 - z) n + z h with n = tanh(n_x + r n_h) */
-INLINE vf gru_cell(const vf sums[4], vf h)
+INLINE void gru_cells(vf sum[TILE_MAX][4], vf *h, const int rows)
 {
-    vf t = tanh_power(sums[2] + vquotient(sums[3], gate_denominator(sums[1])));
-    vf n = vquotient(t - 1.0f, t + 1.0f);
-    return n + vquotient(h - n, gate_denominator(sums[0]));
+    vf n[TILE_MAX], below[TILE_MAX];
+    EACH(rows) n[i] = sum[i][3];
+    EACH(rows) below[i] = sum[i][1];
+    gate_each(n, below, rows);
+    EACH(rows) n[i] += sum[i][2];
+    powers_each(n, rows);
+    EACH(rows) below[i] = n[i] + 1.0f;
+    EACH(rows) n[i] -= 1.0f;
+    quotient_each(n, below, rows);
+    EACH(rows) h[i] -= n[i];
+    EACH(rows) below[i] = sum[i][0];
+    gate_each(h, below, rows);
+    EACH(rows) h[i] += n[i];
 }
 
 static int64_t length_of(const struct recurrence *rec, size_t row)
@@ -244,20 +268,29 @@ INLINE void cell_tile(const struct recurrence *rec, size_t d, size_t first, size
     sum_gates(packed, &tile, rows, sum);
 
     size_t left = packed->units - block * VL;
+    float *c_at = packed->gru ? NULL : rec->c + state + block * VL;
+    vf c[TILE_MAX] = {{0}}, h[TILE_MAX];
+    if (packed->gru) {
+        EACH(rows) h[i] = load(tile.h + (size_t)i * stride + block * VL);
+        gru_cells(sum, h, rows);
+    } else {
+        EACH(rows) c[i] = load(c_at + (size_t)i * stride);
+        lstm_cells(sum, c, h, rows);
+    }
 #pragma GCC unroll 6
     for (int r = 0; r < rows; r++) {
         size_t row = first + (size_t)r;
         bool live = step < rec->shortest || (int64_t)step < length_of(rec, row);
-        size_t at_row = (size_t)r * stride + block * VL;
-        vf h = load(tile.h + at_row);
-        if (live)
-            h = packed->gru ? gru_cell(sum[r], h) : lstm_cell(sum[r], rec->c + state + at_row);
-        store(h_after + (size_t)r * stride, h);
+        if (!live)
+            h[r] = load(tile.h + (size_t)r * stride + block * VL);
+        else if (!packed->gru)
+            store(c_at + (size_t)r * stride, c[r]);
+        store(h_after + (size_t)r * stride, h[r]);
         if (y == NULL)
             continue;
         float *to =
             y + when[r] * rec->y_step + row * rec->y_row + d * rec->y_direction + block * VL;
-        vf shown = live ? h : (vf){0};
+        vf shown = live ? h[r] : (vf){0};
         if (left >= VL)
             store(to, shown);
         else

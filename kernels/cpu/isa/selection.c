@@ -119,8 +119,11 @@ static void add_context(const struct selecting *selecting, const struct block *b
 
 INLINE void elu_lanes(float *x, size_t features)
 {
-    for (size_t i = 0; i < features * LANE_ROWS; i += VL)
-        store(x + i, elu_scaled(load(x + i)));
+    for (size_t i = 0; i < features * LANE_ROWS; i += VL) {
+        vf t = load(x + i);
+        elu_each(&t, 1);
+        store(x + i, t);
+    }
 }
 
 /* x = LN(x) over its features. */
@@ -251,6 +254,19 @@ INLINE void add_normalized(const struct folded_real *real, const float *y, const
     }
 }
 
+/* Features h and h + 1 of the first layer. */
+INLINE void first_features(const struct folded_real *real, const float *x, size_t h, float *a,
+                           const int vectors)
+{
+    vf t[2 * LANE_VECTORS];
+    const int count = 2 * vectors;
+    EACH(count)
+    t[i] = load(x + i % vectors * VL) * real->slope[h + (size_t)(i / vectors)] +
+           real->offset[h + (size_t)(i / vectors)];
+    elu_each(t, count);
+    EACH(count) store(feature(a, h + (size_t)(i / vectors)) + i % vectors * VL, t[i]);
+}
+
 /* sum += weight * the encoded real variable i. */
 INLINE void add_real(const struct folded_selection *net, const struct block *block, size_t i,
                      const float *weight, float *sum, const int vectors)
@@ -258,10 +274,8 @@ INLINE void add_real(const struct folded_selection *net, const struct block *blo
     const struct folded_real *real = &net->real[i];
     const float *x = feature(block->seen, net->seen - net->reals + i);
     vf total[LANE_VECTORS] = {0};
-    for (size_t h = 0; h < real->hidden; h++)
-        for (int v = 0; v < vectors; v++)
-            store(feature(block->a, h) + v * VL,
-                  elu_scaled(load(x + v * VL) * real->slope[h] + real->offset[h]));
+    for (size_t h = 0; h < real->hidden; h += 2) /* padded: tiled(hidden) is even */
+        first_features(real, x, h, block->a, vectors);
     skip_of(real, x, net->epsilon, net->units, block->y, vectors);
     add_gated(&real->fc2, &real->glu, block, block->y, total, vectors);
     add_normalized(real, block->y, total, weight, net->epsilon, net->units, sum, vectors);
