@@ -42,39 +42,42 @@ def milliseconds(text):
     return datetime.datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp() * 1000
 
 
-def wait_answer(daemon):
-    """The answer of the step that was evaluated first."""
-    limit = time.monotonic() + 20
-    while True:
-        answer = daemon.get("/predictions/current")[1]
-        if answer["alerts"] or time.monotonic() > limit:
-            return answer
-        time.sleep(0.05)
-
-
-def check_answer(history, answer, active):
-    """active: the engine's, those that wait for a second step included."""
+def check_rules(answer, active):
+    """active: the engine's at the first tick, those that must hold for longer included."""
     want = formulas.alerts(answer["predictions"])
     got = {}
     for a in sorted(active, key=lambda alert: alert["severity"] == "critical"):
-        if a["rule"] != "feed_silent":
+        if a["lead_steps"] > 0:
             got[a["server"], a["metric"]] = (a["severity"], a["lead_steps"])
     assert got == want, (got, want)
     assert ("stranger", "disk_usage_pct") in got and ("bare01", "mem_used_pct") in got, got
-    # What is critical does not wait for a second step.
-    critical = {key for key, (severity, _) in want.items() if severity == "critical"}
-    assert {(a["server"], a["metric"]) for a in answer["alerts"]} == critical, answer["alerts"]
+
+
+def wait_answer(daemon):
+    """The first answer with critical alerts: a rule must hold for a while."""
+    limit = time.monotonic() + 60
+    while True:
+        answer = daemon.get("/predictions/current")[1]
+        if any(alert["severity"] == "critical" for alert in answer["alerts"]):
+            return answer
+        assert time.monotonic() < limit, daemon.log()
+        time.sleep(0.05)
+
+
+def check_answer(history, answer):
     order = [(a["severity"] != "critical", a["minutes_ahead"]) for a in answer["alerts"]]
     assert order == sorted(order)
     for alert in answer["alerts"]:
         assert alert["minutes_ahead"] == alert["steps_ahead"] * formulas.STEP_MIN
-        assert alert["critical_minutes_ahead"] == alert["minutes_ahead"], alert
-        assert alert["message"] == (f"{alert['server']}: {alert['metric']} predicted to reach "
-                                    f"{alert['predicted_value']:.1f}"), alert
-        assert alert["predicted_value"] >= alert["threshold"]
+        if alert["severity"] == "critical":
+            assert alert["critical_minutes_ahead"] == alert["minutes_ahead"], alert
+        if alert["minutes_ahead"] > 0:
+            assert alert["message"] == (f"{alert['server']}: {alert['metric']} predicted to reach "
+                                        f"{alert['predicted_value']:.1f}"), alert
+            assert alert["predicted_value"] >= alert["threshold"]
         assert alert["state"] == "firing" and alert["annotations"]["summary"] == alert["message"]
         assert alert["silenced_by"] == alert["inhibited_by"] == [], alert
-        assert milliseconds(alert["since"]) == history.end_ms + STEP_S * 1000, alert
+        assert milliseconds(alert["since"]) >= history.end_ms + STEP_S * 1000, alert
 
 
 def prints(alerts):
@@ -93,29 +96,30 @@ def check_routes(daemon, answer):
     status, quality = daemon.get("/alerts/quality")
     assert status == 200, quality
     rules = {row["rule"]: row for row in quality["rules"]}
-    assert len(rules) == 10 and rules["cpu_saturation"]["hit"] == 0, rules
+    assert len(rules) == 7 and rules["cpu_saturation"]["hit"] == 0, rules
     shown = daemon.get("/metrics")[1]
     assert 'ALERTS{alertname="' in shown and 'server="bare01"' in shown
 
 
-def check_events(daemon, answer):
-    """The event of a step counts the alerts of that step: warnings fire at their second one."""
+def check_events(daemon):
+    """The event of a step counts the alerts of that step."""
     with urllib.request.urlopen(daemon.url + "/events", timeout=60) as stream:
         events = (line.decode() for line in stream)
         news = (json.loads(line[6:]) for line in events if line.startswith("data: "))
         first = next(news)
         later = next(one for one in news if one["closed_at"] != first["closed_at"])
     active = daemon.get("/alerts/active")[1]["alerts"]
-    assert later["alert_count"] == len(active) > len(answer["alerts"]), (later, active)
+    assert later["alert_count"] == len(active) > 0, (later, active)
 
 
 def case_alerts_are_those_of_the_rules(_, history):
     with ticking(history) as daemon:
+        answer = daemon.get("/predictions/current")[1]
+        check_rules(answer, daemon.evaluate('md.alerts.active { state = "all" }'))
         answer = wait_answer(daemon)
-        active = daemon.evaluate('md.alerts.active { state = "all" }')
-        check_answer(history, answer, active)
+        check_answer(history, answer)
         check_routes(daemon, answer)
-        check_events(daemon, answer)
+        check_events(daemon)
         daemon.restart()
         assert prints(daemon.get("/alerts/active")[1]["alerts"]) >= prints(answer["alerts"])
 

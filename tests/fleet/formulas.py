@@ -92,22 +92,29 @@ def risk_score(server, database):
     return min(100, max(0, 0.7 * current + 0.3 * predicted))
 
 
-LIMITS = {"cpu_user_pct": (95, 85), "mem_used_pct": (98, 90), "cpu_iowait_pct": (30, 20),
-          "swap_used_pct": (50, 25), "disk_usage_pct": (95, 85)}
+# The rules that watch forecasts: metric, severity, limit, limits of other profiles, steps ahead.
+RULES = [
+    ("cpu_user_pct", "critical", 95, {"ML Compute": 99}, 12),
+    ("mem_used_pct", "critical", 98, {}, 12),
+    ("mem_used_pct", "warning", 90, {"Database": 95}, 9),
+    ("swap_used_pct", "critical", 40, {}, 12),
+    ("swap_used_pct", "warning", 25, {}, 12),
+    ("disk_usage_pct", "critical", 95, {}, 12),
+    ("disk_usage_pct", "warning", 85, {}, 12),
+]
 
 
 def alerts(predictions):
-    """{(server, metric): (severity, steps_ahead)}: the first step within the hour that reaches the
-    most severe limit of those that are reached."""
+    """{(server, metric): (severity, steps_ahead)}: the first step that reaches the limit of the
+    most severe rule that holds."""
     found = {}
     for name, server in predictions.items():
-        for metric, limits in LIMITS.items():
-            values = server.get(metric, {}).get("p50", [])[:12]
-            for severity, limit in zip(("critical", "warning"), limits):
-                step = next((i for i, value in enumerate(values) if value >= limit), None)
-                if step is not None:
-                    found[name, metric] = (severity, step + 1)
-                    break
+        for metric, severity, limit, profiles, steps in RULES:
+            values = server.get(metric, {}).get("p50", [])[:steps]
+            limit = profiles.get(server["profile"], limit)
+            step = next((i for i, value in enumerate(values) if value >= limit), None)
+            if step is not None and (name, metric) not in found:
+                found[name, metric] = (severity, step + 1)
     return found
 
 
