@@ -164,6 +164,9 @@ void md__builtin_answer(struct md__exchange *exchange, const struct md__builtin 
     if (row->answer(exchange, &response, &err) != MD_OK) {
         md_response_error(&response, &err);
     }
+    if (row->admin) { /* before the client can know, who may ask again at once */
+        exchange->http->admins--;
+    }
     md__respond(exchange, &response);
     md_response_fini(&response);
 }

@@ -66,11 +66,11 @@ static void answer_admin(struct md__exchange *exchange, const struct md__builtin
 
     if (++http->admins > MD__RESERVED / 4) {
         md_fail(&err, MD_ERR_UNAVAILABLE, "too many admin requests at a time");
+        http->admins--;
         md__respond_error(exchange, &err, 0, "Retry-After", "1");
     } else {
-        md__builtin_answer(exchange, row);
+        md__builtin_answer(exchange, row); /* gives the place back before it is sent */
     }
-    http->admins--;
 }
 
 /* Some want a body, which is still to come: they are answered when it is there. */
