@@ -221,6 +221,16 @@ static const struct md_alert_rules *rules_of(const struct md_generation *generat
     return generation->alerts != NULL ? generation->alerts->rules : NULL;
 }
 
+static bool texts_differ(const struct md_generation *old, const struct md_generation *new)
+{
+    struct md_buffer names;
+    md_buffer_init(&names, 0);
+    md__sources_differences(new->sources, old->sources, &names);
+    bool differ = names.length > 0 || md_buffer_check(&names, NULL) != MD_OK;
+    md_buffer_fini(&names);
+    return differ;
+}
+
 /* Functions are code: any changed file may have changed what they say. */
 static bool differ(const struct md_generation *old, const struct md_generation *new)
 {
@@ -229,7 +239,7 @@ static bool differ(const struct md_generation *old, const struct md_generation *
         return true;
     for (int i = 0; rules != NULL && i < md_alert_rules_count(rules); i++) {
         if (md_alert_rules_get(rules, i)->watch == MD_ALERT_FUNCTION)
-            return true;
+            return texts_differ(old, new);
     }
     return false;
 }
