@@ -16,6 +16,8 @@
 #include "base/wait.h"
 #include "store/queue.h"
 
+#define STEP_MS_MIN ((int64_t)1000)
+
 static const int64_t look_ns = 250000000;
 
 /* ---- the step -------------------------------------------------------------------------------- */
@@ -103,6 +105,8 @@ static void *step_main(void *context)
         if (notifier->due || notifier->news || now_ms >= next_ms) {
             step(notifier);
             next_ms = md_notify_next_ms(notifier->notify, now_ms);
+            if (next_ms < now_ms + STEP_MS_MIN) /* due, but held up by what waits */
+                next_ms = now_ms + STEP_MS_MIN;
         }
         if (!notifier->due && !notifier->news)
             md_cond_wait_ns(&notifier->changed, &notifier->lock, look_ns);

@@ -25,7 +25,7 @@
 #include "alert/notify.h"
 #include "base/clock.h"
 
-#define MD_NOTIFIER_QUEUE_MAX       2000
+#define MD_NOTIFIER_QUEUE_MAX       10000
 #define MD_NOTIFIER_QUEUE_BYTES_MAX ((size_t)64 << 20)
 
 struct md_store;

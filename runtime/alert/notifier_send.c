@@ -106,7 +106,7 @@ static void post(struct attempt *attempt, const char *url)
         .retry_after_s = &retry_after_s,
     };
     enum md_status status = md_fetch(&request, &http_status, &answer, &err);
-    if (status == MD_OK) {
+    if (status == MD_OK || status == MD_ERR_TOO_LARGE) {
         judge(attempt, http_status, retry_after_s, &answer);
     } else {
         attempt->outcome = status == MD_ERR_INVALID ? REJECTED : RETRY;

@@ -72,8 +72,10 @@ static bool is_due(const struct md__notify_plan *plan, int receiver, bool repeat
 {
     const struct md_notify_config *config = plan->notify->config;
     const struct md_notify_alert *alert = &record->alert;
-    int64_t at_ms =
-        due_ms(&config->settings.receivers[receiver], &plan->notify->targets[receiver], record);
+    const struct md_notify_receiver *spec = &config->settings.receivers[receiver];
+    int64_t at_ms = due_ms(spec, &plan->notify->targets[receiver], record);
+    if (at_ms != INT64_MAX && at_ms - plan->now_ms > spec->resend_ms)
+        at_ms = plan->now_ms; /* the clock was set back */
     return at_ms <= plan->now_ms && (at_ms == 0 || repeats) &&
            md_notify_matchers_match(config->match[receiver], alert->labels, alert->label_count);
 }

@@ -98,14 +98,16 @@ static struct md__notify_group *get_group(struct md__notify_plan *plan,
                                           struct md__notify_target *target, const char *key,
                                           int64_t wait_ms)
 {
+    uint64_t hash = md__notify_hash(MD__NOTIFY_HASH, key);
     for (int i = 0; i < target->group_count; i++)
-        if (strcmp(target->groups[i].key, key) == 0)
+        if (target->groups[i].hash == hash && strcmp(target->groups[i].key, key) == 0)
             return &target->groups[i];
     if (!md__notify_grow((void **)&target->groups, target->group_count, &target->group_capacity,
                          sizeof *target->groups))
         return NULL;
     struct md__notify_group *group = &target->groups[target->group_count];
-    *group = (struct md__notify_group){.key = strdup(key), .next_ms = plan->now_ms + wait_ms};
+    *group = (struct md__notify_group){
+        .key = strdup(key), .hash = hash, .next_ms = plan->now_ms + wait_ms};
     target->group_count += group->key != NULL;
     return group->key ? group : NULL;
 }
@@ -302,6 +304,15 @@ static enum md_status flush(struct md__notify_plan *plan, int receiver,
     return MD_OK;
 }
 
+/* Also when the clock was set back, which would put it off for as long. */
+static bool is_due(const struct md__notify_plan *plan, int receiver,
+                   const struct md__notify_group *group)
+{
+    const struct md_notify_receiver *spec = &plan->notify->config->settings.receivers[receiver];
+    int64_t left_ms = group->next_ms - plan->now_ms;
+    return left_ms <= 0 || (left_ms > spec->group_wait_ms && left_ms > spec->group_interval_ms);
+}
+
 enum md_status md__notify_grouped(struct md__notify_plan *plan, int receiver)
 {
     struct md__notify_target *target = &plan->notify->targets[receiver];
@@ -309,7 +320,7 @@ enum md_status md__notify_grouped(struct md__notify_plan *plan, int receiver)
     int kept = 0, index = 0;
     for (; index < target->group_count && status == MD_OK; index++) {
         struct md__notify_group *group = &target->groups[index];
-        if (group->count > 0 && group->next_ms <= plan->now_ms)
+        if (group->count > 0 && is_due(plan, receiver, group))
             status = flush(plan, receiver, group);
         if (group->count == 0)
             md__notify_group_fini(group);

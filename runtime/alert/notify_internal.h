@@ -46,6 +46,7 @@ struct md__notify_member {
 
 struct md__notify_group {
     char *key;           /* as Alertmanager writes it: {}/{severity="critical"}:{alertname="x"} */
+    uint64_t hash;       /* of the key */
     int64_t next_ms;     /* its next look */
     int64_t notified_ms; /* its last message; 0: none */
     bool has_flushed;

@@ -129,15 +129,21 @@ static bool failed(const struct reader *reader)
 static int64_t get(struct reader *reader)
 {
     uint64_t number = 0;
-    if (failed(reader) || reader->left < 8) {
-        reader->corrupt = true;
+    reader->corrupt |= !reader->no_memory && reader->left < 8;
+    if (failed(reader))
         return 0;
-    }
     for (int i = 0; i < 8; i++)
         number |= (uint64_t)reader->at[i] << (8 * i);
     reader->at += 8;
     reader->left -= 8;
     return (int64_t)number;
+}
+
+static bool get_bool(struct reader *reader)
+{
+    int64_t number = get(reader);
+    reader->corrupt |= number < 0 || number > 1;
+    return number == 1;
 }
 
 /* A moment or a duration, far from where sums overflow. */
@@ -220,10 +226,13 @@ static void get_group(struct reader *reader, struct md__notify_target *target)
     struct md__notify_group *group = &target->groups[target->group_count];
     group->key = strdup(get_text(reader));
     reader->no_memory |= !group->key;
-    target->group_count += group->key != NULL;
+    if (!group->key)
+        return;
+    target->group_count++;
+    group->hash = md__notify_hash(MD__NOTIFY_HASH, group->key);
     group->next_ms = get_ms(reader);
     group->notified_ms = get_ms(reader);
-    group->has_flushed = get(reader) != 0;
+    group->has_flushed = get_bool(reader);
     group->count = group->capacity = get_count(reader, 24);
     group->members = calloc((size_t)group->count + 1, sizeof *group->members);
     if (!group->members) {
@@ -232,8 +241,8 @@ static void get_group(struct reader *reader, struct md__notify_target *target)
     }
     for (int i = 0; i < group->count; i++) {
         group->members[i].fingerprint = (uint64_t)get(reader);
-        group->members[i].told = get(reader) != 0;
-        group->members[i].noted = get(reader) != 0;
+        group->members[i].told = get_bool(reader);
+        group->members[i].noted = get_bool(reader);
     }
 }
 
@@ -250,7 +259,7 @@ static void get_marks(struct reader *reader, struct md__notify_target *target)
         mark->fingerprint = (uint64_t)get(reader);
         mark->fired_ms = get_ms(reader);
         mark->sent_ms = get_ms(reader);
-        mark->resolved = get(reader) != 0;
+        mark->resolved = get_bool(reader);
         if (i > 0 && mark->fingerprint <= target->marks[i - 1].fingerprint)
             reader->corrupt = true;
     }
@@ -261,7 +270,9 @@ static void get_target(struct reader *reader, struct md_notify *notify)
     struct md__notify_target *target = &notify->targets[notify->target_count++];
     target->name = strdup(get_text(reader));
     reader->no_memory |= !target->name;
-    target->kind = (enum md_notify_kind)get(reader);
+    int64_t kind = get(reader);
+    reader->corrupt |= kind < 0 || kind > MD_NOTIFY_STDOUT;
+    target->kind = (enum md_notify_kind)kind;
     get_marks(reader, target);
     int groups = get_count(reader, 40);
     target->group_capacity = groups;
@@ -343,9 +354,9 @@ enum md_status md_notify_restore(struct md_notify *notify, const void *bytes, si
     md_arena_fini(&reader.texts);
     if (failed(&reader)) {
         md_notify_delete(made);
-        return reader.corrupt
-                   ? md_fail(err, MD_ERR_CORRUPT, "the state of notifications is damaged")
-                   : md_fail(err, MD_ERR_MEMORY, "no memory for notifications");
+        return reader.no_memory
+                   ? md_fail(err, MD_ERR_MEMORY, "no memory for notifications")
+                   : md_fail(err, MD_ERR_CORRUPT, "the state of notifications is damaged");
     }
     struct md_notify swap = *notify;
     *notify = *made;

@@ -224,15 +224,15 @@ enum md_status md_fetch(const struct md_fetch_request *request, int *http_status
     }
     set_options(curl, &transfer, headers);
     CURLcode result = curl_easy_perform(curl);
-    if (result == CURLE_OK) {
+    if (result == CURLE_OK || transfer.is_too_large) {
         long code = 0;
         curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &code);
         *http_status = (int)code;
         if (request->retry_after_s)
             *request->retry_after_s = retry_after_s(curl);
-    } else {
-        status = report(result, &transfer, &target, err);
     }
+    if (result != CURLE_OK)
+        status = report(result, &transfer, &target, err);
 out:
     curl_slist_free_all(headers);
     curl_easy_cleanup(curl);

@@ -25,7 +25,8 @@ struct md_fetch_request {
 
 /*
  * Appends the answer's body to `response`. An HTTP error status is a success with *http_status set.
- * Failures: MD_ERR_INVALID (method, URL, header), MD_ERR_TIMEOUT, MD_ERR_TOO_LARGE,
+ * Failures: MD_ERR_INVALID (method, URL, header), MD_ERR_TIMEOUT, MD_ERR_TOO_LARGE
+ * (*http_status is set),
  * MD_ERR_CANCELLED, MD_ERR_MEMORY, and MD_ERR_IO for anything else on the way; `response` may then
  * hold a part.
  */

@@ -387,7 +387,7 @@ static void fini(struct md_script *script)
 static void tell_health(void *context, const struct md_notifier_status *status)
 {
     struct md_script *script = context;
-    char subject[80], reason[320];
+    char subject[64], reason[320];
     bool failing =
         status->failing_ms > 0 && status->failing_ms >= script->notifying->degraded_after_ms;
     snprintf(subject, sizeof subject, "receiver %s", status->target);
@@ -398,7 +398,7 @@ static void tell_health(void *context, const struct md_notifier_status *status)
 
 static void undegrade(void *context, const struct md_notifier_status *status)
 {
-    char subject[80];
+    char subject[64];
     snprintf(subject, sizeof subject, "receiver %s", status->target);
     md__degraded_set(context, subject, NULL);
 }

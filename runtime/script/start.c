@@ -23,14 +23,14 @@ static bool sleep_unless_due(struct md_script *script)
 static void *housekeeping_main(void *context)
 {
     struct md_script *script = context;
-    while (sleep_unless_due(script)) {
+    do {
         md__rollback_if_due(script);
         md__drain_streams(script);
         for (int i = 0; md__bindings[i] != NULL; i++) {
             if (md__bindings[i]->housekeep != NULL)
                 md__bindings[i]->housekeep(script, md_now_ms(script->clock));
         }
-    }
+    } while (sleep_unless_due(script));
     return NULL;
 }
 

@@ -82,6 +82,7 @@ class Receiver:
 
     def __init__(self, *answers, port=0):
         self.answers = list(answers)
+        self.says = b""  # the body of every answer
         self.messages = []
         self.attempts = 0
         self.lock = threading.Lock()
@@ -124,8 +125,9 @@ class Receiver:
             request.send_response(status)
             for name, value in headers.items():
                 request.send_header(name, value)
-            request.send_header("Content-Length", "0")
+            request.send_header("Content-Length", str(len(self.says)))
             request.end_headers()
+            request.wfile.write(self.says)
         except OSError:
             pass  # the client has gone
 
@@ -225,6 +227,9 @@ class Night:
 
     def active(self):
         return self.daemon.get("/active").json()["alerts"]
+
+    def alert(self, rule, server):
+        return next(a for a in self.active() if (a["rule"], a["server"]) == (rule, server))
 
     def silence(self, **fields):
         answer = self.daemon.post("/silence", json.dumps({"author": "ann", **fields}))

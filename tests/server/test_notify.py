@@ -61,10 +61,9 @@ class Webhook(unittest.TestCase):
             hook.wait(2)
             everything = sum((told(m) for m in hook.messages), [])
             self.assertEqual(sorted(everything), [("firing", "a", "hot"), ("firing", "b", "warm")])
-            alerts = {(a["rule"], a["server"]): a for a in night.active()}
-            self.assertEqual(alerts["warm", "a"]["inhibited_by"],
-                             [alerts["hot", "a"]["fingerprint"]])
-            self.assertEqual(alerts["warm", "b"]["inhibited_by"], [])
+            self.assertEqual(night.alert("warm", "a")["inhibited_by"],
+                             [night.alert("hot", "a")["fingerprint"]])
+            self.assertEqual(night.alert("warm", "b")["inhibited_by"], [])
 
     def test_maintenance(self):
         windows = [{"name": "new year", "days": ["thu"], "from": "00:00", "to": "00:10",
@@ -119,6 +118,16 @@ class Failures(unittest.TestCase):
                                             outcome="sent") == 1, "the count")
             self.assertEqual(night.metric("moondial_notifications_total", receiver="hook",
                                           outcome="failed"), 4)
+
+    def test_what_it_says_at_length_does_not_matter(self):
+        with Receiver() as hook, \
+                Night(webhook(hook, group_wait_s=0, group_by=["..."])) as night:
+            hook.says = b"x" * 1000000
+            night.step(a=97)
+            hook.wait(2)
+            wait_until(lambda: night.metric("moondial_notifications_total", receiver="hook",
+                                            outcome="sent") == 2, "the count")
+            self.assertEqual(hook.attempts, 2)
 
     def test_retry_after_is_honoured(self):
         with Receiver((429, {"Retry-After": "3"})) as hook, \
@@ -249,9 +258,8 @@ class Silences(unittest.TestCase):
             hook.wait(1)
             night.restart(kill=False)
             night.step(a=97, c=97)
-            alerts = {(a["rule"], a["server"]): a for a in night.active()}
-            self.assertEqual(alerts["hot", "a"]["silenced_by"], [first])
-            self.assertEqual(alerts["hot", "c"]["silenced_by"], [])
+            wait_until(lambda: night.alert("hot", "a")["silenced_by"] == [first], "silenced_by")
+            self.assertEqual(night.alert("hot", "c")["silenced_by"], [])
             listed = night.daemon.get("/silences").json()
             self.assertEqual([(s["id"], s["author"], s["comment"], s["state"], s["matchers"])
                               for s in listed],

@@ -323,6 +323,29 @@ static void a_sink_that_refuses_is_asked_again(void **state)
     fleet_end(&f);
 }
 
+/* An alert that was told a day ahead of T0. */
+static void begin_late(struct fleet *f, const struct md_notify_receiver *receivers)
+{
+    fleet_begin(f, receivers, 2);
+    f->now_ms = T0 + 1440 * MINUTE;
+    fleet_fires(f, "cpu", "a");
+    fleet_step(f, f->now_ms);
+    fleet_step(f, f->now_ms + 30000);
+}
+
+static void a_clock_that_is_set_back_puts_nothing_off(void **state)
+{
+    struct fleet f;
+    const struct md_notify_receiver both[] = {fleet_manager, fleet_hook};
+    begin_late(&f, both);
+    assert_string_equal(fleet_step(&f, T0 + MINUTE), "manager: cpu@a /");
+    f.now_ms = T0 + 2 * MINUTE;
+    fleet_fires(&f, "cpu", "b");
+    fleet_step(&f, T0 + 2 * MINUTE);
+    assert_non_null(strstr(fleet_step(&f, T0 + 8 * MINUTE), "hook: cpu@b cpu@a /"));
+    fleet_end(&f);
+}
+
 static void a_target_that_left_is_forgotten(void **state)
 {
     struct fleet f;
@@ -412,6 +435,7 @@ int main(void)
         cmocka_unit_test(an_alert_that_vanishes_has_resolved),
         cmocka_unit_test(what_only_ever_resolved_is_not_told),
         cmocka_unit_test(a_sink_that_refuses_is_asked_again),
+        cmocka_unit_test(a_clock_that_is_set_back_puts_nothing_off),
         cmocka_unit_test(a_target_that_left_is_forgotten),
         cmocka_unit_test(damaged_memory_is_refused),
     };
