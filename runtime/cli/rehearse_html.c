@@ -289,7 +289,7 @@ static void put_spans(const struct md__rehearse_view *view, const json_t *spans)
         if (json_is_integer(end)) {
             put_time(view, json_integer_value(end));
         } else {
-            fputs("now", view->out);
+            fputs("still firing", view->out);
         }
     }
     fputs("</td>", view->out);

@@ -154,6 +154,29 @@ static void print_timeline(const struct md__rehearse_view *view, const char *nam
     fputs("|\n", view->out);
 }
 
+/* The beginning, the middle and the end, below their columns. */
+static void print_axis(const struct md__rehearse_view *view)
+{
+    int64_t since_ms = md__rehearse_int(view->report, "since_ms");
+    int64_t until_ms = md__rehearse_int(view->report, "until_ms");
+    int columns = view->width - 8, bins = (int)strlen(md__rehearse_string(view->report, "known"));
+    char texts[3][MD__TIME_TEXT_BYTES];
+    int middle, end;
+
+    for (int i = 0; i < 3; i++) {
+        json_t *time = json_integer(since_ms + (until_ms - since_ms) * i / 2);
+        md__rehearse_time(view, time, texts[i]);
+        json_decref(time);
+    }
+    columns = columns < bins ? columns : bins;
+    middle = (columns - (int)strlen(texts[1])) / 2 - (int)strlen(texts[0]);
+    end = columns - (int)strlen(texts[2]) - (int)strlen(texts[0]) - middle - (int)strlen(texts[1]);
+    if (middle > 0 && end > 0) {
+        fprintf(view->out, "        %s%*s%s%*s%s\n", texts[0], middle, "", texts[1], end, "",
+                texts[2]);
+    }
+}
+
 /* ---- differences ----------------------------------------------------------------------------- */
 
 static void print_times(const struct md__rehearse_view *view, const json_t *spans)
@@ -168,7 +191,7 @@ static void print_times(const struct md__rehearse_view *view, const json_t *span
         md__rehearse_time(view, json_object_get(span, "end_ms"), end);
         fprintf(view->out, "%s%s%s - %s", i > 0 ? ", " : "",
                 json_is_true(json_object_get(span, "before")) ? "before " : "", begin,
-                json_is_null(json_object_get(span, "end_ms")) ? "now" : end);
+                json_is_null(json_object_get(span, "end_ms")) ? "still firing" : end);
     }
 }
 
@@ -393,6 +416,7 @@ static void print_rule(const struct md__rehearse_view *view, const json_t *rule)
     if (md__rehearse_int(new, "alerts") + md__rehearse_int(old, "alerts") > 0) {
         print_timeline(view, "new", new);
         print_timeline(view, "old", old);
+        print_axis(view);
     }
     print_differences(view, rule);
     print_grades(view, "new", new);

@@ -359,7 +359,7 @@ return {
             self.assertEqual((code, err), (0, ""))
             self.assertIn("\nhot (critical)  new: ", out)
             self.assertIn("the rules that serve, generation", out)
-            self.assertRegex(out, r"\n  new  \|[.0-9 ]+\|\n  old  \|[.0-9 ]+\|\n")
+            self.assertRegex(out, r"\n  new  \|[.0-9 ]+\|\n  old  \|[.0-9 ]+\|\n  +\d+ ")
             self.assertRegex(out, r"\n  (gone|changed)  +[abc] cpu  ")
             self.assertRegex(out, r"\n\d+ alerts instead of \d+: .*\.\n$")
             with open(page, encoding="utf-8") as file:
