@@ -348,3 +348,46 @@ size_t md_f64_text_rounded(double value, int decimals, char *text)
     }
     return write_decimal(value < 0, decimal, text);
 }
+
+/* ---- float32, few decimals ---- */
+
+/* The four digits of 0 .. 9999 as they stand in memory, put together in a register. */
+static uint32_t four_digits(unsigned number)
+{
+    uint16_t first, last;
+    memcpy(&first, two_digits + 2 * (number / 100), 2);
+    memcpy(&last, two_digits + 2 * (number % 100), 2);
+    return first | (uint32_t)last << 16;
+}
+
+/*
+ * Forecasts are written by the million, nearly all of them small and with few decimals. Of the
+ * product with a power of ten, 24 and at most 10 bits (10^4 = 2^4 * 625) meet, so it is exact in a
+ * double, and lrint rounds it as the exact value: ties to even. What is left has no branch that
+ * depends on the digits. Memory is little-endian, as everywhere: the first digit is the lowest
+ * byte.
+ */
+size_t md_f32_text_rounded(float value, int decimals, char *text)
+{
+    float size = fabsf(value);
+    if (!(size < 9999.0f) || decimals > 4)
+        return md_f64_text_rounded((double)value, decimals, text);
+    unsigned rounded = (unsigned)lrint((double)size * (double)powers_of_ten[decimals]);
+    unsigned ten_thousandths = rounded * (unsigned)powers_of_ten[4 - decimals];
+    uint32_t whole = four_digits(ten_thousandths / 10000);
+    uint32_t fraction = four_digits(ten_thousandths % 10000);
+    int zeros = __builtin_ctz((whole & 0x0F0F0F0F) | 0x01000000) / 8; /* in front: at most three */
+    char *at = text;
+    *at = '-';
+    at += value < 0 && rounded > 0;
+    whole >>= 8 * zeros;
+    memcpy(at, &whole, sizeof whole);
+    at += 4 - zeros;
+    if ((fraction & 0x0F0F0F0F) != 0) {
+        *at++ = '.';
+        memcpy(at, &fraction, sizeof fraction);
+        at += 4 - __builtin_clz(fraction & 0x0F0F0F0F) / 8; /* without zeros at the end */
+    }
+    *at = '\0';
+    return (size_t)(at - text);
+}

@@ -22,5 +22,7 @@ size_t md_f32_text(float value, char *text);
  * trailing zeros and without a minus before zero: 2.5004 with 3 decimals is "2.5".
  */
 size_t md_f64_text_rounded(double value, int decimals, char *text);
+/* The same text for a float32, faster where decimals <= 4 and |value| < 9999. */
+size_t md_f32_text_rounded(float value, int decimals, char *text);
 
 #endif

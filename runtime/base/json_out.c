@@ -75,3 +75,22 @@ void md_json_f64_rounded(struct md_buffer *out, double value, int decimals)
     if (md_buffer_reserve(out, MD_NUMBER_TEXT_MAX))
         out->length += md_f64_text_rounded(value, decimals, out->data + out->length);
 }
+
+/* Numbers that go to the buffer in one piece. */
+enum { PIECE = 32 };
+
+void md_json_f32s(struct md_buffer *out, const float *values, size_t count, int decimals)
+{
+    char text[PIECE * (MD_NUMBER_TEXT_MAX + 1)];
+    for (size_t done = 0; done < count && out->failed == MD_OK; done += PIECE) {
+        size_t end = count - done < PIECE ? count : done + PIECE;
+        char *at = text;
+        for (size_t i = done; i < end; i++) {
+            *at = ',';
+            at += i > 0;
+            at += decimals < 0 ? md_f32_text(values[i], at)
+                               : md_f32_text_rounded(values[i], decimals, at);
+        }
+        md_buffer_append(out, text, (size_t)(at - text));
+    }
+}

@@ -16,5 +16,7 @@ void md_json_string(struct md_buffer *out, const char *text, size_t length);
 void md_json_f64(struct md_buffer *out, double value);
 void md_json_f32(struct md_buffer *out, float value);
 void md_json_f64_rounded(struct md_buffer *out, double value, int decimals);
+/* Numbers with commas between them, each rounded to so many decimals; below 0: as md_json_f32. */
+void md_json_f32s(struct md_buffer *out, const float *values, size_t count, int decimals);
 
 #endif

@@ -204,39 +204,46 @@ static size_t shared_bytes(const void *shared)
 
 /* ---- JSON ------------------------------------------------------------------------------------ */
 
-static void encode_element(const struct md_tensor *tensor, size_t at, int decimals,
-                           struct md_buffer *out)
+/* `count` elements from `at` on, with commas between. */
+static void encode_elements(const struct md_tensor *tensor, size_t at, size_t count, int decimals,
+                            struct md_buffer *out)
 {
-    if (decimals >= 0)
-        md_json_f64_rounded(out, md__element_get(tensor, at), decimals);
-    else if (tensor->dtype == MD_F32)
-        md_json_f32(out, ((const float *)tensor->data)[at]);
-    else
-        md_json_f64(out, md__element_get(tensor, at));
-}
-
-static void encode_axis(const struct md_tensor *tensor, int axis, int decimals, size_t *at,
-                        struct md_buffer *out)
-{
-    if (axis == tensor->shape.rank) {
-        encode_element(tensor, (*at)++, decimals, out);
+    if (tensor->dtype == MD_F32) {
+        md_json_f32s(out, (const float *)tensor->data + at, count, decimals);
         return;
     }
-    md_buffer_append(out, "[", 1);
-    for (int64_t i = 0; i < tensor->shape.dim[axis] && !out->failed; i++) {
-        if (i)
+    for (size_t i = at; i < at + count && !out->failed; i++) {
+        if (i > at)
             md_buffer_append(out, ",", 1);
-        encode_axis(tensor, axis + 1, decimals, at, out);
+        md__json_write_number(out, md__element_get(tensor, i), decimals);
     }
-    md_buffer_append(out, "]", 1);
+}
+
+/* From axis `axis` on; returns behind the last element. */
+static size_t encode_axis(const struct md_tensor *tensor, int axis, size_t at, int decimals,
+                          struct md_buffer *out)
+{
+    size_t count = axis < tensor->shape.rank ? (size_t)tensor->shape.dim[axis] : 1;
+    bool is_inner = axis + 1 >= tensor->shape.rank;
+    if (axis < tensor->shape.rank)
+        md_buffer_append(out, "[", 1);
+    if (is_inner)
+        encode_elements(tensor, at, count, decimals, out);
+    for (size_t i = 0; !is_inner && i < count && !out->failed; i++) {
+        if (i > 0)
+            md_buffer_append(out, ",", 1);
+        at = encode_axis(tensor, axis + 1, at, decimals, out);
+    }
+    if (axis < tensor->shape.rank)
+        md_buffer_append(out, "]", 1);
+    return is_inner ? at + count : at;
 }
 
 static enum md_status encode_tensor(lua_State *L, int index, int decimals, struct md_buffer *out,
                                     struct md_error *err)
 {
-    size_t at = 0;
     (void)err;
-    encode_axis(md__tensor_test(L, index), 0, decimals, &at, out);
+    encode_axis(md__tensor_test(L, index), 0, 0, decimals, out);
     return MD_OK; /* the writer checks the buffer */
 }
 

@@ -232,6 +232,37 @@ static void rounding_is_that_of_printf(void **state)
     }
 }
 
+/* The fast way for float32 gives the texts of the general one. */
+static void check_f32_rounded(float value)
+{
+    char text[MD_NUMBER_TEXT_MAX], reference[MD_NUMBER_TEXT_MAX];
+    for (int decimals = 0; decimals <= MD_DECIMALS_MAX; decimals++) {
+        size_t length = md_f32_text_rounded(value, decimals, text);
+        assert_int_equal(length, md_f64_text_rounded((double)value, decimals, reference));
+        assert_string_equal(text, reference);
+    }
+}
+
+static void float32_are_rounded_like_float64(void **state)
+{
+    const float special[] = {0,          -0.0f, NAN,     INFINITY, -INFINITY, 9998.5f,
+                             9998.9995f, 9999,  10000,   1e-5f,    5e-5f,     0.9999f,
+                             0.99996f,   1e30f, FLT_MIN, FLT_MAX};
+    for (size_t i = 0; i < sizeof special / sizeof *special; i++) {
+        check_f32_rounded(special[i]);
+        check_f32_rounded(-special[i]);
+    }
+    for (int i = -5000; i < 5000; i++)
+        check_f32_rounded((float)i / 32); /* exact ties */
+    for (int i = 0; i < 30000; i++) {
+        uint32_t bits = (uint32_t)next_random();
+        float pattern;
+        memcpy(&pattern, &bits, sizeof pattern);
+        check_f32_rounded(pattern);
+        check_f32_rounded((float)((int64_t)(next_random() % 24000000) - 12000000) / 1000);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -241,6 +272,7 @@ int main(void)
         cmocka_unit_test(numbers_of_few_decimals_are_shortest),
         cmocka_unit_test(powers_and_their_neighbours_are_shortest),
         cmocka_unit_test(rounding_is_that_of_printf),
+        cmocka_unit_test(float32_are_rounded_like_float64),
     };
     return cmocka_run_group_tests_name("f64text", tests, NULL, NULL);
 }
