@@ -19,6 +19,7 @@ import re
 import socket
 import subprocess
 import threading
+import time
 
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 BINARY = os.environ.get("MOONDIAL", os.path.join(ROOT, "build", "release", "moondial"))
@@ -36,16 +37,16 @@ def clock_text(time_ms):
     return moment.strftime("%a %H:%M")
 
 
-def simulated(servers, days, seed, start="2026-01-05", scenario="healthy"):
+def simulated(servers, days, seed, start="2026-01-05", scenario="healthy", strike=""):
     """(time, records) of each step, from examples/fleet/simulator."""
     command = ["luajit", os.path.join(ROOT, "examples/fleet/simulator/export.lua"),
                "--servers", str(servers), "--days", str(days), "--seed", str(seed),
-               "--start", start, "--scenario", scenario]
+               "--start", start, "--scenario", scenario, "--strike", strike]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         rows = csv.DictReader(process.stdout)
-        for time, group in itertools.groupby(rows, key=lambda row: row["timestamp"]):
-            yield to_ms(time), [record_of(row) for row in group]
+        for moment, group in itertools.groupby(rows, key=lambda row: row["timestamp"]):
+            yield to_ms(moment), [record_of(row) for row in group]
     finally:
         process.stdout.close()
         process.terminate()
@@ -120,6 +121,16 @@ class Daemon:
     def feed(self, records):
         for begin in range(0, len(records), RECORDS_PER_POST):
             self.post("/feed/data", {"records": records[begin:begin + RECORDS_PER_POST]})
+
+    def wait_log(self, part, seconds=10):
+        """The first line of the log with this in it."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            for line in list(self.log):
+                if part in line:
+                    return line
+            time.sleep(0.02)
+        raise RuntimeError(f"the log never said \"{part}\": " + " | ".join(self.log[-5:]))
 
     def ask(self, **request):
         self.control.sendall(json.dumps(request).encode() + b"\n")

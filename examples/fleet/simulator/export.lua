@@ -2,18 +2,23 @@
 --
 --     luajit examples/fleet/simulator/export.lua --servers 20 --days 30 --step 300 --seed 1 \
 --         --start 2026-01-01 --scenario healthy > data.csv
+--
+-- One fault of choice: --strike ppdb001,disk_fill,22.5,5 begins 22.5 hours after the start and is
+-- at full strength 5 hours later.
 
 local here = arg[0]:match("^(.*)/[^/]*$") or "."
 package.path = here .. "/?.lua;" .. package.path
 
 local calendar = require "calendar"
+local faults = require "faults"
 local fleet = require "fleet"
+local server = require "server"
 
 -- The fleet runs this long before the first row, so that it starts in the middle of its life.
 local WARM_UP_MS = 2 * calendar.DAY_MS
 
 local DEFAULTS = { servers = "20", days = "30", step = "300", seed = "1", start = "2026-01-01",
-    scenario = "healthy" }
+    scenario = "healthy", strike = "" }
 
 local function fail(text)
     io.stderr:write("export: ", text, "\n")
@@ -42,6 +47,31 @@ local function number_option(options, name, low, high)
     return value
 end
 
+-- The fault of --strike, nil when there is none.
+local function strike_option(options, start_ms)
+    if options.strike == "" then
+        return nil
+    end
+    local name, kind, at_h, ramp_h = options.strike:match("^([^,]+),([%w_]+),([%d.]+),([%d.]+)$")
+    if not (faults.kinds[kind or ""] and tonumber(at_h) and tonumber(ramp_h)) then
+        fail("--strike must be SERVER,KIND,HOURS,HOURS with a kind of faults.lua")
+    end
+    return { name = name, kind = kind, at_ms = start_ms + at_h * calendar.HOUR_MS,
+        ramp_ms = ramp_h * calendar.HOUR_MS }
+end
+
+local function strike_when_due(simulated, wanted, now_ms)
+    for _, one in ipairs(simulated.servers) do
+        if one.name == wanted.name and now_ms >= wanted.at_ms and not wanted.done then
+            server.strike(one, wanted.at_ms, faults.scenarios.healthy, wanted.kind)
+            local hold_ms = one.fault.end_ms - wanted.at_ms - one.fault.ramp_ms
+            one.fault.ramp_ms = wanted.ramp_ms
+            one.fault.end_ms = wanted.at_ms + wanted.ramp_ms + hold_ms
+            wanted.done = true
+        end
+    end
+end
+
 local function csv_row(record)
     local cells = { record.timestamp, record.server_name, record.profile, record.status,
         record.problem_child and "1" or "0" }
@@ -59,6 +89,7 @@ local function main()
     if not start_ms then
         fail("--start must be a date such as 2026-01-01")
     end
+    local strike = strike_option(options, start_ms)
     local simulated, why = fleet.new {
         servers = number_option(options, "servers", 1, 100000),
         seed = number_option(options, "seed", 0, 1048575),
@@ -73,6 +104,9 @@ local function main()
     end
     print("timestamp,server_name,profile,status,problem_child," .. table.concat(fleet.METRICS, ","))
     for now_ms = start_ms, start_ms + span_ms - 1, step_ms do
+        if strike then
+            strike_when_due(simulated, strike, now_ms)
+        end
         for _, record in ipairs(fleet.advance(simulated, now_ms)) do
             print(csv_row(record))
         end
