@@ -17,8 +17,9 @@
 #include "kernels/cpu/isa/math.h"
 
 #define QUERY_BLOCK 16
-#define NARROW      4     /* a head's columns in the narrow way, and the most of v */
-#define PAIR        2     /* queries that it takes together */
+#define NARROW      4 /* a head's columns in the narrow way, and the most of v */
+#define PAIR        2 /* queries that it takes together */
+#define STEP        (VECTOR_REGISTERS == 32 ? GROUP / PAIR : 1) /* vectors of keys likewise */
 #define SCORE_MAX   60    /* of its scores: their powers of 2 and the sums of these are in range */
 #define HIDDEN_BIAS -1e6f /* a mask's bias from which on down a hidden key weighs 0 */
 #define QUERIES     4     /* score rows computed together: they share the loads of k */
@@ -190,45 +191,54 @@ struct pair {
     vf weight[PAIR], value[PAIR][NARROW];
 };
 
-/* Adds the keys [at, at + VL) to the sums. */
+/* Adds `vectors` vectors of keys from `at` on to the sums. */
 INLINE void add_keys(const struct attention *a, const struct query_group *group, size_t head,
                      const float *q, const int32_t *hidden, size_t at, struct pair *sums,
-                     const bool masked)
+                     const bool masked, const int vectors)
 {
     size_t features = a->heads * NARROW, first = head * NARROW;
     const float *k = group->k + first * a->wide + at;
-    vf e[PAIR] = {0};
+    const int count = PAIR * vectors;
+    vf e[PAIR * STEP] = {0}; /* [vector][query] */
 #pragma GCC unroll 4
-    for (size_t f = 0; f < NARROW; f++) {
-        vf key = load(k + f * a->wide);
-#pragma GCC unroll 2
-        for (int n = 0; n < PAIR; n++)
-            e[n] += key * q[(size_t)n * features + first + f];
-    }
-#pragma GCC unroll 2
-    for (int n = 0; n < PAIR; n++) {
-        e[n] = exp2_bounded(e[n]);
+    for (size_t f = 0; f < NARROW; f++)
+        EACH(count)
+        e[i] += load(k + f * a->wide + (size_t)(i / PAIR) * VL) *
+                q[(size_t)(i % PAIR) * features + first + f];
+    exp2_each(e, count);
+    EACH(count)
+    {
+        size_t key = at + (size_t)(i / PAIR) * VL;
+        const int32_t *own = hidden + (size_t)(i % PAIR) * a->wide + key;
         if (masked)
-            e[n] = choose(*(const vi *)(hidden + (size_t)n * a->wide + at), (vf){0}, e[n]);
-        sums->weight[n] += e[n];
+            e[i] = choose(*(const vi *)own, (vf){0}, e[i]);
+        sums->weight[i % PAIR] += e[i];
 #pragma GCC unroll 4
         for (int value = 0; value < NARROW; value++)
-            sums->value[n][value] += e[n] * load(group->v + (size_t)value * a->wide + at);
+            sums->value[i % PAIR][value] += e[i] * load(group->v + (size_t)value * a->wide + key);
     }
+}
+
+/* Adds keys from `at` on, as long as `vectors` vectors end before `end`; returns what is next. */
+INLINE size_t add_run(const struct attention *a, const struct query_group *group, size_t head,
+                      size_t n, size_t at, size_t end, struct pair *sums, const bool masked,
+                      const int vectors)
+{
+    const float *q = group->q + n * a->heads * NARROW;
+    const int32_t *hidden = group->hidden + n * a->wide;
+    for (; at + (size_t)vectors * VL <= end; at += (size_t)vectors * VL)
+        add_keys(a, group, head, q, hidden, at, sums, masked, vectors);
+    return at;
 }
 
 /* Queries n and n + 1 of the group through one head; adds to what they take of the values. */
 static void attend_pair(const struct attention *a, const struct query_group *group, size_t head,
                         size_t n, vf total[PAIR][NARROW])
 {
-    const float *q = group->q + n * a->heads * a->head_size;
-    const int32_t *hidden = group->hidden + n * a->wide;
     struct pair sums = {0};
-    size_t at = 0;
-    for (; at < group->seen.clear; at += VL)
-        add_keys(a, group, head, q, hidden, at, &sums, false);
-    for (; at < group->seen.used; at += VL)
-        add_keys(a, group, head, q, hidden, at, &sums, true);
+    size_t at = add_run(a, group, head, n, 0, group->seen.clear, &sums, false, STEP);
+    at = add_run(a, group, head, n, at, group->seen.used, &sums, true, STEP);
+    add_run(a, group, head, n, at, group->seen.used, &sums, true, 1);
     for (int i = 0; i < PAIR; i++) {
         float factor = 1 / (horizontal_sum(sums.weight[i]) * (float)a->heads);
         for (int value = 0; value < NARROW; value++)
