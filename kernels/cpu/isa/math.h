@@ -76,8 +76,8 @@ INLINE vf exp_negative(vf x)
 #define EACH(count) _Pragma("GCC unroll 6") for (int i = 0; i < (count); i++)
 
 /*
- * 2^x for -126 <= x <= 126; with AVX-512 also below, where it is next to 0, or 0 (above -2^21). The
- * polynomial is a weighted minimax fit of relative error 7e-8 on [-1/2, 1/2].
+ * 2^x for -126 <= x <= 126: no subnormals, which are slow to make. The polynomial is a weighted
+ * minimax fit of relative error 7e-8 on [-1/2, 1/2].
  */
 INLINE void exp2_each(vf *x, const int count)
 {
@@ -96,12 +96,7 @@ INLINE void exp2_each(vf *x, const int count)
     KEEP_TOGETHER(p, count);
     EACH(count) p[i] = p[i] * x[i] + 0x1.000002p+0f;
     KEEP_TOGETHER(p, count);
-#if defined(MD_ISA_avx512)
-    EACH(count) shifted[i] -= ROUNDING_SHIFT;
-    EACH(count) x[i] = (vf)_mm512_scalef_ps((__m512)p[i], (__m512)shifted[i]);
-#else
     EACH(count) x[i] = (vf)((vi)p[i] + ((vi)shifted[i] << 23));
-#endif
     KEEP_TOGETHER(x, count);
 }
 
@@ -109,16 +104,6 @@ INLINE vf exp2_bounded(vf x)
 {
     exp2_each(&x, 1);
     return x;
-}
-
-/* x, or as little as exp2_each() takes. */
-INLINE vf exponent(vf x)
-{
-#if defined(MD_ISA_avx512)
-    return x;
-#else
-    return vmax(splat(-126.0f), x);
-#endif
 }
 
 /* a = vquotient(a, b) */
@@ -154,7 +139,7 @@ INLINE void quotient_each(vf *a, vf *b, const int count)
  */
 INLINE void powers_each(vf *t, const int count)
 {
-    EACH(count) t[i] = exponent(vmin(splat(60.0f), t[i]));
+    EACH(count) t[i] = vmin(splat(60.0f), vmax(splat(-126.0f), t[i]));
     exp2_each(t, count);
 }
 
@@ -170,7 +155,7 @@ INLINE void gate_each(vf *value, vf *gate, const int count)
 INLINE void elu_each(vf *t, const int count)
 {
     vf below[GROUP];
-    EACH(count) below[i] = exponent(vmin(splat(0.0f), t[i]));
+    EACH(count) below[i] = vmin(splat(0.0f), vmax(splat(-126.0f), t[i]));
     exp2_each(below, count);
     EACH(count) t[i] = vmax(splat(0.0f), t[i]) * 0.69314718f + (below[i] - 1.0f);
 }
