@@ -7,6 +7,7 @@
     X(dict)                                                                                        \
     X(fetch)                                                                                       \
     X(json)                                                                                        \
+    X(rows)                                                                                        \
     X(metrics)                                                                                     \
     X(model)                                                                                       \
     X(system)                                                                                      \

@@ -239,11 +239,20 @@ static size_t encode_axis(const struct md_tensor *tensor, int axis, size_t at, i
     return is_inner ? at + count : at;
 }
 
+void md__tensor_encode(const struct md_tensor *tensor, int axes, size_t index, int decimals,
+                       struct md_buffer *out)
+{
+    size_t count = 1;
+    for (int axis = axes; axis < tensor->shape.rank; axis++)
+        count *= (size_t)tensor->shape.dim[axis];
+    encode_axis(tensor, axes, index * count, decimals, out);
+}
+
 static enum md_status encode_tensor(lua_State *L, int index, int decimals, struct md_buffer *out,
                                     struct md_error *err)
 {
     (void)err;
-    encode_axis(md__tensor_test(L, index), 0, 0, decimals, out);
+    md__tensor_encode(md__tensor_test(L, index), 0, 0, decimals, out);
     return MD_OK; /* the writer checks the buffer */
 }
 

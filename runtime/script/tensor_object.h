@@ -47,4 +47,9 @@ int md__axis_check(lua_State *L, const struct md_tensor *tensor, int index);
 double md__element_get(const struct md_tensor *tensor, size_t at);
 void md__element_set(struct md_tensor *tensor, size_t at, double value);
 
+/* Appends as JSON what lies at `index` of all that the first `axes` axes have: a number or nested
+ * arrays. */
+void md__tensor_encode(const struct md_tensor *tensor, int axes, size_t index, int decimals,
+                       struct md_buffer *out);
+
 #endif

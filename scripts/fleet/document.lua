@@ -22,7 +22,7 @@ local function outlook(group, step_min)
     local p90 = group.p90:slice(3, 1, near)
     return {
         steps = steps, near_steps = near,
-        current = group.current:totable(), trend = group.trend:totable(),
+        current = group.current:totable(),
         near_p10_mean = p10:mean(3):totable(), near_p50_mean = p50:mean(3):totable(),
         near_p90_mean = p90:mean(3):totable(),
         near_p50_max = p50:amax(3):totable(), near_p90_max = p90:amax(3):totable(),
@@ -77,16 +77,12 @@ local function probabilities(seen, server)
     }
 end
 
-local function metric_entries(group, seen, server, shown)
+local function metric_entries(group, seen, server, rows)
     local entry = {}
     for index, metric in ipairs(metrics) do
         local current = seen.current[server][index]
         if current == current then
-            entry[metric.name] = {
-                p50 = shown.p50:row(server):row(index), p10 = shown.p10:row(server):row(index),
-                p90 = shown.p90:row(server):row(index), current = current,
-                trend = seen.trend[server][index],
-            }
+            entry[metric.name] = rows:at(server, index)
         end
     end
     entry.profile = profiles.label(group.profiles[server])
@@ -96,12 +92,12 @@ end
 
 local function add_group(answer, group, step_min)
     local decimals = md.config.forecast_decimals
-    local shown = { p10 = group.p10:round(decimals), p50 = group.p50:round(decimals),
-        p90 = group.p90:round(decimals) }
+    local rows = md.json.rows { p10 = group.p10:round(decimals), p50 = group.p50:round(decimals),
+        p90 = group.p90:round(decimals), current = group.current, trend = group.trend }
     local seen = outlook(group, step_min)
     for server, name in ipairs(group.names) do
         local score, figures = scores(seen, server, group.profiles[server])
-        local entry = metric_entries(group, seen, server, shown)
+        local entry = metric_entries(group, seen, server, rows)
         entry.alert, entry.display_metrics = risk.alert(score), figures
         entry.risk_score = entry.alert.score
         answer.predictions[name] = entry

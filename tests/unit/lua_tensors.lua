@@ -200,3 +200,28 @@ for _, never in ipairs { NAN, 1e300, -1e300 } do
 end
 fails("time zone", md.calendar,
     { start_ms = 0, step_s = 1, count = 1, fields = { "hour" }, timezone = "Mars" })
+
+-- JSON of rows: what a table of the same values would give, also when nothing else holds them
+local json = md.json
+local columns = { b = tensor.from { { 1, NAN }, { -2.5, 4.0625 } }, a = tensor.from { 7, 8 },
+    ["quo\"te"] = tensor.from({ { { 1 }, { 2 } }, { { 3 }, { 4 } } }, "int64") }
+check(json.encode(json.rows(columns):at(1)), '{"a":7,"b":[1,null],"quo\\"te":[[1],[2]]}')
+check(json.encode({ json.rows(columns):at(2) }, { decimals = 2 }),
+    '[{"a":8,"b":[-2.5,4.06],"quo\\"te":[[3],[4]]}]')
+local row = json.rows({ low = m, high = m:mul(10) }):at(2, 3)
+local before = json.rows(columns)
+columns.a = nil
+for _ = 1, 64 do
+    tensor.zeros { 1e6 } -- garbage enough to be collected
+end
+check(json.encode(row), '{"high":60,"low":6}')
+check(json.encode(before:at(1)), '{"a":7,"b":[1,null],"quo\\"te":[[1],[2]]}')
+fails("do not begin with the same 2 axes", before.at, before, 1, 1)
+fails("outside the tensors", before.at, before, 3)
+fails("outside the tensors", before.at, before, NAN)
+fails("number expected", before.at, before, "x")
+fails("an index for each first axis", before.at, before)
+fails("has no fields", json.rows, {})
+fails("must map names to tensors", json.rows, { m })
+fails("must map names to tensors", json.rows, { a = 1 })
+fails("cannot encode a rows", json.encode, before)
