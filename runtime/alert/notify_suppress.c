@@ -156,8 +156,20 @@ static bool agrees(const struct md_notify_inhibition *rule, const struct md_noti
     return true;
 }
 
+/* Of the labels that must agree: most pairs do not, and need no look at their texts. */
+static uint64_t hash_equal(const struct md_notify_inhibition *rule,
+                           const struct md_notify_alert *alert)
+{
+    uint64_t hash = MD__NOTIFY_HASH;
+    for (int i = 0; i < rule->equal_count; i++)
+        hash = md__notify_hash(hash,
+                               md__notify_label(alert->labels, alert->label_count, rule->equal[i]));
+    return hash;
+}
+
 struct source {
     const struct md_notify_alert *alert;
+    uint64_t hash;
     bool is_target; /* as well */
 };
 
@@ -168,11 +180,14 @@ static int find_sources(const struct md_notify *notify, int rule, struct source 
     int count = 0;
     for (int i = 0; i < notify->record_count; i++) {
         const struct md_notify_alert *alert = &notify->records[i].alert;
-        if (alert->resolved_ms == 0 &&
-            md_notify_matchers_match(config->source[rule], alert->labels, alert->label_count))
-            sources[count++] =
-                (struct source){alert, md_notify_matchers_match(config->target[rule], alert->labels,
-                                                                alert->label_count)};
+        if (alert->resolved_ms != 0 ||
+            !md_notify_matchers_match(config->source[rule], alert->labels, alert->label_count))
+            continue;
+        sources[count++] =
+            (struct source){.alert = alert,
+                            .hash = hash_equal(&config->settings.inhibitions[rule], alert),
+                            .is_target = md_notify_matchers_match(
+                                config->target[rule], alert->labels, alert->label_count)};
     }
     return count;
 }
@@ -190,8 +205,10 @@ static void apply_rule(struct md_notify *notify, int rule, struct source *source
             continue;
         bool is_source =
             md_notify_matchers_match(config->source[rule], alert->labels, alert->label_count);
+        uint64_t hash = hash_equal(spec, alert);
         for (int k = 0; k < count; k++) {
-            if ((is_source && sources[k].is_target) || !agrees(spec, sources[k].alert, alert))
+            if (sources[k].hash != hash || (is_source && sources[k].is_target) ||
+                !agrees(spec, sources[k].alert, alert))
                 continue;
             record->why.inhibited_by = sources[k].alert->fingerprint;
             break;
