@@ -50,13 +50,14 @@ local function mistakes_of(case, mistakes)
     if (case.alerts == nil) == (case.run == nil) then
         mistakes[#mistakes + 1] = "a case has either 'alerts' or 'run'"
     end
-    for _, name in ipairs { "forecasts", "gauges", "rules" } do
+    for _, name in ipairs { "gauges", "rules" } do
         if case[name] and not case.alerts then
             mistakes[#mistakes + 1] = ("'%s' goes with 'alerts'"):format(name)
         end
     end
-    if case.fast and case.run and case.values then
-        mistakes[#mistakes + 1] = "'values' of a fast case go with 'alerts'"
+    if case.fast and case.run and (case.values or case.forecasts) then
+        mistakes[#mistakes + 1] = "what a fast case gives goes with 'alerts': its 'run' has no "
+            .. "service"
     end
 end
 

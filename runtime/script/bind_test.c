@@ -99,7 +99,8 @@ struct moving {
     struct md_wait wait;
     struct md__test *test;
     int64_t to_ms;
-    enum md_status (*move)(struct md__test *test, int64_t to_ms, struct md_error *err);
+    bool injects;
+    enum md_status (*move)(const struct moving *moving, struct md_error *err);
 };
 
 static enum md_status move_block(struct md_wait *wait, struct md_script *script,
@@ -108,7 +109,7 @@ static enum md_status move_block(struct md_wait *wait, struct md_script *script,
     const struct moving *moving = (struct moving *)wait;
     (void)script;
     (void)deadline_ns;
-    return moving->move(moving->test, moving->to_ms, err);
+    return moving->move(moving, err);
 }
 
 static int move_finish(lua_State *L, struct md_wait *wait)
@@ -124,7 +125,7 @@ static void move_drop(struct md_wait *wait)
 }
 
 static int move(lua_State *L,
-                enum md_status (*how)(struct md__test *test, int64_t to_ms, struct md_error *err))
+                enum md_status (*how)(const struct moving *moving, struct md_error *err))
 {
     struct md__test *test = service(L);
     double to_ms = luaL_checknumber(L, 1);
@@ -132,24 +133,35 @@ static int move(lua_State *L,
     struct moving *moving = calloc(1, sizeof *moving);
     if (moving == NULL)
         return luaL_error(L, "not enough memory");
-    *moving = (struct moving){
-        {.block = move_block, .finish = move_finish, .drop = move_drop, .once = true},
-        test,
-        (int64_t)to_ms,
-        how};
+    moving->wait = (struct md_wait){
+        .block = move_block, .finish = move_finish, .drop = move_drop, .once = true};
+    moving->test = test;
+    moving->to_ms = (int64_t)to_ms;
+    moving->injects = lua_toboolean(L, 2);
+    moving->move = how;
     return md__yield(L, &moving->wait);
 }
 
-/* begin(time_ms) -> true, or nil and an error */
+static enum md_status begin_service(const struct moving *moving, struct md_error *err)
+{
+    return md__test_begin(moving->test, moving->to_ms, moving->injects, err);
+}
+
+static enum md_status advance_service(const struct moving *moving, struct md_error *err)
+{
+    return md__test_advance(moving->test, moving->to_ms, err);
+}
+
+/* begin(time_ms, injects) -> true, or nil and an error */
 static int begin(lua_State *L)
 {
-    return move(L, md__test_begin);
+    return move(L, begin_service);
 }
 
 /* advance(time_ms) -> true, or nil and an error */
 static int advance(lua_State *L)
 {
-    return move(L, md__test_advance);
+    return move(L, advance_service);
 }
 
 /* ---- handlers -------------------------------------------------------------------------------- */

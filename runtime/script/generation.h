@@ -110,7 +110,10 @@ void md__scheduler_start(struct md__scheduler *scheduler, struct md__scheduler *
 void md__scheduler_delete(struct md__scheduler *scheduler);
 
 /* For tests, of a scheduler that is never started: it begins, says when its next job is due (never:
- * INT64_MAX), runs what is due by the clock. Jobs run on the calling thread and have ended. */
+ * INT64_MAX), runs what is due by the clock. Jobs run on the calling thread and have ended.
+ * md__scheduler_protect is md__protect on its state. */
+enum md_status md__scheduler_protect(struct md__scheduler *scheduler, lua_CFunction function,
+                                     struct md_error *err);
 void md__scheduler_begin_by_hand(struct md__scheduler *scheduler);
 int64_t md__scheduler_due_ms(const struct md__scheduler *scheduler);
 void md__scheduler_run_due(struct md__scheduler *scheduler);

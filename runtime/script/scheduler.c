@@ -383,6 +383,18 @@ enum md_status md_script_catch_up(struct md_script *script, int64_t timeout_ns,
 
 /* ---- by hand --------------------------------------------------------------------------------- */
 
+enum md_status md__scheduler_protect(struct md__scheduler *scheduler, lua_CFunction function,
+                                     struct md_error *err)
+{
+    struct md__state *state;
+    enum md_status status = md__pool_take(scheduler->pool, -1, 0, &state, err);
+    if (status != MD_OK)
+        return status;
+    status = md__protect(state, function, NULL, err);
+    md__pool_give(state);
+    return status;
+}
+
 void md__scheduler_begin_by_hand(struct md__scheduler *scheduler)
 {
     run_on_start(scheduler);

@@ -169,7 +169,19 @@ static enum md_status load_models(struct md_script *script, struct md_error *err
     return status;
 }
 
-enum md_status md__test_begin(struct md__test *test, int64_t begin_ms, struct md_error *err)
+static int inject(lua_State *L)
+{
+    struct md__state *state = md__state(L);
+    state->loading = true;
+    md__require(L, "moondial.test.inject");
+    state->loading = false;
+    lua_getfield(L, LUA_REGISTRYINDEX, md__app_key);
+    lua_call(L, 1, 0);
+    return 0;
+}
+
+enum md_status md__test_begin(struct md__test *test, int64_t begin_ms, bool injects,
+                              struct md_error *err)
 {
     if (test->scheduler != NULL)
         return md_fail(err, MD_ERR_CONFLICT, "the service of a case begins once");
@@ -177,6 +189,8 @@ enum md_status md__test_begin(struct md__test *test, int64_t begin_ms, struct md
     enum md_status status = load_models(test->script, err);
     if (status == MD_OK)
         status = md__scheduler_new(test->script->current, &test->scheduler, err);
+    if (status == MD_OK && injects)
+        status = md__scheduler_protect(test->scheduler, inject, err);
     if (status == MD_OK)
         md__scheduler_begin_by_hand(test->scheduler);
     return status;

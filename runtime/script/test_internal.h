@@ -13,8 +13,10 @@ struct md__test {
     struct md__scheduler *scheduler; /* NULL: the service has not begun */
 };
 
-/* Makes the service begin at a time: models are loaded, on_start runs. Once. */
-enum md_status md__test_begin(struct md__test *test, int64_t start_ms, struct md_error *err);
+/* Makes the service begin at a time: models are loaded, on_start runs. Once. injects: rules get the
+ * forecasts of lua/moondial/test/inject.lua. */
+enum md_status md__test_begin(struct md__test *test, int64_t start_ms, bool injects,
+                              struct md_error *err);
 /* Moves the clock on; what is due in between runs at its time, on this thread, and has ended. */
 enum md_status md__test_advance(struct md__test *test, int64_t to_ms, struct md_error *err);
 

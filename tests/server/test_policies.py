@@ -383,6 +383,18 @@ class Rules(unittest.TestCase):
     end },
     """, rules=rules)
 
+    def test_forecasts_that_are_given_to_a_service(self):
+        rules = RULES[:RULES.index('    { name = "silent"')] + "}"
+        self.passes("""
+    test.case { "given", values = { web1 = { load = "50x9" } },
+        forecasts = { web1 = { load = { p90 = { [10] = "81+5x4" } } } }, run = function(t)
+            t.advance_min(5)
+            t.alerts {}
+            t.advance_min(5)
+            t.alerts { { "load_soon", server = "web1", value = 91, lead_min = 15 } }
+        end },
+    """, rules=rules)
+
     def test_a_fast_case_stands_between_a_rule_and_its_going_live(self):
         tests = HEAD.replace('local policy = require "policy"\n', "") + """
 return { test.case { "web servers may work", fast = true, rules = "load_high",

@@ -11,6 +11,7 @@ local World = {}
 World.__index = World
 
 local MS_PER_MIN = 60000
+local NAN = 0 / 0
 
 local function succeed(fine, why)
     if not fine then
@@ -22,10 +23,13 @@ end
 function feed.begin(case)
     local described = #native.app().series > 0 and series.described(case.series) or nil
     local values = described and series.values(described, case.values) or {}
+    local forecasts = described and case.forecasts
+        and series.forecasts(described, case.forecasts)
     local world = setmetatable({ described = described, values = values, minute = 0, sent = 0,
-        names = series.names(values), start_ms = case.start_ms,
+        forecasts = forecasts,
+        names = series.names(values, case.forecasts), start_ms = case.start_ms,
         grace_ms = described and described.grace_ms or 0 }, World)
-    succeed(native.begin(world:now_ms()))
+    succeed(native.begin(world:now_ms(), forecasts ~= nil))
     world:send_due()
     return world
 end
@@ -54,7 +58,7 @@ end
 -- What a server sends in a step; nil when it is silent.
 function World:record(name, step)
     local server, record = self.values[name], nil
-    for column, list in pairs(server.values) do
+    for column, list in pairs(server and server.values or {}) do
         local value = list[step]
         if value and value ~= "stale" then
             record = record or {}
@@ -88,6 +92,29 @@ function World:send(records)
     return taken
 end
 
+-- As the app's `forecasts` would give it.
+local function entry_of(channel, names, step_s)
+    local rows = {}
+    for index, name in ipairs(names) do
+        local list, row = channel.of[name] or {}, {}
+        for step = 1, channel.steps do
+            row[step] = list[step] or NAN
+        end
+        rows[index] = row
+    end
+    return { column = channel.column, quantile = channel.quantile, step_s = step_s, keys = names,
+        values = md.tensor.from(rows) }
+end
+
+-- What is forecast when the step that ends at this minute closes.
+function World:inject(minute)
+    local list = {}
+    for index, channel in ipairs(self.forecasts(minute)) do
+        list[index] = entry_of(channel, self.names, self.described.step_ms / 1000)
+    end
+    md.dict("moondial.test"):set("forecasts", list)
+end
+
 -- Step by step, so that records are sent before their step closes.
 function World:advance(minutes)
     local target = self.minute + minutes
@@ -95,6 +122,9 @@ function World:advance(minutes)
     while self.minute < target do
         local next_min = (math.floor(self.minute / step_min + 1e-9) + 1) * step_min
         self.minute = math.min(target, next_min)
+        if self.forecasts then
+            self:inject(self.minute)
+        end
         succeed(native.advance(self:now_ms()))
         self:send_due()
     end

@@ -172,7 +172,8 @@ end
 -- nothing is forecast.
 local function channels_of(described, given)
     local channels = {}
-    for _, rule in ipairs(native.app().alerts.rules) do
+    local alerts = native.app().alerts
+    for _, rule in ipairs(alerts and alerts.rules or {}) do
         for _, column in ipairs(rule.kind == "forecast" and rule.columns or {}) do
             channel_of(channels, column, rule.quantile)
         end

@@ -44,6 +44,19 @@ return {
                 "firing" })
         end },
 
+    test.case { "an alert of a forecast, as dashboards read it", values = { ppdb001 = CALM },
+        forecasts = { ppdb001 = { swap_used_pct = { p50 = "11+6x11" } } },
+        run = function(t)
+            t.advance_min(5)
+            local body = t.get "/alerts/active"
+            t.equal(body.count, 1)
+            local alert = body.alerts[1]
+            t.equal({ alert.server, alert.metric, alert.severity, alert.threshold },
+                { "ppdb001", "swap_used_pct", "critical", 40 })
+            t.equal({ alert.minutes_ahead, alert.steps_ahead }, { 30, 6 })
+            t.equal(alert.message, "ppdb001: swap_used_pct predicted to reach 41.0")
+        end },
+
     test.case { "a silent server leaves the forecast", values = {
             web1 = { cpu_user_pct = "30x40" }, web2 = { cpu_user_pct = "30x99" } },
         run = function(t)
