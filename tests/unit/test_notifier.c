@@ -61,6 +61,15 @@ static void make_folder(void)
     free(out);
 }
 
+static void set_receivers(const struct md_notify_receiver *receivers, int count)
+{
+    struct md_notify_settings settings = {.receiver_count = count, .receivers = receivers};
+    struct md_notify_config *config;
+    assert_ok(md_notify_config_new(&settings, &config, &err));
+    assert_ok(md_notifier_set_config(notifier, config, &err));
+    md_notify_config_unref(config);
+}
+
 /* Receivers of these names, all into the one file. */
 static void configure(const char *const *names, int count)
 {
@@ -72,11 +81,7 @@ static void configure(const char *const *names, int count)
                                                    .url = path,
                                                    .timeout_ms = 1000,
                                                    .send_resolved = true};
-    struct md_notify_settings settings = {.receiver_count = count, .receivers = receivers};
-    struct md_notify_config *config;
-    assert_ok(md_notify_config_new(&settings, &config, &err));
-    assert_ok(md_notifier_set_config(notifier, config, &err));
-    md_notify_config_unref(config);
+    set_receivers(receivers, count);
 }
 
 static const char *const one[] = {"file"}, *const other[] = {"other"};
@@ -255,6 +260,59 @@ static void a_path_that_is_no_file_fails(void **state)
     wait_for(has_failed, 1, "failure"); /* and does not hang */
 }
 
+/* Standard output as a pipe, while cmocka has nothing to say; what it was before. */
+static int pipe_output(int ends[2])
+{
+    fflush(stdout);
+    int before = dup(STDOUT_FILENO);
+    assert_int_equal(pipe(ends), 0);
+    assert_int_equal(dup2(ends[1], STDOUT_FILENO), STDOUT_FILENO);
+    close(ends[1]);
+    return before;
+}
+
+static void restore_output(int before)
+{
+    dup2(before, STDOUT_FILENO);
+    close(before);
+}
+
+static const struct md_notify_receiver out = {.name = "out",
+                                              .target = "out",
+                                              .kind = MD_NOTIFY_STDOUT,
+                                              .timeout_ms = 1000,
+                                              .send_resolved = true};
+
+static void standard_output_gets_lines(void **state)
+{
+    int ends[2], before = pipe_output(ends);
+    char line[2000] = "";
+    set_receivers(&out, 1);
+    feed(MD_ALERT_FIRING, 0);
+    ssize_t got = read(ends[0], line, sizeof line - 1);
+    close(ends[0]);
+    restore_output(before);
+    assert_true(got > 0 && line[got - 1] == '\n');
+    assert_non_null(strstr(line, "\"receiver\":\"out\""));
+    wait_for(has_queued, 0, "queue");
+}
+
+static void an_output_that_nobody_reads_keeps_nobody(void **state)
+{
+    static char zeros[65536];
+    int ends[2], before = pipe_output(ends);
+    assert_int_equal(write(STDOUT_FILENO, zeros, sizeof zeros), sizeof zeros); /* it is full */
+    set_receivers(&out, 1);
+    feed(MD_ALERT_FIRING, 0);
+    wait_for(has_queued, 1, "queue");
+    close_all(); /* ends although it cannot write */
+    open_all();
+    restore_output(before);
+    close(ends[0]);
+    set_receivers(&out, 1);
+    wait_for(has_queued, 0, "queue");
+}
+
 static void queues_are_capped_at_the_old_end(void **state)
 {
     struct md__target *target = md__target_new(notifier, "x");
@@ -349,6 +407,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_receiver_that_is_gone_takes_its_queue_along, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(a_path_that_is_no_file_fails, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(standard_output_gets_lines, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(an_output_that_nobody_reads_keeps_nobody, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(queues_are_capped_at_the_old_end, set_up, tear_down),
         cmocka_unit_test_setup_teardown(silences_survive, set_up, tear_down),
         cmocka_unit_test_setup_teardown(damaged_memory_begins_anew, set_up, tear_down),
