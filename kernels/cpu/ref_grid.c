@@ -33,6 +33,11 @@ static double reflected(double x, double low, double high)
     return (x < low) == even ? low + rest : high - rest;
 }
 
+/*
+ * Of one or two neighbours it is the same to move the place or each neighbour. Of four it is not:
+ * there every neighbour is moved, as PyTorch and ONNX Runtime do, and the weights are those of the
+ * place outside. (The standard's evaluator moves the place, its text leaves it open.)
+ */
 static double into_image(const struct sampling *how, double x, int64_t length)
 {
     double low = how->corners ? 0 : -0.5, high = (double)length - (how->corners ? 1 : 0.5);
@@ -115,7 +120,8 @@ static void sample_some(void *context, size_t begin, size_t end, int thread)
                 job->how.corners ? (share + 1) / 2 * (length - 1) : ((share + 1) * length - 1) / 2;
             if (job->how.method == NEAREST)
                 place[a] = nearbyint(place[a]);
-            place[a] = into_image(&job->how, place[a], x->shape.dim[2 + a]);
+            if (job->how.method != CUBIC)
+                place[a] = into_image(&job->how, place[a], x->shape.dim[2 + a]);
             finite = finite && isfinite(place[a]);
         }
         size_t n = i / job->positions, within = i % job->positions;

@@ -279,7 +279,7 @@ static enum md_status stft_run(const struct md_kernel_call *call, struct md_erro
     (void)err;
     struct stft stft = {.call = call,
                         .samples = (size_t)call->in[0].shape.dim[1],
-                        .parts = (size_t)call->in[0].shape.dim[2],
+                        .parts = md__span(&call->in[0].shape, 2, call->in[0].shape.rank),
                         .step = (size_t)md__get_int(&call->in[1], 0),
                         .frames = (size_t)call->out[0].shape.dim[1],
                         .bins = (size_t)call->out[0].shape.dim[2],

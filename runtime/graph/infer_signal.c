@@ -64,14 +64,16 @@ MD_INFER_RULE(md_infer_dft)
     return MD_OK;
 }
 
-/* Inputs: signal [batch, length, 1 or 2], frame_step, window?, frame_length?. */
+/* Inputs: signal [batch, length, 1 or 2], frame_step, window?, frame_length?. PyTorch's exporter
+ * leaves out the last axis of a real signal. */
 MD_INFER_RULE(md_infer_stft)
 {
     (void)out_count;
     const int64_t any[3] = {-1, -1, -1};
     int64_t step = 0, length = 0;
     bool windowed = md__has(in, in_count, 2);
-    enum md_status status = md__infer_expect(in, 0, "signal", 3, any, err);
+    int rank = in[0].shape.rank == 2 ? 2 : 3;
+    enum md_status status = md__infer_expect(in, 0, "signal", rank, any, err);
     if (!status)
         status = read_size(in, 1, "frame_step", &step, err);
     if (!status && windowed)
@@ -88,7 +90,7 @@ MD_INFER_RULE(md_infer_stft)
     if (status)
         return status;
     if (step < 1 || length < 1 || length > in[0].shape.dim[1] ||
-        (in[0].shape.dim[2] != 1 && in[0].shape.dim[2] != 2))
+        (rank == 3 && in[0].shape.dim[2] != 1 && in[0].shape.dim[2] != 2))
         return md_fail(err, MD_ERR_INVALID, "cannot cut frames of %lld every %lld from %s",
                        (long long)length, (long long)step, MD_SHAPE(in[0]));
     bool onesided = md_node_int(node, "onesided", 1) != 0;

@@ -66,8 +66,8 @@ def images():
     grid = rng.uniform(-1.5, 1.5, (1, 2, 3, 2)).astype(np.float32)
     for mode in ("linear", "nearest", "cubic"):
         for padding in ("zeros", "border", "reflection"):
-            by_onnx("%s %s" % (mode, padding), "GridSample", [x, grid], "GRID_SAMPLE", mode=mode,
-                    padding_mode=padding)
+            case("%s %s" % (mode, padding), "GridSample", [x, grid], "GRID_SAMPLE", mode=mode,
+                 padding_mode=padding)
     by_onnx("", "AffineGrid", [rand(2, 2, 3), np.array([2, 1, 2, 3], np.int64)], "AFFINE_GRID")
     rois = np.float32([[0, 0, 2, 2], [1, 0.5, 6, 9]])
     for mode in ("avg", "max"):

@@ -339,6 +339,8 @@ def signals():
     x = rng.uniform(-2, 2, (2, 20, 1)).astype(np.float32)
     window = rng.uniform(0, 1, 7).astype(np.float32)
     case("", "STFT", [x, np.int64(3), window], tolerance=1e-5)
+    case("without the last axis", "STFT", [x[..., 0], np.int64(3), window],
+         onnx_gives("STFT", [x, np.int64(3), window], 1, {}), 1e-5)
     case("no window", "STFT", [x, np.int64(4), None, np.int64(8)], tolerance=1e-5, onesided=0)
     case("", "MelWeightMatrix", [np.int64(8), np.int64(32), np.int64(8192), np.float32(0),
                                  np.float32(4096)])
