@@ -21,10 +21,11 @@ static void add_text(struct md_buffer *json, const char *name, const char *text)
     md_buffer_text(json, ",");
 }
 
-/* Nothing for what is not there. */
+/* Nothing for what is not there, nor for an infinity, which JSON does not have: a null would be a
+ * value of its own to scripts. */
 static void add_number(struct md_buffer *json, const char *name, double value)
 {
-    if (isnan(value))
+    if (!isfinite(value))
         return;
     md_buffer_printf(json, "\"%s\":", name);
     md_json_f64(json, value);
@@ -33,7 +34,7 @@ static void add_number(struct md_buffer *json, const char *name, double value)
 
 static void add_float(struct md_buffer *json, const char *name, float value)
 {
-    if (isnan(value))
+    if (!isfinite(value))
         return;
     md_buffer_printf(json, "\"%s\":", name);
     md_json_f32(json, value);

@@ -304,6 +304,12 @@ class Functions(unittest.TestCase):
             self.assertEqual(alerts["shown", "a"]["value"], 15)
             self.assertEqual([rule["health"] for rule in fleet.get("/rules")], ["ok", "ok"])
 
+    def test_an_infinity_is_no_value_for_scripts(self):
+        with Fleet(rules('{ name = "endless", when = function() return 1 / 0 end },')) as fleet:
+            fleet.values = {"a": {"cpu": 5}}
+            fleet.wait_state("endless", "a", "firing")
+            self.assertNotIn("value", fleet.active()["endless", "a"])
+
     def test_bad_functions_cost_their_rule_only(self):
         text = rules("""{ name = "wrong", when = function(server)
             return server.name.x.y
