@@ -8,6 +8,10 @@ local TEXT_BYTES_MAX = 999
 
 local STATES = { active = true, pending = true, expired = true }
 
+-- One that is not known may be a `starts_at` misspelt, and what it was to say is lost.
+local FIELDS = { matchers = true, minutes = true, starts_at = true, ends_at = true, author = true,
+    comment = true }
+
 local silences = {}
 
 local function refuse(field, detail)
@@ -45,6 +49,11 @@ local function mistake_of(body)
         return nil, "the body must be an object"
     elseif type(body.matchers) ~= "table" or next(body.matchers) == nil then
         return "matchers", 'matchers must name labels: { "server": "~ppdb.*" }'
+    end
+    for name in pairs(body) do
+        if not FIELDS[name] then
+            return tostring(name), ("a silence has no field '%s'"):format(tostring(name))
+        end
     end
     for label, text in pairs(body.matchers) do
         if type(label) ~= "string" or type(text) ~= "string" then

@@ -75,4 +75,13 @@ return {
         t.equal(body.errors[1].field, "timestamp")
         t.equal(select(2, t.post("/feed/data", "no JSON")), 400)
     end },
+
+    test.case { "a silence says what it means", run = function(t)
+        local silence = { matchers = { server = "web1" }, minutes = 5, author = "ann" }
+        t.equal(select(2, t.post("/silences", silence)), 201)
+        silence.start_at = "2024-01-01T05:00:00Z"
+        local body, status = t.post("/silences", silence)
+        t.equal({ status, body.field }, { 422, "start_at" }, "it would begin at once")
+        t.equal(t.get("/silences").count, 1)
+    end },
 }
