@@ -6,6 +6,7 @@ local words = require "moondial.alert_words"
 local has_native, native = pcall(require, "moondial.native")
 
 local MS_PER_MIN = 60000
+local NUMBER_MAX = 10000000 -- minutes: 19 years; instances
 
 local RULE = {
     name = { "string", required = true },
@@ -27,6 +28,9 @@ local RULE = {
     description = { "string" },
     runbook_url = { "string" },
 }
+
+-- What a template may name beside the labels of its alert.
+local NUMBERS = { value = true, limit = true, lead_min = true, active_min = true }
 
 local POLICIES = { resolve = true, keep = true, fire = true }
 
@@ -118,6 +122,14 @@ local function check_texts(what, name, map, mistakes)
     end
 end
 
+local function check_severity(what, rule, known, mistakes)
+    local severity = rule.severity
+    if known and type(severity) == "string" and severity ~= "" and not known[severity] then
+        mistakes[#mistakes + 1] = ("%s: 'severity' is none that there is: '%s'%s"):format(what,
+            severity, check.suggestion(severity, known))
+    end
+end
+
 local function check_labels(what, rule, entity, mistakes)
     check_texts(what, "labels", rule.labels, mistakes)
     for name in pairs(type(rule.labels) == "table" and rule.labels or {}) do
@@ -128,8 +140,29 @@ local function check_labels(what, rule, entity, mistakes)
     end
 end
 
-local function annotations_of(what, rule, mistakes)
-    local texts = {}
+-- What the template of a rule may name.
+local function names_for(entity, labels)
+    local names = { [tostring(entity)] = true }
+    for _, set in ipairs { NUMBERS, RESERVED, type(labels) == "table" and labels or {} } do
+        for name in pairs(set) do
+            names[tostring(name)] = true
+        end
+    end
+    return names
+end
+
+-- A name that no alert of the rule has would stay in the text, braces and all.
+local function name_mistake(text, names)
+    for name in text:gsub("{{", ""):gmatch "{([%w_]+)" do
+        if not names[name] then
+            return ("no alert of this rule has a '%s'%s"):format(name,
+                check.suggestion(name, names))
+        end
+    end
+end
+
+local function annotations_of(what, rule, entity, mistakes)
+    local texts, names = {}, names_for(entity, rule.labels)
     check_texts(what, "annotations", rule.annotations, mistakes)
     for name, text in pairs(type(rule.annotations) == "table" and rule.annotations or {}) do
         texts[name] = text
@@ -138,7 +171,8 @@ local function annotations_of(what, rule, mistakes)
         texts[name] = rule[name] or texts[name]
     end
     for name, text in pairs(texts) do
-        local why = has_native and type(text) == "string" and native.alert_template_mistake(text)
+        local why = type(text) == "string"
+            and (has_native and native.alert_template_mistake(text) or name_mistake(text, names))
         if why then
             mistakes[#mistakes + 1] = ("%s: '%s': %s"):format(what, name, why)
         end
@@ -149,9 +183,14 @@ end
 local function check_numbers(what, rule, mistakes)
     for _, name in ipairs { "for_min", "keep_firing_min", "limit" } do
         local value = rule[name]
-        if type(value) == "number" and not (is_number(value) and value >= 0 and value <= 1e7) then
-            mistakes[#mistakes + 1] = ("%s: '%s' must not be negative"):format(what, name)
+        if type(value) == "number" and not (value >= 0 and value <= NUMBER_MAX) then
+            mistakes[#mistakes + 1] = ("%s: '%s' must be from 0 to %d, not %g"):format(what, name,
+                NUMBER_MAX, value)
         end
+    end
+    local limit = rule.limit
+    if type(limit) == "number" and is_number(limit) and limit % 1 ~= 0 then
+        mistakes[#mistakes + 1] = ("%s: 'limit' must be a whole number, not %g"):format(what, limit)
     end
     for _, name in ipairs { "no_data", "on_error" } do
         if type(rule[name]) == "string" and not POLICIES[rule[name]] then
@@ -203,9 +242,10 @@ local function read(what, given, entity, known, mistakes)
     local rule = check.fields(what, given, RULE, mistakes)
     local watch = subject_of(what, rule, known, mistakes)
     local is_below, limit, clear = check_limits(what, rule, known, mistakes)
+    check_severity(what, rule, known.severities, mistakes)
     check_labels(what, rule, entity, mistakes)
     check_numbers(what, rule, mistakes)
-    local annotations = annotations_of(what, rule, mistakes)
+    local annotations = annotations_of(what, rule, entity, mistakes)
     if #mistakes > 0 then
         return { name = rule.name }
     end

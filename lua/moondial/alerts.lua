@@ -24,6 +24,7 @@ local ALERTS = {
     profile = { "function" },
     profiles = { "list" },
     quantiles = { "list" },
+    severities = { "list" },
     forecasts = { "function" },
     after = { "function" },
     keep = { "map", default = {} },
@@ -81,6 +82,20 @@ local function rule_lines(mistakes, rules, file, prefix)
     return with_names(check.lines(mistakes, file or "app.lua"), rules, prefix)
 end
 
+-- What C says of a rule, "rule cpu: labels: ...", with its file and line.
+local function placed(mistake, rules, file, prefix)
+    for index, rule in ipairs(rules) do
+        for _, name in ipairs { rule.name, index } do
+            local head = ("rule %s: "):format(name)
+            if mistake:sub(1, #head) == head then
+                local own = ("%s[%d]: %s"):format(prefix, index, mistake:sub(#head + 1))
+                return rule_lines({ own }, rules, file, prefix)[1]
+            end
+        end
+    end
+    return ("%s: alerts: %s"):format(file or "app.lua", mistake)
+end
+
 local function read_rules(given, described, known, lines)
     local file = has_native and native.file_of(given)
     local prefix = file and "" or "alerts.rules"
@@ -117,6 +132,9 @@ local function read_rules(given, described, known, lines)
         end
     end
     described.rules, described.functions, described.gauges = rules, functions, gauges
+    described.place = function(mistake)
+        return placed(mistake, given, file, prefix)
+    end
 end
 
 local function check_keep(described, mistakes)
@@ -140,6 +158,7 @@ function alerts.describe(given, series, mistakes, lines)
     local described = check.fields("alerts", given, ALERTS, mistakes)
     local columns, table_of = columns_of(described.series, series, mistakes)
     local known = { columns = columns, profiles = set_of(described.profiles),
+        severities = set_of(described.severities),
         quantiles = type(described.quantiles) == "table" and described.quantiles or nil }
     described.keep = check_keep(described, mistakes)
     described.notify = notify.describe(type(described.notify) == "table" and described.notify

@@ -156,8 +156,12 @@ static void read_rules(lua_State *L, struct md_generation *generation, struct md
         lua_pop(L, 1);
     }
     lua_pop(L, 1);
-    if (md_alert_rules_new(rules, count, &alerts->rules, &err) != MD_OK)
-        luaL_error(L, "app.lua: alerts: %s", err.text);
+    if (md_alert_rules_new(rules, count, &alerts->rules, &err) != MD_OK) {
+        lua_getfield(L, -1, "place"); /* alerts.lua: file and line */
+        lua_pushstring(L, err.text);
+        lua_call(L, 1, 1);
+        lua_error(L);
+    }
 }
 
 static void read_gauge(lua_State *L, struct md_generation *generation, struct md__gauge *gauge)

@@ -78,6 +78,7 @@ return md.app {
         series = "servers", entity = "server", rules = alerts,
         profile = profiles.of, profiles = profile_names(),
         forecasts = forecasts, quantiles = { 0.1, 0.5, 0.9 },
+        severities = { "critical", "warning", "info" }, -- active.lua ranks them
         -- Kept of every metric, so that rules to come can be rehearsed on it.
         keep = { quantiles = { 0.5 }, within_min = 60 },
         after = prepare_answer,

@@ -366,6 +366,9 @@ class Checked(unittest.TestCase):
                                          "(did you mean 'cpu'?)"),
                 (("clear_below = 80", "clear_below = 92"), 4,
                  "rule hot: 'clear_below' is 92, on the wrong side of 90"),
+                (('"infra"', r'"a\1b"'), 4, "rule hot: labels: team is no proper text"),
+                (("big = 95 }, clear_below = 80", "big = 95 }, clear_below = { big = 96 }"), 4,
+                 "rule hot: clear_below: 96 of big is on the wrong side"),
                 (("{value:.1f}", "{value:.1q}"), 5, "rule hot: 'summary': "),
                 (('{ "cpu" }', '{ "cpu", quantile = 1 }'), 3,
                  "md.current: unknown key 'quantile'")):

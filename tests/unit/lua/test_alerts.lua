@@ -132,7 +132,11 @@ check.test("misspelt and missing fields of a rule", function()
     check.equal(said(rule { below = 5 }), "either 'above' or 'below', not both")
     check.equal(said(rule { clear_above = 5 }), "'clear_above' goes with 'below'")
     check.equal(said(rule { clear_below = 95 }), "'clear_below' is 95, on the wrong side of 90")
-    check.equal(said(rule { for_min = -1 }), "'for_min' must not be negative")
+    check.equal(said(rule { for_min = -1 }), "'for_min' must be from 0 to 10000000, not -1")
+    check.equal(said(rule { for_min = 1e9 }), "'for_min' must be from 0 to 10000000, not 1e+09")
+    check.equal(said(rule { for_min = 0 / 0 }):match "^'for_min' must be from 0 to 10000000" ~= nil,
+        true)
+    check.equal(said(rule { limit = 0.5 }), "'limit' must be a whole number, not 0.5")
     check.equal(said(rule { no_data = "firing" }),
         "'no_data' must be resolve, keep or fire, not 'firing' (did you mean 'fire'?)")
     check.equal(said(rule { when = function() end }), "either 'watch' or 'when', not both")
@@ -145,6 +149,26 @@ check.test("misspelt and missing fields of a rule", function()
         "'labels' has the name 'a-b': letters, digits and _ only")
     check.equal(said(rule { annotations = { a = 5 } }),
         "'annotations' of 'a' must be a string, not a number")
+end)
+
+check.test("names in texts, and severities", function()
+    check.equal(said(rule { summary = "{sever} at {value:.1f}" }),
+        "'summary': no alert of this rule has a 'sever' (did you mean 'server'?)")
+    check.equal(said(rule { labels = { team = "a" }, summary = "{team} {metric} {{sever}} {limit}",
+        description = "{server} {lead_min} {alertname} }" }), "")
+    local others = { severities = { "critical", "warning" } }
+    check.equal(said(rule { severity = "critcal" }, others),
+        "'severity' is none that there is: 'critcal' (did you mean 'critical'?)")
+    check.equal(said(rule { severity = "critical" }, others), "")
+    check.equal(said(rule {}, others), "")
+    check.equal(said(rule { severity = "page" }), "")
+end)
+
+check.test("what C refuses is placed where the rule is", function()
+    local _, described = describe { rule {}, rule { name = "a: b" } }
+    check.equal(described.place "rule a: b: labels: x", "app.lua: rule a: b: labels: x")
+    check.equal(described.place "rule 2: name: x", "app.lua: rule a: b: name: x")
+    check.equal(described.place "too much", "app.lua: alerts: too much")
 end)
 
 check.test("columns, profiles and quantiles that do not exist", function()
