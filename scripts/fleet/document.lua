@@ -5,6 +5,7 @@
 -- from the alert engine, as of the last closed step.
 
 local md = require "moondial"
+local asked = require "asked"
 local display = require "display"
 local environment = require "environment"
 local metrics = require "metrics"
@@ -77,11 +78,24 @@ local function probabilities(seen, server)
     }
 end
 
-local function metric_entries(group, seen, server, rows)
+-- The forecasts that are wanted, a row for each server and metric.
+local function shown_rows(group, wanted)
+    local fields = { current = group.current, trend = group.trend }
+    for quantile in pairs(wanted.quantiles) do
+        local values = group[quantile]
+        if wanted.steps and wanted.steps < values:dim(3) then
+            values = values:slice(3, 1, wanted.steps)
+        end
+        fields[quantile] = values:round(md.config.forecast_decimals)
+    end
+    return md.json.rows(fields)
+end
+
+local function metric_entries(group, seen, server, rows, wanted)
     local entry = {}
     for index, metric in ipairs(metrics) do
         local current = seen.current[server][index]
-        if current == current then
+        if current == current and wanted.metrics[metric.name] then
             entry[metric.name] = rows:at(server, index)
         end
     end
@@ -90,14 +104,12 @@ local function metric_entries(group, seen, server, rows)
     return entry
 end
 
-local function add_group(answer, group, step_min)
-    local decimals = md.config.forecast_decimals
-    local rows = md.json.rows { p10 = group.p10:round(decimals), p50 = group.p50:round(decimals),
-        p90 = group.p90:round(decimals), current = group.current, trend = group.trend }
+local function add_group(answer, group, step_min, wanted)
+    local rows = shown_rows(group, wanted)
     local seen = outlook(group, step_min)
     for server, name in ipairs(group.names) do
         local score, figures = scores(seen, server, group.profiles[server])
-        local entry = metric_entries(group, seen, server, rows)
+        local entry = metric_entries(group, seen, server, rows, wanted)
         entry.alert, entry.display_metrics = risk.alert(score), figures
         entry.risk_score = entry.alert.score
         answer.predictions[name] = entry
@@ -126,11 +138,46 @@ local function in_order(names, values)
     return ordered
 end
 
+-- The servers of a group that are wanted, as a group of its own; nil when there are none.
+local function part(group, wanted)
+    if not wanted.servers then
+        return group
+    end
+    local picked = { model = group.model, names = {}, profiles = {} }
+    local indices = {}
+    for index, name in ipairs(group.names) do
+        if wanted.servers[name] then
+            indices[#indices + 1] = index
+            picked.names[#indices], picked.profiles[#indices] = name, group.profiles[index]
+        end
+    end
+    for _, field in ipairs { "current", "trend", "p10", "p50", "p90" } do
+        picked[field] = group[field]:select(1, indices)
+    end
+    return #indices > 0 and picked or nil
+end
+
+local function nothing_yet()
+    return { predictions = {}, scores = {}, probabilities = {} }
+end
+
+-- The `predictions` of those that are wanted (asked.lua).
+function document.predictions(fleet, wanted)
+    local answer = nothing_yet()
+    for _, group in ipairs(fleet.groups) do
+        local wanted_part = part(group, wanted)
+        if wanted_part then
+            add_group(answer, wanted_part, fleet.step_min, wanted)
+        end
+    end
+    return answer.predictions
+end
+
 -- The whole answer. `alerts` are entries of active.lua.
 function document.of(fleet, alerts, input_points)
-    local answer = { predictions = {}, scores = {}, probabilities = {} }
+    local answer = nothing_yet()
     for _, group in ipairs(fleet.groups) do
-        add_group(answer, group, fleet.step_min)
+        add_group(answer, group, fleet.step_min, asked.EVERYTHING)
         md.sleep(0) -- a large fleet takes a while; let others run
     end
     local scored = {}

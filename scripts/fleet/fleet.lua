@@ -13,6 +13,7 @@
 
 local md = require "moondial"
 local active = require "active"
+local asked = require "asked"
 local document = require "document"
 local forecast = require "forecast"
 local metrics = require "metrics"
@@ -125,13 +126,21 @@ function fleet.channels(tick)
     return list
 end
 
+local function as_text(value)
+    return md.json.blob(value, { decimals = DECIMALS })
+end
+
 local function build_answer(made)
     local started_ms = md.now_ms()
     local alerts = fleet.alerts()
     local whole = document.of(made, alerts, fleet.servers():stats().samples)
     show(made, whole, alerts)
-    local answer = { document = md.json.blob(whole, { decimals = DECIMALS }),
+    local answer = { document = as_text(whole), beside = {},
         alert_count = #alerts, made_at = whole.metadata.prediction_time }
+    whole.predictions = nil
+    for name, part in pairs(whole) do
+        answer.beside[name] = as_text(part)
+    end
     local took_ms = md.now_ms() - started_ms + made.took_ms
     local last = shared():get "last"
     if last and last.all == made.version then
@@ -143,7 +152,8 @@ local function build_answer(made)
     return answer
 end
 
--- { document = blob, alert_count =, made_at = } or nil and an error.
+-- { document = blob, beside = { blobs of what stands beside the predictions }, alert_count =,
+-- made_at = } or nil and an error.
 function fleet.answer()
     local _, all = forecast_versions()
     return shared():fetch("answer", all .. ":" .. md.alerts.evaluated_ms(), function()
@@ -153,6 +163,30 @@ function fleet.answer()
         end
         return build_answer(made)
     end)
+end
+
+-- The answer to a query that asks for less (asked.lua): predictions of what it names, and beside
+-- them what is said of the whole fleet. Or nil and an error; `error.field` is what is wrong with
+-- the query.
+function fleet.answer_less(query)
+    local answer, why = fleet.answer()
+    if not answer then
+        return nil, why
+    end
+    local made, wanted
+    made, why = fleet.forecast()
+    if not made then
+        return nil, why
+    end
+    wanted, why = asked.of(query, made)
+    if not wanted then
+        return nil, why
+    end
+    local less = { predictions = document.predictions(made, wanted) }
+    for name, part in pairs(answer.beside) do
+        less[name] = part
+    end
+    return as_text(less)
 end
 
 -- Stores what the model said at this step.

@@ -3,6 +3,7 @@
 
 local md = require "moondial"
 local admin = require "admin"
+local asked = require "asked"
 local fleet = require "fleet"
 local silences = require "silences"
 
@@ -109,10 +110,16 @@ local function too_little()
     end
 end
 
-local function predictions()
+local function predictions(request)
     local little = too_little()
     if little then
         return little
+    elseif asked.for_less(request.query) then
+        local less, problem = fleet.answer_less(request.query)
+        if not less and problem.field then
+            return 400, problem
+        end
+        return less, problem
     end
     local answer, why = fleet.answer()
     if not answer then
@@ -218,7 +225,9 @@ return {
     md.get("/", open "What this daemon offers", root),
     md.get("/status", open "How far the histories reach", status),
     md.post("/feed/data", FEED, feed),
-    md.get("/predictions/current", read "Forecasts, risks and alerts of all servers", predictions),
+    md.get("/predictions/current",
+        read "Forecasts, risks, alerts; less by ?servers=&metrics=&quantiles=&horizon=",
+        predictions),
     md.get("/alerts/active", read "Alerts that fire: ?state=firing, pending, resolved, all",
         active_alerts),
     md.get("/alerts/history", read "What alerts have done: ?since_min=1440&limit=1000",
