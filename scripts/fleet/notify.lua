@@ -21,8 +21,10 @@ return {
         --     urls = { "http://am-1:9093", "http://am-2:9093" } },
 
         -- Anything that takes Alertmanager's webhook: one message for alerts that belong together.
+        -- A secret need not stand here: declare on_call_token in config.lua, set it in the
+        -- environment (MOONDIAL_ON_CALL_TOKEN), and write require("moondial").config.on_call_token.
         -- { kind = "webhook", name = "on-call", url = "https://hooks.example.com/moondial",
-        --     headers = { Authorization = "Bearer " .. md.config.on_call_token },
+        --     headers = { Authorization = "Bearer ..." },
         --     matchers = { severity = "critical" }, group_by = { "alertname", "profile" },
         --     group_wait_s = 30, group_interval_s = 300, repeat_interval_min = 240,
         --     send_resolved = true },
