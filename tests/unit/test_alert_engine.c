@@ -97,9 +97,8 @@ static void check_state(const struct night *night, const char *wanted)
     char letter = !alert ? '.' : is_resolved ? 'R' : "?PF"[alert->state];
     int64_t since_ms = !alert ? 0 : is_resolved ? alert->resolved_ms : alert->active_ms;
     if (letter != *wanted || (wanted[1] == '@' && minute_of(since_ms) != atoi(wanted + 2)))
-        fail_msg("%s: after minute %d it is %c@%d, not %.*s", night->scenario->name,
-                 night->minute, letter, alert ? minute_of(since_ms) : 0,
-                 (int)strcspn(wanted, " "), wanted);
+        fail_msg("%s: after minute %d it is %c@%d, not %.*s", night->scenario->name, night->minute,
+                 letter, alert ? minute_of(since_ms) : 0, (int)strcspn(wanted, " "), wanted);
 }
 
 /* One word of `values`; whether it was a tick. */
@@ -167,6 +166,40 @@ static void a_restart_after_every_tick_changes_nothing(void **state)
         play(&scenarios[i], true);
 }
 
+static bool count_active(void *context, const struct md_alert *alert)
+{
+    *(int *)context += alert->state != MD_ALERT_INACTIVE;
+    return true;
+}
+
+/* Its clear is a number for everyone, its limit no longer one for this server. */
+static void a_rule_that_no_longer_concerns_a_server_lets_go(void **state)
+{
+    static const char *const profiles[] = {"database"};
+    static const float values[] = {5};
+    struct md_alert_rule rule = alerts_rule("high", columns, 1, 5);
+    struct md_alert_engine *engine = new_engine();
+    struct md_error err;
+    struct alerts_frame frame;
+    alerts_frame_init(&frame, keys, columns);
+    alerts_frame_set(&frame, "web1", "cpu", 9);
+    rule.clear.fallback = 3;
+    for (int tick = 0; tick < 2; tick++) {
+        struct md_alert_rules *rules;
+        int active = 0;
+        if (tick == 1)
+            rule.limit = (struct md_alert_limit){NAN, 1, profiles, values};
+        assert_ok(md_alert_rules_new(&rule, 1, &rules, &err));
+        md_alert_engine_set_rules(engine, rules);
+        md_alert_rules_unref(rules);
+        alerts_frame_at(&frame, tick);
+        assert_ok(md_alert_engine_tick(engine, &frame.frame, NULL, NULL, &err));
+        md_alert_engine_visit(engine, count_active, &active);
+        assert_int_equal(active, tick == 0);
+    }
+    md_alert_engine_delete(engine);
+}
+
 static void an_entity_label_must_be_one(void **state)
 {
     static const char *const bad[] = {"", "a b", "__x", "1a", "metric", "alertname"};
@@ -182,6 +215,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_scenario_goes_as_it_says),
         cmocka_unit_test(a_restart_after_every_tick_changes_nothing),
+        cmocka_unit_test(a_rule_that_no_longer_concerns_a_server_lets_go),
         cmocka_unit_test(an_entity_label_must_be_one),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -68,13 +68,13 @@ struct night {
     int minute;
 };
 
-static void begin(struct night *night)
+static void begin_within(struct night *night, int within_min)
 {
     struct md_error err;
     struct md_alert_rule rule = alerts_rule("soon", columns, 2, 50);
     rule.watch = MD_ALERT_FORECAST;
     rule.quantile = 0.5f;
-    rule.within_ms = 5 * 60000;
+    rule.within_ms = within_min * 60000;
     assert_ok(md_alert_rules_new(&rule, 1, &night->rules, &err));
     assert_ok(md_alert_engine_new("server", &night->engine, &err));
     md_alert_engine_set_rules(night->engine, night->rules);
@@ -83,6 +83,11 @@ static void begin(struct night *night)
     md_buffer_init(&night->grades, 0);
     md_buffer_text(&night->grades, "");
     night->minute = -1;
+}
+
+static void begin(struct night *night)
+{
+    begin_within(night, 5);
 }
 
 static void end(struct night *night)
@@ -227,6 +232,26 @@ static void the_median_lead_is_of_the_newest(void **state)
     end(&night);
 }
 
+/* Resolved, and shown no more: but it was said, and within the horizon. */
+static void an_alert_long_resolved_still_caught_its_crossing(void **state)
+{
+    struct md_alert_quality quality;
+    for (int calm = 29; calm <= 30; calm++) {
+        struct night night;
+        begin_within(&night, 30);
+        tick(&night, "10>3");
+        for (int t = 0; t < calm; t++) {
+            tick(&night, "10");
+            restart(&night);
+        }
+        tick(&night, "60");
+        md_alert_quality_get(night.engine, "soon", &quality);
+        assert_true(quality.caught == (calm == 29));
+        assert_true(quality.outcomes[MD_ALERT_MISSED] == (calm == 30));
+        end(&night);
+    }
+}
+
 static void a_rule_nobody_knows_has_no_quality(void **state)
 {
     struct md_alert_quality quality;
@@ -245,6 +270,7 @@ int main(void)
         cmocka_unit_test(every_story_is_graded_as_it_says),
         cmocka_unit_test(restarts_change_no_grade),
         cmocka_unit_test(the_median_lead_is_of_the_newest),
+        cmocka_unit_test(an_alert_long_resolved_still_caught_its_crossing),
         cmocka_unit_test(a_rule_nobody_knows_has_no_quality),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
