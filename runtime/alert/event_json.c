@@ -39,27 +39,22 @@ static void put_pair(struct md_buffer *out, int index, const char *name, const c
     md_json_string(out, value, strlen(value));
 }
 
-static void put_labels(struct md_buffer *out, const struct md_alert *alert)
+void md__alert_texts_json(const struct md_alert *alert, int64_t now_ms, struct md_buffer *out)
 {
-    md_buffer_text(out, ",\"labels\":{");
+    md_buffer_text(out, "\"labels\":{");
     for (int i = 0; i < alert->label_count; i++)
         put_pair(out, i, alert->labels[i].name, alert->labels[i].value);
-    md_buffer_text(out, "}");
-}
-
-static void put_annotations(struct md_buffer *out, const struct md_alert *alert, int64_t now_ms)
-{
+    md_buffer_text(out, "},\"annotations\":{");
     struct md_buffer text;
     md_buffer_init(&text, 0);
-    md_buffer_text(out, ",\"annotations\":{");
     for (int i = 0; alert->rule && i < alert->rule->annotation_count; i++) {
         const struct md_alert_label *annotation = &alert->rule->annotations[i];
         md_buffer_clear(&text);
         md_alert_annotate(alert, annotation->value, now_ms, &text);
         put_pair(out, i, annotation->name, text.length > 0 ? text.data : "");
     }
-    md_buffer_text(out, "}");
     md_buffer_fini(&text);
+    md_buffer_text(out, "}");
 }
 
 /* What became of it; what fired and is inactive is resolved. */
@@ -94,8 +89,8 @@ void md__alert_event_json(const struct md_alert_event *event, const char *entity
     put_time(out, "fired_ms", alert->fired_ms);
     put_time(out, "resolved_ms", alert->resolved_ms);
     md_buffer_printf(out, ",\"fingerprint\":\"%016" PRIx64 "\"", alert->fingerprint);
-    put_labels(out, alert);
-    put_annotations(out, alert, event->time_ms);
+    md_buffer_text(out, ",");
+    md__alert_texts_json(alert, event->time_ms, out);
     md_buffer_text(out, "}");
 }
 

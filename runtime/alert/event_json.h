@@ -10,5 +10,7 @@ void md__alert_event_json(const struct md_alert_event *event, const char *entity
                           struct md_buffer *out);
 void md__alert_grade_json(const struct md_alert_grade *grade, const char *entity_label,
                           struct md_buffer *out);
+/* The members "labels" and "annotations"; what an alert of a removed rule said is not known. */
+void md__alert_texts_json(const struct md_alert *alert, int64_t now_ms, struct md_buffer *out);
 
 #endif

@@ -7,10 +7,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "alert/event_json.h"
 #include "base/json_out.h"
 #include "script/alerts.h"
-
-enum { TEMPLATE_BYTES_MAX = 4096 };
 
 /* ---- pieces of JSON: each member ends with a comma ------------------------------------------- */
 
@@ -65,29 +64,6 @@ const char *md__alert_state_name(const struct md_alert *alert)
                                               : "resolved";
 }
 
-static void add_labels(struct md_buffer *json, const struct md_alert *alert)
-{
-    md_buffer_text(json, "\"labels\":{");
-    for (int i = 0; i < alert->label_count; i++)
-        add_text(json, alert->labels[i].name, alert->labels[i].value);
-    end_object(json);
-    md_buffer_text(json, ",");
-}
-
-static void add_annotations(struct md_buffer *json, const struct md_alert *alert, int64_t now_ms)
-{
-    char memory[TEMPLATE_BYTES_MAX];
-    md_buffer_text(json, "\"annotations\":{");
-    for (int i = 0; alert->rule != NULL && i < alert->rule->annotation_count; i++) {
-        struct md_buffer text;
-        md_buffer_init_fixed(&text, memory, sizeof memory);
-        md_alert_annotate(alert, alert->rule->annotations[i].value, now_ms, &text);
-        add_text(json, alert->rule->annotations[i].name, text.length > 0 ? memory : "");
-    }
-    end_object(json);
-    md_buffer_text(json, ",");
-}
-
 void md__alert_json(const struct md_alert *alert, int64_t now_ms, struct md_buffer *json)
 {
     char fingerprint[17];
@@ -108,9 +84,8 @@ void md__alert_json(const struct md_alert *alert, int64_t now_ms, struct md_buff
     add_ms(json, "keep_since_ms", alert->keep_since_ms);
     md_buffer_printf(json, "\"lead_steps\":%d,", (int)alert->lead_steps);
     add_number(json, "lead_min", (double)alert->lead_steps * (double)alert->step_ms / 60000);
-    add_labels(json, alert);
-    add_annotations(json, alert, now_ms);
-    md_buffer_text(json, "\"silenced_by\":[],\"inhibited_by\":[]");
+    md__alert_texts_json(alert, now_ms, json);
+    md_buffer_text(json, ",\"silenced_by\":[],\"inhibited_by\":[]");
     end_object(json);
 }
 

@@ -310,6 +310,15 @@ class Functions(unittest.TestCase):
             fleet.wait_state("endless", "a", "firing")
             self.assertNotIn("value", fleet.active()["endless", "a"])
 
+    def test_a_long_text_is_shown_whole(self):
+        text = rules('{ name = "told", watch = md.current { "cpu" }, above = 1, '
+                     'summary = ("\u00e9"):rep(5000) .. "{host}" },')
+        with Fleet(text) as fleet:
+            fleet.values = {"a": {"cpu": 5}}
+            fleet.wait_state("told", "a", "firing")
+            self.assertEqual(fleet.active()["told", "a"]["annotations"],
+                             {"summary": "\u00e9" * 5000 + "a"})
+
     def test_bad_functions_cost_their_rule_only(self):
         text = rules("""{ name = "wrong", when = function(server)
             return server.name.x.y
