@@ -114,6 +114,8 @@ enum md_status md_buffer_check(const struct md_buffer *buffer, struct md_error *
     return MD_OK;
 }
 
+static _Atomic uint64_t blobs_made;
+
 static struct md_blob *blob_alloc(size_t length)
 {
     if (length > SIZE_MAX - sizeof(struct md_blob) - 1)
@@ -122,6 +124,7 @@ static struct md_blob *blob_alloc(size_t length)
     if (!blob)
         return NULL;
     atomic_init(&blob->refs, 1);
+    blob->number = atomic_fetch_add_explicit(&blobs_made, 1, memory_order_relaxed);
     blob->length = length;
     blob->data[length] = '\0';
     return blob;

@@ -62,6 +62,7 @@ static inline void md_buffer_text(struct md_buffer *buffer, const char *text)
 
 struct md_blob {
     _Atomic int refs;
+    uint64_t number; /* of this blob alone among those of the process, past ones included */
     size_t length;
     char data[]; /* length bytes, then a NUL */
 };

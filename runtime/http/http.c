@@ -187,6 +187,7 @@ enum md_status md_http_new(const struct md_http_options *options, struct md_http
     http->options.address = strdup(numeric_address(options->address));
     http->options.cors_origins = strdup(options->cors_origins ? options->cors_origins : "");
     http->started_ms = md_now_ms(options->clock);
+    http->drawn = md__etag_draw(http->started_ms);
     pthread_mutex_init(&http->streams_lock, NULL);
     http->limits = md__ratelimit_new();
     http->gzip = md__gzip_new(http->options.gzip_level);

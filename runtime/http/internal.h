@@ -65,6 +65,7 @@ struct md_http {
     struct md__tls_context *tls; /* NULL: plain HTTP */
     int port;
     int64_t started_ms;
+    uint64_t drawn; /* at random, for etag.c */
     _Atomic bool draining;
     struct md_family *requests, *seconds;
     struct md_metric *streams_gauge, *bytes_in, *bytes_out;
@@ -248,6 +249,11 @@ enum md_status md__admin_rehearse(struct md__exchange *exchange, struct md_respo
                                   struct md_error *err);
 enum md_status md__admin_profile(struct md__exchange *exchange, struct md_response *response,
                                  struct md_error *err);
+
+/* etag.c: a number for this process; the tag of an answer that is a script's blob, and 304 when the
+ * client has it. */
+uint64_t md__etag_draw(int64_t now_ms);
+void md__etag_answer(const struct md__exchange *exchange, struct md_response *response);
 
 /* process.c: brings the process_* metrics up to date. */
 void md__process_metrics(struct md_http *http);

@@ -206,6 +206,7 @@ void md__respond(struct md__exchange *exchange, struct md_response *response)
     struct md_buffer *head = &exchange->worker->head;
     const char *data;
     size_t length;
+    bool is_kept = response->blob != NULL; /* a blob that a script may send again */
     int span = md_span_begin("write");
 
     if (!exchange->body_read) {
@@ -213,6 +214,9 @@ void md__respond(struct md__exchange *exchange, struct md_response *response)
     }
     md__cors_headers(exchange, response);
     compress(exchange, response);
+    if (is_kept) {
+        md__etag_answer(exchange, response);
+    }
     data = response->blob ? response->blob->data : response->body.data;
     length = response->blob ? response->blob->length : response->body.length;
     exchange->status = response->status;

@@ -1,8 +1,13 @@
 """Less than the whole answer, and none for who has it; tests/fleet/run takes its cases from here
 as well."""
+import gzip
+import re
+import urllib.error
+import urllib.request
+
 import formulas
 
-__all__ = ["case_less_can_be_asked_for"]
+__all__ = ["case_less_can_be_asked_for", "case_what_a_client_has_is_not_sent_again"]
 
 
 def case_less_can_be_asked_for(daemon, history):
@@ -31,3 +36,29 @@ def case_less_can_be_asked_for(daemon, history):
         status, answer = daemon.get("/predictions/current?" + query)
         assert status == 400 and answer["field"] == field, (query, status, answer)
     assert "'nobody' is no server" in daemon.get("/predictions/current?servers=nobody")[1]["detail"]
+
+
+def case_what_a_client_has_is_not_sent_again(daemon, history):
+    def get(tag, **headers):
+        headers |= {"If-None-Match": tag} if tag else {}
+        request = urllib.request.Request(daemon.url + "/predictions/current", headers=headers)
+        try:
+            with urllib.request.urlopen(request) as answer:
+                return answer.status, answer.headers["ETag"], answer.read()
+        except urllib.error.HTTPError as error:
+            return error.code, error.headers["ETag"], error.read()
+
+    status, tag, body = get(None)
+    assert status == 200 and re.fullmatch(r'"[0-9a-f]+-[0-9a-f]+"', tag), (status, tag)
+    assert get(None) == (200, tag, body), "the same answer has the same tag"
+    assert get(tag) == (304, tag, b"")
+    assert get('"other", W/' + tag) == get("*") == (304, tag, b"")
+    assert get(tag.replace('"', "")) == get('"other"') == (200, tag, body)
+    status, packed, zipped = get(tag, **{"Accept-Encoding": "gzip"})
+    assert status == 200 and packed != tag and gzip.decompress(zipped) == body, (status, packed)
+    assert get(packed, **{"Accept-Encoding": "gzip"}) == (304, packed, b"")
+    daemon.post("/cache/clear")
+    status, later, _ = get(tag)
+    assert status == 200 and later != tag, (status, later)
+    daemon.restart()
+    assert get(later)[0] == 200, "tags of an earlier process mean nothing"
