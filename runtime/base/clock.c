@@ -36,6 +36,11 @@ int64_t md__spin_ns(void)
     return system_ns(CLOCK_MONOTONIC);
 }
 
+int64_t md__thread_cpu_ns(void)
+{
+    return system_ns(CLOCK_THREAD_CPUTIME_ID);
+}
+
 struct md_clock *md_clock_system(void)
 {
     static struct md_clock clock = {system_wall_ms, system_monotonic_ns};

@@ -19,6 +19,9 @@ struct md_clock *md_clock_system(void);
 /* Real time, for base/ to bound a busy wait with; never a time that a result may depend on. */
 int64_t md__spin_ns(void);
 
+/* What this thread has computed, from any origin: to bound work by, however busy the machine is. */
+int64_t md__thread_cpu_ns(void);
+
 /*
  * A clock that stands still until told: for tests and rehearsal. Setting it is safe from any
  * thread.

@@ -78,10 +78,10 @@ static int note(lua_State *L)
     return 0;
 }
 
-/* elapsed_ms() -> of the process's time, from any origin */
-static int elapsed_ms(lua_State *L)
+/* worked_ms() -> what this thread has computed, from any origin */
+static int worked_ms(lua_State *L)
 {
-    lua_pushnumber(L, (double)md_monotonic_ns(md__state(L)->script->clock) / 1e6);
+    lua_pushnumber(L, (double)md__thread_cpu_ns() / 1e6);
     return 1;
 }
 
@@ -266,7 +266,7 @@ static const luaL_Reg functions[] = {{"app", app},
                                      {"files", files},
                                      {"load", load},
                                      {"note", note},
-                                     {"elapsed_ms", elapsed_ms},
+                                     {"worked_ms", worked_ms},
                                      {"begin", begin},
                                      {"advance", advance},
                                      {"call", call},
