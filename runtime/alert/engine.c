@@ -10,6 +10,7 @@
  * already, is looked at one by one.
  */
 #include "alert/internal.h"
+#include "base/timestamp.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -466,13 +467,21 @@ static void abandon(struct tick *tick)
     md__alert_grading_abandon(&tick->grading);
 }
 
+static enum md_status refuse_past(int64_t last_ms, struct md_error *err)
+{
+    char last[MD_TIMESTAMP_BYTES];
+    md_timestamp_format(last_ms, last);
+    return md_fail(err, MD_ERR_CONFLICT,
+                   "a step of %s was evaluated: alerts wait until the clock is there", last);
+}
+
 enum md_status md_alert_engine_tick(struct md_alert_engine *engine,
                                     const struct md_alert_frame *frame,
                                     const struct md_alert_predicate *predicate,
                                     const struct md_alert_sink *sink, struct md_error *err)
 {
     if (frame->time_ms <= engine->time_ms)
-        return md_fail(err, MD_ERR_CONFLICT, "alert frame: there was a later one already");
+        return refuse_past(engine->time_ms, err);
     struct tick tick = {.engine = engine, .frame = frame, .predicate = predicate};
     tick.rule_count = engine->rules ? engine->rules->count : 0;
     if (engine->time_ms > 0 && frame->time_ms - engine->time_ms > frame->step_ms)

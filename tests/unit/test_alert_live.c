@@ -40,6 +40,7 @@ static void a_tick_keeps_what_rules_saw(void **state)
     assert_ok(md_alert_live_tick(live, &frame.frame, NULL, &err));
     assert_ok(md_alert_history_frames(store, 0, INT64_MAX, look_at_frame, &frame, &err));
     assert_fails(MD_ERR_CONFLICT, night_tick(live, 0, &err));
+    assert_non_null(strstr(err.text, "alerts wait until the clock is there"));
     assert_int_equal(night_frames(store), 1);
     md_alert_live_delete(live);
     md_store_close(store);
