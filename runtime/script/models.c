@@ -173,7 +173,7 @@ enum md_status md_script_model_reload(struct md_script *script, const char *name
     if (script->serve == NULL)
         return md_fail(err, MD_ERR_UNAVAILABLE, "this process serves no models");
     if (name == NULL && path == NULL)
-        return md_fail(err, MD_ERR_INVALID, "which model? say its name or its path");
+        return md_fail(err, MD_ERR_INVALID, "which model? ?name=NAME or ?path=models/NAME");
     status = path != NULL ? md__model_resolve(script, path, resolved, err)
                           : find_path(script, name, resolved, err);
     if (status != MD_OK)

@@ -4,6 +4,7 @@
  */
 #include "script/tensor_object.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -204,6 +205,18 @@ static size_t shared_bytes(const void *shared)
 
 /* ---- JSON ------------------------------------------------------------------------------------ */
 
+/* Integers beyond 2^53 keep all their digits: they are ids and hashes. */
+static void encode_element(const struct md_tensor *tensor, size_t at, int decimals,
+                           struct md_buffer *out)
+{
+    if (tensor->dtype == MD_I64)
+        md_buffer_printf(out, "%" PRId64, ((const int64_t *)tensor->data)[at]);
+    else if (tensor->dtype == MD_U64)
+        md_buffer_printf(out, "%" PRIu64, ((const uint64_t *)tensor->data)[at]);
+    else
+        md__json_write_number(out, md__element_get(tensor, at), decimals);
+}
+
 /* `count` elements from `at` on, with commas between. */
 static void encode_elements(const struct md_tensor *tensor, size_t at, size_t count, int decimals,
                             struct md_buffer *out)
@@ -215,7 +228,7 @@ static void encode_elements(const struct md_tensor *tensor, size_t at, size_t co
     for (size_t i = at; i < at + count && !out->failed; i++) {
         if (i > at)
             md_buffer_append(out, ",", 1);
-        md__json_write_number(out, md__element_get(tensor, i), decimals);
+        encode_element(tensor, i, decimals, out);
     }
 }
 

@@ -218,13 +218,20 @@ static struct model *find_model(struct md__watcher *watcher, const char *name, c
     return model;
 }
 
-/* Loads the model when its files have changed and rest. False: they still move. */
+/*
+ * Loads the model when its files have changed and rest. False: they still move. Files that are gone
+ * are a change like any other: loading fails, and /health says what a restart would find.
+ */
 static bool check_model(struct md__watcher *watcher, const char *name, const char *path)
 {
     struct model *model = find_model(watcher, name, path);
-    uint64_t now = model != NULL ? md__watch_scan(path, NULL, NULL) : 0;
-    if (now == 0 || now == model->taken)
+    if (model == NULL)
         return true;
+    uint64_t now = md__watch_scan(path, NULL, NULL);
+    if (now == model->taken) {
+        model->seen = now;
+        return true;
+    }
     if (now != model->seen) {
         model->seen = now;
         return false;

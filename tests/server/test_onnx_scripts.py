@@ -58,6 +58,8 @@ return md.app {
             local half = md.tensor.from({ 0 / 0, 1 / 3 }, "float16")
             local flag = md.tensor.full({ 1 }, 7, "bool")
             return { id = ids:get(2), large = ids:get(1), flag = flag:get(1), third = half:get(2),
+                     wide = md.tensor.full({ 2 }, -2 ^ 60, "int64"),
+                     wider = md.tensor.full({}, 2 ^ 63, "uint64"),
                      nan = half:get(1) ~= half:get(1) }
         end),
         md.get("/infos", function()
@@ -138,6 +140,8 @@ class Onnx(unittest.TestCase):
         self.assertEqual(answer["flag"], 1)
         self.assertIs(answer["nan"], True)
         self.assertEqual(answer["third"], 0.333251953125)
+        self.assertEqual(answer["wide"], [-2 ** 60, -2 ** 60])
+        self.assertEqual(answer["wider"], 2 ** 63)
 
     def test_infos(self):
         answer = self.daemon.get("/infos").json()

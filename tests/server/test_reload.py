@@ -251,6 +251,12 @@ class BySaving(unittest.TestCase):
                 self.assertLess(time.monotonic(), end)
                 time.sleep(0.02)
             self.assertEqual(edited.daemon.get("/predict").status, 200) # by the old one
+            os.rename(edited.path("models/m"), edited.path("models/away"))
+            while "does not exist" not in str(edited.daemon.get("/health").json()["degraded"]):
+                self.assertLess(time.monotonic(), end)
+                time.sleep(0.02)
+            self.assertEqual(edited.daemon.get("/predict").status, 200)
+            os.rename(edited.path("models/away"), edited.path("models/m"))
             edited.write("models/m/config.json", text + "\n")
             while edited.daemon.get("/health").json()["degraded"]:
                 self.assertLess(time.monotonic(), end)
