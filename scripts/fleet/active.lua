@@ -40,6 +40,7 @@ local function entry_of(alert)
         annotations = alert.annotations,
         silenced_by = alert.silenced_by,
         inhibited_by = alert.inhibited_by,
+        maintenance = alert.maintenance,
     }
 end
 

@@ -197,6 +197,7 @@ check.test("an alert keeps the fields that dashboards know", function()
         minutes_ahead = 15, message = "it rises", rule = "cpu_high", state = "firing",
         since = "at 7", fingerprint = "0123", annotations = { summary = "it rises" },
         silenced_by = {}, inhibited_by = {} } })
+    check.equal(active.of({ alert { maintenance = "backup" } })[1].maintenance, "backup")
     check.same(active.of {}, {})
 end)
 
