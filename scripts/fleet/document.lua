@@ -63,10 +63,14 @@ local function scores(seen, server, profile)
 end
 
 local function peaks(span, seen, server)
-    local p90_max = by_name(seen, span .. "_p90_max", server)
-    local p50_min, found = by_name(seen, span .. "_p50_min", server), {}
-    for name, p50_max in pairs(by_name(seen, span .. "_p50_max", server)) do
-        found[name] = { p50_max = p50_max, p90_max = p90_max[name], p50_min = p50_min[name] }
+    local current, found = seen.current[server], {}
+    local p50_max, p90_max = seen[span .. "_p50_max"][server], seen[span .. "_p90_max"][server]
+    local p50_min = seen[span .. "_p50_min"][server]
+    for index, metric in ipairs(metrics) do
+        if environment.judges(metric.name) and current[index] == current[index] then
+            found[metric.name] = { p50_max = p50_max[index], p90_max = p90_max[index],
+                p50_min = p50_min[index] }
+        end
     end
     return found
 end

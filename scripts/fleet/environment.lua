@@ -35,6 +35,11 @@ policy.by_metric("environment.lua", "LOW", LOW, policy.pair)
 
 local environment = { NEAR_MIN = NEAR_MIN, HIGH = HIGH, LOW = LOW }
 
+-- Whether a metric counts at all.
+function environment.judges(metric)
+    return HIGH[metric] ~= nil or LOW[metric] ~= nil
+end
+
 local function passes_high(limit, p50_max, p90_max)
     return p50_max > limit or p90_max > limit + PESSIMIST_MARGIN
 end
