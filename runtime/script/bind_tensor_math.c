@@ -98,16 +98,40 @@ static void walk_init(lua_State *L, struct walk *walk, const struct operand *ope
 /* One run along the last axis: out[i] from operands at in[k] + i * stride[k]. */
 typedef void (*run_body)(float *out, const float *const *in, const int64_t *stride, int64_t count);
 
-static void walk_run(const struct walk *walk, const struct operand *operands, float *out,
-                     run_body body)
+/*
+ * Neighbouring axes that every operand crosses evenly become one, and those of length 1 go: a run
+ * is then as long as it can be, also in [servers, steps, 1]. Not for empty walks, whose dimensions
+ * may have a product beyond all numbers.
+ */
+static void walk_merge(struct walk *walk)
 {
-    int rank = walk->shape.rank, last = rank - 1;
-    int64_t inner = rank ? walk->shape.dim[last] : 1, index[MD_RANK_MAX] = {0};
-    int64_t stride[OPERANDS_MAX] = {0};
+    int kept = 0;
+    for (int axis = 0; axis < walk->shape.rank; axis++) {
+        int64_t dim = walk->shape.dim[axis];
+        if (dim == 1)
+            continue;
+        bool joins = kept > 0;
+        for (int k = 0; k < walk->operands && joins; k++)
+            joins = walk->stride[k][kept - 1] == walk->stride[k][axis] * dim;
+        if (!joins)
+            walk->shape.dim[kept++] = 1;
+        walk->shape.dim[kept - 1] *= dim;
+        for (int k = 0; k < walk->operands; k++)
+            walk->stride[k][kept - 1] = walk->stride[k][axis];
+    }
+    walk->shape.rank = kept;
+}
+
+static void walk_run(struct walk *walk, const struct operand *operands, float *out, run_body body)
+{
+    int64_t index[MD_RANK_MAX] = {0}, stride[OPERANDS_MAX] = {0};
     const float *in[OPERANDS_MAX];
     size_t total;
     if (md_shape_count(&walk->shape, 1, &total, NULL) != MD_OK || total == 0)
         return;
+    walk_merge(walk);
+    int rank = walk->shape.rank, last = rank - 1;
+    int64_t inner = rank ? walk->shape.dim[last] : 1;
     for (int k = 0; k < walk->operands; k++) {
         in[k] = operands[k].data;
         stride[k] = rank ? walk->stride[k][last] : 0;

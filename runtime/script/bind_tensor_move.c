@@ -25,6 +25,20 @@ static struct blocks blocks_at(const struct md_tensor *tensor, int axis)
     return blocks;
 }
 
+/* Copies count runs of bytes, each a step behind the one before. Columns of single values are
+ * common and not worth a call each. */
+static void copy_runs(char *to, size_t to_step, const char *from, size_t from_step, size_t bytes,
+                      int64_t count)
+{
+    if (bytes == sizeof(float)) {
+        for (int64_t i = 0; i < count; i++)
+            memcpy(to + (size_t)i * to_step, from + (size_t)i * from_step, sizeof(float));
+        return;
+    }
+    for (int64_t i = 0; bytes && i < count; i++)
+        memcpy(to + (size_t)i * to_step, from + (size_t)i * from_step, bytes);
+}
+
 /* tensor:slice(axis, first, last): 1-based, last included; last = first - 1 is empty. */
 static int tensor_slice(lua_State *L)
 {
@@ -38,9 +52,8 @@ static int tensor_slice(lua_State *L)
     struct blocks blocks = blocks_at(tensor, axis);
     struct md_tensor *result = md__tensor_make(L, tensor->dtype, &shape);
     size_t run = (size_t)shape.dim[axis] * blocks.bytes;
-    for (int64_t o = 0; run && o < blocks.outer; o++)
-        memcpy((char *)result->data + (size_t)o * run,
-               (const char *)tensor->data + (size_t)(o * dim + first - 1) * blocks.bytes, run);
+    const char *from = (const char *)tensor->data + (run ? (size_t)(first - 1) * blocks.bytes : 0);
+    copy_runs(result->data, run, from, (size_t)dim * blocks.bytes, run, blocks.outer);
     return 1;
 }
 
@@ -193,9 +206,7 @@ static int tensor_concat(lua_State *L)
     for (int i = 1; i <= count; i++) {
         const struct md_tensor *tensor = listed(L, i);
         size_t run = (size_t)tensor->shape.dim[axis] * blocks.bytes;
-        for (int64_t o = 0; run && o < blocks.outer; o++)
-            memcpy((char *)result->data + (size_t)o * row + at,
-                   (const char *)tensor->data + (size_t)o * run, run);
+        copy_runs((char *)result->data + at, row, tensor->data, run, run, blocks.outer);
         at += run;
     }
     return 1;

@@ -225,3 +225,35 @@ fails("has no fields", json.rows, {})
 fails("must map names to tensors", json.rows, { m })
 fails("must map names to tensors", json.rows, { a = 1 })
 fails("cannot encode a rows", json.encode, before)
+
+-- broadcasting, whichever axes are walked as one: what expanded operands give one by one
+local function product(shape)
+    local count = 1
+    for _, dim in ipairs(shape) do
+        count = count * dim
+    end
+    return count
+end
+local function counted(shape, factor)
+    return tensor.range(1, product(shape)):mul(factor):reshape(shape)
+end
+for _, shapes in ipairs {
+    { { 2, 3, 4 }, { 2, 3, 4 }, { 2, 3, 4 } }, { { 2, 3, 4 }, { 3, 4 }, { 4 } },
+    { { 2, 3, 4 }, { 2, 1, 4 }, { 2, 3, 1 } }, { { 2, 3, 1 }, { 1, 1, 4 }, { 1, 3, 1 } },
+    { { 2, 1, 3, 2 }, { 2, 1, 1, 2 }, { 2 } }, { { 2, 5, 1 }, { 1 }, { 2, 1, 1 } },
+    { { 1, 1 }, { 1 }, { 1, 1, 1 } }, { { 3, 1, 2, 1, 2 }, { 2, 1, 2 }, { 3, 1, 1, 1, 1 } },
+} do
+    local a, b, c = counted(shapes[1], 1), counted(shapes[2], 100), counted(shapes[3], -1)
+    local sum, chosen = a:add(b):add(c), c:add(3):max(0):where(a, b)
+    local shape, count = sum:shape(), product(sum:shape())
+    local x = a:expand(shape):reshape { count }
+    local y = b:expand(shape):reshape { count }
+    local z = c:expand(shape):reshape { count }
+    local sums, choices = {}, {}
+    for i = 1, count do
+        sums[i] = x:get(i) + y:get(i) + z:get(i)
+        choices[i] = z:get(i) > -3 and x:get(i) or y:get(i)
+    end
+    check(sum:reshape { count }, sums)
+    check(chosen:expand(shape):reshape { count }, choices)
+end
