@@ -85,7 +85,7 @@ static enum md_status split_run(const struct md_kernel_call *call, struct md_err
     return MD_OK;
 }
 
-/* Where a slice of one axis starts, by ONNX's clamping: to [0, dim] going up, to [-1, dim - 1]
+/* Where a slice of one axis starts, by ONNX's clamping: to [0, dim] going up, to [0, dim - 1]
  * going down. */
 static int64_t slice_start(int64_t start, int64_t step, int64_t dim)
 {

@@ -84,7 +84,7 @@ static int64_t slice_length(int64_t dim, int64_t start, int64_t end, int64_t ste
         end = end < 0 ? 0 : end > dim ? dim : end;
         return end > start ? (end - start - 1) / step + 1 : 0;
     }
-    start = start < -1 ? -1 : start > dim - 1 ? dim - 1 : start;
+    start = start > dim - 1 ? dim - 1 : start < 0 ? 0 : start; /* not -1, which is NumPy's */
     end = end < -1 ? -1 : end > dim - 1 ? dim - 1 : end;
     /* -(start - end - 1) / step without negating the smallest integer */
     return start > end ? -((start - end - 1) / step) + 1 : 0;

@@ -94,6 +94,8 @@ def movement():
     case("concat", "CONCAT", [x, x[:, :1]], np.concatenate([x, x[:, :1]], 1), axis=-2)
     case("split", "SPLIT", [x, i64(1, 3)], [x[:, :1], x[:, 1:]], axis=1)
     case("slice", "SLICE", [x, i64(1, -100), i64(100, -1), i64(0, -1)], x[1:, :, :-1])
+    case("slice backwards from before the first", "SLICE", [x, i64(-9), i64(-100), i64(1), i64(-2)],
+         x[:, :1]) # as the standard's text and ONNX Runtime; NumPy's is empty
     case("slice backwards", "SLICE", [x, i64(-1, 3), i64(-100, 0), i64(0, 2), i64(-1, -2)],
          x[::-1, :, 3:0:-2])
     case("gather", "GATHER", [x, i64(3, -1, 0)], x[:, [3, -1, 0]], axis=1)
