@@ -7,8 +7,10 @@
 
 #include <jansson.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/json_out.h"
 #include "base/stack.h"
@@ -49,6 +51,34 @@ static enum md_status put_scripts(const struct calling *calling, struct md__sour
     return status;
 }
 
+struct looking {
+    const struct calling *calling;
+    char stray[64];
+};
+
+static void look_for_stray(void *context, const struct md__source *source)
+{
+    struct looking *looking = context;
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "%s/%s", looking->calling->dir, source->name);
+    bool is_sent = json_object_get(looking->calling->request.scripts, source->name) != NULL;
+    bool is_there = strstr(source->name, "..") == NULL && access(path, F_OK) == 0;
+    if (is_sent && atomic_load(&source->code) == NULL && !is_there)
+        snprintf(looking->stray, sizeof looking->stray, "%s", source->name);
+}
+
+/* A text that nothing has loaded, for a file that there is not: its name is misspelt, and the
+ * rehearsal would say that it changes nothing. */
+static enum md_status check_strays(const struct calling *calling, struct md__sources *sources)
+{
+    struct looking looking = {.calling = calling};
+    md__sources_visit(sources, look_for_stray, &looking);
+    return looking.stray[0] == '\0'
+               ? MD_OK
+               : md_fail(calling->err, MD_ERR_INVALID, "scripts: nothing loads a file \"%s\"",
+                         looking.stray);
+}
+
 static enum md_status load_fresh(struct calling *calling)
 {
     struct md__sources *sources = md__sources_new(calling->dir, true);
@@ -63,6 +93,8 @@ static enum md_status load_fresh(struct calling *calling)
     if (status == MD_OK)
         status = md__rehearse_set_load(&calling->fresh, &owner, calling->config, sources,
                                        calling->request.rule, calling->err);
+    if (status == MD_OK)
+        status = check_strays(calling, sources);
     md__sources_unref(sources);
     return status;
 }

@@ -8,7 +8,7 @@
  *     since     how far to go back, "90m", "24h", "7d" (default "24h"), or a time
  *     until     a time (default: now; without a daemon, where the history ends)
  *     path      a folder of scripts (default: the daemon's own, as it is on disk now)
- *     scripts   {file: text}: what files of that folder shall be instead
+ *     scripts   {file: text}: what files of that folder shall be instead; new ones, too
  *     rule      only the rule of this name
  *     against   "live": the rules that serve (default), "recorded": what happened
  *     bins      pieces of the timelines (default 100)

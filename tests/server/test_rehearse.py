@@ -316,7 +316,8 @@ return {
                  '{"since":"2h","bins":0}': 400, '{"budget_s":61}': 400,
                  '{"since":"2026-01-02T00:00:00Z","until":"2026-01-01T00:00:00Z"}': 400,
                  '{"path":"../.."}': 400, '{"path":"none"}': 404, '{"rule":"none"}': 404,
-                 '{"scripts":{"rules.lua":7}}': 400,
+                 '{"scripts":{"rules.lua":7}}': 400, '{"scripts":{"rule.lua":"return 5"}}': 400,
+                 '{"scripts":{"../../../../etc/passwd":""}}': 400,
                  '{"scripts":{"rules.lua":"return {"}}': 500}
         for body, status in wrong.items():
             answer = self.night.post(body)
