@@ -59,7 +59,4 @@ int md__rehearsal_bin(const struct md_alert_rehearsal_result *result, int64_t ms
 bool md__rehearsal_look_for_lacks(struct md__rehearsal_tally *tally,
                                   const struct md_alert_frame *frame);
 
-bool md__rehearsal_is_quantile(const struct md_alert_channel *channel,
-                               const struct md_alert_rule *rule);
-
 #endif

@@ -2,23 +2,18 @@
  * What rules watch and frames do not have: a column, a gauge, a quantile, a horizon. A rule that
  * looks at what was never kept would say nothing, and its silence would look like peace.
  */
+#include "alert/internal.h"
 #include "alert/rehearse_internal.h"
 
-#include <math.h>
 #include <string.h>
-
-bool md__rehearsal_is_quantile(const struct md_alert_channel *channel,
-                               const struct md_alert_rule *rule)
-{
-    return fabsf(channel->quantile - rule->quantile) < 1e-4f /* as evaluate.c */;
-}
 
 static bool is_here(const struct md_alert_frame *frame, const struct md_alert_rule *rule,
                     const char *name, int at)
 {
     switch (rule->watch) {
     case MD_ALERT_FORECAST:
-        return at < frame->channel_count && md__rehearsal_is_quantile(&frame->channels[at], rule) &&
+        return at < frame->channel_count &&
+               md__alert_is_same_quantile(frame->channels[at].quantile, rule->quantile) &&
                strcmp(frame->channels[at].column, name) == 0;
     case MD_ALERT_GAUGE:
         return at < frame->gauge_count && strcmp(frame->gauges[at].name, name) == 0;

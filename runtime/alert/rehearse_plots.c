@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "alert/internal.h"
 #include "alert/rehearse_internal.h"
 
 enum { PLOTS_PER_RULE_MAX = 6 };
@@ -149,7 +150,7 @@ static float forecast_of(const struct plot *plot, const struct md_alert_frame *f
 {
     for (int i = 0; plot->rule->watch == MD_ALERT_FORECAST && i < frame->channel_count; i++) {
         const struct md_alert_channel *channel = &frame->channels[i];
-        if (md__rehearsal_is_quantile(channel, plot->rule) &&
+        if (md__alert_is_same_quantile(channel->quantile, plot->rule->quantile) &&
             strcmp(channel->column, plot->column) == 0) {
             return extreme(channel, key, plot->rule);
         }
