@@ -70,6 +70,16 @@ static enum md_status set_lengths(const struct md_resize_lists *lists, const int
     return MD_OK;
 }
 
+/* Corners are aligned with the last element that there is, not with where it would lie. */
+static void use_whole_lengths(struct md_resize *resize)
+{
+    for (int i = 0; i < resize->rank && resize->coordinates == MD_RESIZE_ALIGN_CORNERS; i++) {
+        struct md_resize_axis *axis = &resize->axes[i];
+        if (axis->used && axis->in > 0)
+            axis->scale = (double)axis->out / (double)axis->in;
+    }
+}
+
 enum md_status md__resize_init(const struct md_node *node, const struct md_shape *shape,
                                const struct md_resize_lists *lists, struct md_resize *resize,
                                struct md_error *err)
@@ -102,7 +112,10 @@ enum md_status md__resize_init(const struct md_node *node, const struct md_shape
             .in = shape->dim[i], .out = shape->dim[i], .scale = 1, .end = 1};
     struct md_resize_lists own = *lists;
     own.roi_count = crop ? own.roi_count : 0;
-    return set_lengths(&own, axes, policy, resize, err);
+    status = set_lengths(&own, axes, policy, resize, err);
+    if (!status && md_node_int(node, "moondial.whole_lengths", 0))
+        use_whole_lengths(resize);
+    return status;
 }
 
 double md__resize_source(const struct md_resize *resize, int axis, int64_t i)

@@ -37,6 +37,10 @@ struct md_resize_lists {
     int roi_count, scale_count, size_count;
 };
 
+/*
+ * The attribute moondial.whole_lengths, which the ONNX reader sets in files of PyTorch, makes
+ * "align_corners" spread over the output's whole length whatever the scale.
+ */
 enum md_status md__resize_init(const struct md_node *node, const struct md_shape *shape,
                                const struct md_resize_lists *lists, struct md_resize *resize,
                                struct md_error *err);

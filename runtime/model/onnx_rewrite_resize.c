@@ -13,9 +13,22 @@ static bool is_empty(const struct md__onnx_call *call, int i)
     return tensor && md_tensor_count(tensor) == 0;
 }
 
+/*
+ * With "align_corners" the standard's tests spread the coordinates over length x scale, PyTorch
+ * over the output's whole length. Its exporters write a scale all the same, so their files say
+ * which is meant by who made them.
+ */
+static bool is_of_pytorch(const struct md__onnx_call *call)
+{
+    const char *producer = call->scope->reader->model.producer;
+    return producer && strcmp(producer, "pytorch") == 0;
+}
+
 MD__ONNX_REWRITE(md__onnx_resize_11)
 {
     (void)err;
+    if (is_of_pytorch(call))
+        md__onnx_put_int(call, "moondial.whole_lengths", 1);
     for (int i = 1; i < call->in_count; i++)
         if (is_empty(call, i))
             call->in[i] = MD_NONE;
