@@ -57,7 +57,7 @@ static void *make(size_t count, size_t bytes)
 static void new_fleet(struct fleet *fleet, int servers)
 {
     static const char *const profiles[] = {"database", "web_api", "ml_compute"};
-    static char columns[COLUMNS][16];
+    static char columns[COLUMNS][32];
     size_t cells = (size_t)servers * COLUMNS;
     *fleet = (struct fleet){.servers = servers,
                             .names = make((size_t)servers, sizeof *fleet->names),

@@ -23,7 +23,7 @@ enum { COLUMNS = 14, CHANNELS = 4, STEPS = 12, STEP_MS = 300000, WATCHED = 6, RU
 
 struct fleet {
     int servers, frames;
-    char (*names)[24];
+    char (*names)[32];
     const char **keys, **profiles;
     const char *columns[COLUMNS];
     float *values, *forecasts;
@@ -60,7 +60,7 @@ static void *make(size_t count, size_t bytes)
 
 static void new_fleet(struct fleet *fleet)
 {
-    static char columns[COLUMNS][16];
+    static char columns[COLUMNS][32];
     size_t servers = (size_t)fleet->servers, cells = servers * COLUMNS;
 
     fleet->names = make(servers, sizeof *fleet->names);

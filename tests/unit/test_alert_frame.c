@@ -225,7 +225,7 @@ static void decoding_is_idempotent(void **state)
 {
     enum { ROWS = 200, LONGEST = 300, TURNS = 300 };
     struct md_alert_record once = {0}, twice = {0};
-    char names[ROWS][8];
+    char names[ROWS][16];
     const char *many[ROWS];
     float *row = malloc((size_t)ROWS * LONGEST * sizeof *row);
     assert_non_null(row);

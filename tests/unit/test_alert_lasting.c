@@ -237,7 +237,7 @@ static void a_backlog_has_an_end(void **state)
     struct md_store *store = night_store(night);
     struct md_alert_live *live = night_live(night, store);
     int64_t seen[2] = {0};
-    char names[ALERTS_KEYS_MAX][8];
+    char names[ALERTS_KEYS_MAX][16];
     size_t floats = (size_t)ALERTS_KEYS_MAX * MD_ALERT_STEPS_MAX;
     float *forecast = malloc(floats * sizeof *forecast);
     assert_non_null(forecast);

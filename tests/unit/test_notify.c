@@ -258,7 +258,7 @@ static void nothing_is_repeated_over_a_backlog(void **state)
 static void many_alerts_go_in_batches(void **state)
 {
     struct fleet f;
-    static char servers[130][8];
+    static char servers[130][16];
     fleet_begin(&f, &fleet_manager, 1);
     for (int i = 0; i < 130; i++) {
         snprintf(servers[i], sizeof servers[i], "s%03d", i);

@@ -6,10 +6,9 @@
 #include "notified.h"
 #include "unit.h"
 
-static struct md_error err;
-
 #if FAILING_AVAILABLE
 
+static struct md_error err;
 static int told;
 
 static int none(void *context, int receiver)

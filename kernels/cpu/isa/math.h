@@ -115,7 +115,7 @@ INLINE void quotient_each(vf *a, vf *b, const int count)
     KEEP_TOGETHER(inverse, count);
     EACH(count) q[i] = a[i] * inverse[i];
     KEEP_TOGETHER(q, count);
-    EACH(count) a[i] -= q[i] * b[i];
+    EACH(count) a[i] = (vf)_mm512_fnmadd_ps((__m512)q[i], (__m512)b[i], (__m512)a[i]);
     KEEP_TOGETHER(a, count);
     EACH(count) a[i] = q[i] + inverse[i] * a[i];
 #else

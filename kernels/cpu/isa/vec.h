@@ -141,7 +141,9 @@ INLINE vf vquotient(vf a, vf b)
 #if defined(MD_ISA_avx512)
     b = vmin(splat(0x1p125f), b);
     vf inverse = (vf)_mm512_rcp14_ps((__m512)b), q = a * inverse;
-    return q + inverse * (a - q * b);
+    /* The remainder must not be rounded twice, whatever the compiler contracts. */
+    vf remainder = (vf)_mm512_fnmadd_ps((__m512)q, (__m512)b, (__m512)a);
+    return (vf)_mm512_fmadd_ps((__m512)inverse, (__m512)remainder, (__m512)q);
 #else
     return a / b;
 #endif
