@@ -19,18 +19,23 @@ static bool sleep_unless_due(struct md_script *script)
     return !stopping;
 }
 
-/* Calls every binding's housekeep about once a second. */
+static void keep_house(struct md_script *script)
+{
+    for (int i = 0; md__bindings[i] != NULL; i++) {
+        if (md__bindings[i]->housekeep != NULL)
+            md__bindings[i]->housekeep(script, md_now_ms(script->clock));
+    }
+}
+
+/* About once a second. */
 static void *housekeeping_main(void *context)
 {
     struct md_script *script = context;
-    do {
+    while (sleep_unless_due(script)) {
         md__rollback_if_due(script);
         md__drain_streams(script);
-        for (int i = 0; md__bindings[i] != NULL; i++) {
-            if (md__bindings[i]->housekeep != NULL)
-                md__bindings[i]->housekeep(script, md_now_ms(script->clock));
-        }
-    } while (sleep_unless_due(script));
+        keep_house(script);
+    }
     return NULL;
 }
 
@@ -41,6 +46,7 @@ enum md_status md_script_start(struct md_script *script, struct md_error *err)
     enum md_status status = md__scheduler_new(generation, &script->scheduler, err);
     md__generation_unref(generation);
     if (status == MD_OK) {
+        keep_house(script); /* who is told of alerts must know of those there are before a tick */
         script->housekeeping =
             pthread_create(&script->housekeeper, NULL, housekeeping_main, script) == 0;
         if (!script->housekeeping)
