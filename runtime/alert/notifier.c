@@ -64,17 +64,20 @@ static void step(struct md_notifier *notifier)
     struct md_notify_snapshot *news = notifier->news;
     struct md_error err;
     bool changed = false;
+    int64_t now_ms = md_now_ms(notifier->clock);
     notifier->news = NULL;
     notifier->due = false;
-    enum md_status status =
-        md_notify_step(notifier->notify, md_now_ms(notifier->clock), news ? news->alerts : NULL,
-                       news ? news->count : -1, &sink, &changed, &err);
+    enum md_status status = md_notify_step(notifier->notify, now_ms, news ? news->alerts : NULL,
+                                           news ? news->count : -1, &sink, &changed, &err);
     md_notify_snapshot_delete(news);
     if (status != MD_OK)
         md_log(MD_LOG_ERROR, "notify", "some alerts are not told yet: %s", err.text);
     if (changed || notifier->unsaved)
         md__queue_save(notifier);
     cap_queues(notifier);
+    notifier->next_ms = md_notify_next_ms(notifier->notify, now_ms);
+    if (notifier->next_ms < now_ms + STEP_MS_MIN) /* due, but held up by what waits */
+        notifier->next_ms = now_ms + STEP_MS_MIN;
     pthread_cond_broadcast(&notifier->changed);
 }
 
@@ -95,19 +98,13 @@ static void join_ended(struct md_notifier *notifier)
 static void *step_main(void *context)
 {
     struct md_notifier *notifier = context;
-    int64_t next_ms = 0;
     pthread_mutex_lock(&notifier->lock);
     while (!notifier->stopping) {
         join_ended(notifier);
         if (notifier->stopping)
             break;
-        int64_t now_ms = md_now_ms(notifier->clock);
-        if (notifier->due || notifier->news || now_ms >= next_ms) {
+        if (notifier->due || notifier->news || md_now_ms(notifier->clock) >= notifier->next_ms)
             step(notifier);
-            next_ms = md_notify_next_ms(notifier->notify, now_ms);
-            if (next_ms < now_ms + STEP_MS_MIN) /* due, but held up by what waits */
-                next_ms = now_ms + STEP_MS_MIN;
-        }
         if (!notifier->due && !notifier->news)
             md_cond_wait_ns(&notifier->changed, &notifier->lock, look_ns);
     }
@@ -120,7 +117,8 @@ void md_notifier_feed(struct md_notifier *notifier, struct md_notify_snapshot *s
     pthread_mutex_lock(&notifier->lock);
     md_notify_snapshot_delete(notifier->news);
     notifier->news = snapshot;
-    pthread_cond_broadcast(&notifier->changed);
+    if (notifier->config) /* at once: the next tick may end what this one began */
+        step(notifier);
     pthread_mutex_unlock(&notifier->lock);
 }
 

@@ -54,7 +54,8 @@ void md_notifier_delete(struct md_notifier *notifier);
  * first one lets the threads begin. */
 enum md_status md_notifier_set_config(struct md_notifier *notifier, struct md_notify_config *config,
                                       struct md_error *err);
-/* All alerts as they are now, after each tick and once at the start. Takes the snapshot over. */
+/* All alerts as they are now, after each tick and once at the start. Takes the snapshot over, and
+ * steps before it returns, which may write to the disk. */
 void md_notifier_feed(struct md_notifier *notifier, struct md_notify_snapshot *snapshot);
 
 /* ---- looking and silencing ------------------------------------------------------------------- */

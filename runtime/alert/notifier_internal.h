@@ -58,8 +58,9 @@ struct md_notifier {
     struct md__target *targets;      /* in the order of the receivers, once there is a config */
     struct md__target *ended;        /* whose threads are to be joined */
     int64_t next_id;
-    bool due;     /* step as soon as possible */
-    bool unsaved; /* the store lacks something */
+    int64_t next_ms; /* when to step although nothing happens */
+    bool due;        /* step as soon as possible */
+    bool unsaved;    /* the store lacks something */
     bool stopping;
     pthread_t thread;
     bool has_thread;
