@@ -229,7 +229,7 @@ enum md_status md_notifier_set_config(struct md_notifier *notifier, struct md_no
         arrange(notifier, config, fresh, names);
         md_notify_config_unref(notifier->config);
         notifier->config = md_notify_config_ref(config);
-        notifier->due = true;
+        step(notifier); /* what was fed before, as long as it is news */
         if (!notifier->has_thread)
             notifier->has_thread =
                 pthread_create(&notifier->thread, NULL, step_main, notifier) == 0;
