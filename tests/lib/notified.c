@@ -110,6 +110,21 @@ void fleet_end(struct fleet *f)
     json_decref(f->body);
 }
 
+void fleet_silence(struct fleet *f, const char *label, const char *text, int64_t from_ms,
+                   int64_t to_ms, char id[MD_NOTIFY_ID_BYTES])
+{
+    struct md_alert_label one = {label, text};
+    struct md_notify_matchers *matchers;
+    assert_ok(md_notify_matchers_new(&one, 1, &matchers, &err));
+    struct md_notify_silence made = {.matchers = matchers,
+                                     .starts_ms = from_ms,
+                                     .ends_ms = to_ms,
+                                     .author = "ann",
+                                     .comment = "disk swap"};
+    assert_ok(md_notify_silence_add(f->notify, &made, f->now_ms, &err));
+    memcpy(id, made.id, MD_NOTIFY_ID_BYTES);
+}
+
 /* ---- steps ---------------------------------------------------------------------------------- */
 
 static int pending(void *context, int receiver)

@@ -49,6 +49,9 @@ extern const struct md_notify_receiver fleet_hook, fleet_manager, fleet_lines;
 
 void fleet_begin(struct fleet *fleet, const struct md_notify_receiver *receivers, int count);
 void fleet_configure(struct fleet *fleet, const struct md_notify_settings *settings);
+/* Silences the alerts whose label matches the text from one moment to another; its id to `id`. */
+void fleet_silence(struct fleet *fleet, const char *label, const char *text, int64_t from_ms,
+                   int64_t to_ms, char id[MD_NOTIFY_ID_BYTES]);
 /* Saves, and goes on with what was saved. */
 void fleet_restart(struct fleet *fleet);
 struct md_notify_sink fleet_sink(struct fleet *fleet);

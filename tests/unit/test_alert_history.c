@@ -3,16 +3,15 @@
  * migration, and a writer that is killed.
  */
 #include <math.h>
-#include <signal.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "alert/history.h"
+#include "killed.h"
 #include "scratch.h"
 #include "store/store.h"
 #include "unit.h"
@@ -395,20 +394,6 @@ static void live(int told)
     for (int i = kept_state(store) + 1;; i++)
         if (put_tick(store, i, &err) != MD_OK || write(told, &i, sizeof i) != sizeof i)
             _exit(1);
-}
-
-/* Waits for one tick, and some microseconds more. Returns the last tick that was told, or -1. */
-static int kill_soon(pid_t child, int told, unsigned after_us)
-{
-    int i, last = -1;
-    if (read(told, &i, sizeof i) == sizeof i)
-        last = i;
-    usleep(after_us);
-    kill(child, SIGKILL);
-    assert_int_equal(waitpid(child, NULL, 0), child);
-    while (read(told, &i, sizeof i) == sizeof i)
-        last = i;
-    return last;
 }
 
 static void killed_writers_lose_and_repeat_nothing(void **state)

@@ -9,12 +9,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "alert/history.h"
 #include "alert_night.h"
 #include "base/json_in.h"
+#include "killed.h"
 #include "scratch.h"
 #include "unit.h"
 
@@ -339,20 +339,6 @@ static void live_on(const struct night *night, int told)
     for (int minute = night_next(live);; minute++)
         if (night_tick(live, minute, &err) != MD_OK || write(told, &minute, sizeof minute) < 0)
             _exit(1);
-}
-
-/* Lets it tick once, kills it some time later. Returns the last minute that was told. */
-static int kill_soon(pid_t child, int told, unsigned after_us)
-{
-    int minute, last = -1;
-    if (read(told, &minute, sizeof minute) == sizeof minute)
-        last = minute;
-    usleep(after_us);
-    kill(child, SIGKILL);
-    assert_int_equal(waitpid(child, NULL, 0), child);
-    while (read(told, &minute, sizeof minute) == sizeof minute)
-        last = minute;
-    return last;
 }
 
 static void kills_lose_and_repeat_nothing(void **state)

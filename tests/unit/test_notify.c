@@ -361,21 +361,6 @@ static void a_target_that_left_is_forgotten(void **state)
     fleet_end(&f);
 }
 
-static void silence(struct fleet *f, const char *label, const char *text, int64_t from_ms,
-                    int64_t to_ms, char id[MD_NOTIFY_ID_BYTES])
-{
-    struct md_alert_label one = {label, text};
-    struct md_notify_matchers *matchers;
-    assert_ok(md_notify_matchers_new(&one, 1, &matchers, &err));
-    struct md_notify_silence made = {.matchers = matchers,
-                                     .starts_ms = from_ms,
-                                     .ends_ms = to_ms,
-                                     .author = "ann",
-                                     .comment = "disk swap"};
-    assert_ok(md_notify_silence_add(f->notify, &made, f->now_ms, &err));
-    memcpy(id, made.id, MD_NOTIFY_ID_BYTES);
-}
-
 /* Any cut and any changed byte is refused or gives something that works. */
 static void damaged_memory_is_refused(void **state)
 {
@@ -384,7 +369,7 @@ static void damaged_memory_is_refused(void **state)
     struct fleet f;
     const struct md_notify_receiver both[] = {fleet_hook, fleet_manager};
     fleet_begin(&f, both, 2);
-    silence(&f, "server", "~x.*", T0, T0 + MINUTE, id);
+    fleet_silence(&f, "server", "~x.*", T0, T0 + MINUTE, id);
     fleet_fires(&f, "cpu", "a");
     fleet_fires(&f, "cpu", "b");
     fleet_step(&f, T0);

@@ -10,21 +10,6 @@ static struct md_error err;
 
 /* ---- what suppresses ------------------------------------------------------------------------- */
 
-static void silence(struct fleet *f, const char *label, const char *text, int64_t from_ms,
-                    int64_t to_ms, char id[MD_NOTIFY_ID_BYTES])
-{
-    struct md_alert_label one = {label, text};
-    struct md_notify_matchers *matchers;
-    assert_ok(md_notify_matchers_new(&one, 1, &matchers, &err));
-    struct md_notify_silence made = {.matchers = matchers,
-                                     .starts_ms = from_ms,
-                                     .ends_ms = to_ms,
-                                     .author = "ann",
-                                     .comment = "disk swap"};
-    assert_ok(md_notify_silence_add(f->notify, &made, f->now_ms, &err));
-    memcpy(id, made.id, MD_NOTIFY_ID_BYTES);
-}
-
 static void a_silence_holds_while_it_lasts(void **state)
 {
     char id[MD_NOTIFY_ID_BYTES];
@@ -32,7 +17,7 @@ static void a_silence_holds_while_it_lasts(void **state)
     struct fleet f;
     fleet_begin(&f, &fleet_lines, 1);
     f.restarts = true;
-    silence(&f, "server", "~(a|b).*", T0 + MINUTE, T0 + 3 * MINUTE, id);
+    fleet_silence(&f, "server", "~(a|b).*", T0 + MINUTE, T0 + 3 * MINUTE, id);
     fleet_fires(&f, "cpu", "a1");
     assert_string_equal(fleet_step(&f, T0), "lines: cpu@a1 /");
     f.now_ms = T0 + MINUTE;
@@ -59,7 +44,7 @@ static void a_silence_can_be_ended(void **state)
     char id[MD_NOTIFY_ID_BYTES];
     struct fleet f;
     fleet_begin(&f, &fleet_lines, 1);
-    silence(&f, "alertname", "cpu", T0, T0 + 60 * MINUTE, id);
+    fleet_silence(&f, "alertname", "cpu", T0, T0 + 60 * MINUTE, id);
     fleet_fires(&f, "cpu", "a");
     assert_string_equal(fleet_step(&f, T0), "");
     assert_ok(md_notify_silence_expire(f.notify, id, T0 + 1, &err));
@@ -83,7 +68,7 @@ static void silences_are_kept_for_some_days(void **state)
     int count = 0;
     struct fleet f;
     fleet_begin(&f, &fleet_lines, 1);
-    silence(&f, "alertname", "cpu", T0, T0 + MINUTE, id);
+    fleet_silence(&f, "alertname", "cpu", T0, T0 + MINUTE, id);
     fleet_restart(&f);
     fleet_step(&f, T0 + MINUTE + MD_NOTIFY_SILENCE_KEEP_MS - 1);
     md_notify_silence_visit(f.notify, count_one, &count);
