@@ -56,21 +56,18 @@ function words.forecast(given)
     return watch
 end
 
--- md.current { "mem_used_pct" }
-function words.current(given)
-    local watch, columns, mistakes = watch_of("current", given, {})
-    check.done(mistakes)
-    watch.columns = columns
-    return watch
+-- What looks at values as they are: columns, and nothing to choose beside them.
+local function plain_watch(kind)
+    return function(given)
+        local watch, columns, mistakes = watch_of(kind, given, {})
+        check.done(mistakes)
+        watch.columns = columns
+        return watch
+    end
 end
 
--- md.absent { "cpu_user_pct" }
-function words.absent(given)
-    local watch, columns, mistakes = watch_of("absent", given, {})
-    check.done(mistakes)
-    watch.columns = columns
-    return watch
-end
+words.current = plain_watch "current" -- md.current { "mem_used_pct" }
+words.absent = plain_watch "absent" -- md.absent { "cpu_user_pct" }
 
 -- The name of a gauge in frames: as Prometheus writes it.
 local function gauge_text(name, labels, quantile)

@@ -93,18 +93,9 @@ local function check_timers(given, mistakes)
     return timers
 end
 
-local function sorted_names(map)
-    local names = {}
-    for name in pairs(map) do
-        names[#names + 1] = tostring(name)
-    end
-    table.sort(names)
-    return names
-end
-
 local function check_models(given, mistakes)
     local models = {}
-    for index, name in ipairs(sorted_names(given)) do
+    for index, name in ipairs(check.sorted_names(given)) do
         models[index] = check.fields("models." .. name, given[name], MODEL, mistakes)
         models[index].name = name
     end
@@ -127,7 +118,7 @@ end
 
 local function check_series(given, mistakes)
     local series = {}
-    for index, name in ipairs(sorted_names(given)) do
+    for index, name in ipairs(check.sorted_names(given)) do
         local what = "series." .. name
         local checked = check.fields(what, given[name], SERIES, mistakes)
         checked.name = name

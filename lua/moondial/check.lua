@@ -44,6 +44,16 @@ function check.suggestion(name, known)
     return best and (" (did you mean '%s'?)"):format(best) or ""
 end
 
+-- The keys of a map as texts.
+function check.sorted_names(map)
+    local names = {}
+    for name in pairs(map) do
+        names[#names + 1] = tostring(name)
+    end
+    table.sort(names)
+    return names
+end
+
 function check.sorted_keys(map)
     local keys = {}
     for key in pairs(map) do

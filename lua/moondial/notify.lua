@@ -85,22 +85,13 @@ local function mistake_of(kind, text, label)
     return has_native and native.notify_mistake and native.notify_mistake(kind, text, label)
 end
 
-local function sorted_names(map)
-    local names = {}
-    for name in pairs(map) do
-        names[#names + 1] = tostring(name)
-    end
-    table.sort(names)
-    return names
-end
-
 -- { severity = "critical" } as { { name =, value = } }.
 local function read_matchers(what, given, mistakes)
     local list = {}
     if type(given) ~= "table" then
         return list -- told already
     end
-    for _, label in ipairs(sorted_names(given)) do
+    for _, label in ipairs(check.sorted_names(given)) do
         local text = given[label]
         if type(text) ~= "string" then
             mistakes[#mistakes + 1] = ("%s: '%s' must be a string, not a %s"):format(what, label,
@@ -149,7 +140,7 @@ end
 
 local function read_headers(what, given, mistakes)
     local list = {}
-    for _, name in ipairs(sorted_names(type(given) == "table" and given or {})) do
+    for _, name in ipairs(check.sorted_names(type(given) == "table" and given or {})) do
         local value = given[name]
         if type(value) ~= "string" or value:find "%c" or not name:find "^[%w!#$&'*+.^_`|~-]+$" then
             mistakes[#mistakes + 1] = ("%s: header '%s' is no name with a text of one line")
