@@ -99,18 +99,24 @@ static void name_entities(lua_State *L, const char *entity)
     }
 }
 
-/* md.alerts.active { state = "firing", rule =, key = }: pending and firing ones by default */
-static int alerts_active(lua_State *L)
+/* The one argument is a table, empty when there is none; the function acts on declared alerts. */
+static void take_options(lua_State *L, const char *function)
 {
-    struct md_script *script = md__state(L)->script;
     lua_settop(L, 1);
     if (lua_isnil(L, 1)) {
         lua_newtable(L);
         lua_replace(L, 1);
     }
     luaL_checktype(L, 1, LUA_TTABLE);
-    md__check_acting(L, "md.alerts.active");
+    md__check_acting(L, function);
     check_declared(L);
+}
+
+/* md.alerts.active { state = "firing", rule =, key = }: pending and firing ones by default */
+static int alerts_active(lua_State *L)
+{
+    struct md_script *script = md__state(L)->script;
+    take_options(L, "md.alerts.active");
     struct listing listing = {.state = md__field_string(L, 1, "state", ""),
                               .rule = md__field_string(L, 1, "rule", ""),
                               .key = md__field_string(L, 1, "key", ""),
@@ -223,14 +229,7 @@ static void history_drop(struct md_wait *wait)
 static int alerts_history(lua_State *L)
 {
     struct md_script *script = md__state(L)->script;
-    lua_settop(L, 1);
-    if (lua_isnil(L, 1)) {
-        lua_newtable(L);
-        lua_replace(L, 1);
-    }
-    luaL_checktype(L, 1, LUA_TTABLE);
-    md__check_acting(L, "md.alerts.history");
-    check_declared(L);
+    take_options(L, "md.alerts.history");
     int64_t now_ms = md_now_ms(script->clock);
     struct history_wait checked = {
         .base = {.block = history_block, .finish = history_finish, .drop = history_drop},
