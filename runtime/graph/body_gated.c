@@ -3,7 +3,7 @@
  * ResampleNorm, GateAddNorm, GatedResidualNetwork, WeightedSum. Larger ones are written with the
  * smaller ones, so that a backend that lacks a large kernel still finds the regions within.
  */
-#include "graph/body.h"
+#include "graph/activation.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -19,7 +19,9 @@ MD_BODY(md_body_linear)
     int y = md__emit_node(&emit, "MatMul", MD__IDS(node->in[0], weight), NULL, 0);
     if (md__body_in(node, 2) != MD_NONE)
         y = md__emit_node(&emit, "Add", MD__IDS(y, node->in[2]), NULL, 0);
-    outputs[0] = y;
+    if (md__body_in(node, 3) != MD_NONE)
+        y = md__emit_node(&emit, "Add", MD__IDS(y, node->in[3]), NULL, 0);
+    outputs[0] = md__emit_activation(&emit, node, y);
     return emit.status;
 }
 

@@ -2,6 +2,7 @@
  * Shape rules of the fused operators, in the order of fused.md. They are stricter than their bodies
  * (no broadcasting beyond what the page allows), so that kernels may rely on rows being rows.
  */
+#include "graph/activation.h"
 #include "graph/infer.h"
 
 /* The last dimension of input i, which must have at least one axis and be float32. */
@@ -38,7 +39,7 @@ static void rows_with(const struct md_value_info *in, int64_t features, struct m
 
 MD_INFER_RULE(md_infer_linear)
 {
-    (void)node, (void)out_count;
+    (void)out_count;
     int64_t features = 0, units = in[1].shape.rank == 2 ? in[1].shape.dim[0] : MD_NONE;
     enum md_status status = features_of(in, 0, "x", &features, err);
     if (!status)
@@ -47,9 +48,16 @@ MD_INFER_RULE(md_infer_linear)
         status = md__infer_expect(in, 1, "weight", 2, (int64_t[]){-1, features}, err);
     if (!status)
         status = parameter(in, in_count, 2, "bias", units, MD_NONE, err);
+    struct md_activation activation;
     if (!status)
-        rows_with(in, units, out);
-    return status;
+        status = md_activation_read(node, &activation, err);
+    if (status)
+        return status;
+    rows_with(in, units, out);
+    if (!md__has(in, in_count, 3))
+        return MD_OK;
+    status = md__infer_dtype(in, 3, MD_F32, err);
+    return status ? status : md__infer_expect(in, 3, "z", out->shape.rank, out->shape.dim, err);
 }
 
 MD_INFER_RULE(md_infer_glu)

@@ -246,7 +246,7 @@ struct md_node;
     X(UNIQUE, "Unique", 1, 1, 1, 4, md_infer_unique, NULL)                                         \
     X(NON_MAX_SUPPRESSION, "NonMaxSuppression", 2, 5, 1, 1, md_infer_non_max_suppression, NULL)    \
     /* fused, domain moondial: specified in fused.md, written out in body_*.c */                   \
-    X(LINEAR, "moondial.Linear", 2, 3, 1, 1, md_infer_linear, md_body_linear)                      \
+    X(LINEAR, "moondial.Linear", 2, 4, 1, 1, md_infer_linear, md_body_linear)                      \
     X(GATED_LINEAR_UNIT, "moondial.GatedLinearUnit", 2, 3, 1, 1, md_infer_glu, md_body_glu)        \
     X(RESAMPLE_NORM, "moondial.ResampleNorm", 3, 4, 1, 1, md_infer_resample_norm,                  \
       md_body_resample_norm)                                                                       \

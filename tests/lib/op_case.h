@@ -101,6 +101,11 @@ struct op_case {
         .name = key, .type = MD_ATTR_INTS, .ints = (const int64_t[]){__VA_ARGS__},                 \
         .count = sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)                                \
     }
+#define FLOATS(key, ...)                                                                           \
+    {                                                                                              \
+        .name = key, .type = MD_ATTR_FLOATS, .floats = (const double[]){__VA_ARGS__},              \
+        .count = sizeof((double[]){__VA_ARGS__}) / sizeof(double)                                  \
+    }
 
 #define STRINGS(key, ...)                                                                          \
     {                                                                                              \

@@ -36,6 +36,15 @@
         .relative = 1e-5                                                                           \
     }
 
+/* A Linear whose last vector of columns is cut, with an activation. */
+#define NO_NUMBERS INT("unused", 0)
+#define ACTIVATED(name_, activation_, numbers_)                                                    \
+    {                                                                                              \
+        .name = name_, .op = MD_OP_LINEAR, .in = {F32(53, 9), WEIGHT(75, 9), WEIGHT(75)},          \
+        .out = {F32(53, 75)}, .attrs = {STRING("activation", activation_), numbers_},              \
+        .absolute = 2e-5                                                                           \
+    }
+
 static const struct op_case cases[] = {
     {.name = "linear",
      .op = MD_OP_LINEAR,
@@ -60,6 +69,30 @@ static const struct op_case cases[] = {
      .op = MD_OP_LINEAR,
      .in = {F32(1000, 33), WEIGHT(131, 33), WEIGHT(131)},
      .out = {F32(1000, 131)},
+     .absolute = 2e-5},
+    ACTIVATED("linear, Relu", "Relu", NO_NUMBERS),
+    ACTIVATED("linear, Sigmoid", "Sigmoid", NO_NUMBERS),
+    ACTIVATED("linear, Tanh", "Tanh", NO_NUMBERS),
+    ACTIVATED("linear, HardSwish", "HardSwish", NO_NUMBERS),
+    ACTIVATED("linear, Mish", "Mish", NO_NUMBERS),
+    ACTIVATED("linear, LeakyRelu", "LeakyRelu", FLOATS("activation_params", 0.3)),
+    ACTIVATED("linear, Elu", "Elu", FLOATS("activation_params", 0.7)),
+    ACTIVATED("linear, Swish", "Swish", FLOATS("activation_params", 1.5)),
+    ACTIVATED("linear, HardSigmoid", "HardSigmoid", FLOATS("activation_params", 0.3, 0.4)),
+    ACTIVATED("linear, Clip", "Clip", FLOATS("activation_params", -0.25, 0.5)),
+    ACTIVATED("linear, Gelu", "Gelu", NO_NUMBERS),
+    ACTIVATED("linear, Gelu by tanh", "Gelu", FLOATS("activation_params", 1)),
+    ACTIVATED("linear, LeakyRelu as it is", "LeakyRelu", NO_NUMBERS),
+    {.name = "linear, z",
+     .op = MD_OP_LINEAR,
+     .in = {F32(5, 11, 21), WEIGHT(83, 21), WEIGHT(83), F32(5, 11, 83)},
+     .out = {F32(5, 11, 83)},
+     .absolute = 2e-5},
+    {.name = "linear, z and Relu, no bias",
+     .op = MD_OP_LINEAR,
+     .in = {F32(55, 21), WEIGHT(7, 21), ABSENT, F32(55, 7)},
+     .out = {F32(55, 7)},
+     .attrs = {STRING("activation", "Relu")},
      .absolute = 2e-5},
     {.name = "glu",
      .op = MD_OP_GATED_LINEAR_UNIT,

@@ -55,16 +55,21 @@ static enum md_status linear_prepare(const struct md_node *node, const struct md
     return prepare(&from, inputs, outputs >> paired, paired, prepared, bytes, err);
 }
 
-/* Runs the rows of in[0] (all axes but the last) through the packed weights. */
-static void multiply_rows(const struct md_kernel_call *call, const struct packed *packed)
+/* The product of the rows of in[0] (all axes but the last) with the packed weights. */
+static struct product product_of(const struct md_kernel_call *call, const struct packed *packed)
 {
-    struct product product = {.x = call->in[0].data,
+    return (struct product){.x = call->in[0].data,
                               .x_stride = packed->inputs,
                               .rows = md__span(&call->in[0].shape, 0, call->in[0].shape.rank - 1),
                               .y = call->out[0].data,
                               .y_stride = packed->columns,
                               .y_columns = packed->columns,
                               .epilogue = packed->paired ? GLU : PLAIN};
+}
+
+static void multiply_rows(const struct md_kernel_call *call, const struct packed *packed)
+{
+    struct product product = product_of(call, packed);
     md__multiply_parallel(call->pool, packed, &product);
 }
 
@@ -73,7 +78,15 @@ static enum md_status linear_run(const struct md_kernel_call *call, struct md_er
     const struct prepared *prepared = call->prepared;
     if (prepared == NULL)
         return md_fail(err, MD_ERR_INTERNAL, "weights are not packed");
-    multiply_rows(call, &prepared->packed);
+    struct product product = product_of(call, &prepared->packed);
+    struct md_activation activation = md_activation_of(call->node);
+    if (activation.op != MD_OP_IDENTITY)
+        product.activation = &activation;
+    if (call->node->op == MD_OP_LINEAR && md__has(call->in, call->in_count, 3)) {
+        product.addend = call->in[3].data;
+        product.addend_stride = prepared->packed.columns;
+    }
+    md__multiply_parallel(call->pool, &prepared->packed, &product);
     return MD_OK;
 }
 

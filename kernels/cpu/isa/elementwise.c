@@ -7,6 +7,7 @@
  */
 #include <math.h>
 
+#include "kernels/cpu/isa/activation.h"
 #include "kernels/cpu/isa/kernels.h"
 #include "kernels/cpu/isa/math.h"
 #include "kernels/cpu/ref.h"
@@ -115,6 +116,20 @@ static void unary_some(void *context, size_t begin, size_t end, int thread)
 #undef X
     default:
         break;
+    }
+}
+
+void md__activate(const struct md_activation *activation, float *y, size_t stride, size_t rows,
+                  size_t columns)
+{
+    struct unary unary = {.op = activation->op,
+                          .a = (float)activation->a,
+                          .b = (float)activation->b};
+    if (unary.op == MD_OP_GELU && activation->a != 0)
+        unary.op = MD_OP_GELU_TANH;
+    for (size_t r = 0; r < rows; r++, y += stride) {
+        unary.x = unary.y = y;
+        unary_some(&unary, 0, columns, 0);
     }
 }
 

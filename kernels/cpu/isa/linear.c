@@ -44,6 +44,13 @@ INLINE void store_columns(float *y, size_t column, size_t columns, vf v)
         store_some(y + column, v, columns - column);
 }
 
+INLINE vf load_columns(const float *from, size_t column, size_t columns)
+{
+    if (column + VL <= columns)
+        return load(from + column);
+    return column < columns ? load_some(from + column, columns - column) : (vf){0};
+}
+
 /* The GLU of a few rows whose values and gates alternate in `sum`. */
 INLINE void store_gated(const struct product *p, vf sum[][PANEL], size_t column, float *y,
                         const int rows, const int pairs)
@@ -99,7 +106,8 @@ INLINE void multiply_tile(const struct packed *packed, const struct product *p, 
             size_t column = (first + (size_t)v) * VL;
             vf out = sum[r][v];
             if (p->addend)
-                out += load(p->addend + (row + (size_t)r) * p->addend_stride + column);
+                out += load_columns(p->addend + (row + (size_t)r) * p->addend_stride, column,
+                                    p->y_columns);
             store_columns(y, column, p->y_columns, epilogue == ELU ? velu_one(out) : out);
         }
     }
@@ -121,6 +129,14 @@ INLINE void multiply_panel(const struct packed *packed, const struct product *p,
         multiply_tile(packed, p, row, first, 1, nv, epilogue);
 }
 
+/* What the panel that starts at `column` has stored, which still lies in L1. */
+static void activate_panel(const struct product *p, size_t row, size_t end, size_t column)
+{
+    size_t left = p->y_columns - column, wide = PANEL * VL;
+    md__activate(p->activation, p->y + row * p->y_stride + column, p->y_stride, end - row,
+                 left < wide ? left : wide);
+}
+
 INLINE void multiply_block(const struct packed *packed, const struct product *p, size_t row,
                            size_t end, const enum epilogue epilogue)
 {
@@ -136,6 +152,8 @@ INLINE void multiply_block(const struct packed *packed, const struct product *p,
 #endif
         else
             multiply_panel(packed, p, row, end, first, 1, epilogue);
+        if (p->activation)
+            activate_panel(p, row, end, first * VL);
     }
 }
 

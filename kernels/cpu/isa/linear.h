@@ -12,6 +12,7 @@
 #ifndef MD_KERNELS_CPU_ISA_LINEAR_H
 #define MD_KERNELS_CPU_ISA_LINEAR_H
 
+#include "kernels/cpu/isa/activation.h"
 #include "kernels/cpu/isa/math.h"
 
 #define PANEL    (VECTOR_REGISTERS / 8)
@@ -49,6 +50,7 @@ struct product {
     size_t y_stride;
     size_t y_columns; /* floats that may be written in a row: columns, or more up to the padding */
     enum epilogue epilogue;
+    const struct md_activation *activation; /* comes last; NULL: none */
 };
 
 /* Floats that `weights` needs; bias needs vectors * VL. */
