@@ -13,6 +13,7 @@
 
 #define MD_NUMBER_TEXT_MAX 32
 #define MD_DECIMALS_MAX    9
+#define MD_F32S_TEXT_MAX   24 /* of one number of md_f32s_text, its comma included */
 
 size_t md_f64_text(double value, char *text);
 /* Shortest for a reader that rounds to float32: 0.1f is "0.1", not "0.10000000149011612". */
@@ -24,5 +25,12 @@ size_t md_f32_text(float value, char *text);
 size_t md_f64_text_rounded(double value, int decimals, char *text);
 /* The same text for a float32, faster where decimals <= 4 and |value| < 9999. */
 size_t md_f32_text_rounded(float value, int decimals, char *text);
+/*
+ * The same texts of many numbers, each behind a comma: ",1,2.5"; decimals below 0 give the
+ * shortest. Returns the end. `text` has room for count + 1 times MD_F32S_TEXT_MAX bytes, all of
+ * which may be written to; there is no NUL. Vectors of the best instruction set that the processor
+ * has.
+ */
+char *md_f32s_text(const float *values, size_t count, int decimals, char *text);
 
 #endif

@@ -76,21 +76,25 @@ void md_json_f64_rounded(struct md_buffer *out, double value, int decimals)
         out->length += md_f64_text_rounded(value, decimals, out->data + out->length);
 }
 
-/* Numbers that go to the buffer in one piece. */
-enum { PIECE = 32 };
+/* Numbers that are written at a time: straight to the buffer where it has room for the longest. */
+enum { PIECE = 96, PIECE_BYTES = (PIECE + 1) * MD_F32S_TEXT_MAX };
 
 void md_json_f32s(struct md_buffer *out, const float *values, size_t count, int decimals)
 {
-    char text[PIECE * (MD_NUMBER_TEXT_MAX + 1)];
+    char beside[PIECE_BYTES];
     for (size_t done = 0; done < count && out->failed == MD_OK; done += PIECE) {
-        size_t end = count - done < PIECE ? count : done + PIECE;
-        char *at = text;
-        for (size_t i = done; i < end; i++) {
-            *at = ',';
-            at += i > 0;
-            at += decimals < 0 ? md_f32_text(values[i], at)
-                               : md_f32_text_rounded(values[i], decimals, at);
+        size_t part = count - done < PIECE ? count - done : PIECE;
+        bool direct = out->capacity - out->length > PIECE_BYTES;
+        char *text = direct ? out->data + out->length : beside;
+        size_t comma = done == 0; /* none before the first */
+        size_t length = (size_t)(md_f32s_text(values + done, part, decimals, text) - text) - comma;
+        if (!direct) {
+            md_buffer_append(out, text + comma, length);
+            continue;
         }
-        md_buffer_append(out, text, (size_t)(at - text));
+        if (comma)
+            memmove(text, text + 1, length);
+        out->length += length;
+        text[length] = '\0';
     }
 }
