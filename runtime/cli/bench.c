@@ -2,37 +2,46 @@
  * moondial bench: times one model at several batch sizes, each iteration on new random rows that
  * are made outside the timed part, and compares with the machine's floor (floor.h). All outputs
  * are computed, nothing is cached between calls. --shared-known gives the rows of a batch the same
- * known future, as servers have it; otherwise all their numbers differ. --passes is another report:
- * bench_passes.c.
+ * known future, as servers have it; otherwise all their numbers differ. --in gives the inputs
+ * instead.
+ * --passes is another report (bench_passes.c), --profile a part of this one (bench_profile.c).
+ *
+ * --paced lets another program set the pace, so that it can time this model and others in turn: one
+ * JSON line when the model has answered once, then one for each line on standard input, which says
+ * for how many seconds to run.
  */
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "cli/bench.h"
 #include "cli/floor.h"
 
 #define USAGE                                                                                      \
     "bench MODEL [--batch 1,20,100] [--threads N] [--symbol NAME=SIZE,...] [--iterations N] "      \
-    "[--profile | --passes] [--passes-off NAME,...] [--shared-known] [--json]"
+    "[--profile | --passes] [--passes-off NAME,...] [--shared-known] "                             \
+    "[--in NAME=FILE.npy ...] [--json | --paced]"
 #define DEFAULT_BATCHES "1,20,100"
 #define BATCHES_MAX     32
 #define WARM_UP         3
 #define ITERATIONS_MIN  10
 #define ITERATIONS_MAX  1000
 #define BATCH_NS        3000000000 /* time spent on one batch size */
-#define STEPS_MAX       4096
 
 struct bench {
     struct md__open_options options;
     const char *batches, *symbols;
     int iterations; /* 0: by time */
-    bool profile, passes, shared_known, as_json;
+    bool profile, passes, shared_known, as_json, paced;
+    struct md__flag_list given;
     struct md__opened model;
     struct md__sample sample;
     struct md__floor floor;
     size_t port_bytes; /* inputs and outputs of the last run */
+    double load_s;     /* from nothing to the first answer */
+    size_t peak_bytes; /* of the process, by then */
 };
 
 struct result {
@@ -49,27 +58,24 @@ static int by_value(const void *a, const void *b)
     return left < right ? -1 : left > right;
 }
 
-static bool enough(const struct bench *bench, int done, int64_t spent_ns)
+static bool enough(const struct bench *bench, int done, int least, int64_t spent_ns, int64_t ns)
 {
     if (bench->iterations > 0) {
         return done >= bench->iterations;
     }
-    return done >= ITERATIONS_MAX || (done >= ITERATIONS_MIN && spent_ns > BATCH_NS);
+    return done >= ITERATIONS_MAX || (done >= least && spent_ns > ns);
 }
 
-static enum md_status time_batch(struct bench *bench, int64_t batch, struct result *result,
-                                 struct md_error *err)
+/* Runs for about `ns`, at least `least` times. */
+static enum md_status time_runs(struct bench *bench, int64_t ns, int least, struct result *result,
+                                struct md_error *err)
 {
     static int64_t times[ITERATIONS_MAX];
     int64_t spent_ns = 0;
     int done = 0;
-    enum md_status status = md__sample_resize(&bench->sample, batch, err);
+    enum md_status status = MD_OK;
 
-    for (int i = 0; i < WARM_UP && status == MD_OK; i++) {
-        status = md__sample_run(&bench->sample, bench->model.executable, &times[0],
-                                &bench->port_bytes, err);
-    }
-    while (status == MD_OK && !enough(bench, done, spent_ns)) {
+    while (status == MD_OK && !enough(bench, done, least, spent_ns, ns)) {
         status = md__sample_run(&bench->sample, bench->model.executable, &times[done],
                                 &bench->port_bytes, err);
         spent_ns += times[done++];
@@ -79,7 +85,6 @@ static enum md_status time_batch(struct bench *bench, int64_t batch, struct resu
     }
     qsort(times, (size_t)done, sizeof times[0], by_value);
     *result = (struct result){
-        .batch = batch,
         .iterations = done,
         .median_s = (double)times[done / 2] / 1e9,
         .p95_s = (double)times[(done * 95 - 1) / 100] / 1e9,
@@ -87,6 +92,23 @@ static enum md_status time_batch(struct bench *bench, int64_t batch, struct resu
     };
     status = md_executable_report(bench->model.executable, &result->report, err);
     result->floor_s = md__floor_seconds(&bench->floor, &result->report, bench->port_bytes);
+    return status;
+}
+
+static enum md_status time_batch(struct bench *bench, int64_t batch, struct result *result,
+                                 struct md_error *err)
+{
+    enum md_status status = md__sample_resize(&bench->sample, batch, err);
+    int64_t ns = 0;
+
+    /* What takes long needs no warm-up: it was run once when it was loaded. */
+    for (int i = 0; i < WARM_UP && ns < BATCH_NS / ITERATIONS_MIN && status == MD_OK; i++) {
+        status = md__sample_run(&bench->sample, bench->model.executable, &ns, NULL, err);
+    }
+    if (status == MD_OK) {
+        status = time_runs(bench, BATCH_NS, ITERATIONS_MIN, result, err);
+    }
+    result->batch = batch;
     return status;
 }
 
@@ -144,62 +166,14 @@ static void print_result(const struct result *result, bool batched)
     fflush(stdout);
 }
 
-static int by_time(const void *a, const void *b)
-{
-    int64_t left = ((const struct md_step_time *)a)->total_ns;
-    int64_t right = ((const struct md_step_time *)b)->total_ns;
-
-    return left < right ? 1 : left > right ? -1 : 0;
-}
-
-/* Where the time of the last batch size went, longest first. */
-static json_t *profile(const struct bench *bench)
-{
-    struct md_step_time *rows = calloc(STEPS_MAX, sizeof *rows);
-    int count = rows == NULL ? 0 : md_executable_profile(bench->model.executable, rows, STEPS_MAX);
-    json_t *list = json_array();
-    double total = 0;
-
-    count = count < STEPS_MAX ? count : STEPS_MAX;
-    for (int i = 0; i < count; i++) {
-        total += (double)rows[i].total_ns;
-    }
-    if (count > 0) {
-        qsort(rows, (size_t)count, sizeof *rows, by_time);
-    }
-    for (int i = 0; i < count && i < 40; i++) {
-        double mean_ns = (double)rows[i].total_ns / (double)(rows[i].runs > 0 ? rows[i].runs : 1);
-        json_array_append_new(list,
-                              json_pack("{s:s, s:s, s:f, s:f}", "op", md_op_info(rows[i].op)->name,
-                                        "name", rows[i].name, "mean_ms", mean_ns / 1e6, "share",
-                                        (double)rows[i].total_ns / (total > 0 ? total : 1)));
-    }
-    free(rows);
-    return list;
-}
-
-static void print_profile(const json_t *rows)
-{
-    size_t index;
-    json_t *row;
-
-    printf("\n%10s %7s  %s\n", "mean ms", "share", "operator");
-    json_array_foreach(rows, index, row)
-    {
-        printf("%10.4f %6.1f%%  %s %s\n", json_real_value(json_object_get(row, "mean_ms")),
-               100 * json_real_value(json_object_get(row, "share")),
-               json_string_value(json_object_get(row, "op")),
-               json_string_value(json_object_get(row, "name")));
-    }
-}
-
 static void print_json(const struct bench *bench, json_t *results, json_t *profile_rows)
 {
     json_t *report =
-        json_pack("{s:s, s:s, s:i, s:o, s:{s:f, s:f, s:f}, s:o, s:o*}", "model",
+        json_pack("{s:s, s:s, s:i, s:f, s:f, s:o, s:{s:f, s:f, s:f}, s:o, s:o*}", "model",
                   bench->options.path, "backend", bench->model.backend->name, "threads",
-                  bench->model.threads, "symbols", md__sample_sizes_json(&bench->sample), "machine",
-                  "fma_gflops", bench->floor.flops_per_s / 1e9, "read_gb_per_s",
+                  bench->model.threads, "load_ms", bench->load_s * 1e3, "peak_mb",
+                  (double)bench->peak_bytes / 1e6, "symbols", md__sample_sizes_json(&bench->sample),
+                  "machine", "fma_gflops", bench->floor.flops_per_s / 1e9, "read_gb_per_s",
                   bench->floor.bytes_per_s / 1e9, "transcendental_ns",
                   bench->floor.transcendental_s * 1e9, "results", results, "profile", profile_rows);
 
@@ -228,10 +202,92 @@ static enum md_status time_all(struct bench *bench, const int64_t *batches, int 
     return MD_OK;
 }
 
-static enum md_status measure(struct bench *bench, int64_t *batches, int count,
-                              struct md_error *err)
+/* The line that says that the model is there. */
+static void print_ready(const struct bench *bench, const struct result *result)
+{
+    printf("{\"ready\": true, \"load_ms\": %.3f, \"peak_mb\": %.3f, \"floor_ms\": %.6f}\n",
+           bench->load_s * 1e3, (double)bench->peak_bytes / 1e6, result->floor_s * 1e3);
+    fflush(stdout);
+}
+
+static enum md_status run_paced(struct bench *bench, struct md_error *err)
+{
+    struct result result = {0};
+    enum md_status status = md_executable_report(bench->model.executable, &result.report, err);
+    char line[64];
+
+    result.floor_s = md__floor_seconds(&bench->floor, &result.report, bench->port_bytes);
+    print_ready(bench, &result);
+    while (status == MD_OK && fgets(line, sizeof line, stdin) != NULL) {
+        status = time_runs(bench, (int64_t)(strtod(line, NULL) * 1e9), 1, &result, err);
+        if (status == MD_OK) {
+            json_t *row = result_json(bench, &result);
+            json_dumpf(row, stdout, JSON_REAL_PRECISION(6));
+            putchar('\n');
+            fflush(stdout);
+            json_decref(row);
+        }
+    }
+    return status;
+}
+
+static enum md_status print_timed(struct bench *bench, const int64_t *batches, int count,
+                                  struct md_error *err)
 {
     json_t *results = json_array(), *profile_rows = NULL;
+    enum md_status status;
+
+    if (!bench->as_json) {
+        print_header(bench);
+    }
+    md_executable_set_profiling(bench->model.executable, bench->profile);
+    status = time_all(bench, batches, count, results, err);
+    if (status != MD_OK) {
+        json_decref(results);
+        return status;
+    }
+    profile_rows = bench->profile ? md__bench_profile(bench->model.executable) : NULL;
+    if (bench->as_json) {
+        print_json(bench, results, profile_rows); /* takes both over */
+    } else {
+        if (profile_rows != NULL) {
+            md__bench_print_profile(profile_rows);
+        }
+        json_decref(profile_rows);
+        json_decref(results);
+    }
+    return MD_OK;
+}
+
+/* Inputs as the flags say, the first answer, and what it took to get there since `begin`. */
+static enum md_status answer_once(struct bench *bench, int64_t batch, int64_t begin,
+                                  struct md_error *err)
+{
+    int64_t files = md_monotonic_ns(md_clock_system()), ns;
+    struct rusage usage;
+    enum md_status status = MD_OK;
+
+    bench->sample.given = bench->given.count > 0;
+    if (bench->sample.given) {
+        status = md__cli_read_inputs(bench->sample.graph, &bench->given, bench->sample.inputs, err);
+    }
+    files = md_monotonic_ns(md_clock_system()) - files;
+    if (status == MD_OK) {
+        status = md__sample_resize(&bench->sample, batch, err);
+    }
+    if (status == MD_OK) {
+        status =
+            md__sample_run(&bench->sample, bench->model.executable, &ns, &bench->port_bytes, err);
+    }
+    bench->load_s = (double)(md_monotonic_ns(md_clock_system()) - begin - files) / 1e9;
+    getrusage(RUSAGE_SELF, &usage);
+    bench->peak_bytes = (size_t)usage.ru_maxrss * 1024;
+    return status;
+}
+
+static enum md_status measure(struct bench *bench, int64_t *batches, int count, int64_t begin,
+                              struct md_error *err)
+{
     enum md_status status;
 
     status = md__sample_init(&bench->sample, md_executable_graph(bench->model.executable),
@@ -239,7 +295,8 @@ static enum md_status measure(struct bench *bench, int64_t *batches, int count,
     if (status == MD_OK && bench->shared_known) {
         status = md__sample_share_known(&bench->sample, bench->model.config, err);
     }
-    if (status == MD_OK && md__sample_batch_symbol(bench->sample.graph) < 0) {
+    if (status == MD_OK &&
+        (md__sample_batch_symbol(bench->sample.graph) < 0 || bench->given.count > 0)) {
         count = 1; /* the sizes are the file's: one row, whatever its batch is */
         batches[0] = 1;
         if (strcmp(bench->batches, DEFAULT_BATCHES) != 0 && strcmp(bench->batches, "1") != 0) {
@@ -249,37 +306,23 @@ static enum md_status measure(struct bench *bench, int64_t *batches, int count,
         }
     }
     if (status == MD_OK) {
+        status = answer_once(bench, batches[0], begin, err);
+    }
+    if (status == MD_OK) {
         status = md__floor_measure(bench->model.backend, bench->model.pool, md_clock_system(),
                                    &bench->floor, err);
     }
-    if (status == MD_OK) {
-        if (!bench->as_json) {
-            print_header(bench);
-        }
-        md_executable_set_profiling(bench->model.executable, bench->profile);
-        status = time_all(bench, batches, count, results, err);
-    }
     if (status != MD_OK) {
-        json_decref(results);
         return status;
     }
-    profile_rows = bench->profile ? profile(bench) : NULL;
-    if (bench->as_json) {
-        print_json(bench, results, profile_rows); /* takes both over */
-    } else {
-        if (profile_rows != NULL) {
-            print_profile(profile_rows);
-        }
-        json_decref(profile_rows);
-        json_decref(results);
-    }
-    return MD_OK;
+    return bench->paced ? run_paced(bench, err) : print_timed(bench, batches, count, err);
 }
 
 static enum md_status report(struct bench *bench, struct md_error *err)
 {
     int64_t batches[BATCHES_MAX];
     int count = md__args_ints(bench->batches, batches, BATCHES_MAX);
+    int64_t begin = md_monotonic_ns(md_clock_system());
     enum md_status status;
 
     if (count < 1) {
@@ -292,7 +335,7 @@ static enum md_status report(struct bench *bench, struct md_error *err)
     }
     status = md__open(&bench->options, &bench->model, err);
     if (status == MD_OK) {
-        status = measure(bench, batches, count, err);
+        status = measure(bench, batches, count, begin, err);
         md__sample_fini(&bench->sample);
         md__opened_close(&bench->model);
     }
@@ -313,7 +356,9 @@ int md__cli_bench(int argc, char **argv)
         {"--profile", MD__FLAG_BOOL, &bench.profile},
         {"--passes", MD__FLAG_BOOL, &bench.passes},
         {"--shared-known", MD__FLAG_BOOL, &bench.shared_known},
+        {"--in", MD__FLAG_LIST, &bench.given},
         {"--json", MD__FLAG_BOOL, &bench.as_json},
+        {"--paced", MD__FLAG_BOOL, &bench.paced},
     };
     struct md_error err = {0};
     enum md_status status = md__args_parse(argc, argv, flags, (int)(sizeof flags / sizeof flags[0]),

@@ -90,4 +90,13 @@ enum md_status md__open(const struct md__open_options *options, struct md__opene
                         struct md_error *err);
 void md__opened_close(struct md__opened *model); /* a zeroed struct is fine */
 
+/* ---- inputs from files (inputs.c) ---- */
+
+/*
+ * Reads NAME=FILE.npy for each input of the graph into inputs[input_count], zeroed before; what was
+ * read is the caller's to unref, also on failure.
+ */
+enum md_status md__cli_read_inputs(const struct md_graph *graph, const struct md__flag_list *given,
+                                   struct md_tensor *inputs, struct md_error *err);
+
 #endif

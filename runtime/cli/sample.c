@@ -129,6 +129,9 @@ enum md_status md__sample_resize(struct md__sample *sample, int64_t batch, struc
 {
     int symbol = md__sample_batch_symbol(sample->graph);
 
+    if (sample->given) {
+        return MD_OK;
+    }
     if (symbol >= 0) {
         sample->sizes[symbol] = batch;
     }
@@ -234,7 +237,9 @@ enum md_status md__sample_run(struct md__sample *sample, struct md_executable *e
     enum md_status status;
     int64_t begin;
 
-    md__sample_fill(sample);
+    if (!sample->given) {
+        md__sample_fill(sample);
+    }
     begin = md_monotonic_ns(clock);
     status = md_executable_run(executable, sample->inputs, graph->input_count, outputs,
                                graph->output_count, err);

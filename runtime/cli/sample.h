@@ -21,11 +21,12 @@ struct md__sample {
     /* md__sample_share_known: columns of inputs whose last axis has known_width */
     bool known[MD__SAMPLE_KNOWN_MAX];
     int known_width;
+    bool given; /* inputs are the caller's: sizes and values stay */
 };
 
 /*
- * New random values, then one timed run whose outputs are dropped. port_bytes, when not NULL,
- * becomes the size of all inputs and outputs.
+ * New random values (unless they are given), then one timed run whose outputs are dropped.
+ * port_bytes, when not NULL, becomes the size of all inputs and outputs.
  */
 enum md_status md__sample_run(struct md__sample *sample, struct md_executable *executable,
                               int64_t *ns, size_t *port_bytes, struct md_error *err);

@@ -185,8 +185,8 @@ def status_of(received):
     return int(match.group(1)) if match else 0
 
 
-def run_cli(*arguments, env=None):
+def run_cli(*arguments, env=None, typed=""):
     """Runs a subcommand to its end: (exit status, stdout, stderr)."""
     done = subprocess.run([BINARY, *arguments], capture_output=True, text=True, timeout=120,
-                          env=dict(os.environ, **(env or {})), check=False)
+                          env=dict(os.environ, **(env or {})), check=False, input=typed)
     return done.returncode, done.stdout, done.stderr

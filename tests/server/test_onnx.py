@@ -194,6 +194,34 @@ class Files(unittest.TestCase):
         code, out, err = run_cli(*given, "--json")
         self.assertEqual(json.loads(out)["symbols"], {"batch": 2, "n": 5})
 
+    def test_bench_with_inputs_from_files(self):
+        body = onnx.graph([onnx.node("Relu", ["x"], ["y"])],
+                          [onnx.value("x", onnx.FLOAT, ["batch", "n"])], [onnx.value("y")])
+        path, values = self.save(onnx.model(body)), os.path.join(self.folder, "x.npy")
+        write_npy(values, "<f4", [2, 3], range(6))
+        code, out, err = run_cli("bench", path, "--in", f"x={values}", "--iterations", "2",
+                                 "--json")
+        self.assertEqual((code, err), (0, ""))
+        report = json.loads(out)
+        self.assertEqual(len(report["results"]), 1)
+        self.assertGreater(report["load_ms"], 0)
+        self.assertGreater(report["peak_mb"], 1)
+        code, out, err = run_cli("bench", path, "--in", f"z={values}")
+        self.assertEqual((code, out), (2, ""))
+        self.assertIn('"z"', err)
+
+    def test_bench_at_the_pace_of_another_program(self):
+        body = onnx.graph([onnx.node("Relu", ["x"], ["y"])], [onnx.value("x", onnx.FLOAT, [2, 2])],
+                          [onnx.value("y")])
+        code, out, err = run_cli("bench", self.save(onnx.model(body)), "--paced",
+                                 typed="0.01\n0\n")
+        self.assertEqual((code, err), (0, ""))
+        ready, first, second = map(json.loads, out.splitlines())
+        self.assertTrue(ready["ready"])
+        self.assertGreater(first["iterations"], 1)
+        self.assertEqual(second["iterations"], 1)
+        self.assertLessEqual(first["min_ms"], first["median_ms"])
+
     def test_inspect_without_a_plan(self):
         body = onnx.graph([onnx.node("MatMul", ["x", "x"], ["y"])], [onnx.value("x")],
                           [onnx.value("y")])

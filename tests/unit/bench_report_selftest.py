@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""The tables and plots of tests/bench/tft/report.py, from results made up here."""
+"""The tables and plots of the benchmarks' report.py, from results made up here."""
 
+import importlib.util
 import os
 import sys
 import tempfile
@@ -10,6 +11,18 @@ import xml.etree.ElementTree
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, os.path.join(ROOT, "tests", "bench", "tft"))
 import report  # noqa: E402
+
+
+def other_report(bench):
+    """report.py of another benchmark, under a name of its own."""
+    path = os.path.join(ROOT, "tests", "bench", bench, "report.py")
+    spec = importlib.util.spec_from_file_location(f"{bench}_report", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+models = other_report("models")
 
 
 def timing(median, **more):
@@ -46,6 +59,38 @@ class Report(unittest.TestCase):
             root = xml.etree.ElementTree.parse(paths[0]).getroot()
         lines = root.findall("{http://www.w3.org/2000/svg}polyline")
         self.assertEqual(len(lines), 3)
+
+
+MODELS = {
+    "unet/2": {"commit": "c", "engines": {
+        models.OURS: timing(10.0, floor_ms=4.0, peak_mb=100.0, load_ms=5.0),
+        "ONNX Runtime": timing(12.0, peak_mb=80.0, load_ms=50.0),
+        "OpenVINO": {"problem": "not converted"}}},
+    "resnet50/1": {"commit": "c", "engines": {
+        models.OURS: timing(10.0, floor_ms=4.0, peak_mb=100.0, load_ms=5.0),
+        "ONNX Runtime": timing(9.0, peak_mb=80.0, load_ms=50.0),
+        "OpenVINO": timing(8.0, peak_mb=120.0, load_ms=60.0)}},
+}
+
+
+class ModelsReport(unittest.TestCase):
+    def test_ratios_are_to_the_better_peer(self):
+        self.assertEqual(models.better_peer(MODELS["resnet50/1"]["engines"]), ("OpenVINO", 8.0))
+        self.assertAlmostEqual(models.ratio(MODELS["resnet50/1"]["engines"]), 0.8)
+        self.assertAlmostEqual(models.ratio(MODELS["unet/2"]["engines"]), 1.2)
+        self.assertIsNone(models.ratio({models.OURS: {"problem": "gone"}}))
+
+    def test_every_cell_and_every_reason_is_shown(self):
+        text = models.text(MODELS)
+        for words in ("| resnet50 | 1 | 10 | 9 | 8 | 0.80 | 40 % |", "**1.20**",
+                      "unet/2: OpenVINO: not converted", "in 1 of 2 cells"):
+            self.assertIn(words, text)
+        self.assertLess(text.index("resnet50"), text.index("| unet"))
+
+    def test_models_come_by_kind_and_size(self):
+        names = ["zoo", "unet", "gru_2x128_b16", "gru_2x128_b1", "resnet18"]
+        self.assertEqual(sorted(names, key=models.order),
+                         ["resnet18", "unet", "gru_2x128_b1", "gru_2x128_b16", "zoo"])
 
 
 if __name__ == "__main__":
