@@ -8,19 +8,28 @@
 
 #include "graph/executable.h"
 
+struct md__facts; /* rewrite.h */
+
 /* What the passes did: counted into every plan's report. */
 struct md_pass_report {
     int nodes_folded, nodes_dead;
-    int networks_composed; /* whose fc2 went into their gated linear unit */
-    int regions_lowered;   /* replaced by their fused operator */
-    int regions_kept;      /* outermost regions that no kernel took */
-    int regions_disagreed; /* kernels that gave other numbers than the body */
+    int networks_composed;   /* whose fc2 went into their gated linear unit */
+    int regions_lowered;     /* replaced by their fused operator */
+    int regions_kept;        /* outermost regions that no kernel took */
+    int regions_disagreed;   /* kernels that gave other numbers than the body */
+    struct md__facts *facts; /* while passes run: what they know of values, made at first need */
 };
 
 enum md_status md__pass_fold(struct md_graph *graph, const struct md_executable_options *options,
                              struct md_pass_report *report, struct md_error *err);
 enum md_status md__pass_branch(struct md_graph *graph, const struct md_executable_options *options,
                                struct md_pass_report *report, struct md_error *err);
+enum md_status md__pass_identity(struct md_graph *graph,
+                                 const struct md_executable_options *options,
+                                 struct md_pass_report *report, struct md_error *err);
+enum md_status md__pass_transpose(struct md_graph *graph,
+                                  const struct md_executable_options *options,
+                                  struct md_pass_report *report, struct md_error *err);
 enum md_status md__pass_compose(struct md_graph *graph, const struct md_executable_options *options,
                                 struct md_pass_report *report, struct md_error *err);
 enum md_status md__pass_share(struct md_graph *graph, const struct md_executable_options *options,

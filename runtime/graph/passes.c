@@ -2,7 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "graph/pass.h"
+#include "graph/rewrite.h"
 
 /*
  * Folding first, so that weights put together from several tensors are constants when lowering
@@ -14,9 +14,10 @@ static const struct {
     enum md_status (*run)(struct md_graph *graph, const struct md_executable_options *options,
                           struct md_pass_report *report, struct md_error *err);
 } passes[] = {
-    {"fold", md__pass_fold},   {"branch", md__pass_branch}, {"compose", md__pass_compose},
-    {"share", md__pass_share},
-    {"lower", md__pass_lower}, {"dead", md__pass_dead},
+    {"fold", md__pass_fold},         {"branch", md__pass_branch},
+    {"identity", md__pass_identity}, {"transpose", md__pass_transpose},
+    {"compose", md__pass_compose},   {"share", md__pass_share},
+    {"lower", md__pass_lower},       {"dead", md__pass_dead},
 };
 #define PASS_COUNT (sizeof passes / sizeof *passes)
 
@@ -70,6 +71,8 @@ enum md_status md__passes_run(struct md_graph *graph, const struct md_executable
     for (size_t p = 0; !status && p < PASS_COUNT; p++)
         if (!md__is_listed(options->passes_off, passes[p].name))
             status = passes[p].run(graph, options, report, err);
+    md__facts_delete(report->facts);
+    report->facts = NULL;
     return status;
 }
 

@@ -170,7 +170,7 @@ static void values_may_be_several_things(void **state)
 /* What inspect says before anything ran. */
 static void shapes_are_told_as_far_as_they_are_known(void **state)
 {
-    int x = graphs_input(graph, "x", MD_F32, 2, (int64_t[]){2, 3});
+    int x = graphs_input(graph, "x", MD_F32, 2, (int64_t[]){2, graphs_symbol(graph, "n", 3)});
     int shape = graphs_input(graph, "shape", MD_I64, 1, (int64_t[]){2});
     graphs_output(graph, "where", graphs_node(graph, "NonZero", x));
     graphs_output(graph, "rank", graphs_node(graph, "Shape", x));
