@@ -47,10 +47,15 @@ struct md_kernel {
     /*
      * Optional: packs constant inputs. *prepared may stay NULL. Called once per node, before any
      * run; shapes of other inputs are those of the first plan and will change.
+     *
+     * Without prepared_free the result is *flat*: one block of *bytes from md_prepared_new, with
+     * offsets instead of pointers in it, never written once prepare has returned. Such a block may
+     * also come from a file that another process wrote (packs.h), mapped at any address; then
+     * prepare is not called.
      */
     enum md_status (*prepare)(const struct md_node *node, const struct md_tensor *in, int in_count,
                               void **prepared, size_t *bytes, struct md_error *err);
-    void (*prepared_free)(void *prepared);
+    void (*prepared_free)(void *prepared); /* only for what is not flat */
     /* Optional: bytes of scratch for these shapes; 0 is fine. Contents that the node's shape rule
      * asked for are there, too. */
     size_t (*scratch_bytes)(const struct md_node *node, const struct md_tensor *in, int in_count,
@@ -59,6 +64,12 @@ struct md_kernel {
     enum md_status (*run)(const struct md_kernel_call *call, struct md_error *err);
     bool in_place; /* output 0 may use the memory of input 0 when their byte sizes are equal */
 };
+
+/* A zeroed flat block, aligned to 64 bytes; NULL without memory. */
+void *md_prepared_new(size_t bytes);
+void md_prepared_delete(void *block, size_t bytes); /* NULL is fine */
+/* Frees what this kernel's prepare made, flat or not. */
+void md_kernel_unprepare(const struct md_kernel *kernel, void *prepared, size_t bytes);
 
 struct md_backend {
     const char *name;                             /* "cpu-avx512", "cpu-reference", ... */

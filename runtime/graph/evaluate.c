@@ -130,8 +130,7 @@ static enum md_status run_kernel(const struct md_kernel *kernel, struct md_pool 
         status = kernel->run(&call, err);
     }
     free(scratch);
-    if (prepared && kernel->prepared_free)
-        kernel->prepared_free(prepared);
+    md_kernel_unprepare(kernel, prepared, prepared_bytes);
     return status ? in_node(node, err) : MD_OK;
 }
 

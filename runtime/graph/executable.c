@@ -119,8 +119,7 @@ static void delete_prepared(struct md_executable *executable)
         struct md_prepared *next;
         for (struct md_prepared *item = executable->prepared[n]; item; item = next) {
             next = item->next;
-            if (item->data && item->kernel->prepared_free)
-                item->kernel->prepared_free(item->data);
+            md_kernel_unprepare(item->kernel, item->data, item->bytes);
             free(item);
         }
     }

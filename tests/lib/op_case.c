@@ -159,6 +159,21 @@ static void check_guards(const struct op_run *run)
         fail_msg("%s: a kernel changed its input", run->op_case->name);
 }
 
+/*
+ * What is flat has to work wherever it lies: the kernel gets a copy, and the original is gone.
+ */
+static void *moved(const struct md_kernel *kernel, void *prepared, size_t bytes)
+{
+    if (!prepared || kernel->prepared_free)
+        return prepared;
+    void *copy = md_prepared_new(bytes);
+    assert_non_null(copy);
+    memcpy(copy, prepared, bytes);
+    memset(prepared, 0xff, bytes);
+    md_prepared_delete(prepared, bytes);
+    return copy;
+}
+
 enum op_result op_ready_init(struct op_ready *ready, struct op_run *run,
                              const struct md_kernel *kernel, struct md_pool *pool,
                              struct md_error *err)
@@ -173,11 +188,11 @@ enum op_result op_ready_init(struct op_ready *ready, struct op_run *run,
         return OP_REFUSED;
 
     void *prepared = NULL;
-    size_t prepared_bytes = 0;
     enum md_status status = MD_OK;
     if (kernel->prepare)
-        status =
-            kernel->prepare(&run->node, planned, run->in_count, &prepared, &prepared_bytes, err);
+        status = kernel->prepare(&run->node, planned, run->in_count, &prepared,
+                                 &ready->prepared_bytes, err);
+    prepared = moved(kernel, prepared, ready->prepared_bytes);
     if (kernel->scratch_bytes)
         ready->scratch_bytes = kernel->scratch_bytes(&run->node, run->in, run->in_count,
                                                      pool ? md_pool_threads(pool) : 1);
@@ -195,8 +210,7 @@ enum op_result op_ready_init(struct op_ready *ready, struct op_run *run,
 
 void op_ready_fini(struct op_ready *ready)
 {
-    if (ready->call.prepared)
-        ready->kernel->prepared_free((void *)ready->call.prepared);
+    md_kernel_unprepare(ready->kernel, (void *)ready->call.prepared, ready->prepared_bytes);
     free(ready->scratch);
 }
 

@@ -136,7 +136,7 @@ struct op_ready {
     const struct md_kernel *kernel;
     struct md_kernel_call call;
     void *scratch; /* with guards */
-    size_t scratch_bytes;
+    size_t scratch_bytes, prepared_bytes;
 };
 enum op_result op_ready_init(struct op_ready *ready, struct op_run *run,
                              const struct md_kernel *kernel, struct md_pool *pool,

@@ -5,25 +5,32 @@
  * run time into scratch: once when all left rows share it, per matrix and thread when it is
  * batched.
  */
-#include <stdlib.h>
-
 #include "kernels/cpu/isa/kernels.h"
 #include "kernels/cpu/isa/linear.h"
 #include "kernels/cpu/ref.h"
 
+/* Flat: the description of what lies behind it. */
 struct prepared {
-    struct packed packed;
+    size_t inputs, columns;
+    bool paired;
     float memory[] __attribute__((aligned(64)));
 };
+
+static struct packed packed_of(const struct prepared *prepared)
+{
+    return packed_at(prepared->inputs, prepared->columns, prepared->paired,
+                     (float *)(uintptr_t)prepared->memory);
+}
 
 static enum md_status prepare(const struct unpacked *from, size_t inputs, size_t columns,
                               bool paired, void **prepared, size_t *bytes, struct md_error *err)
 {
     size_t size = sizeof(struct prepared) + packed_floats(inputs, columns, paired) * sizeof(float);
-    struct prepared *made = aligned_alloc(64, (size + 63) / 64 * 64);
+    struct prepared *made = md_prepared_new(size);
     if (made == NULL)
         return md_fail(err, MD_ERR_MEMORY, "packing weights: out of memory");
-    made->packed = md__pack(from, inputs, columns, paired, made->memory);
+    *made = (struct prepared){.inputs = inputs, .columns = columns, .paired = paired};
+    md__pack(from, inputs, columns, paired, made->memory);
     *prepared = made;
     *bytes = size;
     return MD_OK;
@@ -78,21 +85,21 @@ static enum md_status linear_run(const struct md_kernel_call *call, struct md_er
     const struct prepared *prepared = call->prepared;
     if (prepared == NULL)
         return md_fail(err, MD_ERR_INTERNAL, "weights are not packed");
-    struct product product = product_of(call, &prepared->packed);
+    struct packed packed = packed_of(prepared);
+    struct product product = product_of(call, &packed);
     struct md_activation activation = md_activation_of(call->node);
     if (activation.op != MD_OP_IDENTITY)
         product.activation = &activation;
     if (call->node->op == MD_OP_LINEAR && md__has(call->in, call->in_count, 3)) {
         product.addend = call->in[3].data;
-        product.addend_stride = prepared->packed.columns;
+        product.addend_stride = packed.columns;
     }
-    md__multiply_parallel(call->pool, &prepared->packed, &product);
+    md__multiply_parallel(call->pool, &packed, &product);
     return MD_OK;
 }
 
 const struct md_kernel md__linear = {.supports = linear_supports,
                                      .prepare = linear_prepare,
-                                     .prepared_free = free,
                                      .run = linear_run};
 
 /* ---- Gemm: fast when A is not transposed, B is constant, and C is a constant row ------------- */
@@ -119,8 +126,7 @@ static enum md_status gemm_prepare(const struct md_node *node, const struct md_t
     enum md_status status = prepare(&from, inputs, columns, false, prepared, bytes, err);
     float beta = (float)md_node_float(node, "beta", 1);
     for (size_t i = 0; has_c && status == MD_OK && i < columns; i++)
-        ((struct prepared *)*prepared)->packed.bias[i] =
-            beta * ((const float *)in[2].data)[c_count == 1 ? 0 : i];
+        packed_of(*prepared).bias[i] = beta * ((const float *)in[2].data)[c_count == 1 ? 0 : i];
     return status;
 }
 
@@ -129,7 +135,8 @@ static enum md_status gemm_run(const struct md_kernel_call *call, struct md_erro
     const struct prepared *prepared = call->prepared;
     if (prepared == NULL)
         return md__ref_gemm.run(call, err);
-    multiply_rows(call, &prepared->packed);
+    struct packed packed = packed_of(prepared);
+    multiply_rows(call, &packed);
     return MD_OK;
 }
 
@@ -142,7 +149,6 @@ static size_t gemm_scratch(const struct md_node *node, const struct md_tensor *i
 
 const struct md_kernel md__gemm = {.supports = md__all_f32,
                                    .prepare = gemm_prepare,
-                                   .prepared_free = free,
                                    .scratch_bytes = gemm_scratch,
                                    .run = gemm_run};
 
@@ -241,9 +247,10 @@ static enum md_status matmul_run(const struct md_kernel_call *call, struct md_er
     const struct prepared *prepared = call->prepared;
     if (call->in[0].shape.rank < 2 || call->in[1].shape.rank < 2)
         return md__ref_matmul.run(call, err);
-    if (prepared)
-        multiply_rows(call, &prepared->packed);
-    else if (shares_right(call->in)) {
+    if (prepared) {
+        struct packed packed = packed_of(prepared);
+        multiply_rows(call, &packed);
+    } else if (shares_right(call->in)) {
         size_t inputs, columns;
         struct unpacked from = right_side(&call->in[1], &inputs, &columns);
         struct packed packed = md__pack(&from, inputs, columns, false, call->scratch);
@@ -255,6 +262,5 @@ static enum md_status matmul_run(const struct md_kernel_call *call, struct md_er
 
 const struct md_kernel md__matmul = {.supports = md__all_f32,
                                      .prepare = matmul_prepare,
-                                     .prepared_free = free,
                                      .scratch_bytes = matmul_scratch,
                                      .run = matmul_run};

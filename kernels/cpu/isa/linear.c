@@ -14,12 +14,7 @@ static size_t column_of(size_t v, size_t columns, bool paired, size_t *end)
 struct packed md__pack(const struct unpacked *from, size_t inputs, size_t columns, bool paired,
                        float *memory)
 {
-    struct packed packed = {.inputs = inputs,
-                            .columns = columns,
-                            .vectors = vectors_of(columns) << paired,
-                            .paired = paired,
-                            .bias = memory};
-    packed.weights = memory + packed.vectors * VL;
+    struct packed packed = packed_at(inputs, columns, paired, memory);
     memset(memory, 0, packed_floats(inputs, columns, paired) * sizeof *memory);
     for (size_t v = 0; from && v < packed.vectors; v++) {
         size_t end, column = column_of(v, columns, paired, &end);

@@ -60,6 +60,18 @@ INLINE size_t packed_floats(size_t inputs, size_t columns, bool paired)
     return (inputs + 1) * vectors * VL;
 }
 
+/* Where bias and weights lie in memory that md__pack filled. */
+INLINE struct packed packed_at(size_t inputs, size_t columns, bool paired, float *memory)
+{
+    struct packed packed = {.inputs = inputs,
+                            .columns = columns,
+                            .vectors = vectors_of(columns) << paired,
+                            .paired = paired,
+                            .bias = memory};
+    packed.weights = memory + packed.vectors * VL;
+    return packed;
+}
+
 #define md__pack MD_ISA_SYMBOL(md__pack)
 /*
  * Lays weights out at `memory` (packed_floats floats, aligned to 64) and describes them. Without

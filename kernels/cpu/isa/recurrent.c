@@ -16,7 +16,6 @@
  * Within a thread the order is step, unit block, tile of rows: a block's weights stay in L1 while
  * the rows pass by.
  */
-#include <stdlib.h>
 
 #include "kernels/cpu/isa/kernels.h"
 #include "kernels/cpu/isa/math.h"
@@ -24,10 +23,10 @@
 
 #define TILE_MAX (VECTOR_REGISTERS == 32 ? 6 : 3)
 
+/* Flat (backend.h): weights by direction and block, then biases [direction][block][column][VL]. */
 struct packed_cells {
     bool gru;
     size_t inputs, units, blocks, directions;
-    float *bias; /* [direction][block][column][VL] */
     float memory[] __attribute__((aligned(64)));
 };
 
@@ -45,6 +44,12 @@ struct recurrence {
 INLINE size_t block_floats(const struct packed_cells *packed)
 {
     return (packed->inputs + packed->units) * 4 * VL;
+}
+
+/* Of unit block `at`, counted over all directions. */
+INLINE size_t bias_of(const struct packed_cells *packed, size_t at)
+{
+    return packed->directions * packed->blocks * block_floats(packed) + at * 4 * VL;
 }
 
 /* ---- packing --------------------------------------------------------------------------------- */
@@ -79,8 +84,8 @@ static void pack_block(const struct packed_cells *packed, const struct md_tensor
     const float *r = (const float *)in[2].data + d * gates * units * units;
     const float *b = md__has(in, in_count, 3) ? in[3].data : NULL;
     size_t at = d * packed->blocks + block, left = units - block * VL;
-    float *to = (float *)packed->memory + at * block_floats(packed);
-    float *bias = packed->bias + at * 4 * VL;
+    float *memory = (float *)(uintptr_t)packed->memory, *to = memory + at * block_floats(packed);
+    float *bias = memory + bias_of(packed, at);
     for (size_t gate = 0; gate < gates; gate++) {
         size_t row = gate * units + block * VL, lanes = left < VL ? left : VL;
         size_t x_column = column_of(packed, gate, false) * VL;
@@ -120,12 +125,10 @@ static enum md_status recurrent_prepare(const struct md_node *node, const struct
     size_t all = shape.directions * shape.blocks;
     size_t floats = all * (block_floats(&shape) + 4 * VL);
     size_t size = (sizeof shape + floats * sizeof(float) + 63) / 64 * 64;
-    struct packed_cells *packed = aligned_alloc(64, size);
+    struct packed_cells *packed = md_prepared_new(size);
     if (packed == NULL)
         return md_fail(err, MD_ERR_MEMORY, "packing weights: out of memory");
-    memset(packed, 0, size);
     *packed = shape;
-    packed->bias = packed->memory + all * block_floats(&shape);
     for (size_t d = 0; d < shape.directions; d++)
         for (size_t block = 0; block < shape.blocks; block++)
             pack_block(packed, in, in_count, d, block);
@@ -257,7 +260,7 @@ INLINE void cell_tile(const struct recurrence *rec, size_t d, size_t first, size
     struct tile tile = {.h = rec->h[step % 2] + state,
                         .h_stride = stride,
                         .weights = packed->memory + at * block_floats(packed),
-                        .bias = packed->bias + at * 4 * VL};
+                        .bias = packed->memory + bias_of(packed, at)};
     size_t when[TILE_MAX];
 #pragma GCC unroll 6
     for (int r = 0; r < rows; r++) {
@@ -466,6 +469,5 @@ static size_t recurrent_scratch(const struct md_node *node, const struct md_tens
 
 const struct md_kernel md__recurrent = {.supports = recurrent_supports,
                                         .prepare = recurrent_prepare,
-                                        .prepared_free = free,
                                         .scratch_bytes = recurrent_scratch,
                                         .run = recurrent_run};
