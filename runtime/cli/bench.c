@@ -3,7 +3,8 @@
  * are made outside the timed part, and compares with the machine's floor (floor.h). All outputs
  * are computed, nothing is cached between calls. --shared-known gives the rows of a batch the same
  * known future, as servers have it; otherwise all their numbers differ. --in gives the inputs
- * instead.
+ * instead. With --rolling an iteration is one tick: each row of the batch is a series of its own
+ * whose window moves on by a step, the rest of it as it was.
  * --passes is another report (bench_passes.c), --profile a part of this one (bench_profile.c).
  *
  * --paced lets another program set the pace, so that it can time this model and others in turn: one
@@ -21,7 +22,7 @@
 
 #define USAGE                                                                                      \
     "bench MODEL [--batch 1,20,100] [--threads N] [--symbol NAME=SIZE,...] [--iterations N] "      \
-    "[--profile | --passes] [--passes-off NAME,...] [--shared-known] "                             \
+    "[--profile | --passes] [--passes-off NAME,...] [--shared-known] [--rolling] "                 \
     "[--in NAME=FILE.npy ...] [--json | --paced]"
 #define DEFAULT_BATCHES "1,20,100"
 #define BATCHES_MAX     32
@@ -34,7 +35,7 @@ struct bench {
     struct md__open_options options;
     const char *batches, *symbols;
     int iterations; /* 0: by time */
-    bool profile, passes, shared_known, as_json, paced;
+    bool profile, passes, shared_known, rolling, as_json, paced;
     struct md__flag_list given;
     struct md__opened model;
     struct md__sample sample;
@@ -117,7 +118,8 @@ static enum md_status time_batch(struct bench *bench, int64_t batch, struct resu
 static json_t *result_json(const struct bench *bench, const struct result *result)
 {
     return json_pack("{s:I, s:i, s:s, s:i, s:f, s:f, s:f, s:f, s:f, s:f}", "batch",
-                     (json_int_t)result->batch, "threads", bench->model.threads, "mode", "full",
+                     (json_int_t)result->batch, "threads", bench->model.threads, "mode",
+                     bench->rolling ? "rolling" : "full",
                      "iterations", result->iterations, "median_ms", result->median_s * 1e3,
                      "p95_ms", result->p95_s * 1e3, "min_ms", result->min_s * 1e3, "gflops",
                      result->report.flops / result->median_s / 1e9, "floor_ms",
@@ -295,6 +297,9 @@ static enum md_status measure(struct bench *bench, int64_t *batches, int count, 
     if (status == MD_OK && bench->shared_known) {
         status = md__sample_share_known(&bench->sample, bench->model.config, err);
     }
+    if (status == MD_OK && bench->rolling) {
+        md__sample_roll(&bench->sample, bench->model.config);
+    }
     if (status == MD_OK &&
         (md__sample_batch_symbol(bench->sample.graph) < 0 || bench->given.count > 0)) {
         count = 1; /* the sizes are the file's: one row, whatever its batch is */
@@ -329,6 +334,9 @@ static enum md_status report(struct bench *bench, struct md_error *err)
         return md_fail(err, MD_ERR_INVALID, "--batch takes sizes like 1,20,100, not \"%.64s\"",
                        bench->batches);
     }
+    if (bench->rolling && (bench->passes || bench->given.count > 0)) {
+        return md_fail(err, MD_ERR_INVALID, "--rolling goes with neither --passes nor --in");
+    }
     if (bench->passes) {
         return md__bench_passes(&bench->options, bench->symbols, bench->shared_known, batches,
                                 count, bench->as_json, err);
@@ -357,6 +365,7 @@ int md__cli_bench(int argc, char **argv)
         {"--passes", MD__FLAG_BOOL, &bench.passes},
         {"--shared-known", MD__FLAG_BOOL, &bench.shared_known},
         {"--in", MD__FLAG_LIST, &bench.given},
+        {"--rolling", MD__FLAG_BOOL, &bench.rolling},
         {"--json", MD__FLAG_BOOL, &bench.as_json},
         {"--paced", MD__FLAG_BOOL, &bench.paced},
     };

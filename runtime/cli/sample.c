@@ -107,6 +107,31 @@ enum md_status md__sample_share_known(struct md__sample *sample, const char *con
                : md_fail(err, MD_ERR_INVALID, "config.json names no known reals of a decoder");
 }
 
+void md__sample_roll(struct md__sample *sample, const char *config_json)
+{
+    json_t *config = NULL, *name, *other;
+    size_t column, i;
+
+    if (md_json_parse(config_json, strlen(config_json), &config, NULL) != MD_OK) {
+        config = NULL;
+    }
+    sample->rolling = true;
+    sample->position = -1;
+    json_array_foreach(json_object_get(config, "x_reals"), column, name)
+    {
+        if (strcmp(json_string_value(name), "relative_time_idx") == 0) {
+            sample->position = (int)column;
+        }
+        json_array_foreach(json_object_get(config, "static_reals"), i, other)
+        {
+            if (column < MD__SAMPLE_KNOWN_MAX && json_equal(name, other)) {
+                sample->fixed[column] = true;
+            }
+        }
+    }
+    json_decref(config);
+}
+
 void md__sample_fini(struct md__sample *sample)
 {
     for (int i = 0; i < MD__SAMPLE_PORTS_MAX; i++) {
@@ -132,6 +157,7 @@ enum md_status md__sample_resize(struct md__sample *sample, int64_t batch, struc
     if (sample->given) {
         return MD_OK;
     }
+    sample->tick = 0;
     if (symbol >= 0) {
         sample->sizes[symbol] = batch;
     }
@@ -203,28 +229,144 @@ static void share_known(const struct md__sample *sample, struct md_tensor *tenso
     }
 }
 
+static void fill_tensor(struct md__sample *sample, int k)
+{
+    struct md_tensor *tensor = &sample->inputs[k];
+    int64_t length = full_length(sample, sample->graph->inputs[k].name);
+    size_t count = md_tensor_count(tensor);
+
+    if (tensor->dtype == MD_F32) {
+        for (size_t i = 0; i < count; i++) {
+            ((float *)tensor->data)[i] =
+                ((float)next_random(sample) / 4294967296.0f - 0.5f) * 3.4641016f;
+        }
+        if (sample->known_width > 0) {
+            share_known(sample, tensor);
+        }
+    } else if (tensor->dtype == MD_I64 && length > 0) {
+        for (size_t i = 0; i < count; i++) {
+            ((int64_t *)tensor->data)[i] = length;
+        }
+    } else if (tensor->dtype != MD_F64 && tensor->dtype != MD_F16 && tensor->dtype != MD_BF16) {
+        fill_bytes(sample, tensor);
+    }
+}
+
+/*
+ * Before new values go in: the steps of every sequence but the first, which leaves. Returns the
+ * memory of those that stay, to be put back by put_steps; NULL at the first tick and for inputs
+ * that are no sequences.
+ */
+static char *take_steps(const struct md__sample *sample, const struct md_tensor *tensor)
+{
+    size_t bytes = md_tensor_bytes(tensor);
+    char *kept = sample->tick > 0 && tensor->shape.rank == 3 ? malloc(bytes) : NULL;
+
+    if (kept != NULL) {
+        memcpy(kept, tensor->data, bytes);
+    }
+    return kept;
+}
+
+/* Real column `column` of an input as wide as x_reals; anything else has no fixed columns. */
+static bool is_fixed(const struct md__sample *sample, const struct md_tensor *tensor, size_t column)
+{
+    return tensor->dtype == MD_F32 && column < MD__SAMPLE_KNOWN_MAX && sample->fixed[column];
+}
+
+/* All steps but the last are as they were one further on; fixed columns are as they were. */
+static void put_steps(const struct md__sample *sample, struct md_tensor *tensor, const char *kept)
+{
+    size_t size = md_dtype_bytes(tensor->dtype), width = (size_t)tensor->shape.dim[2];
+    size_t steps = (size_t)tensor->shape.dim[1], row = width * size;
+
+    for (size_t b = 0; b < (size_t)tensor->shape.dim[0]; b++) {
+        char *to = (char *)tensor->data + b * steps * row;
+        const char *from = kept + b * steps * row;
+        memcpy(to, from + row, (steps - 1) * row);
+        for (size_t c = 0; c < width; c++) {
+            if (is_fixed(sample, tensor, c)) {
+                memcpy(to + (steps - 1) * row + c * size, from + c * size, size);
+            }
+        }
+    }
+}
+
+/* At the first tick: fixed columns are the same at all steps. */
+static void spread_fixed(const struct md__sample *sample, struct md_tensor *tensor)
+{
+    size_t width = (size_t)tensor->shape.dim[2], count = md_tensor_count(tensor);
+    size_t sequence = (size_t)tensor->shape.dim[1] * width;
+
+    for (size_t i = 0; i < count; i++) {
+        if (is_fixed(sample, tensor, i % width)) {
+            ((float *)tensor->data)[i] =
+                ((float *)tensor->data)[i / sequence * sequence + i % width];
+        }
+    }
+}
+
+/* relative_time_idx: steps since the window's end, in windows; the same for all. */
+static void set_position(const struct md__sample *sample, struct md_tensor *tensor)
+{
+    size_t width = (size_t)tensor->shape.dim[2], steps = (size_t)tensor->shape.dim[1];
+
+    if (sample->position < 0 || tensor->dtype != MD_F32 || (size_t)sample->position >= width) {
+        return;
+    }
+    for (size_t i = 0; i < md_tensor_count(tensor) / width; i++) {
+        ((float *)tensor->data)[i * width + (size_t)sample->position] =
+            (float)(i % steps) / (float)steps - 1;
+    }
+}
+
+/* One tick of input k. */
+static void roll_tensor(struct md__sample *sample, int k)
+{
+    struct md_tensor *tensor = &sample->inputs[k];
+    char *kept = take_steps(sample, tensor);
+
+    fill_tensor(sample, k);
+    if (tensor->shape.rank != 3) {
+        return;
+    }
+    if (kept != NULL) {
+        put_steps(sample, tensor, kept);
+    } else {
+        spread_fixed(sample, tensor);
+    }
+    set_position(sample, tensor);
+    free(kept);
+}
+
 void md__sample_fill(struct md__sample *sample)
 {
     for (int k = 0; k < sample->graph->input_count; k++) {
-        struct md_tensor *tensor = &sample->inputs[k];
-        int64_t length = full_length(sample, sample->graph->inputs[k].name);
-        size_t count = md_tensor_count(tensor);
-        if (tensor->dtype == MD_F32) {
-            for (size_t i = 0; i < count; i++) {
-                ((float *)tensor->data)[i] =
-                    ((float)next_random(sample) / 4294967296.0f - 0.5f) * 3.4641016f;
-            }
-            if (sample->known_width > 0) {
-                share_known(sample, tensor);
-            }
-        } else if (tensor->dtype == MD_I64 && length > 0) {
-            for (size_t i = 0; i < count; i++) {
-                ((int64_t *)tensor->data)[i] = length;
-            }
-        } else if (tensor->dtype != MD_F64 && tensor->dtype != MD_F16 && tensor->dtype != MD_BF16) {
-            fill_bytes(sample, tensor);
+        if (sample->rolling) {
+            roll_tensor(sample, k);
+        } else {
+            fill_tensor(sample, k);
         }
     }
+    sample->tick++;
+}
+
+/* Row b of the batch is series b; each tick they begin a step later. */
+static enum md_status make_windows(const struct md__sample *sample, struct md_windows *windows,
+                                   struct md_error *err)
+{
+    int symbol = md__sample_batch_symbol(sample->graph);
+    int64_t count = symbol >= 0 ? sample->sizes[symbol] : 1;
+    struct md_window *each = malloc((size_t)count * sizeof *each);
+
+    if (each == NULL) {
+        return md_fail(err, MD_ERR_MEMORY, "out of memory");
+    }
+    for (int64_t b = 0; b < count; b++) {
+        each[b] = (struct md_window){(uint64_t)b, sample->tick};
+    }
+    *windows = (struct md_windows){each, (int)count, sample->tick};
+    return MD_OK;
 }
 
 enum md_status md__sample_run(struct md__sample *sample, struct md_executable *executable,
@@ -233,6 +375,8 @@ enum md_status md__sample_run(struct md__sample *sample, struct md_executable *e
     struct md_tensor outputs[MD__SAMPLE_PORTS_MAX] = {0};
     const struct md_graph *graph = sample->graph;
     struct md_clock *clock = md_clock_system();
+    struct md_windows windows = {0};
+    struct md_run_limits limits = {0};
     size_t bytes = 0;
     enum md_status status;
     int64_t begin;
@@ -240,9 +384,13 @@ enum md_status md__sample_run(struct md__sample *sample, struct md_executable *e
     if (!sample->given) {
         md__sample_fill(sample);
     }
+    status = sample->rolling ? make_windows(sample, &windows, err) : MD_OK;
+    limits.windows = sample->rolling ? &windows : NULL;
     begin = md_monotonic_ns(clock);
-    status = md_executable_run(executable, sample->inputs, graph->input_count, outputs,
-                               graph->output_count, err);
+    if (status == MD_OK) {
+        status = md_executable_run_within(executable, sample->inputs, graph->input_count, outputs,
+                                          graph->output_count, &limits, err);
+    }
     *ns = md_monotonic_ns(clock) - begin;
     for (int i = 0; i < graph->input_count; i++) {
         bytes += md_tensor_bytes(&sample->inputs[i]);
@@ -254,6 +402,7 @@ enum md_status md__sample_run(struct md__sample *sample, struct md_executable *e
     if (port_bytes != NULL) {
         *port_bytes = bytes;
     }
+    free((void *)(uintptr_t)windows.each);
     return status;
 }
 

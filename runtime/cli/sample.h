@@ -22,6 +22,10 @@ struct md__sample {
     bool known[MD__SAMPLE_KNOWN_MAX];
     int known_width;
     bool given; /* inputs are the caller's: sizes and values stay */
+    /* md__sample_roll: windows that move on by a step from run to run */
+    bool rolling, fixed[MD__SAMPLE_KNOWN_MAX]; /* fixed: columns of x_reals that stay as they are */
+    int position;                              /* relative_time_idx among them, or -1 */
+    int64_t tick;
 };
 
 /*
@@ -45,6 +49,12 @@ void md__sample_fini(struct md__sample *sample);
  */
 enum md_status md__sample_share_known(struct md__sample *sample, const char *config_json,
                                       struct md_error *err);
+/*
+ * From now on md__sample_fill moves each row's history and future on by one step: a new last row,
+ * all others as they were, but for the position in the window; and runs say whose windows rows are.
+ * What config.json calls static stays.
+ */
+void md__sample_roll(struct md__sample *sample, const char *config_json);
 /* The symbol "batch" or "batch_size", as the batcher of serve/ knows it; -1 when there is none. */
 int md__sample_batch_symbol(const struct md_graph *graph);
 /* Makes the input tensors for this size of the batch symbol. An input of unknown rank becomes a

@@ -12,6 +12,21 @@
 #include "base/pool.h"
 #include "graph/graph.h"
 
+/*
+ * A window of the batch that moves on from run to run (kept.h), and memory that outlives runs:
+ * kept_bytes() bytes at a multiple of 64, zeros at first, this window's alone.
+ */
+struct md_kept_window {
+    void *memory;
+    int64_t first; /* the number of its first step, which goes up as it moves on */
+};
+
+struct md_kept_windows {
+    const struct md_kept_window *windows; /* one a sequence of the batch */
+    int count;
+    _Atomic int64_t rows, computed; /* both the kernel's to count: found as they were, computed */
+};
+
 struct md_kernel_call {
     const struct md_node *node;
     const struct md_tensor *in; /* data == NULL: an absent optional input */
@@ -21,6 +36,7 @@ struct md_kernel_call {
     const void *prepared; /* what prepare() made, or NULL */
     struct md_pool *pool; /* md_pool_threads(pool) threads */
     struct md_tail *tail; /* where md_kernel_output takes memory from */
+    struct md_kept_windows *kept; /* NULL: this run keeps nothing */
 };
 
 /* What a run may still take for tensors whose size no plan knew. */
@@ -60,6 +76,11 @@ struct md_kernel {
      * asked for are there, too. */
     size_t (*scratch_bytes)(const struct md_node *node, const struct md_tensor *in, int in_count,
                             int threads);
+    /*
+     * Optional: bytes that run would keep for a window, from one run to the next, for these shapes;
+     * 0: none. What is kept may cost or spare time; it never changes results beyond rounding.
+     */
+    size_t (*kept_bytes)(const struct md_node *node, const struct md_tensor *in, int in_count);
     /* Errors of prepare and run say what is wrong; callers add which node it is. */
     enum md_status (*run)(const struct md_kernel_call *call, struct md_error *err);
     bool in_place; /* output 0 may use the memory of input 0 when their byte sizes are equal */

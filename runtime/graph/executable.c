@@ -18,6 +18,7 @@
 
 #define PLAN_BYTES_DEFAULT ((size_t)4 << 30)
 #define PLANS_DEFAULT      16
+#define KEPT_BYTES_DEFAULT ((size_t)256 << 20)
 #define SPLITS_MAX         4096 /* in one run */
 #define ITERATIONS_DEFAULT ((int64_t)1 << 24)
 
@@ -56,6 +57,8 @@ static enum md_status build(struct md_executable *executable, struct md_error *e
         options->tail_bytes_max ? options->tail_bytes_max : options->plan_bytes_max;
     if (options->iterations_max <= 0)
         options->iterations_max = ITERATIONS_DEFAULT;
+    options->kept_bytes_max =
+        options->kept_bytes_max ? options->kept_bytes_max : KEPT_BYTES_DEFAULT;
     options->plans_max = options->plans_max > 0 ? options->plans_max : PLANS_DEFAULT;
     enum md_status status = md__passes_run(executable->graph, options, &executable->passes, err);
     const char *passes_off = options->passes_off;
@@ -134,6 +137,7 @@ void md_executable_delete(struct md_executable *executable)
     md__planner_delete(executable->planner);
     delete_prepared(executable);
     md__controls_delete(executable);
+    md__kept_delete(executable->kept);
     if (!executable->is_body)
         md_graph_delete(executable->graph);
     free(executable->facts);
@@ -306,6 +310,22 @@ enum md_status md_executable_report(struct md_executable *executable, struct md_
     report->regions_kept = executable->passes.regions_kept;
     report->regions_disagreed = executable->passes.regions_disagreed;
     return MD_OK;
+}
+
+void md_executable_kept(const struct md_executable *executable, struct md_kept_report *report)
+{
+    *report = (struct md_kept_report){.bytes_max = executable->options.kept_bytes_max};
+    if (executable->kept)
+        md__kept_report(executable->kept, report);
+}
+
+size_t md_executable_window_bytes(const struct md_executable *executable)
+{
+    size_t bytes = 0;
+    for (const struct md_plan *plan = executable->last; plan; plan = plan->parent)
+        for (int s = 0; s < plan->step_count; s++)
+            bytes += md__step_kept_bytes(plan, &plan->steps[s]);
+    return bytes;
 }
 
 void md_executable_set_clock(struct md_executable *executable, struct md_clock *clock)

@@ -12,6 +12,7 @@
 
 #include "base/buffer.h"
 #include "graph/backend.h"
+#include "graph/kept.h"
 
 struct md_executable;
 
@@ -27,6 +28,7 @@ struct md_executable_options {
     size_t tail_bytes_max;
     int64_t iterations_max; /* of all loops of one run (default 2^24) */
     int plans_max;          /* LRU length (default 16) */
+    size_t kept_bytes_max;  /* of kept windows, see kept.h (default 256 MiB) */
     /*
      * comma list of passes to leave out ("fold,lower"), and of fused operators to leave written
      * out as primitives ("VariableSelection"): md_executable_pass_name lists them. NULL: all run
@@ -58,6 +60,9 @@ enum md_status md_executable_run(struct md_executable *executable, const struct 
 struct md_run_limits {
     int64_t deadline_ns;           /* of the executable's clock's monotonic side; 0: none */
     const _Atomic bool *cancelled; /* NULL: nobody cancels */
+    /* Whose windows the rows of the batch are, so that kernels may keep what will not change
+     * (kept.h). NULL: nothing is kept, nothing kept is used. */
+    const struct md_windows *windows;
 };
 
 /*
@@ -100,6 +105,12 @@ struct md_plan_report {
 };
 enum md_status md_executable_report(struct md_executable *executable, struct md_plan_report *report,
                                     struct md_error *err);
+
+/* What rolling has cost and spared; all 0 before the first run with windows. */
+void md_executable_kept(const struct md_executable *executable, struct md_kept_report *report);
+/* Bytes that one window of these inputs would have kept, in the last plan; 0: the model does not
+ * roll. */
+size_t md_executable_window_bytes(const struct md_executable *executable);
 
 /* Per-step times since profiling was switched on, of the last planned shapes. */
 void md_executable_set_profiling(struct md_executable *executable, bool on);

@@ -23,6 +23,7 @@ struct md_executable {
     char *memory; /* the arena, then scratch */
     size_t memory_bytes;
     struct md_clock *clock;
+    struct md_kept *kept; /* NULL before the first run with windows */
     bool profiling, guards;
     bool is_body; /* of a control node: its graph belongs to the outer one */
 };
@@ -76,6 +77,8 @@ struct md_plan *md__plans_next(struct md_plan *plan);
 /* Points the steps' tensors at this run's memory. */
 void md__plan_bind(struct md_plan *plan, const char *memory, const struct md_tensor *inputs,
                    const struct md_tensor *outputs, const struct md_tensor *tails);
+/* Bytes that the step would keep for a window of its planned shapes. */
+size_t md__step_kept_bytes(const struct md_plan *plan, const struct md_step *step);
 enum md_status md__executable_run_steps(struct md_executable *executable, struct md_plan *plan,
                                         struct md__run *run, struct md_error *err);
 

@@ -111,6 +111,32 @@ static enum md_status run_control(const struct md_executable *executable,
     return md__control_run(&control, err);
 }
 
+size_t md__step_kept_bytes(const struct md_plan *plan, const struct md_step *step)
+{
+    return step->kernel && step->kernel->kept_bytes
+               ? step->kernel->kept_bytes(step->node, &plan->tensors[step->first],
+                                          step->node->in_count)
+               : 0;
+}
+
+/* Memory of the windows for this step, NULL when it is to keep nothing. */
+static struct md_kept_windows *take_windows(struct md_executable *executable,
+                                            const struct md_plan *plan, const struct md_step *step,
+                                            const struct md__run *run)
+{
+    const struct md_windows *windows = run->limits ? run->limits->windows : NULL;
+    size_t bytes = windows ? md__step_kept_bytes(plan, step) : 0;
+    const struct md_shape *x = &plan->tensors[step->first].shape;
+    if (bytes == 0 || x->rank == 0 || x->dim[0] != windows->count)
+        return NULL;
+    if (!executable->kept)
+        executable->kept = md__kept_new(executable->options.kept_bytes_max);
+    return executable->kept ? md__kept_take(executable->kept,
+                                            (int)(step->node - executable->graph->nodes), windows,
+                                            bytes)
+                            : NULL;
+}
+
 static enum md_status run_step(struct md_executable *executable, struct md_plan *plan,
                                struct md_step *step, struct md__run *run, struct md_error *err)
 {
@@ -123,13 +149,16 @@ static enum md_status run_step(struct md_executable *executable, struct md_plan 
                                         .scratch = executable->memory + plan->arena_bytes,
                                         .prepared = step->prepared,
                                         .pool = executable->options.pool,
-                                        .tail = &run->tail};
+                                        .tail = &run->tail,
+                                        .kept = take_windows(executable, plan, step, run)};
     if (executable->guards)
         poison_outputs(executable, plan, step);
     int span = md_stage_begin(md_op_info(step->node->op)->name);
     enum md_status status = step->kernel ? step->kernel->run(&call, err)
                                          : run_control(executable, step, &call, run, err);
     md_stage_end(span);
+    if (call.kept)
+        md__kept_done(executable->kept);
     if (!status && executable->guards)
         return check_guards(executable, plan, step, err);
     char text[160];

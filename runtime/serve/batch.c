@@ -9,6 +9,7 @@
  * When a shared run fails, its calls are run one by one, so that one call's bad luck is not its
  * neighbours'.
  */
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/span.h"
@@ -25,7 +26,8 @@ bool md__call_can_join(const struct md_call *first, const struct md_call *other)
 {
     const struct md_model *model = first->model;
 
-    if (other->model != model || !model->batches) {
+    if (other->model != model || !model->batches ||
+        (first->windows.each == NULL) != (other->windows.each == NULL)) {
         return false;
     }
     for (int i = 0; i < model->input_count; i++) {
@@ -138,19 +140,40 @@ static enum md_status scatter(struct md_call *calls, const struct md_tensor *out
     return MD_OK;
 }
 
+/* The windows of all calls, if they have any; with no memory for them, the run is a full one. */
+static struct md_window *gather_windows(const struct md_call *calls, int64_t rows,
+                                        struct md_windows *joined)
+{
+    struct md_window *each =
+        calls->windows.each != NULL ? malloc((size_t)rows * sizeof *each) : NULL;
+
+    *joined = (struct md_windows){.each = each};
+    for (const struct md_call *call = calls; each != NULL && call != NULL; call = call->next) {
+        memcpy(each + joined->count, call->windows.each,
+               (size_t)call->windows.count * sizeof *each);
+        joined->count += call->windows.count;
+        joined->tick = joined->tick > call->windows.tick ? joined->tick : call->windows.tick;
+    }
+    return each;
+}
+
 static enum md_status run_joined(struct md_serve *serve, struct md_call *calls, int64_t rows,
                                  struct md_error *err)
 {
     struct md_model *model = calls->model;
     struct md_tensor inputs[MD__PORTS_MAX] = {0}, outputs[MD__PORTS_MAX] = {0};
+    struct md_windows windows;
+    struct md_window *each = gather_windows(calls, rows, &windows);
+    const struct md_run_limits limits = {.windows = each != NULL ? &windows : NULL};
     enum md_status status = MD_OK;
 
     for (int i = 0; i < model->input_count && status == MD_OK; i++) {
         status = gather(calls, i, rows, &inputs[i], err);
     }
     if (status == MD_OK) {
-        status = run(serve, model, inputs, rows, outputs, NULL, err);
+        status = run(serve, model, inputs, rows, outputs, &limits, err);
     }
+    free(each);
     if (status == MD_OK) {
         status = check_rows(model, outputs, rows, err);
     }
@@ -197,8 +220,15 @@ static enum md_status run_piece(struct md_serve *serve, struct md_call *call, in
 {
     struct md_model *model = call->model;
     struct md_tensor inputs[MD__PORTS_MAX] = {0}, outputs[MD__PORTS_MAX] = {0};
+    struct md_windows windows = call->windows;
+    struct md_run_limits own = *limits;
     enum md_status status = MD_OK;
 
+    if (own.windows != NULL) {
+        windows.each += row;
+        windows.count = (int)rows;
+        own.windows = &windows;
+    }
     for (int i = 0; i < model->input_count && status == MD_OK; i++) {
         if (has_rows(model, i)) {
             status = md_tensor_rows(&call->inputs[i], row, rows, &inputs[i], err);
@@ -207,7 +237,7 @@ static enum md_status run_piece(struct md_serve *serve, struct md_call *call, in
         }
     }
     if (status == MD_OK) {
-        status = run(serve, model, inputs, rows, outputs, limits, err);
+        status = run(serve, model, inputs, rows, outputs, &own, err);
     }
     if (status == MD_OK) {
         status = check_rows(model, outputs, rows, err);
@@ -222,7 +252,8 @@ static enum md_status run_piece(struct md_serve *serve, struct md_call *call, in
 
 static enum md_status run_alone(struct md_serve *serve, struct md_call *call, struct md_error *err)
 {
-    const struct md_run_limits limits = {call->deadline_ns, &call->abandoned};
+    const struct md_run_limits limits = {call->deadline_ns, &call->abandoned,
+                                         call->windows.each != NULL ? &call->windows : NULL};
     int64_t batch_max = serve->options.batch_max;
     enum md_status status = MD_OK;
 

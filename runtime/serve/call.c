@@ -3,6 +3,7 @@
  * is last frees it, so a submitter that gives up never waits for the executor.
  */
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/span.h"
 #include "base/wait.h"
@@ -17,6 +18,7 @@ static void call_free(struct md_call *call)
         md_tensor_unref(&call->outputs[i]);
     }
     free(call->inputs);
+    free((void *)(uintptr_t)call->windows.each);
     pthread_cond_destroy(&call->ended);
     pthread_mutex_destroy(&call->lock);
     md_model_unref(call->model);
@@ -87,9 +89,36 @@ static enum md_status enqueue(struct md_serve *serve, struct md_call *call, stru
     return MD_OK;
 }
 
+static enum md_status copy_windows(struct md_call *call, const struct md_windows *windows,
+                                   struct md_error *err)
+{
+    size_t bytes = (size_t)windows->count * sizeof *windows->each;
+    struct md_window *each;
+
+    if (windows->count != call->rows) {
+        return md_fail(err, MD_ERR_INVALID, "%d windows for %lld rows", windows->count,
+                       (long long)call->rows);
+    }
+    each = malloc(bytes);
+    if (each == NULL) {
+        return md_fail(err, MD_ERR_MEMORY, "out of memory for a call");
+    }
+    memcpy(each, windows->each, bytes);
+    call->windows = (struct md_windows){each, windows->count, windows->tick};
+    return MD_OK;
+}
+
 enum md_status md_serve_submit(struct md_serve *serve, struct md_model *model,
                                const struct md_port_tensor *inputs, int count, int64_t deadline_ns,
                                struct md_call **submitted, struct md_error *err)
+{
+    return md_serve_submit_rolling(serve, model, inputs, count, NULL, deadline_ns, submitted, err);
+}
+
+enum md_status md_serve_submit_rolling(struct md_serve *serve, struct md_model *model,
+                                       const struct md_port_tensor *inputs, int count,
+                                       const struct md_windows *windows, int64_t deadline_ns,
+                                       struct md_call **submitted, struct md_error *err)
 {
     struct md_call *call = call_new(serve, model);
     enum md_status status;
@@ -100,6 +129,9 @@ enum md_status md_serve_submit(struct md_serve *serve, struct md_model *model,
     status = md__model_bind(model, inputs, count, call->inputs, &call->rows, err);
     for (int i = 0; i < model->input_count; i++) {
         call->inputs[i] = status == MD_OK ? md_tensor_ref(&call->inputs[i]) : (struct md_tensor){0};
+    }
+    if (status == MD_OK && windows != NULL) {
+        status = copy_windows(call, windows, err);
     }
     if (status == MD_OK) {
         call->deadline_ns = deadline_ns;

@@ -54,6 +54,7 @@ struct md_call {
     struct md_clock *clock;
     struct md_model *model;
     struct md_tensor *inputs, *outputs;
+    struct md_windows windows; /* each: rows of them, the call's own; NULL: none given */
     int64_t rows; /* along the batch symbol; 1 for models that have none */
     int64_t queued_ns, deadline_ns;
     int64_t taken_ns, begin_ns, end_ns; /* by the executor; its first run's begin, last one's end */

@@ -160,6 +160,17 @@ enum md_status md_serve_submit(struct md_serve *serve, struct md_model *model,
                                struct md_call **call, struct md_error *err);
 
 /*
+ * The same for a model whose rows are windows of series that are forecast again and again.
+ * `windows` says whose, one a row, so that the run may use what the last ones kept (kept.h). They
+ * are copied; NULL: nobody's. MD_ERR_INVALID: not as many as rows. Results are those of
+ * md_serve_submit but for rounding.
+ */
+enum md_status md_serve_submit_rolling(struct md_serve *serve, struct md_model *model,
+                                       const struct md_port_tensor *inputs, int count,
+                                       const struct md_windows *windows, int64_t deadline_ns,
+                                       struct md_call **call, struct md_error *err);
+
+/*
  * Waits for the end of the call and returns how it ended. timeout_ns < 0 waits forever;
  * otherwise MD_ERR_TIMEOUT may also mean that the call is still going, which md_call_done tells.
  */

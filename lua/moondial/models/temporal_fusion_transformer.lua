@@ -265,7 +265,8 @@ function model:weighed_variables(steps, variables, block, singles, context)
         end
     end
     return g:op("moondial.VariableSelection", operands,
-        { categoricals = #categoricals, columns = columns, epsilon = self.epsilon },
+        { categoricals = #categoricals, columns = columns, epsilon = self.epsilon,
+            rolling = steps == self.encoder and 1 or 0 }, -- history moves on from call to call
         { name = block })
 end
 
