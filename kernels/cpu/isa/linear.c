@@ -11,22 +11,51 @@ static size_t column_of(size_t v, size_t columns, bool paired, size_t *end)
     return half + (paired ? v / 2 : v) * VL;
 }
 
+/* A whole vector for each k where the columns lie side by side. */
+static void pack_beside(const struct unpacked *from, size_t inputs, size_t column, size_t lanes,
+                        float scale, float *to, size_t step)
+{
+    const float *weight = from->weights + column;
+    for (size_t k = 0; k < inputs; k++, weight += from->k_stride, to += step) {
+        vf v = lanes == VL ? load(weight) : load_some(weight, lanes);
+        *(vf *)to = v * scale;
+    }
+}
+
+/* Lane by lane, a few inputs at a time so that what is written stays in L1. */
+static void pack_apart(const struct unpacked *from, size_t inputs, size_t column, size_t lanes,
+                       float scale, float *to, size_t step)
+{
+    for (size_t k = 0; k < inputs; k += VL) {
+        size_t end = k + VL < inputs ? k + VL : inputs;
+        for (size_t lane = 0; lane < lanes; lane++) {
+            const float *weight = from->weights + (column + lane) * from->column_stride;
+            for (size_t i = k; i < end; i++)
+                to[i * step + lane] = weight[i * from->k_stride] * scale;
+        }
+        for (size_t lane = lanes; lane < VL; lane++)
+            for (size_t i = k; i < end; i++)
+                to[i * step + lane] = 0;
+    }
+}
+
 struct packed md__pack(const struct unpacked *from, size_t inputs, size_t columns, bool paired,
                        float *memory)
 {
     struct packed packed = packed_at(inputs, columns, paired, memory);
-    memset(memory, 0, packed_floats(inputs, columns, paired) * sizeof *memory);
+    if (from == NULL)
+        memset(memory, 0, packed_floats(inputs, columns, paired) * sizeof *memory);
     for (size_t v = 0; from && v < packed.vectors; v++) {
         size_t end, column = column_of(v, columns, paired, &end);
+        size_t lanes = end - column < VL ? end - column : VL;
+        size_t width = packed.vectors - v / PANEL * PANEL;
         double gate = paired && v % 2 ? GATE_SCALE : 1;
-        for (size_t lane = 0; lane < VL && column < end; lane++, column++) {
-            const float *weight = from->weights + column * from->column_stride;
-            for (size_t k = 0; k < inputs; k++)
-                *packed_weight(&packed, k, v * VL + lane) =
-                    (float)(weight[k * from->k_stride] * (from->scale * gate));
-            if (from->bias)
-                packed.bias[v * VL + lane] = (float)(from->bias[column] * gate);
-        }
+        (from->column_stride == 1 ? pack_beside : pack_apart)(
+            from, inputs, column, lanes, (float)(from->scale * gate),
+            packed_weight(&packed, 0, v * VL), (width < PANEL ? width : PANEL) * VL);
+        for (size_t lane = 0; lane < VL; lane++)
+            packed.bias[v * VL + lane] =
+                from->bias && lane < lanes ? (float)(from->bias[column + lane] * gate) : 0;
     }
     return packed;
 }
@@ -63,47 +92,113 @@ INLINE void store_gated(const struct product *p, vf sum[][PANEL], size_t column,
                   p->y_columns, value[i]);
 }
 
-/* Rows [row, row + mr) of the product with the panel whose first vector is `first`. */
-INLINE void multiply_tile(const struct packed *packed, const struct product *p, size_t row,
-                          size_t first, const int mr, const int nv, const enum epilogue epilogue)
-{
-    vf sum[ROWS_MAX][PANEL];
-#pragma GCC unroll 8
-    for (int r = 0; r < mr; r++)
-#pragma GCC unroll 4
-        for (int v = 0; v < nv; v++)
-            sum[r][v] = load(packed->bias + (first + (size_t)v) * VL);
+/* What of a product is computed at a time. */
+struct block {
+    size_t row, end;       /* rows */
+    size_t k, k_end;       /* inputs */
+    size_t first_column;   /* of all the weights' columns, where y and the addend begin */
+    bool starts, finishes; /* the sums */
+};
 
-    const float *x = p->x + row * p->x_stride;
-    const float *w = packed->weights + first * packed->inputs * VL;
-    for (size_t k = 0; k < packed->inputs; k++, w += nv * VL) {
+/* sum += rows of x times inputs [k, k_end) of a panel. */
+INLINE void sum_inputs(const float *x, size_t x_stride, const float *w, size_t inputs,
+                       vf sum[ROWS_MAX][PANEL], const int mr, const int nv)
+{
+    for (size_t k = 0; k < inputs; k++, w += nv * VL) {
 #pragma GCC unroll 8
         for (int r = 0; r < mr; r++) {
-            vf input = splat(x[(size_t)r * p->x_stride + k]);
+            vf input = splat(x[(size_t)r * x_stride + k]);
 #pragma GCC unroll 4
             for (int v = 0; v < nv; v++)
                 sum[r][v] += input * *(const vf *)(w + v * VL);
         }
     }
+}
 
+/* One row would wait for its own sums: even and odd inputs get sums of their own. */
+INLINE void sum_inputs_of_one(const float *x, const float *w, size_t inputs,
+                              vf sum[ROWS_MAX][PANEL], const int nv)
+{
+    vf odd[PANEL] = {{0}};
+    size_t k = 0;
+    for (; k + 2 <= inputs; k += 2, w += 2 * nv * VL)
+#pragma GCC unroll 4
+        for (int v = 0; v < nv; v++) {
+            sum[0][v] += splat(x[k]) * *(const vf *)(w + v * VL);
+            odd[v] += splat(x[k + 1]) * *(const vf *)(w + (nv + v) * VL);
+        }
+#pragma GCC unroll 4
+    for (int v = 0; v < nv; v++) {
+        if (k < inputs)
+            sum[0][v] += splat(x[k]) * *(const vf *)(w + v * VL);
+        sum[0][v] += odd[v];
+    }
+}
+
+/* What the tile below this one starts with comes from a far cache when rows are long: ask now. */
+INLINE void ask_ahead(const struct product *p, const float *x, const float *y, const int mr,
+                      const int nv)
+{
+#pragma GCC unroll 8
+    for (size_t r = (size_t)mr; r < 2 * (size_t)mr; r++) {
+        __builtin_prefetch(x + r * p->x_stride);
+#pragma GCC unroll 4
+        for (int v = 0; v < nv; v++)
+            __builtin_prefetch(y + r * p->y_stride + v * VL, 1);
+    }
+}
+
+/* Rows [row, row + mr) of a block with the panel whose first vector is `first`. */
+INLINE void multiply_tile(const struct packed *packed, const struct product *p,
+                          const struct block *block, size_t row, size_t first, const int mr,
+                          const int nv, const enum epilogue epilogue)
+{
+    vf sum[ROWS_MAX][PANEL];
+    size_t at = first * VL - block->first_column;
     float *y = p->y + row * p->y_stride;
+    if (block->starts) {
+#pragma GCC unroll 8
+        for (int r = 0; r < mr; r++)
+#pragma GCC unroll 4
+            for (int v = 0; v < nv; v++)
+                sum[r][v] = load(packed->bias + (first + (size_t)v) * VL);
+    } else {
+#pragma GCC unroll 8
+        for (int r = 0; r < mr; r++)
+#pragma GCC unroll 4
+            for (int v = 0; v < nv; v++)
+                sum[r][v] =
+                    load_columns(y + (size_t)r * p->y_stride, at + (size_t)v * VL, p->y_columns);
+    }
+
+    const float *x = p->x + row * p->x_stride + block->k;
+    if (mr > 2)
+        ask_ahead(p, x, y + at, mr, nv);
+    const float *w = packed->weights + (first * packed->inputs + block->k * nv) * VL;
+    if (mr == 1)
+        sum_inputs_of_one(x, w, block->k_end - block->k, sum, nv);
+    else
+        sum_inputs(x, p->x_stride, w, block->k_end - block->k, sum, mr, nv);
+
     if (epilogue == GLU) {
         const int together = nv == 4 && mr % 3 == 0 ? 3 : 1;
 #pragma GCC unroll 8
         for (int r = 0; r < mr; r += together, y += (size_t)together * p->y_stride)
-            store_gated(p, sum + r, first / 2 * VL, y, together, nv / 2);
+            store_gated(p, sum + r, at / 2, y, together, nv / 2);
         return;
     }
 #pragma GCC unroll 8
     for (int r = 0; r < mr; r++, y += p->y_stride) {
 #pragma GCC unroll 4
         for (int v = 0; v < nv; v++) {
-            size_t column = (first + (size_t)v) * VL;
+            size_t column = at + (size_t)v * VL;
             vf out = sum[r][v];
-            if (p->addend)
+            if (block->finishes && p->addend)
                 out += load_columns(p->addend + (row + (size_t)r) * p->addend_stride, column,
                                     p->y_columns);
-            store_columns(y, column, p->y_columns, epilogue == ELU ? velu_one(out) : out);
+            if (epilogue == ELU && block->finishes)
+                out = velu_one(out);
+            store_columns(y, column, p->y_columns, out);
         }
     }
 }
@@ -111,62 +206,99 @@ INLINE void multiply_tile(const struct packed *packed, const struct product *p, 
 /* As many rows a tile as leave the accumulators in registers. */
 #define TILE_ROWS(nv) ((nv) == PANEL ? 6 : ROWS_MAX)
 
-/* Rows [row, end) by one panel of a width known when compiling. */
-INLINE void multiply_panel(const struct packed *packed, const struct product *p, size_t row,
-                           size_t end, size_t first, const int nv, const enum epilogue epilogue)
+/* The rows of a block by one panel of a width known when compiling. */
+INLINE void multiply_panel(const struct packed *packed, const struct product *p,
+                           const struct block *block, size_t first, const int nv,
+                           const enum epilogue epilogue)
 {
     const int rows = TILE_ROWS(nv);
+    size_t row = block->row, end = block->end;
     for (; row + (size_t)rows <= end; row += (size_t)rows)
-        multiply_tile(packed, p, row, first, rows, nv, epilogue);
+        multiply_tile(packed, p, block, row, first, rows, nv, epilogue);
+    if (row + 4 <= end) {
+        multiply_tile(packed, p, block, row, first, 4, nv, epilogue);
+        row += 4;
+    }
     for (; row + 2 <= end; row += 2)
-        multiply_tile(packed, p, row, first, 2, nv, epilogue);
+        multiply_tile(packed, p, block, row, first, 2, nv, epilogue);
     if (row < end)
-        multiply_tile(packed, p, row, first, 1, nv, epilogue);
+        multiply_tile(packed, p, block, row, first, 1, nv, epilogue);
 }
 
-/* What the panel that starts at `column` has stored, which still lies in L1. */
-static void activate_panel(const struct product *p, size_t row, size_t end, size_t column)
+/* What the panel that starts at `column` of y has stored, which is still in a near cache. */
+static void activate_panel(const struct product *p, const struct block *block, size_t column)
 {
     size_t left = p->y_columns - column, wide = PANEL * VL;
-    md__activate(p->activation, p->y + row * p->y_stride + column, p->y_stride, end - row,
-                 left < wide ? left : wide);
+    if (column < p->y_columns)
+        md__activate(p->activation, p->y + block->row * p->y_stride + column, p->y_stride,
+                     block->end - block->row, left < wide ? left : wide);
 }
 
-INLINE void multiply_block(const struct packed *packed, const struct product *p, size_t row,
-                           size_t end, const enum epilogue epilogue)
+INLINE void multiply_block(const struct packed *packed, const struct product *p,
+                           const struct block *block, size_t first, size_t end,
+                           const enum epilogue epilogue)
 {
-    for (size_t first = 0; first < packed->vectors; first += PANEL) {
+    for (; first < end; first += PANEL) {
         size_t width = packed->vectors - first;
         if (width >= PANEL)
-            multiply_panel(packed, p, row, end, first, PANEL, epilogue);
+            multiply_panel(packed, p, block, first, PANEL, epilogue);
 #if PANEL == 4
         else if (width == 3)
-            multiply_panel(packed, p, row, end, first, 3, epilogue);
+            multiply_panel(packed, p, block, first, 3, epilogue);
         else if (width == 2)
-            multiply_panel(packed, p, row, end, first, 2, epilogue);
+            multiply_panel(packed, p, block, first, 2, epilogue);
 #endif
         else
-            multiply_panel(packed, p, row, end, first, 1, epilogue);
-        if (p->activation)
-            activate_panel(p, row, end, first * VL);
+            multiply_panel(packed, p, block, first, 1, epilogue);
+        if (p->activation && block->finishes)
+            activate_panel(p, block, first * VL - block->first_column);
     }
+}
+
+static void multiply_kind(const struct packed *packed, const struct product *p,
+                          const struct block *block, size_t first, size_t end)
+{
+    switch (p->epilogue) {
+    case ELU:
+        multiply_block(packed, p, block, first, end, ELU);
+        break;
+    case GLU:
+        multiply_block(packed, p, block, first, end, GLU);
+        break;
+    default:
+        multiply_block(packed, p, block, first, end, PLAIN);
+    }
+}
+
+void md__multiply_panels(const struct packed *packed, const struct product *p, size_t begin,
+                         size_t end)
+{
+    size_t first = begin * PANEL, last = end * PANEL, inputs = packed->inputs;
+    last = last < packed->vectors ? last : packed->vectors;
+    bool cut = inputs > INPUT_BLOCK && p->epilogue != GLU;
+    size_t rows = cut ? LONG_ROW_BLOCK : ROW_BLOCK;
+    struct block block = {.first_column = first * VL};
+    for (block.row = 0; block.row < p->rows; block.row = block.end) {
+        block.end = block.row + rows < p->rows ? block.row + rows : p->rows;
+        block.k = 0;
+        do {
+            block.k_end = cut && inputs - block.k > INPUT_BLOCK ? block.k + INPUT_BLOCK : inputs;
+            block.starts = block.k == 0 && !p->accumulate;
+            block.finishes = block.k_end == inputs;
+            multiply_kind(packed, p, &block, first, last);
+            block.k = block.k_end;
+        } while (block.k < inputs);
+    }
+}
+
+static size_t panels_of(const struct packed *packed)
+{
+    return (packed->vectors + PANEL - 1) / PANEL;
 }
 
 void md__multiply(const struct packed *packed, const struct product *p)
 {
-    for (size_t row = 0; row < p->rows; row += ROW_BLOCK) {
-        size_t end = row + ROW_BLOCK < p->rows ? row + ROW_BLOCK : p->rows;
-        switch (p->epilogue) {
-        case ELU:
-            multiply_block(packed, p, row, end, ELU);
-            break;
-        case GLU:
-            multiply_block(packed, p, row, end, GLU);
-            break;
-        default:
-            multiply_block(packed, p, row, end, PLAIN);
-        }
-    }
+    md__multiply_panels(packed, p, 0, panels_of(packed));
 }
 
 struct split_product {
@@ -174,19 +306,64 @@ struct split_product {
     const struct product *whole;
 };
 
-static void multiply_some(void *context, size_t begin, size_t end, int thread)
+/* Items are blocks of rows, whose bounds decide which rows make a tile: never the thread count. */
+static void multiply_rows(void *context, size_t begin, size_t end, int thread)
 {
     (void)thread;
     const struct split_product *split = context;
-    struct product part = product_rows(split->whole, begin, end - begin);
+    size_t row = begin * ROW_BLOCK, last = end * ROW_BLOCK, rows = split->whole->rows;
+    struct product part = product_rows(split->whole, row, (last < rows ? last : rows) - row);
     md__multiply(split->packed, &part);
+}
+
+static void multiply_columns(void *context, size_t begin, size_t end, int thread)
+{
+    (void)thread;
+    const struct split_product *split = context;
+    struct product part = *split->whole;
+    size_t column = begin * PANEL * VL >> split->packed->paired;
+    part.y += column;
+    part.addend = part.addend ? part.addend + column : NULL;
+    part.y_columns -= column;
+    md__multiply_panels(split->packed, &part, begin, end);
+}
+
+/* How much longer than all threads' even share the busiest takes, with `pieces` of equal size that
+ * cover `whole` of them. */
+static double unevenness(double whole, size_t pieces, size_t threads)
+{
+    return (double)((pieces + threads - 1) / threads) * (double)threads / whole;
+}
+
+/*
+ * Rows or panels? Whichever leaves no thread idle at the end; and else what leaves each thread the
+ * smaller part to read that it does not share.
+ */
+static bool splits_panels(const struct packed *packed, size_t rows, size_t threads)
+{
+    size_t panels = panels_of(packed), blocks = (rows + ROW_BLOCK - 1) / ROW_BLOCK;
+    double by_rows = unevenness((double)rows / ROW_BLOCK, blocks, threads);
+    double by_panels = unevenness((double)packed->vectors / PANEL, panels, threads);
+    if (rows < ROW_BLOCK / 2)
+        return panels > 1;
+    if (by_panels > by_rows * 1.05 || by_rows > by_panels * 1.05)
+        return by_panels < by_rows;
+    return packed->vectors * VL > rows;
 }
 
 void md__multiply_parallel(struct md_pool *pool, const struct packed *packed,
                            const struct product *product)
 {
     struct split_product split = {packed, product};
-    size_t cost = packed->inputs * packed->vectors / 2 + packed->vectors * 8;
-    size_t grain = (md__grain(cost) + ROW_BLOCK - 1) / ROW_BLOCK * ROW_BLOCK;
-    md__parallel(pool, product->rows, grain, multiply_some, &split);
+    size_t threads = pool ? (size_t)md_pool_threads(pool) : 1, panels = panels_of(packed);
+    if (threads > 1 && splits_panels(packed, product->rows, threads)) {
+        size_t cost = product->rows * (packed->inputs * PANEL / 2 + PANEL * 8);
+        size_t reading = packed->inputs * PANEL * VL / 3; /* from the third-level cache */
+        cost = cost > reading ? cost : reading;
+        md__parallel(pool, panels, md__grain(cost), multiply_columns, &split);
+        return;
+    }
+    size_t cost = (packed->inputs * packed->vectors / 2 + packed->vectors * 8) * ROW_BLOCK;
+    size_t blocks = (product->rows + ROW_BLOCK - 1) / ROW_BLOCK;
+    md__parallel(pool, blocks, md__grain(cost), multiply_rows, &split);
 }

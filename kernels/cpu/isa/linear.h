@@ -6,6 +6,10 @@
  * Packing. Columns are grouped in vectors of VL, vectors in panels of up to PANEL; a panel stores
  * for each input k its vectors side by side: [panel][k][vector][VL], zero-padded. A tile of up to
  * ROWS_MAX rows by one panel accumulates in registers (24 of 32, or 12 of 16).
+ *
+ * Blocking. Long sums are cut every INPUT_BLOCK inputs: what was summed waits in y, and that piece
+ * of a panel serves LONG_ROW_BLOCK rows from the second-level cache. Cutting changes no result: a
+ * sum's order stays k = 0, 1, 2, ... (a single row alone adds even and odd inputs apart).
  * For a GLU the columns are interleaved by vector, value 0, gate 0, value 1, gate 1, ..., so that a
  * value and its gate meet in one tile; weights and biases of gates are multiplied by GATE_SCALE.
  */
@@ -20,6 +24,9 @@
 /* Rows of x that pass through all panels together: small enough to stay in L1. A multiple of 6
  * and 8. */
 #define ROW_BLOCK 48
+/* Inputs summed at a time, and rows that then pass together: a multiple of ROW_BLOCK. */
+#define INPUT_BLOCK    512
+#define LONG_ROW_BLOCK 192
 
 struct packed {
     size_t inputs;
@@ -51,6 +58,7 @@ struct product {
     size_t y_columns; /* floats that may be written in a row: columns, or more up to the padding */
     enum epilogue epilogue;
     const struct md_activation *activation; /* comes last; NULL: none */
+    bool accumulate; /* y holds what the sums start from, instead of the bias (not for a GLU) */
 };
 
 /* Floats that `weights` needs; bias needs vectors * VL. */
@@ -92,8 +100,13 @@ INLINE float *packed_weight(const struct packed *packed, size_t k, size_t column
 #define md__multiply MD_ISA_SYMBOL(md__multiply)
 void md__multiply(const struct packed *packed, const struct product *product);
 
+#define md__multiply_panels MD_ISA_SYMBOL(md__multiply_panels)
+/* Only the columns of panels [begin, end), of PANEL vectors each; y points to the first column. */
+void md__multiply_panels(const struct packed *packed, const struct product *product, size_t begin,
+                         size_t end);
+
 #define md__multiply_parallel MD_ISA_SYMBOL(md__multiply_parallel)
-/* The same with the rows split over the pool. */
+/* The same with the rows, or the panels, split over the pool. */
 void md__multiply_parallel(struct md_pool *pool, const struct packed *packed,
                            const struct product *product);
 
