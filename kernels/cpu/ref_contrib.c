@@ -5,6 +5,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "graph/activation.h"
 #include "kernels/cpu/blocks.h"
 #include "kernels/cpu/product.h"
 #include "kernels/cpu/ref.h"
@@ -124,21 +125,31 @@ static enum md_status gelu_run(const struct md_kernel_call *call, struct md_erro
 
 /* ---- FusedConv ------------------------------------------------------------------------------- */
 
-static double activated(const char *name, const double *numbers, double x)
+static double activated(const struct md_activation *with, double x)
 {
-    switch (name[0]) {
-    case 'R':
+    switch (with->op) {
+    case MD_OP_RELU:
         return x > 0 ? x : 0;
-    case 'S':
+    case MD_OP_SIGMOID:
         return 1 / (1 + exp(-x));
-    case 'T':
+    case MD_OP_TANH:
         return tanh(x);
-    case 'L':
-        return x > 0 ? x : numbers[0] * x;
-    case 'C':
-        return fmin(fmax(x, numbers[0]), numbers[1]);
-    case 'H':
-        return fmin(fmax(numbers[0] * x + numbers[1], 0), 1);
+    case MD_OP_LEAKY_RELU:
+        return x > 0 ? x : with->a * x;
+    case MD_OP_CLIP:
+        return fmin(fmax(x, with->a), with->b);
+    case MD_OP_HARD_SIGMOID:
+        return fmin(fmax(with->a * x + with->b, 0), 1);
+    case MD_OP_HARD_SWISH:
+        return x * fmin(fmax(x / 6 + 0.5, 0), 1);
+    case MD_OP_MISH:
+        return x * tanh(x > 30 ? x : log1p(exp(x)));
+    case MD_OP_ELU:
+        return x > 0 ? x : with->a * expm1(x);
+    case MD_OP_SWISH:
+        return x / (1 + exp(-with->a * x));
+    case MD_OP_GELU:
+        return gelu(with->a != 0 ? MD_OP_FAST_GELU : MD_OP_BIAS_GELU, x, 0);
     default:
         return x;
     }
@@ -149,13 +160,12 @@ static enum md_status fused_conv_run(const struct md_kernel_call *call, struct m
     struct md_kernel_call plain = *call;
     plain.in_count = call->in_count < 3 ? call->in_count : 3;
     enum md_status status = md__ref_conv.run(&plain, err);
-    const char *name = md_node_string(call->node, "activation", "");
-    const struct md_attr *numbers = md_node_attr(call->node, "activation_params");
+    const struct md_activation activation = md_activation_of(call->node);
     const struct md_tensor *more = md__input(call, 3), *y = &call->out[0];
     size_t count = status ? 0 : md__count(y);
     for (size_t i = 0; i < count; i++) {
         double x = md__get_float(y, i) + (more ? md__get_float(more, i) : 0);
-        md__set_float(y, i, activated(name, numbers ? numbers->floats : NULL, x));
+        md__set_float(y, i, activated(&activation, x));
     }
     return status;
 }

@@ -20,6 +20,7 @@ MD_BODY(md_body_gated_residual);
 MD_BODY(md_body_weighted_sum);
 MD_BODY(md_body_interpretable_attention);
 MD_BODY(md_body_selection);
+MD_BODY(md_body_conv_last); /* also ConvTransposeLast */
 
 /*
  * Emitting one node after another without a test after each: the first failure sticks, later calls
@@ -38,6 +39,11 @@ int md__emit_constant(struct md_emit *emit, enum md_dtype dtype, int rank, const
                       const void *data);
 int md__emit_float(struct md_emit *emit, double value); /* a float32 scalar */
 int md__emit_ints(struct md_emit *emit, int count, const int64_t *ints);
+
+/* Transpose's `perm` from [N, C, D..] to [N, D.., C], or back. */
+void md__layout_perm(int rank, bool to_last, int64_t *perm);
+/* The value turned so; MD_NONE stays. */
+int md__emit_turned(struct md_emit *emit, int value, int rank, bool to_last);
 
 /* The body's input i, or MD_NONE when it is absent. */
 static inline int md__body_in(const struct md_node *node, int i)

@@ -137,9 +137,12 @@ static void operator_cost(const struct md_node *node, const struct md_value_info
         einsum_cost(node, in, report);
         break;
     case MD_OP_CONV:
+    case MD_OP_FUSED_CONV:
+    case MD_OP_CONV_LAST:
         report->flops += 2 * elements(out) * elements(&in[1]) / (double)in[1].shape.dim[0];
         break;
     case MD_OP_CONV_TRANSPOSE:
+    case MD_OP_CONV_TRANSPOSE_LAST:
         report->flops += 2 * elements(&in[0]) * elements(&in[1]) / (double)in[1].shape.dim[0];
         break;
     case MD_OP_LINEAR:

@@ -288,28 +288,36 @@ static enum md_status copy_node(struct md_graph *graph, const char *name, const 
     return copy_attrs(graph, attrs, attr_count, node, err);
 }
 
-static enum md_status add_primitive(struct md_graph *graph, struct md_node *node, int *outputs,
-                                    int out_count, struct md_error *err)
+enum md_status md__graph_append(struct md_graph *graph, const struct md_node *node,
+                                struct md_error *err)
 {
     if (graph->node_count >= MD_GRAPH_NODES_MAX)
         return md_fail(err, MD_ERR_TOO_LARGE, "graph has more than %d nodes", MD_GRAPH_NODES_MAX);
     enum md_status status = grow(graph, &graph->nodes, graph->node_count, &graph->node_capacity,
                                  sizeof *graph->nodes, err);
+    if (status)
+        return status;
+    for (int i = 0; i < node->out_count; i++)
+        graph->values[node->out[i]].producer = graph->node_count;
+    graph->nodes[graph->node_count++] = *node;
+    return MD_OK;
+}
+
+static enum md_status add_primitive(struct md_graph *graph, struct md_node *node, int *outputs,
+                                    int out_count, struct md_error *err)
+{
+    enum md_status status = MD_OK;
     int *ids = md_arena_array(&graph->arena, (size_t)out_count, sizeof *ids);
-    if (!status && !ids)
+    if (!ids)
         status = out_of_memory(err);
-    for (int i = 0; !status && i < out_count; i++) {
+    for (int i = 0; !status && i < out_count; i++)
         status = md__graph_value(graph, "", &ids[i], err);
-        if (!status)
-            graph->values[ids[i]].producer = graph->node_count;
-    }
     if (status)
         return status;
     memcpy(outputs, ids, (size_t)out_count * sizeof *ids);
     node->out = ids;
     node->out_count = out_count;
-    graph->nodes[graph->node_count++] = *node;
-    return MD_OK;
+    return md__graph_append(graph, node, err);
 }
 
 /* Opens a region, lets the body write its primitives, and closes it. */

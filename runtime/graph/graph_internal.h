@@ -18,6 +18,10 @@
 enum md_status md__graph_value(struct md_graph *graph, const char *name, int *value,
                                struct md_error *err);
 
+/* Appends the node as it is, unchecked: its ids and attributes live in the graph already. */
+enum md_status md__graph_append(struct md_graph *graph, const struct md_node *node,
+                                struct md_error *err);
+
 enum md_status md__attr_copy(struct md_arena *arena, const struct md_attr *from, struct md_attr *to,
                              struct md_error *err);
 

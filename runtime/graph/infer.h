@@ -154,6 +154,18 @@ MD_INFER_RULE(md_infer_interpretable_attention);
 /* infer_selection.c */
 MD_INFER_RULE(md_infer_selection);
 
+/* infer_last.c */
+MD_INFER_RULE(md_infer_conv_last);
+MD_INFER_RULE(md_infer_conv_transpose_last);
+
+/*
+ * `rule` for an operator on channels-last tensors: bit i of `inputs` says that input i is one, as
+ * all outputs are.
+ */
+enum md_status md__infer_last(const struct md_node *node, const struct md_value_info *in,
+                              int in_count, struct md_value_info *out, int out_count,
+                              unsigned inputs, md_infer_rule rule, struct md_error *err);
+
 /* ---- helpers of the rules (infer.c) ---- */
 
 #define MD_SHAPE_TEXT_MAX 96

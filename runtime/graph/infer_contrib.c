@@ -3,6 +3,7 @@
  * documents them:
  * https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md.
  */
+#include "graph/activation.h"
 #include "graph/infer.h"
 
 /* The attribute must keep this value; anything else is not implemented. */
@@ -59,10 +60,8 @@ MD_INFER_RULE(md_infer_bias_gelu)
 /* X, W, bias?, Z?: Z is added before the activation */
 MD_INFER_RULE(md_infer_fused_conv)
 {
-    static const char *const known[] = {"",          "Relu", "Sigmoid",     "Tanh",
-                                        "LeakyRelu", "Clip", "HardSigmoid", NULL};
-    int activation;
-    enum md_status status = md__infer_choice(node, "activation", "", known, &activation, err);
+    struct md_activation activation;
+    enum md_status status = md_activation_read(node, &activation, err);
     if (!status)
         status = md_infer_conv(node, in, in_count < 3 ? in_count : 3, out, out_count, err);
     if (!status && md__has(in, in_count, 3)) {
@@ -70,12 +69,6 @@ MD_INFER_RULE(md_infer_fused_conv)
         if (!status)
             status = md__infer_expect(in, 3, "Z", out[0].shape.rank, out[0].shape.dim, err);
     }
-    const struct md_attr *numbers = md_node_attr(node, "activation_params");
-    int wanted = activation < 4 ? 0 : activation == 4 ? 1 : 2;
-    if (!status && wanted &&
-        (!numbers || numbers->type != MD_ATTR_FLOATS || numbers->count < wanted))
-        status = md_fail(err, MD_ERR_INVALID,
-                         "attribute activation_params does not list %d numbers", wanted);
     return status;
 }
 

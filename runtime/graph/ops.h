@@ -259,7 +259,11 @@ struct md_node;
     X(VARIABLE_SELECTION, "moondial.VariableSelection", 9, 4096, 1, 1, md_infer_selection,         \
       md_body_selection)                                                                           \
     X(INTERPRETABLE_ATTENTION, "moondial.InterpretableAttention", 3, 4, 1, 1,                      \
-      md_infer_interpretable_attention, md_body_interpretable_attention)
+      md_infer_interpretable_attention, md_body_interpretable_attention)                           \
+    /* on channels-last tensors: body_last.c */                                                    \
+    X(CONV_LAST, "moondial.ConvLast", 2, 4, 1, 1, md_infer_conv_last, md_body_conv_last)           \
+    X(CONV_TRANSPOSE_LAST, "moondial.ConvTransposeLast", 2, 3, 1, 1, md_infer_conv_transpose_last, \
+      md_body_conv_last)
 
 enum md_op {
 #define X(id, ...) MD_OP_##id,

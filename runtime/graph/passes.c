@@ -6,8 +6,9 @@
 
 /*
  * Folding first, so that weights put together from several tensors are constants when lowering
- * shows them to kernels; composing before lowering, which checks what it did; dead code last,
- * because lowering leaves the bodies' constants behind.
+ * shows them to kernels; composing before lowering, which checks what it did; channels_last after
+ * it, because it cuts through regions and forgets them; dead code last, because lowering leaves the
+ * bodies' constants behind.
  */
 static const struct {
     const char *name;
@@ -17,7 +18,8 @@ static const struct {
     {"fold", md__pass_fold},         {"branch", md__pass_branch},
     {"identity", md__pass_identity}, {"transpose", md__pass_transpose},
     {"compose", md__pass_compose},   {"share", md__pass_share},
-    {"lower", md__pass_lower},       {"dead", md__pass_dead},
+    {"lower", md__pass_lower},       {"channels_last", md__pass_channels_last},
+    {"dead", md__pass_dead},
 };
 #define PASS_COUNT (sizeof passes / sizeof *passes)
 

@@ -1,0 +1,166 @@
+/*
+ * ConvLast and ConvTransposeLast: the table of algorithms, in order of preference, and what they
+ * share (conv_last.h).
+ *
+ * Which one runs is decided when weights are packed, for the sizes of the first plan. Scratch is
+ * asked for without the packed weights at hand, so it is what the hungriest of those that can run
+ * would need.
+ */
+#include "kernels/cpu/isa/conv_last.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "kernels/cpu/isa/kernels.h"
+
+static const struct conv_algorithm *const algorithms[] = {
+    &md__conv_direct,
+};
+#define ALGORITHMS (sizeof algorithms / sizeof *algorithms)
+
+/* Before the packed weights: whose they are. */
+union prepared {
+    char name[16];
+    char room[64];
+};
+
+/* [N, D.., C] as windows want it. */
+static struct md_shape channels_first(const struct md_shape *shape)
+{
+    struct md_shape made = *shape;
+    int last = shape->rank - 1;
+    for (int i = last; i > 1; i--)
+        made.dim[i] = shape->dim[i - 1];
+    made.dim[1] = shape->dim[last];
+    return made;
+}
+
+static bool describe(const struct md_node *node, const struct md_tensor *in, int threads,
+                     struct conv *conv)
+{
+    const struct md_shape x = channels_first(&in[0].shape), *w = &in[1].shape;
+    struct md_window window;
+    *conv = (struct conv){.transposed = node->op == MD_OP_CONV_TRANSPOSE_LAST, .threads = threads};
+    if (conv->transposed ? md__window_init_transposed(node, &x, w, &window, NULL)
+                         : md__window_init(node, &x, w, &window, NULL))
+        return false;
+    conv->window = md__window_widened(&window);
+    conv->groups = (size_t)md_node_int(node, "group", 1);
+    conv->batch = (size_t)x.dim[0];
+    conv->channels = (size_t)x.dim[1];
+    conv->outputs = (size_t)w->dim[conv->transposed ? 1 : 0];
+    conv->outputs *= conv->transposed ? conv->groups : 1;
+    conv->group_channels = conv->channels / conv->groups;
+    conv->group_outputs = conv->outputs / conv->groups;
+    conv->taps = md__span(w, 2, w->rank);
+    return true;
+}
+
+/* Constant weights with something in them, and a window of up to three axes. */
+static bool last_supports(const struct md_node *node, const struct md_tensor *in, int in_count)
+{
+    struct conv conv = {.groups = (size_t)md_node_int(node, "group", 1)};
+    const struct md_shape *w = &in[1].shape;
+    if (!md__all_f32(node, in, in_count) || in[1].data == NULL || w->rank < 3 || w->rank > 5 ||
+        w->rank != in[0].shape.rank || md__count(&in[1]) == 0 || conv.groups < 1)
+        return false;
+    conv.transposed = node->op == MD_OP_CONV_TRANSPOSE_LAST;
+    conv.taps = md__span(w, 2, w->rank);
+    for (int i = 0; i < 3; i++)
+        conv.window.kernel[i] = i < 5 - w->rank ? 1 : w->dim[w->rank - 3 + i];
+    size_t a = (size_t)w->dim[0], b = (size_t)w->dim[1];
+    conv.channels = conv.transposed ? a : b * conv.groups;
+    conv.outputs = conv.transposed ? b * conv.groups : a;
+    conv.group_channels = conv.channels / conv.groups;
+    conv.group_outputs = conv.outputs / conv.groups;
+    for (size_t i = 0; i < ALGORITHMS; i++)
+        if (algorithms[i]->can(&conv))
+            return true;
+    return false;
+}
+
+static enum md_status last_prepare(const struct md_node *node, const struct md_tensor *in,
+                                   int in_count, void **made, size_t *bytes, struct md_error *err)
+{
+    (void)in_count;
+    struct conv conv;
+    if (!describe(node, in, 1, &conv))
+        return md_fail(err, MD_ERR_INTERNAL, "window does not fit");
+    for (size_t i = 0; i < ALGORITHMS; i++) {
+        const struct conv_algorithm *algorithm = algorithms[i];
+        if (!algorithm->can(&conv) || (algorithm->wants && !algorithm->wants(&conv)))
+            continue;
+        *bytes = sizeof(union prepared) + algorithm->packed_bytes(&conv);
+        union prepared *prepared = md_prepared_new(*bytes);
+        if (!prepared)
+            return md_fail(err, MD_ERR_MEMORY, "out of memory");
+        strncpy(prepared->name, algorithm->name, sizeof prepared->name - 1);
+        *made = prepared;
+        if (algorithm->pack(&conv, in[1].data, prepared + 1))
+            return MD_OK;
+        md_prepared_delete(prepared, *bytes);
+        *made = NULL;
+    }
+    return md_fail(err, MD_ERR_INTERNAL, "no algorithm for this convolution");
+}
+
+/* NULL: the weights were packed for none of ours. */
+static const struct conv_algorithm *algorithm_of(const union prepared *prepared)
+{
+    for (size_t i = 0; prepared && i < ALGORITHMS; i++)
+        if (strcmp(algorithms[i]->name, prepared->name) == 0)
+            return algorithms[i];
+    return NULL;
+}
+
+static size_t last_scratch(const struct md_node *node, const struct md_tensor *in, int in_count,
+                           int threads)
+{
+    (void)in_count;
+    struct conv conv;
+    size_t most = 0;
+    if (!describe(node, in, threads, &conv))
+        return 0;
+    for (size_t i = 0; i < ALGORITHMS; i++) {
+        bool asks = algorithms[i]->can(&conv) && algorithms[i]->scratch;
+        size_t bytes = asks ? algorithms[i]->scratch(&conv) : 0;
+        most = bytes > most ? bytes : most;
+    }
+    return most;
+}
+
+/* Relu and Clip clamp; without an activation nothing is done; the others follow the store. */
+static void read_activation(const struct md_node *node, struct conv_run *run)
+{
+    run->after = md_activation_of(node);
+    run->clamps = run->after.op == MD_OP_RELU || run->after.op == MD_OP_CLIP;
+    run->low = run->after.op == MD_OP_CLIP ? (float)run->after.a : 0;
+    run->high = run->after.op == MD_OP_CLIP ? (float)run->after.b : INFINITY;
+    if (run->clamps)
+        run->after.op = MD_OP_IDENTITY;
+}
+
+static enum md_status last_run(const struct md_kernel_call *call, struct md_error *err)
+{
+    const union prepared *prepared = call->prepared;
+    const struct conv_algorithm *algorithm = algorithm_of(prepared);
+    const struct md_tensor *bias = md__input(call, 2), *z = md__input(call, 3);
+    struct conv_run run = {.packed = prepared + 1,
+                           .x = call->in[0].data,
+                           .bias = bias ? bias->data : NULL,
+                           .z = z ? z->data : NULL,
+                           .y = call->out[0].data,
+                           .scratch = call->scratch,
+                           .pool = call->pool};
+    if (!algorithm ||
+        !describe(call->node, call->in, call->pool ? md_pool_threads(call->pool) : 1, &run.conv))
+        return md_fail(err, MD_ERR_INTERNAL, "weights are not packed");
+    read_activation(call->node, &run);
+    algorithm->run(&run);
+    return MD_OK;
+}
+
+const struct md_kernel md__conv_last = {.supports = last_supports,
+                                        .prepare = last_prepare,
+                                        .scratch_bytes = last_scratch,
+                                        .run = last_run};

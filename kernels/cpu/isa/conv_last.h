@@ -1,0 +1,74 @@
+/*
+ * Convolutions on channels-last tensors: what moondial.ConvLast and moondial.ConvTransposeLast are
+ * made of. conv_last.c reads a node into a `struct conv` and picks an algorithm from its table;
+ * each algorithm is a file that defines one `struct conv_algorithm`.
+ *
+ * An algorithm packs the weights once, then runs for any batch and any spatial sizes. What follows
+ * the sums (bias, residual, activation) is its own to do, before the store where it can.
+ */
+#ifndef MD_KERNELS_CPU_ISA_CONV_LAST_H
+#define MD_KERNELS_CPU_ISA_CONV_LAST_H
+
+#include "graph/window.h"
+#include "kernels/cpu/isa/activation.h"
+#include "kernels/cpu/isa/vec.h"
+
+struct conv {
+    struct md_window window; /* three axes; transposed: md__window_init_transposed's */
+    bool transposed;
+    size_t batch, channels, outputs;
+    size_t groups, group_channels, group_outputs;
+    size_t taps; /* of a kernel, all axes */
+    int threads;
+};
+
+/* One run. Tensors are [batch, places.., channels], dense. */
+struct conv_run {
+    struct conv conv;
+    const void *packed;         /* what pack() made */
+    const float *x, *bias, *z;  /* bias, z may be NULL; z has y's shape */
+    float *y;                   /* = activation(sum + bias + z) */
+    struct md_activation after; /* what is left to do to stored results: IDENTITY after a clamp */
+    bool clamps;                /* the activation is one: see conv_clamped */
+    float low, high;
+    void *scratch; /* scratch() bytes, aligned to 64 */
+    struct md_pool *pool;
+};
+
+struct conv_algorithm {
+    const char *name; /* shorter than 16 bytes */
+    /* Whether it computes this, judged without looking at batch and spatial sizes. */
+    bool (*can)(const struct conv *conv);
+    /* Whether it is the best for the sizes of the first plan (others may follow); NULL: always. */
+    bool (*wants)(const struct conv *conv);
+    size_t (*packed_bytes)(const struct conv *conv);
+    /*
+     * Packs weights that lie as ONNX has them, [outputs, group_channels, taps], transposed
+     * [channels, group_outputs, taps], into packed_bytes zeroed bytes, aligned to 64, without
+     * pointers. False: it would rather not (too large an error), the next one in the table is
+     * asked.
+     */
+    bool (*pack)(const struct conv *conv, const float *weights, void *packed);
+    size_t (*scratch)(const struct conv *conv); /* bytes for all threads together; NULL: none */
+    void (*run)(const struct conv_run *run);
+};
+
+#define md__conv_depthwise MD_ISA_SYMBOL(md__conv_depthwise)
+#define md__conv_direct    MD_ISA_SYMBOL(md__conv_direct)
+extern const struct conv_algorithm md__conv_depthwise, md__conv_direct;
+
+/* Relu and Clip, in registers. */
+INLINE vf conv_clamped(const struct conv_run *run, vf v)
+{
+    return run->clamps ? vmin(splat(run->high), vmax(splat(run->low), v)) : v;
+}
+
+/* The activation that clamping was not, of stored results: `rows` rows, `stride` floats apart. */
+INLINE void conv_activate(const struct conv_run *run, float *y, size_t stride, size_t rows,
+                          size_t columns)
+{
+    if (run->after.op != MD_OP_IDENTITY)
+        md__activate(&run->after, y, stride, rows, columns);
+}
+
+#endif

@@ -1,0 +1,57 @@
+/*
+ * Shape rules of the operators on channels-last tensors: the rule of the ONNX operator that each
+ * stands for, on shapes turned to where ONNX has the channels, and what it gives turned back.
+ */
+#include <string.h>
+
+#include "graph/infer.h"
+
+#define INPUTS_MAX 8
+
+/* [N, D.., C] as [N, C, D..], or back. */
+static struct md_shape turned(const struct md_shape *shape, bool to_last)
+{
+    struct md_shape made = *shape;
+    int last = shape->rank - 1;
+    if (last < 2)
+        return made;
+    made.dim[to_last ? last : 1] = shape->dim[to_last ? 1 : last];
+    for (int i = 2; i <= last; i++)
+        made.dim[to_last ? i - 1 : i] = shape->dim[to_last ? i : i - 1];
+    return made;
+}
+
+enum md_status md__infer_last(const struct md_node *node, const struct md_value_info *in,
+                              int in_count, struct md_value_info *out, int out_count,
+                              unsigned inputs, md_infer_rule rule, struct md_error *err)
+{
+    struct md_value_info first[INPUTS_MAX];
+    memset(first, 0, sizeof first);
+    for (int i = 0; i < in_count && i < INPUTS_MAX; i++) {
+        first[i] = in[i];
+        if (inputs >> i & 1)
+            first[i].shape = turned(&in[i].shape, false);
+    }
+    enum md_status status = rule(node, first, in_count, out, out_count, err);
+    for (int i = 0; !status && i < out_count; i++)
+        out[i].shape = turned(&out[i].shape, true);
+    return status;
+}
+
+/* X, W, B?, Z? */
+MD_INFER_RULE(md_infer_conv_last)
+{
+    enum md_status status = md__infer_dtype(in, 0, MD_F32, err);
+    return status ? status
+                  : md__infer_last(node, in, in_count, out, out_count, 1u << 0 | 1u << 3,
+                                   md_infer_fused_conv, err);
+}
+
+/* X, W, B? */
+MD_INFER_RULE(md_infer_conv_transpose_last)
+{
+    enum md_status status = md__infer_dtype(in, 0, MD_F32, err);
+    return status ? status
+                  : md__infer_last(node, in, in_count, out, out_count, 1u << 0,
+                                   md_infer_conv_transpose, err);
+}
