@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CAPACITY_MIN = 64 };
+enum { CAPACITY_MIN = 64, TAKEN_OVER_MIN = 65536 };
 
 void md_buffer_init(struct md_buffer *buffer, size_t bytes_max)
 {
@@ -126,7 +126,8 @@ static struct md_blob *blob_alloc(size_t length)
     atomic_init(&blob->refs, 1);
     blob->number = atomic_fetch_add_explicit(&blobs_made, 1, memory_order_relaxed);
     blob->length = length;
-    blob->data[length] = '\0';
+    blob->data = blob->inner;
+    blob->inner[length] = '\0';
     return blob;
 }
 
@@ -138,8 +139,23 @@ struct md_blob *md_blob_new(const void *data, size_t length)
     return blob;
 }
 
+/* With what it holds beyond its text given back. */
+static struct md_blob *take_over(struct md_buffer *buffer)
+{
+    struct md_blob *blob = blob_alloc(0);
+    if (!blob)
+        return NULL;
+    char *trimmed = realloc(buffer->data, buffer->length + 1);
+    blob->data = trimmed ? trimmed : buffer->data;
+    blob->length = buffer->length;
+    md_buffer_init(buffer, buffer->bytes_max);
+    return blob;
+}
+
 struct md_blob *md_blob_from_buffer(struct md_buffer *buffer)
 {
+    if (!buffer->fixed && buffer->length >= TAKEN_OVER_MIN)
+        return take_over(buffer);
     struct md_blob *blob = md_blob_new(buffer->data, buffer->length);
     if (blob)
         md_buffer_clear(buffer);
@@ -154,6 +170,9 @@ struct md_blob *md_blob_ref(struct md_blob *blob)
 
 void md_blob_unref(struct md_blob *blob)
 {
-    if (blob && atomic_fetch_sub_explicit(&blob->refs, 1, memory_order_acq_rel) == 1)
-        free(blob);
+    if (!blob || atomic_fetch_sub_explicit(&blob->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    if (blob->data != blob->inner)
+        free(blob->data);
+    free(blob);
 }

@@ -64,12 +64,13 @@ struct md_blob {
     _Atomic int refs;
     uint64_t number; /* of this blob alone among those of the process, past ones included */
     size_t length;
-    char data[]; /* length bytes, then a NUL */
+    char *data;   /* length bytes, then a NUL */
+    char inner[]; /* where they are, unless they are a buffer's memory */
 };
 
 /*
- * A new blob (refs = 1) with the bytes of `buffer`, which is cleared but keeps its memory: fini it
- * as ever. NULL when out of memory.
+ * A new blob (refs = 1) with the bytes of `buffer`, which is cleared: fini it as ever. A long text
+ * is not copied, the blob takes over the buffer's memory. NULL when out of memory.
  */
 struct md_blob *md_blob_from_buffer(struct md_buffer *buffer);
 struct md_blob *md_blob_new(const void *data, size_t length);

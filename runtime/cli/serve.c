@@ -130,6 +130,7 @@ static enum md_status load_script(struct daemon *daemon, struct md_error *err)
         .config = daemon->settings.config,
         .serve = daemon->serve,
         .store = daemon->store,
+        .threads = md__cli_threads((int)md_config_int(daemon->settings.config, "threads")),
     };
 
     return md_script_new(&options, &daemon->script, err);

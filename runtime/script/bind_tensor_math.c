@@ -261,28 +261,59 @@ static int tensor_round(lua_State *L)
     return 1;
 }
 
+enum { GRADES_MAX = 64 };
+
+struct grade {
+    double limit;
+    float worth;
+};
+
+/* The list of { limit, worth } at index 2, highest limit first. */
+static int grades_check(lua_State *L, struct grade *grades)
+{
+    luaL_checktype(L, 2, LUA_TTABLE);
+    int count = (int)lua_objlen(L, 2);
+    luaL_argcheck(L, count <= GRADES_MAX, 2, "has more than 64 grades");
+    for (int i = 0; i < count; i++) {
+        lua_rawgeti(L, 2, i + 1);
+        luaL_argcheck(L, lua_istable(L, -1), 2, "is a list of { limit, number }");
+        lua_rawgeti(L, -1, 1);
+        lua_rawgeti(L, -2, 2);
+        luaL_argcheck(L, lua_isnumber(L, -1) && lua_isnumber(L, -2), 2,
+                      "is a list of { limit, number }");
+        grades[i] = (struct grade){lua_tonumber(L, -2), (float)lua_tonumber(L, -1)};
+        luaL_argcheck(L, i == 0 || grades[i].limit < grades[i - 1].limit, 2,
+                      "has the highest limit first");
+        lua_pop(L, 3);
+    }
+    return count;
+}
+
+/* tensor:grade { { limit, number }, ... }: the number beside the first limit that is reached, 0
+ * where none is or where there is no value. */
+static int tensor_grade(lua_State *L)
+{
+    struct grade grades[GRADES_MAX];
+    lua_settop(L, 2);
+    int grade_count = grades_check(L, grades);
+    const struct md_tensor *tensor = as_float(L, 1);
+    struct md_tensor *result = md__tensor_make(L, MD_F32, &tensor->shape);
+    const float *in = tensor->data;
+    float *out = result->data;
+    size_t count = md_tensor_count(tensor);
+    for (int k = grade_count - 1; k >= 0; k--) /* the highest comes last and stays */
+        for (size_t i = 0; i < count; i++)
+            out[i] = (double)in[i] >= grades[k].limit ? grades[k].worth : out[i];
+    return 1;
+}
+
 const luaL_Reg md__tensor_math_methods[] = {
-    {"add", tensor_add},
-    {"sub", tensor_sub},
-    {"mul", tensor_mul},
-    {"div", tensor_div},
-    {"pow", tensor_pow},
-    {"min", tensor_min},
-    {"max", tensor_max},
-    {"ge", tensor_ge},
-    {"gt", tensor_gt},
-    {"le", tensor_le},
-    {"lt", tensor_lt},
-    {"eq", tensor_eq},
-    {"exp", tensor_exp},
-    {"log", tensor_log},
-    {"abs", tensor_abs},
-    {"sqrt", tensor_sqrt},
-    {"neg", tensor_neg},
-    {"floor", tensor_floor},
-    {"isnan", tensor_isnan},
-    {"where", tensor_where},
-    {"clip", tensor_clip},
-    {"round", tensor_round},
-    {NULL, NULL},
+    {"add", tensor_add},     {"sub", tensor_sub},     {"mul", tensor_mul},
+    {"div", tensor_div},     {"pow", tensor_pow},     {"min", tensor_min},
+    {"max", tensor_max},     {"ge", tensor_ge},       {"gt", tensor_gt},
+    {"le", tensor_le},       {"lt", tensor_lt},       {"eq", tensor_eq},
+    {"exp", tensor_exp},     {"log", tensor_log},     {"abs", tensor_abs},
+    {"sqrt", tensor_sqrt},   {"neg", tensor_neg},     {"floor", tensor_floor},
+    {"isnan", tensor_isnan}, {"where", tensor_where}, {"clip", tensor_clip},
+    {"round", tensor_round}, {"grade", tensor_grade}, {NULL, NULL},
 };

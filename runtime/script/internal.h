@@ -42,6 +42,7 @@ struct md__pool;
 struct md__seat;
 struct md__sources;
 struct md__dicts;
+struct md__writers;
 struct md__rehearser;
 struct md__scheduler;
 struct md__stream;
@@ -106,6 +107,8 @@ struct md_script {
     struct md__reload_result last; /* how the last change of scripts ended */
     struct md__stream *streams;    /* open ones, under lock */
     struct md__dicts *dicts;
+    int threads;                 /* that one answer may be written by */
+    struct md__writers *writers; /* they: writers.h */
     struct md__scheduler *scheduler;
     struct md__watcher *watcher; /* NULL: nobody watches the folder */
     pthread_t housekeeper;

@@ -60,6 +60,7 @@ enum md_status md_script_new(const struct md_script_options *options, struct md_
     script->config = md_config_ref(options->config);
     script->serve = options->serve;
     script->store = options->store;
+    script->threads = options->threads;
     script->started_ms = md_now_ms(options->clock);
     script->dir = strdup(options->dir);
     script->lib_dir = strdup(options->lib_dir);

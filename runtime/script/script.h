@@ -125,6 +125,7 @@ struct md_script_options {
     struct md_config *config; /* a reference is taken */
     struct md_serve *serve;   /* may be NULL: models are unavailable */
     struct md_store *store;   /* may be NULL: nothing outlives the process */
+    int threads;              /* that write one long answer; 0: the one that made it */
 };
 
 /*

@@ -1,6 +1,8 @@
 -- The eight figures a dashboard shows per server: now, the mean median forecast of the next half
 -- hour, and which way it goes. One decimal; the direction compares the unrounded values.
 
+local md = require "moondial"
+
 local SHOWN = {
     { name = "cpu", metric = "cpu_used_pct", unit = "%" },
     { name = "memory", metric = "mem_used_pct", unit = "%" },
@@ -12,40 +14,45 @@ local SHOWN = {
     { name = "net_out", metric = "net_out_mb_s", unit = "MB/s" },
 }
 
+local DIRECTIONS = { "decreasing", "stable", "increasing" }
+
 local display = { SHOWN = SHOWN }
 
-local function round1(value)
-    return math.floor(value * 10 + 0.5) / 10
-end
-
-local function direction(current, predicted)
-    if predicted > current then
-        return "increasing"
+-- The shown metrics of named columns [servers], side by side.
+local function shown_columns(columns)
+    local list = {}
+    for index, shown in ipairs(SHOWN) do
+        list[index] = columns[shown.metric]
     end
-    return predicted < current and "decreasing" or "stable"
+    return md.tensor.stack(list):transpose { 2, 1 }
 end
 
-function display.figure(current, predicted, unit)
-    return {
-        current = round1(current),
-        predicted = round1(predicted),
-        delta = round1(predicted - current),
-        unit = unit,
-        trend = direction(current, predicted),
-    }
-end
-
--- `current` and `expected` hold one number per metric; a metric without a present value is left
--- out, one without a forecast is expected to stay.
-function display.metrics(current, expected)
-    local figures = {}
-    for _, shown in ipairs(SHOWN) do
-        local now = current[shown.metric]
-        if now then
-            figures[shown.name] = display.figure(now, expected[shown.metric] or now, shown.unit)
-        end
+local function units(servers)
+    local list = {}
+    for index, shown in ipairs(SHOWN) do
+        list[index] = shown.unit
     end
-    return figures
+    return md.json.choice(md.tensor.range(1, #SHOWN):reshape { 1, #SHOWN }
+        :expand { servers, #SHOWN }, list)
+end
+
+-- The figures of many servers, an object each. `current` and `expected` hold a column [servers] of
+-- each metric; one without a present value (NaN) is left out, one without a forecast is expected
+-- to stay.
+function display.rows(current, expected)
+    local now = shown_columns(current)
+    local soon = shown_columns(expected)
+    soon = soon:isnan():where(now, soon)
+    local figures = md.json.rows({
+        current = now:round(1), predicted = soon:round(1), delta = soon:sub(now):round(1),
+        unit = units(now:dim(1)),
+        trend = md.json.choice(soon:gt(now):sub(soon:lt(now)):add(2), DIRECTIONS),
+    }, { present = now:eq(now) })
+    local fields = {}
+    for index, shown in ipairs(SHOWN) do
+        fields[shown.name] = figures:inner(index)
+    end
+    return md.json.rows(fields)
 end
 
 return display

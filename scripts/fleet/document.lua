@@ -1,8 +1,8 @@
 -- The answer of /predictions/current, from a forecast of the fleet.
 --
--- Sums over forecast steps are done on whole tensors; what is left for Lua is a handful of numbers
--- per server and metric, which the policy files (risk, environment, display) judge. Alerts come
--- from the alert engine, as of the last closed step.
+-- Everything per server is a column: the policy files (risk, environment, display) judge whole
+-- tensors by their tables, and md.json.rows says how the columns become objects. Alerts come from
+-- the alert engine, as of the last closed step.
 
 local md = require "moondial"
 local asked = require "asked"
@@ -14,111 +14,87 @@ local risk = require "risk"
 
 local document = {}
 
--- Per server and metric, as nested arrays: what the policies look at. `near` is the next half hour,
--- `far` all steps.
+-- Per server and metric, [servers, metrics]: what the policies look at. `near` is the next half
+-- hour, `far` all steps.
 local function outlook(group, step_min)
     local steps = group.p50:dim(3)
     local near = math.max(1, math.min(steps, math.floor(environment.NEAR_MIN / step_min)))
     local p10, p50 = group.p10:slice(3, 1, near), group.p50:slice(3, 1, near)
     local p90 = group.p90:slice(3, 1, near)
     return {
-        steps = steps, near_steps = near,
-        current = group.current:totable(),
-        near_p10_mean = p10:mean(3):totable(), near_p50_mean = p50:mean(3):totable(),
-        near_p90_mean = p90:mean(3):totable(),
-        near_p50_max = p50:amax(3):totable(), near_p90_max = p90:amax(3):totable(),
-        near_p50_min = p50:amin(3):totable(),
-        far_p50_max = group.p50:amax(3):totable(), far_p90_max = group.p90:amax(3):totable(),
-        far_p50_min = group.p50:amin(3):totable(),
+        near_mean = { p10 = p10:mean(3), p50 = p50:mean(3), p90 = p90:mean(3) },
+        near = { p50_max = p50:amax(3), p90_max = p90:amax(3), p50_min = p50:amin(3),
+            steps = near },
+        far = { p50_max = group.p50:amax(3), p90_max = group.p90:amax(3),
+            p50_min = group.p50:amin(3), steps = steps },
     }
 end
 
--- { metric name = number } of one server for one of seen's fields; metrics that it never sent
--- (their present value is NaN) are left out.
-local function by_name(seen, field, server)
-    local named, current = {}, seen.current[server]
+-- { metric name = column } of [servers, metrics]. Busy is what is not idle; where idle is not
+-- reported, user time has to do. `idle` [servers]: unless it is the column of that name.
+local function by_name(values, idle)
+    local servers, named = values:dim(1), {}
     for index, metric in ipairs(metrics) do
-        if current[index] == current[index] then
-            named[metric.name] = seen[field][server][index]
-        end
+        named[metric.name] = values:slice(2, index, index):reshape { servers }
     end
+    idle = idle or named.cpu_idle_pct
+    named.cpu_used_pct = idle:isnan():where(named.cpu_user_pct, idle:neg():add(100))
     return named
 end
 
--- Busy is what is not idle; where idle is not reported, user time has to do.
-local function with_cpu_used(named, idle)
-    named.cpu_used_pct = idle and 100 - idle or named.cpu_user_pct
-    return named
-end
-
-local function scores(seen, server, profile)
-    local current = by_name(seen, "current", server)
-    with_cpu_used(current, current.cpu_idle_pct)
-    local pessimistic = by_name(seen, "near_p90_mean", server)
+-- What is said of the servers beside their forecasts: risk scores [servers], fields of the answer,
+-- probabilities of an incident.
+local function judged(group, step_min)
+    local seen = outlook(group, step_min)
+    local current, expected = by_name(group.current), by_name(seen.near_mean.p50)
     -- Little idle time is the bad side, so the pessimist takes its lower quantile.
-    with_cpu_used(pessimistic, by_name(seen, "near_p10_mean", server).cpu_idle_pct)
-    local expected = by_name(seen, "near_p50_mean", server)
-    with_cpu_used(expected, expected.cpu_idle_pct)
-    return risk.score(profile, current, pessimistic), display.metrics(current, expected)
-end
-
-local function peaks(span, seen, server)
-    local current, found = seen.current[server], {}
-    local p50_max, p90_max = seen[span .. "_p50_max"][server], seen[span .. "_p90_max"][server]
-    local p50_min = seen[span .. "_p50_min"][server]
-    for index, metric in ipairs(metrics) do
-        if environment.judges(metric.name) and current[index] == current[index] then
-            found[metric.name] = { p50_max = p50_max[index], p90_max = p90_max[index],
-                p50_min = p50_min[index] }
-        end
-    end
-    return found
-end
-
-local function probabilities(seen, server)
-    return {
-        near = environment.server("near", peaks("near", seen, server), seen.near_steps),
-        far = environment.server("far", peaks("far", seen, server), seen.steps),
+    local pessimistic = by_name(seen.near_mean.p90, by_name(seen.near_mean.p10).cpu_idle_pct)
+    local scores = risk.scores(group.profiles, current, pessimistic)
+    local fields = { alert = risk.alerts(scores), risk_score = scores:round(1),
+        display_metrics = display.rows(current, expected) }
+    return scores:totable(), fields, {
+        near = environment.servers("near", seen.near, seen.near.steps),
+        far = environment.servers("far", seen.far, seen.far.steps),
     }
 end
 
--- The forecasts that are wanted, a row for each server and metric.
-local function shown_rows(group, wanted)
-    local fields = { current = group.current, trend = group.trend }
+-- The forecasts that are wanted, an object for each server and metric; metrics that a server never
+-- sent (their present value is NaN) are left out.
+local function forecasts(group, wanted)
+    local fields, decimals = { current = group.current, trend = group.trend }, {}
     for quantile in pairs(wanted.quantiles) do
         local values = group[quantile]
         if wanted.steps and wanted.steps < values:dim(3) then
             values = values:slice(3, 1, wanted.steps)
         end
-        fields[quantile] = values:round(md.config.forecast_decimals)
+        fields[quantile], decimals[quantile] = values, md.config.forecast_decimals
     end
-    return md.json.rows(fields)
+    return md.json.rows(fields, { decimals = decimals,
+        present = group.current:eq(group.current) })
 end
 
-local function metric_entries(group, seen, server, rows, wanted)
-    local entry = {}
-    for index, metric in ipairs(metrics) do
-        local current = seen.current[server][index]
-        if current == current and wanted.metrics[metric.name] then
-            entry[metric.name] = rows:at(server, index)
-        end
+local function labels(kinds)
+    local list = {}
+    for index, kind in ipairs(kinds) do
+        list[index] = profiles.label(kind)
     end
-    entry.profile = profiles.label(group.profiles[server])
-    entry.model = group.model
-    return entry
+    return list
 end
 
 local function add_group(answer, group, step_min, wanted)
-    local rows = shown_rows(group, wanted)
-    local seen = outlook(group, step_min)
-    for server, name in ipairs(group.names) do
-        local score, figures = scores(seen, server, group.profiles[server])
-        local entry = metric_entries(group, seen, server, rows, wanted)
-        entry.alert, entry.display_metrics = risk.alert(score), figures
-        entry.risk_score = entry.alert.score
-        answer.predictions[name] = entry
-        answer.scores[name] = score
-        answer.probabilities[name] = probabilities(seen, server)
+    local scores, fields, probabilities = judged(group, step_min)
+    local rows = forecasts(group, wanted)
+    for index, metric in ipairs(metrics) do
+        if wanted.metrics[metric.name] then
+            fields[metric.name] = rows:inner(index)
+        end
+    end
+    fields.profile, fields.model = labels(group.profiles), group.model
+    answer.parts[#answer.parts + 1] = { names = group.names, rows = md.json.rows(fields) }
+    for index, name in ipairs(group.names) do
+        answer.scores[name] = scores[index]
+        answer.probabilities[name] = { near = probabilities.near[index],
+            far = probabilities.far[index] }
     end
     answer.by_model = answer.by_model or group.model ~= "trend"
 end
@@ -162,7 +138,7 @@ local function part(group, wanted)
 end
 
 local function nothing_yet()
-    return { predictions = {}, scores = {}, probabilities = {} }
+    return { parts = {}, scores = {}, probabilities = {} }
 end
 
 -- The `predictions` of those that are wanted (asked.lua).
@@ -174,7 +150,7 @@ function document.predictions(fleet, wanted)
             add_group(answer, wanted_part, fleet.step_min, wanted)
         end
     end
-    return answer.predictions
+    return md.json.named(answer.parts)
 end
 
 -- The whole answer. `alerts` are entries of active.lua.
@@ -182,7 +158,6 @@ function document.of(fleet, alerts, input_points)
     local answer = nothing_yet()
     for _, group in ipairs(fleet.groups) do
         add_group(answer, group, fleet.step_min, asked.EVERYTHING)
-        md.sleep(0) -- a large fleet takes a while; let others run
     end
     local scored = {}
     for index, name in ipairs(fleet.names) do
@@ -194,7 +169,7 @@ function document.of(fleet, alerts, input_points)
     end
     summary.risk_calculation_time = md.time.iso(fleet.made_at_ms)
     return {
-        predictions = answer.predictions,
+        predictions = md.json.named(answer.parts),
         alerts = md.json.array(alerts),
         environment = environment.fleet(in_order(fleet.names, answer.probabilities)),
         metadata = metadata(fleet, answer, input_points),

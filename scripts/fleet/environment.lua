@@ -5,6 +5,8 @@
 -- passes the limit, or its 90 % quantile passes it by more than 5. For cpu_idle_pct low is bad, and
 -- the median alone decides.
 
+local md = require "moondial"
+local metrics = require "metrics"
 local policy = require "policy"
 
 local NEAR_MIN = 30
@@ -35,37 +37,36 @@ policy.by_metric("environment.lua", "LOW", LOW, policy.pair)
 
 local environment = { NEAR_MIN = NEAR_MIN, HIGH = HIGH, LOW = LOW }
 
--- Whether a metric counts at all.
-function environment.judges(metric)
-    return HIGH[metric] ~= nil or LOW[metric] ~= nil
+-- The warning (1) or critical (2) limits of all metrics, to meet [servers, metrics]; `never` is
+-- what no value passes.
+local function limits(judged, place, never)
+    local list = {}
+    for index, metric in ipairs(metrics) do
+        list[index] = judged[metric.name] and judged[metric.name][place] or never
+    end
+    return md.tensor.from(list)
 end
 
-local function passes_high(limit, p50_max, p90_max)
-    return p50_max > limit or p90_max > limit + PESSIMIST_MARGIN
+-- One where a limit is passed: `peaks` has p50_max, p90_max and p50_min, [servers, metrics].
+local function passing(peaks, place)
+    local high = limits(HIGH, place, math.huge)
+    local above = peaks.p50_max:gt(high):max(peaks.p90_max:gt(high:add(PESSIMIST_MARGIN)))
+    return above:max(peaks.p50_min:lt(limits(LOW, place, -math.huge)))
 end
 
-local function severity_of(metric, peak)
-    local high, low = HIGH[metric], LOW[metric]
-    if high and peak.p50_max then
-        return passes_high(high[2], peak.p50_max, peak.p90_max) and "critical"
-            or passes_high(high[1], peak.p50_max, peak.p90_max) and "warning" or nil
-    elseif low and peak.p50_min then
-        return peak.p50_min < low[2] and "critical" or peak.p50_min < low[1] and "warning" or nil
+-- Probability of each server, a list, over one span ("near" or "far") of `steps` steps, from the
+-- peaks of its forecasts there.
+function environment.servers(span_name, peaks, steps)
+    local span = SPANS[span_name]
+    local critical = passing(peaks, 2)
+    local warning = passing(peaks, 1):mul(critical:neg():add(1))
+    local criticals, warnings = critical:sum(2):totable(), warning:sum(2):totable()
+    local list = {}
+    for index, count in ipairs(criticals) do
+        local probability = count * span.critical + warnings[index] * span.warning
+        list[index] = steps < span.steps_min and 0 or math.min(1, probability)
     end
-end
-
--- Probability of one server over one span ("near" or "far"): `peaks` holds, per metric,
--- { p50_max, p90_max } or, for metrics where low is bad, { p50_min } over the span.
-function environment.server(span_name, peaks, steps)
-    local span, probability = SPANS[span_name], 0
-    if steps < span.steps_min then
-        return 0
-    end
-    for metric, peak in pairs(peaks) do
-        local severity = severity_of(metric, peak)
-        probability = probability + (severity and span[severity] or 0)
-    end
-    return math.min(1, probability)
+    return list
 end
 
 local function health_of(near)

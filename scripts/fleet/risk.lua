@@ -7,6 +7,7 @@
 --
 -- cpu_used_pct is 100 - cpu_idle_pct, or cpu_user_pct where idle is not reported.
 
+local md = require "moondial"
 local policy = require "policy"
 
 local WEIGHTS = { current = 0.7, predicted = 0.3 }
@@ -52,32 +53,57 @@ local function round1(value)
     return math.floor(value * 10 + 0.5) / 10
 end
 
--- Points of the highest step reached; a metric that is not there adds none.
-local function points_of(steps, value)
-    if steps and value then
-        for _, step in ipairs(steps) do
-            if value >= step[1] then
-                return step[2]
-            end
+-- Which of the servers have a profile, as ones and zeros; nil when none has.
+local function those_with(profile, profiles)
+    local marks, any = {}, false
+    for index, name in ipairs(profiles) do
+        marks[index] = name == profile and 1 or 0
+        any = any or name == profile
+    end
+    return any and md.tensor.from(marks) or nil
+end
+
+-- Points that one metric's values add; `when` is "current" or "predicted".
+local function points_of(metric, when, values, profiles)
+    local points = values:grade(POINTS[metric][when] or {})
+    for profile, special in pairs(PROFILE_POINTS) do
+        local steps = special[metric] and special[metric][when]
+        local servers = steps and those_with(profile, profiles)
+        points = servers and servers:where(values:grade(steps), points) or points
+    end
+    return points
+end
+
+local function points_in(columns, when, profiles)
+    local sum = md.tensor.zeros { #profiles }
+    for metric in pairs(POINTS) do
+        if columns[metric] then
+            sum = sum:add(points_of(metric, when, columns[metric], profiles))
         end
     end
-    return 0
+    return sum
 end
 
-local function steps_for(profile, metric, when)
-    local special = PROFILE_POINTS[profile]
-    local override = special and special[metric] and special[metric][when]
-    return override or POINTS[metric][when]
+-- The scores of many servers at once, [servers]: `profiles` names each one's, `current` and
+-- `predicted` hold a column [servers] for each metric of POINTS that there is, NaN for a server
+-- that has no value.
+function risk.scores(profiles, current, predicted)
+    local now = points_in(current, "current", profiles)
+    local soon = points_in(predicted, "predicted", profiles)
+    -- To thousandths, so that 0.7 x 20 + 0.3 x 20 is 20 and not a little less.
+    return now:mul(WEIGHTS.current):add(soon:mul(WEIGHTS.predicted)):clip(0, 100):round(3)
 end
 
--- `current` and `predicted` hold one number per metric of POINTS, or nil where there is none.
+-- The score of one server: `current` and `predicted` hold numbers.
 function risk.score(profile, current, predicted)
-    local now, soon = 0, 0
-    for metric in pairs(POINTS) do
-        now = now + points_of(steps_for(profile, metric, "current"), current[metric])
-        soon = soon + points_of(steps_for(profile, metric, "predicted"), predicted[metric])
+    local function columns(values)
+        local list = {}
+        for metric, value in pairs(values) do
+            list[metric] = md.tensor.from { value }
+        end
+        return list
     end
-    return math.max(0, math.min(100, WEIGHTS.current * now + WEIGHTS.predicted * soon))
+    return risk.scores({ profile }, columns(current), columns(predicted)):get(1)
 end
 
 -- The row of LEVELS a score falls into.
@@ -90,11 +116,27 @@ function risk.level(score)
     return LEVELS[#LEVELS]
 end
 
--- What a server's answer says about its level. The level comes from the score before rounding.
-function risk.alert(score)
-    local level = risk.level(score)
-    return { level = level.level, score = round1(score), color = level.color, emoji = level.emoji,
-        label = level.label }
+-- One field of LEVELS for each score.
+local function of_level(places, field)
+    local texts = {}
+    for index, level in ipairs(LEVELS) do
+        texts[index] = level[field]
+    end
+    return md.json.choice(places, texts)
+end
+
+-- What the servers' answers say about their levels. Those come from the scores before rounding.
+function risk.alerts(scores)
+    local from = {}
+    for index, level in ipairs(LEVELS) do
+        from[index] = { level.from, index }
+    end
+    local places = scores:grade(from)
+    return md.json.rows {
+        level = of_level(places, "level"), color = of_level(places, "color"),
+        emoji = of_level(places, "emoji"), label = of_level(places, "label"),
+        score = scores:round(1),
+    }
 end
 
 local function first(names, count)

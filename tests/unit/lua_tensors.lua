@@ -201,6 +201,17 @@ end
 fails("time zone", md.calendar,
     { start_ms = 0, step_s = 1, count = 1, fields = { "hour" }, timezone = "Mars" })
 
+-- grades: the highest limit that is reached
+local graded = tensor.from { { 98, 97.9, NAN }, { 80, 79, 1 / 0 } }
+check(graded:grade { { 98, 60 }, { 95, 40 }, { 80, 15 } }, { { 60, 40, 0 }, { 15, 0, 60 } })
+check(graded:grade {}, { { 0, 0, 0 }, { 0, 0, 0 } })
+check(tensor.from({ 1, 5 }, "int64"):grade { { 5, 2 } }, { 0, 2 })
+fails("highest limit first", graded.grade, graded, { { 1, 2 }, { 1, 3 } })
+fails("highest limit first", graded.grade, graded, { { 1, 2 }, { NAN, 3 } })
+fails("a list of", graded.grade, graded, { 1 })
+fails("a list of", graded.grade, graded, { { 1 } })
+fails("table expected", graded.grade, graded)
+
 -- JSON of rows: what a table of the same values would give, also when nothing else holds them
 local json = md.json
 local columns = { b = tensor.from { { 1, NAN }, { -2.5, 4.0625 } }, a = tensor.from { 7, 8 },
@@ -216,15 +227,79 @@ for _ = 1, 64 do
 end
 check(json.encode(row), '{"high":60,"low":6}')
 check(json.encode(before:at(1)), '{"a":7,"b":[1,null],"quo\\"te":[[1],[2]]}')
-fails("do not begin with the same 2 axes", before.at, before, 1, 1)
+fails("a does not begin with 2 axes", before.at, before, 1, 1)
+fails("do not begin with the same 1 axes", function()
+    return json.rows({ a = m, b = tensor.from { 1, 2, 3 } }):at(1)
+end)
 fails("outside the tensors", before.at, before, 3)
 fails("outside the tensors", before.at, before, NAN)
 fails("number expected", before.at, before, "x")
 fails("an index for each first axis", before.at, before)
 fails("has no fields", json.rows, {})
-fails("must map names to tensors", json.rows, { m })
-fails("must map names to tensors", json.rows, { a = 1 })
+fails("must map names to columns", json.rows, { m })
 fails("cannot encode a rows", json.encode, before)
+
+-- ... of texts, choices and other rows
+local wide = tensor.from { { 1.23456, NAN }, { 3, -4.5 } }
+local inner = json.rows({ now = wide, code = json.choice(wide, { "one", "two", { three = 3 } }) },
+    { decimals = { now = 2 }, present = wide:eq(wide) })
+local outer = json.rows {
+    first = inner:inner(1), second = inner:inner(2), name = { "x", "y\"" }, same = "all", one = 1.5,
+    flag = json.rows({ n = tensor.from { 7, 8 } }, { present = tensor.from { 0, 1 } }),
+}
+local WIDE = {
+    '{"first":{"code":"one","now":1.23},"name":"x","one":1.5,"same":"all"}',
+    '{"first":{"code":{"three":3},"now":3},"flag":{"n":8},"name":"y\\"","one":1.5,"same":"all",'
+        .. '"second":{"code":null,"now":-4.5}}',
+}
+check(json.encode(outer:at(1)), WIDE[1])
+check(json.encode(outer:at(2), { decimals = 3 }), WIDE[2])
+check(json.encode(json.named { { names = { "b", "a\n" }, rows = outer } }),
+    '{"a\\n":' .. WIDE[2] .. ',"b":' .. WIDE[1] .. "}")
+check(json.encode(json.named {}), "{}")
+check(json.encode(json.rows({ a = tensor.from { 1 / 3 } }, { decimals = -1 }):at(1),
+    { decimals = 2 }), '{"a":0.33333334}')
+fails("name has 3 rows, not 2", function()
+    return json.rows({ a = wide, name = { "x", "y", "z" } }):at(1)
+end)
+fails("outside the tensors", inner.inner, inner, 3)
+fails("2 names for 3 rows", json.named, { { names = { "a", "b" },
+    rows = json.rows { a = tensor.from { 1, 2, 3 } } } })
+fails("a name stands twice", json.named, { { names = { "a", "a" }, rows = outer } })
+fails("names must be strings", json.named, { { names = { "a", 2 }, rows = outer } })
+fails("expected in the list", json.named, { { names = { "a" } } })
+fails("expected in the list", json.named, { 1 })
+fails("decimals are", json.rows, { a = wide }, { decimals = 10 })
+fails("decimals are", json.rows, { a = wide }, { decimals = { a = NAN } })
+fails("another number of rows", function()
+    return json.rows({ a = wide }, { present = tensor.from { 1 } }):at(1)
+end)
+fails("cannot encode a function", json.rows, { a = print })
+
+-- ... of many, which several threads write: the same bytes as one by one
+local names, pieces, servers = {}, {}, 1000
+local many = tensor.range(1, servers * 3):div(7):reshape { servers, 3 }
+local parts = json.rows({ v = many }, { present = many:slice(2, 1, 1):reshape { servers }:gt(9) })
+for index = 1, servers do
+    names[index] = ("n%04d"):format(index)
+    if many:get(index, 1) > 9 then
+        pieces[#pieces + 1] = ('"%s":%s'):format(names[index], json.encode(parts:at(index)))
+    end
+end
+local backwards = {}
+for index = 1, servers do
+    backwards[index] = servers + 1 - index
+end
+local reversed = {}
+for index, at in ipairs(backwards) do
+    reversed[index] = names[at]
+end
+check(json.encode(json.named { { names = names, rows = parts } }),
+    "{" .. table.concat(pieces, ",") .. "}")
+local turned = many:select(1, backwards)
+check(json.encode(json.named { { names = reversed, rows = json.rows({ v = turned },
+    { present = turned:slice(2, 1, 1):reshape { servers }:gt(9) }) } }),
+    "{" .. table.concat(pieces, ",") .. "}")
 
 -- broadcasting, whichever axes are walked as one: what expanded operands give one by one
 local function product(shape)

@@ -1,5 +1,6 @@
 -- What a server's values are worth in risk points, on cases that can be added up by hand.
 
+local md = require "moondial"
 local test = require "moondial.test"
 local profiles = require "profiles"
 local risk = require "risk"
@@ -26,8 +27,59 @@ return {
     test.case { "databases may fill their memory", fast = true, run = function(t)
         t.near(now("generic", "mem_used_pct", 94), 15, 1e-9)
         t.near(now("database", "mem_used_pct", 94), 0, 1e-9)
+        t.near(now("database", "mem_used_pct", 95), 15, 1e-9)
+        t.near(now("database", "mem_used_pct", 98), 30, 1e-9)
         t.near(now("database", "mem_used_pct", 99), 50, 1e-9)
+        -- What the override does not name stays: the prediction, and the other metrics.
+        t.near(risk.score("database", { cpu_used_pct = 95 }, { mem_used_pct = 98 }), 37, 1e-9)
     end },
+
+    test.case { "each step of the tables adds its points", fast = true, run = function(t)
+        local function soon(profile, metric, value)
+            return risk.score(profile, {}, { [metric] = value }) / 0.3
+        end
+        local cases = {
+            { now, "cpu_used_pct", { 98, 60 }, { 97.99, 40 }, { 95, 40 }, { 90, 25 }, { 80, 15 } },
+            { now, "mem_used_pct", { 98, 50 }, { 95, 30 }, { 90, 15 }, { 85, 10 } },
+            { now, "cpu_iowait_pct", { 30, 40 }, { 20, 25 }, { 10, 15 } },
+            { now, "swap_used_pct", { 50, 30 }, { 25, 20 }, { 10, 10 } },
+            { now, "load_average", { 12, 20 }, { 8, 10 } },
+            { soon, "cpu_used_pct", { 98, 40 }, { 95, 25 }, { 90, 15 }, { 89, 0 } },
+            { soon, "mem_used_pct", { 98, 30 }, { 95, 20 }, { 94, 0 } },
+            { soon, "cpu_iowait_pct", { 30, 25 }, { 20, 15 }, { 19, 0 } },
+            { soon, "swap_used_pct", { 99, 0 } },
+            { now, "disk_usage_pct", { 100, 0 } },
+        }
+        for _, case in ipairs(cases) do
+            for index = 3, #case do
+                t.near(case[1]("generic", case[2], case[index][1]), case[index][2], 1e-9,
+                    case[2] .. " at " .. case[index][1])
+            end
+        end
+    end },
+
+    test.case { "the score stops at 100", fast = true, run = function(t)
+        t.equal(risk.score("generic", { cpu_used_pct = 99, mem_used_pct = 99, cpu_iowait_pct = 40,
+            swap_used_pct = 60, load_average = 20 },
+            { cpu_used_pct = 99, mem_used_pct = 99, cpu_iowait_pct = 40 }), 100)
+    end },
+
+    test.case { "many servers at once, each by its profile", fast = true, run = function(t)
+        local memory = md.tensor.from { 94, 94, 99, 0 / 0 }
+        local scores = risk.scores({ "generic", "database", "database", "generic" },
+            { mem_used_pct = memory }, { mem_used_pct = md.tensor.from { 98, 0, 98, 0 / 0 } })
+        t.equal(scores:totable(), { 0.7 * 15 + 9, 0, 35 + 9, 0 })
+    end },
+
+    test.case { "what an answer says of a level, which comes before rounding", fast = true,
+        run = function(t)
+            local rows = risk.alerts(md.tensor.from { 69.97, 70, 0 })
+            t.equal(md.json.decode(md.json.encode(rows:at(1), { decimals = 4 })), {
+                level = "warning", score = 70, color = "#ff9900", emoji = "🟠",
+                label = "Warning" })
+            t.equal(md.json.decode(md.json.encode(rows:at(2))).level, "critical")
+            t.equal(md.json.decode(md.json.encode(rows:at(3))).level, "healthy")
+        end },
 
     test.case { "levels begin at 20, 40 and 70", fast = true, run = function(t)
         local levels = {}

@@ -1,5 +1,5 @@
--- The fleet's policies on small cases worked out by hand: profiles, risk, levels, alerts,
--- environment, display.
+-- The fleet's policies on small cases worked out by hand: profiles, levels, alerts, the fleet as a
+-- whole. Those that judge columns are tested by scripts/fleet/tests.
 
 package.path = "tests/lib/?.lua;scripts/fleet/?.lua;lua/?.lua;" .. package.path
 
@@ -15,7 +15,6 @@ end
 local active = require "active"
 local alerts = require "alerts"
 local check = require "check"
-local display = require "display"
 local environment = require "environment"
 local metrics = require "metrics"
 local policy = require "policy"
@@ -69,65 +68,6 @@ check.test("the cache of names does not grow without end", function()
     check.equal(profiles.of "ppweb1", "web_api")
 end)
 
-check.test("a calm server scores nothing", function()
-    check.equal(risk.score("generic", { cpu_used_pct = 79.9, mem_used_pct = 84.9,
-        cpu_iowait_pct = 9.9, swap_used_pct = 9.9, load_average = 7.9 },
-        { cpu_used_pct = 89.9, mem_used_pct = 94.9, cpu_iowait_pct = 19.9 }), 0)
-    check.equal(risk.score("generic", {}, {}), 0)
-end)
-
-check.test("each step of the tables adds its points", function()
-    local function now(metric, value)
-        return risk.score("generic", { [metric] = value }, {}) / 0.7
-    end
-    local function soon(metric, value)
-        return risk.score("generic", {}, { [metric] = value }) / 0.3
-    end
-    local cases = {
-        { now, "cpu_used_pct", { 98, 60 }, { 97.99, 40 }, { 95, 40 }, { 90, 25 }, { 80, 15 } },
-        { now, "mem_used_pct", { 98, 50 }, { 95, 30 }, { 90, 15 }, { 85, 10 } },
-        { now, "cpu_iowait_pct", { 30, 40 }, { 20, 25 }, { 10, 15 } },
-        { now, "swap_used_pct", { 50, 30 }, { 25, 20 }, { 10, 10 } },
-        { now, "load_average", { 12, 20 }, { 8, 10 } },
-        { soon, "cpu_used_pct", { 98, 40 }, { 95, 25 }, { 90, 15 }, { 89, 0 } },
-        { soon, "mem_used_pct", { 98, 30 }, { 95, 20 }, { 94, 0 } },
-        { soon, "cpu_iowait_pct", { 30, 25 }, { 20, 15 }, { 19, 0 } },
-        { soon, "swap_used_pct", { 99, 0 } },
-        { now, "disk_usage_pct", { 100, 0 } },
-    }
-    for _, case in ipairs(cases) do
-        for index = 3, #case do
-            check.near(case[1](case[2], case[index][1]), case[index][2], 1e-9,
-                case[2] .. " at " .. case[index][1])
-        end
-    end
-end)
-
-check.test("a busy server: 0.7 (40 + 30 + 15 + 20 + 10) + 0.3 (25 + 20 + 15)", function()
-    check.near(risk.score("web_api", { cpu_used_pct = 96, mem_used_pct = 96, cpu_iowait_pct = 12,
-        swap_used_pct = 30, load_average = 9 },
-        { cpu_used_pct = 97, mem_used_pct = 97, cpu_iowait_pct = 22 }), 98.5, 1e-9)
-end)
-
-check.test("the score stops at 100", function()
-    check.equal(risk.score("generic", { cpu_used_pct = 99, mem_used_pct = 99, cpu_iowait_pct = 40,
-        swap_used_pct = 60, load_average = 20 },
-        { cpu_used_pct = 99, mem_used_pct = 99, cpu_iowait_pct = 40 }), 100)
-end)
-
-check.test("a database's full memory is judged by its own table", function()
-    local function memory(profile, value)
-        return risk.score(profile, { mem_used_pct = value }, {}) / 0.7
-    end
-    check.near(memory("database", 94.9), 0, 1e-9)
-    check.near(memory("database", 95), 15, 1e-9)
-    check.near(memory("database", 98), 30, 1e-9)
-    check.near(memory("database", 99), 50, 1e-9)
-    check.near(memory("generic", 94.9), 15, 1e-9)
-    -- What the override does not name stays: the prediction, and the other metrics.
-    check.near(risk.score("database", { cpu_used_pct = 95 }, { mem_used_pct = 98 }), 37, 1e-9)
-end)
-
 check.test("levels begin at 70, 40 and 20, before rounding", function()
     check.equal(risk.level(70).level, "critical")
     check.equal(risk.level(69.99).level, "warning")
@@ -135,8 +75,6 @@ check.test("levels begin at 70, 40 and 20, before rounding", function()
     check.equal(risk.level(39.99).level, "watch")
     check.equal(risk.level(20).level, "watch")
     check.equal(risk.level(0).level, "healthy")
-    check.same(risk.alert(69.97), { level = "warning", score = 70, color = "#ff9900",
-        emoji = "🟠", label = "Warning" })
 end)
 
 check.test("the summary counts on that scale and ranks, ties in order", function()
@@ -244,30 +182,6 @@ check.test("alerts are sorted most severe first, then by time, ties in order", f
     check.equal(table.concat(order), "cbdae")
 end)
 
-check.test("a server's probability adds up over its metrics", function()
-    local peaks = {
-        cpu_user_pct = { p50_max = 91, p90_max = 91 },      -- critical by the median
-        mem_used_pct = { p50_max = 70, p90_max = 100.5 },   -- critical: p90 over 95 + 5
-        swap_used_pct = { p50_max = 11, p90_max = 12 },     -- warning
-        disk_usage_pct = { p50_max = 80, p90_max = 85 },    -- limits must be passed
-        cpu_idle_pct = { p50_min = 9 },                     -- critical, low is bad
-        net_in_mb_s = { p50_max = 1000, p90_max = 1000 },   -- says nothing
-    }
-    check.near(environment.server("near", peaks, 96), 0.25 * 3 + 0.10, 1e-9)
-    check.near(environment.server("far", peaks, 96), 0.20 * 3 + 0.08, 1e-9)
-    check.equal(environment.server("near", peaks, 5), 0)
-    check.equal(environment.server("far", peaks, 19), 0)
-    check.near(environment.server("near", { cpu_idle_pct = { p50_min = 19 } }, 6), 0.1, 1e-9)
-end)
-
-check.test("a server's probability stops at one", function()
-    local peaks = {}
-    for metric in pairs(environment.HIGH) do
-        peaks[metric] = { p50_max = 100, p90_max = 100 }
-    end
-    check.equal(environment.server("near", peaks, 96), 1)
-end)
-
 check.test("the fleet's probability is the mean of its servers", function()
     check.same(environment.fleet { { near = 1, far = 0.5 }, { near = 0, far = 0.25 } }, {
         prob_30m = 0.5, incident_probability_30m = 0.5, prob_8h = 0.375,
@@ -277,18 +191,6 @@ check.test("the fleet's probability is the mean of its servers", function()
     check.equal(environment.fleet({ { near = 0.3, far = 0 } }).fleet_health, "healthy")
     check.equal(environment.fleet({}).fleet_health, "unknown")
     check.equal(environment.fleet({}).prob_30m, 0)
-end)
-
-check.test("display figures have one decimal and compare before rounding", function()
-    check.same(display.figure(45.04, 45.03, "%"), { current = 45, predicted = 45, delta = 0,
-        unit = "%", trend = "decreasing" })
-    check.same(display.figure(1.25, 2.5, "MB/s"), { current = 1.3, predicted = 2.5, delta = 1.3,
-        unit = "MB/s", trend = "increasing" })
-    local figures = display.metrics({ cpu_used_pct = 60, load_average = 2 }, { cpu_used_pct = 50 })
-    check.equal(figures.cpu.delta, -10)
-    check.equal(figures.load.trend, "stable")
-    check.equal(figures.load.unit, "")
-    check.equal(figures.memory, nil)
 end)
 
 local function mistake_of(checked, given, check_entry)
