@@ -14,7 +14,9 @@ MD_BODY(md_body_linear)
 {
     struct md_emit emit = {graph, node->name, err, MD_OK};
     static const int64_t swap[2] = {1, 0};
-    int weight = md__emit_node(&emit, "Transpose", MD__IDS(node->in[1]),
+    int weight = node->in[1];
+    if (md_node_int(node, "transB", 1))
+        weight = md__emit_node(&emit, "Transpose", MD__IDS(weight),
                                MD__ATTRS(MD__INTS("perm", 2, swap)));
     int y = md__emit_node(&emit, "MatMul", MD__IDS(node->in[0], weight), NULL, 0);
     if (md__body_in(node, 2) != MD_NONE)

@@ -271,10 +271,9 @@ static enum md_status copy_attrs(struct md_graph *graph, const struct md_attr *a
     return MD_OK;
 }
 
-/* Everything of a node but its outputs, copied. */
-static enum md_status copy_node(struct md_graph *graph, const char *name, const int *inputs,
-                                int in_count, const struct md_attr *attrs, int attr_count,
-                                struct md_node *node, struct md_error *err)
+enum md_status md__graph_node_copy(struct md_graph *graph, const char *name, const int *inputs,
+                                   int in_count, const struct md_attr *attrs, int attr_count,
+                                   struct md_node *node, struct md_error *err)
 {
     int *ids = md_arena_array(&graph->arena, (size_t)in_count + 1, sizeof *ids);
     node->name = md_arena_strdup(&graph->arena, name ? name : "");
@@ -396,7 +395,7 @@ static enum md_status add_node(struct md_graph *graph, enum md_op op, const char
     if (!status)
         status = check_inputs(graph, op, inputs, in_count, err);
     if (!status)
-        status = copy_node(graph, name, inputs, in_count, attrs, attr_count, &node, err);
+        status = md__graph_node_copy(graph, name, inputs, in_count, attrs, attr_count, &node, err);
     if (!status)
         status = check_bodies(graph, attrs, attr_count, err);
     if (!status)

@@ -22,6 +22,11 @@ enum md_status md__graph_value(struct md_graph *graph, const char *name, int *va
 enum md_status md__graph_append(struct md_graph *graph, const struct md_node *node,
                                 struct md_error *err);
 
+/* Everything of a node but its operator and outputs, copied into the graph. */
+enum md_status md__graph_node_copy(struct md_graph *graph, const char *name, const int *inputs,
+                                   int in_count, const struct md_attr *attrs, int attr_count,
+                                   struct md_node *node, struct md_error *err);
+
 enum md_status md__attr_copy(struct md_arena *arena, const struct md_attr *from, struct md_attr *to,
                              struct md_error *err);
 

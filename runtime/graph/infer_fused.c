@@ -40,12 +40,15 @@ static void rows_with(const struct md_value_info *in, int64_t features, struct m
 MD_INFER_RULE(md_infer_linear)
 {
     (void)out_count;
-    int64_t features = 0, units = in[1].shape.rank == 2 ? in[1].shape.dim[0] : MD_NONE;
+    bool turned = md_node_int(node, "transB", 1) != 0;
+    int64_t features = 0;
+    int64_t units = in[1].shape.rank == 2 ? in[1].shape.dim[turned ? 0 : 1] : MD_NONE;
     enum md_status status = features_of(in, 0, "x", &features, err);
     if (!status)
         status = md__infer_dtype(in, 1, MD_F32, err);
     if (!status)
-        status = md__infer_expect(in, 1, "weight", 2, (int64_t[]){-1, features}, err);
+        status = md__infer_expect(in, 1, "weight", 2,
+                                  (int64_t[]){turned ? -1 : features, turned ? features : -1}, err);
     if (!status)
         status = parameter(in, in_count, 2, "bias", units, MD_NONE, err);
     struct md_activation activation;

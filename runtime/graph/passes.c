@@ -15,11 +15,19 @@ static const struct {
     enum md_status (*run)(struct md_graph *graph, const struct md_executable_options *options,
                           struct md_pass_report *report, struct md_error *err);
 } passes[] = {
-    {"fold", md__pass_fold},         {"branch", md__pass_branch},
-    {"identity", md__pass_identity}, {"transpose", md__pass_transpose},
-    {"compose", md__pass_compose},   {"share", md__pass_share},
-    {"lower", md__pass_lower},       {"channels_last", md__pass_channels_last},
+    /* clang-format off */
+    {"fold", md__pass_fold},
+    {"branch", md__pass_branch},
+    {"identity", md__pass_identity},
+    {"conv", md__pass_conv},
+    {"linear", md__pass_linear},
+    {"compose", md__pass_compose},
+    {"share", md__pass_share},
+    {"lower", md__pass_lower},
+    {"channels_last", md__pass_channels_last},
+    {"transpose", md__pass_transpose},
     {"dead", md__pass_dead},
+    /* clang-format on */
 };
 #define PASS_COUNT (sizeof passes / sizeof *passes)
 

@@ -7,12 +7,14 @@
  */
 #include "graph/rewrite.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "graph/graph_internal.h"
 
-#define DROP_DEPTH_MAX 256 /* makers of makers dropped at once; the rest waits for `dead` */
+#define FUSED_INPUTS_MAX 64
+#define DROP_DEPTH_MAX   256 /* makers of makers dropped at once; the rest waits for `dead` */
 
 static enum md_status out_of_memory(struct md_error *err)
 {
@@ -96,6 +98,50 @@ int md__rw_ints(const struct md__rewrite *rewrite, int value, int64_t *ints, int
     return count;
 }
 
+static bool is_bound(const struct md__rewrite *rewrite, const struct md_node *node, int i,
+                     double *number)
+{
+    return i >= node->in_count || node->in[i] == MD_NONE ||
+           md__rw_number(rewrite, node->in[i], number);
+}
+
+const char *md__rw_activation(const struct md__rewrite *rewrite, const struct md_node *node,
+                              double numbers[2], int *count)
+{
+    *count = 0;
+    switch (node->op) {
+    case MD_OP_RELU:
+    case MD_OP_SIGMOID:
+    case MD_OP_TANH:
+    case MD_OP_HARD_SWISH:
+    case MD_OP_MISH:
+        break;
+    case MD_OP_LEAKY_RELU:
+        numbers[(*count)++] = md_node_float(node, "alpha", 0.01);
+        break;
+    case MD_OP_ELU:
+    case MD_OP_SWISH:
+        numbers[(*count)++] = md_node_float(node, "alpha", 1);
+        break;
+    case MD_OP_HARD_SIGMOID:
+        numbers[(*count)++] = md_node_float(node, "alpha", 0.2);
+        numbers[(*count)++] = md_node_float(node, "beta", 0.5);
+        break;
+    case MD_OP_GELU:
+        numbers[(*count)++] = strcmp(md_node_string(node, "approximate", "none"), "tanh") == 0;
+        break;
+    case MD_OP_CLIP:
+        numbers[(*count)++] = -(double)INFINITY;
+        numbers[(*count)++] = (double)INFINITY;
+        if (!is_bound(rewrite, node, 1, &numbers[0]) || !is_bound(rewrite, node, 2, &numbers[1]))
+            return NULL;
+        break;
+    default:
+        return NULL;
+    }
+    return md_op_info(node->op)->name;
+}
+
 /* ---- changing it ---- */
 
 static enum md_status grow_arrays(struct md__rewrite *rewrite, struct md_error *err)
@@ -156,16 +202,11 @@ static void drop_node(struct md__rewrite *rewrite, int n, int depth)
     }
 }
 
-enum md_status md__rw_node(struct md__rewrite *rewrite, const char *op, const int *in, int in_count,
-                           const struct md_attr *attrs, int attr_count, int *outputs,
-                           int output_count, struct md_error *err)
+/* Counts what the nodes from `first` on read, and learns what they make. */
+static enum md_status take_added(struct md__rewrite *rewrite, int first, struct md_error *err)
 {
     struct md_graph *graph = rewrite->graph;
-    int first = graph->node_count;
-    enum md_status status = md_graph_node(graph, op, graph->nodes[rewrite->at].name, in, in_count,
-                                          attrs, attr_count, outputs, output_count, err);
-    if (!status)
-        status = grow_arrays(rewrite, err);
+    enum md_status status = grow_arrays(rewrite, err);
     for (int n = first; !status && n < graph->node_count; n++) {
         const struct md_node *node = &graph->nodes[n];
         rewrite->place[n] = rewrite->at;
@@ -175,6 +216,60 @@ enum md_status md__rw_node(struct md__rewrite *rewrite, const char *op, const in
         status = md__facts_learn(rewrite->facts, graph, node, err);
     }
     return status;
+}
+
+enum md_status md__rw_node(struct md__rewrite *rewrite, const char *op, const int *in, int in_count,
+                           const struct md_attr *attrs, int attr_count, int *outputs,
+                           int output_count, struct md_error *err)
+{
+    struct md_graph *graph = rewrite->graph;
+    int first = graph->node_count;
+    enum md_status status = md_graph_node(graph, op, graph->nodes[rewrite->at].name, in, in_count,
+                                          attrs, attr_count, outputs, output_count, err);
+    return status ? status : take_added(rewrite, first, err);
+}
+
+/* Whether the backend takes the fused node; asked with what every trace knows of its inputs. */
+static bool runs(struct md__rewrite *rewrite, const struct md_node *node)
+{
+    const struct md_executable_options *options = rewrite->options;
+    struct md_tensor in[FUSED_INPUTS_MAX];
+    for (int t = 0; t < rewrite->facts->count; t++) {
+        for (int i = 0; i < node->in_count; i++)
+            if (node->in[i] != MD_NONE && !md__facts_of(rewrite->facts, t, node->in[i]))
+                return false;
+        md__trace_inputs(&rewrite->facts->traces[t], node, false, in);
+        if (!md__kernel_find(options->backend, node, in))
+            return false;
+    }
+    return rewrite->facts->count > 0;
+}
+
+enum md_status md__rw_fused(struct md__rewrite *rewrite, enum md_op op, const int *in, int in_count,
+                            const struct md_attr *attrs, int attr_count, int *output,
+                            struct md_error *err)
+{
+    struct md_graph *graph = rewrite->graph;
+    const char *name = md_op_info(op)->name, *dot = strchr(name, '.');
+    struct md_node node = {.op = op, .region = MD_NONE};
+    *output = MD_NONE;
+    if (in_count > FUSED_INPUTS_MAX ||
+        md__is_listed(rewrite->options->passes_off, dot ? dot + 1 : name))
+        return MD_OK;
+    enum md_status status = md__graph_node_copy(graph, graph->nodes[rewrite->at].name, in, in_count,
+                                                attrs, attr_count, &node, err);
+    if (status || !runs(rewrite, &node))
+        return status;
+    int *out = md_arena_array(&graph->arena, 1, sizeof *out);
+    if (!out)
+        return out_of_memory(err);
+    status = md__graph_value(graph, "", out, err);
+    node.out = out;
+    node.out_count = 1;
+    if (!status)
+        status = md__graph_append(graph, &node, err);
+    *output = *out;
+    return status ? status : take_added(rewrite, graph->node_count - 1, err);
 }
 
 enum md_status md__rw_add_constant(struct md__rewrite *rewrite, const struct md_tensor *tensor,

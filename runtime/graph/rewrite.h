@@ -91,12 +91,26 @@ bool md__rw_number(const struct md__rewrite *rewrite, int value, double *number)
 /* A constant list of integers of at most `max`: their count; -1 otherwise. */
 int md__rw_ints(const struct md__rewrite *rewrite, int value, int64_t *ints, int max);
 
+/*
+ * The node is an activation that fused operators can end with (activation.h): its name, and *count
+ * numbers for the attribute activation_params. NULL otherwise.
+ */
+const char *md__rw_activation(const struct md__rewrite *rewrite, const struct md_node *node,
+                              double numbers[2], int *count);
+
 /* ---- what is to be there ---- */
 
 /* Adds a node before the one looked at; outputs[] receives its values. */
 enum md_status md__rw_node(struct md__rewrite *rewrite, const char *op, const int *in, int in_count,
                            const struct md_attr *attrs, int attr_count, int *outputs,
                            int output_count, struct md_error *err);
+/*
+ * Adds a fused operator as one node, without its body; *output is MD_NONE when the backend has no
+ * kernel that takes it, or it is switched off by name.
+ */
+enum md_status md__rw_fused(struct md__rewrite *rewrite, enum md_op op, const int *in, int in_count,
+                            const struct md_attr *attrs, int attr_count, int *output,
+                            struct md_error *err);
 /* Adds a constant; takes a reference of its own (md_graph_constant). */
 enum md_status md__rw_add_constant(struct md__rewrite *rewrite, const struct md_tensor *tensor,
                                    int *value, struct md_error *err);

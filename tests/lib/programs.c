@@ -261,7 +261,8 @@ struct md_graph *program_graph(const char *program)
 /* ---- what passes make of it ---- */
 
 /* The best backend with passes, or the reference without any. */
-static struct md_executable *make(const char *program, bool plain, struct md_pool *pool)
+static struct md_executable *make(const char *program, bool plain, const char *without,
+                                  struct md_pool *pool)
 {
     struct md_error err;
     struct md_executable *executable;
@@ -273,7 +274,7 @@ static struct md_executable *make(const char *program, bool plain, struct md_poo
                                                                    : md_cpu_backend(MD_ISA_BEST),
                                                   .reference = md_cpu_reference(),
                                                   .pool = pool,
-                                                  .passes_off = off};
+                                                  .passes_off = plain ? off : without};
     assert_ok(md_executable_new(program_graph(program), &options, &executable, &err));
     return executable;
 }
@@ -342,23 +343,24 @@ static void run_both(const char *program, struct md_executable *const executable
         md_tensor_unref(&in[i]);
 }
 
-void program_check(const char *program, const char *wanted, double tolerance)
+void program_check(const char *program, const char *wanted, const char *off, double tolerance)
 {
     struct md_error err;
     struct md_pool *pool;
     assert_ok(md_pool_new(2, 0, &pool, &err));
-    struct md_executable *const executables[2] = {make(program, true, pool),
-                                                  make(program, false, pool)};
+    struct md_executable *const executables[2] = {make(program, true, NULL, pool),
+                                                  make(program, false, off, pool)};
     check_counts(program, md_executable_graph(executables[1]), wanted);
     run_both(program, executables, 5, tolerance);
-    run_both(program, executables, 2, tolerance);
+    run_both(program, executables, 3, tolerance);
     md_executable_delete(executables[0]);
     md_executable_delete(executables[1]);
     md_pool_delete(pool);
 }
 
-void program_check_all(const struct program_case *cases, int count, double tolerance)
+void program_check_all(const struct program_case *cases, int count, const char *off,
+                       double tolerance)
 {
     for (int i = 0; i < count; i++)
-        program_check(cases[i].program, cases[i].wanted, tolerance);
+        program_check(cases[i].program, cases[i].wanted, off, tolerance);
 }

@@ -16,17 +16,19 @@
 struct md_graph *program_graph(const char *program);
 
 /*
- * Makes the graph for the best kernels with all passes on, and for the reference without any; runs
- * both on the same random inputs, where symbols are 5, and on others, where they are 2. Outputs
- * must agree within `tolerance` of the largest. `wanted` tells how often an operator is left
- * among the nodes with passes on: "Relu 1 Transpose 0 com.microsoft.FusedConv 1".
+ * Makes the graph for the best kernels with all passes on but those listed in `off` (may be NULL),
+ * and for the reference without any; runs both on the same random inputs, where symbols are 5, and
+ * on others, where they are 3. Outputs must agree within `tolerance` of the largest. `wanted` tells
+ * how often an operator is left among the nodes with passes on: "Relu 1 Transpose 0
+ * com.microsoft.FusedConv 1".
  */
-void program_check(const char *program, const char *wanted, double tolerance);
+void program_check(const char *program, const char *wanted, const char *off, double tolerance);
 
 /* A row of a table of such checks. */
 struct program_case {
     const char *what, *program, *wanted;
 };
-void program_check_all(const struct program_case *cases, int count, double tolerance);
+void program_check_all(const struct program_case *cases, int count, const char *off,
+                       double tolerance);
 
 #endif

@@ -132,7 +132,7 @@ static void runs_of_convolutions_are_turned_once(void **state)
 
 static void the_pass_and_the_operator_switch_off(void **state)
 {
-    static const char *const off[] = {"channels_last", "ConvLast"};
+    static const char *const off[] = {"conv,channels_last", "conv,ConvLast"};
     for (int i = 0; i < 2; i++) {
         graphs_output(graph, "y", add_network(input()));
         struct md_executable *executable = compare(off[i], 1, fixed, 1);

@@ -37,12 +37,12 @@ static const struct program_case stay[] = {
 
 static void what_changes_nothing_goes(void **state)
 {
-    program_check_all(gone, sizeof gone / sizeof *gone, 0);
+    program_check_all(gone, sizeof gone / sizeof *gone, NULL, 0);
 }
 
 static void what_changes_something_stays(void **state)
 {
-    program_check_all(stay, sizeof stay / sizeof *stay, 1e-6);
+    program_check_all(stay, sizeof stay / sizeof *stay, NULL, 1e-6);
 }
 
 int main(void)

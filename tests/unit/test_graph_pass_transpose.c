@@ -92,12 +92,12 @@ static const struct program_case stay[] = {
 
 static void transposes_vanish(void **state)
 {
-    program_check_all(cases, sizeof cases / sizeof *cases, 1e-5);
+    program_check_all(cases, sizeof cases / sizeof *cases, NULL, 1e-5);
 }
 
 static void transposes_stay(void **state)
 {
-    program_check_all(stay, sizeof stay / sizeof *stay, 1e-5);
+    program_check_all(stay, sizeof stay / sizeof *stay, NULL, 1e-5);
 }
 
 int main(void)

@@ -53,11 +53,13 @@ static enum md_status linear_prepare(const struct md_node *node, const struct md
                                      struct md_error *err)
 {
     bool paired = node->op == MD_OP_GATED_LINEAR_UNIT;
-    size_t outputs = (size_t)in[1].shape.dim[0], inputs = (size_t)in[1].shape.dim[1];
+    bool turned = md_node_int(node, "transB", 1);
+    size_t outputs = (size_t)in[1].shape.dim[turned ? 0 : 1];
+    size_t inputs = (size_t)in[1].shape.dim[turned ? 1 : 0];
     struct unpacked from = {.weights = in[1].data,
                             .bias = md__has(in, in_count, 2) ? in[2].data : NULL,
-                            .k_stride = 1,
-                            .column_stride = inputs,
+                            .k_stride = turned ? 1 : outputs,
+                            .column_stride = turned ? inputs : 1,
                             .scale = 1};
     return prepare(&from, inputs, outputs >> paired, paired, prepared, bytes, err);
 }

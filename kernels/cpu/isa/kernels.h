@@ -11,6 +11,7 @@
 #define md__binary       MD_ISA_SYMBOL(md__binary)
 #define md__conv         MD_ISA_SYMBOL(md__conv)
 #define md__conv_last    MD_ISA_SYMBOL(md__conv_last)
+#define md__fused_conv   MD_ISA_SYMBOL(md__fused_conv)
 #define md__clip         MD_ISA_SYMBOL(md__clip)
 #define md__gated        MD_ISA_SYMBOL(md__gated)
 #define md__gemm         MD_ISA_SYMBOL(md__gemm)
@@ -24,8 +25,9 @@
 #define md__weighted_sum MD_ISA_SYMBOL(md__weighted_sum)
 
 extern const struct md_kernel md__attention, md__binary, md__clip, md__conv, md__conv_last,
-    md__gated, md__gemm, md__layer_norm, md__linear, md__matmul, md__recurrent, md__selection,
-    md__softmax, md__unary, md__weighted_sum;
+    md__fused_conv, md__gated, md__gemm, md__layer_norm, md__linear, md__matmul, md__recurrent,
+    md__selection, md__softmax, md__unary, md__weighted_sum;
+
 #define MD__ISA_KERNELS(X)                                                                         \
     X(ABS, md__unary)                                                                              \
     X(NEG, md__unary)                                                                              \
@@ -55,6 +57,7 @@ extern const struct md_kernel md__attention, md__binary, md__clip, md__conv, md_
     X(CONV, md__conv)                                                                              \
     X(CONV_LAST, md__conv_last)                                                                    \
     X(CONV_TRANSPOSE_LAST, md__conv_last)                                                          \
+    X(FUSED_CONV, md__fused_conv)                                                                  \
     X(MATMUL, md__matmul)                                                                          \
     X(GEMM, md__gemm)                                                                              \
     X(LSTM, md__recurrent)                                                                         \
