@@ -50,7 +50,47 @@ struct bench {
             2.0 * (rows) * (i) * (o), 0                                                            \
     }
 
+/* h x w places of c channels to o, k x k taps, padded so that stride 1 keeps the size */
+#define CONV_CASE(h, w, c, o, k, s, groups)                                                        \
+    {                                                                                              \
+        {.name =                                                                                   \
+             "conv last " #h "x" #w "x" #c " -> " #o ", " #k "x" #k "/" #s ", groups " #groups,    \
+         .op = MD_OP_CONV_LAST,                                                                    \
+         .in = {F32(1, h, w, c), WEIGHT(o, (c) / (groups), k, k), WEIGHT(o)},                      \
+         .out = {F32(1, ((h)-1) / (s) + 1, ((w)-1) / (s) + 1, o)},                                 \
+         .attrs = {INTS("pads", (k) / 2, (k) / 2, (k) / 2, (k) / 2), INTS("strides", s, s),        \
+                   INT("group", groups), STRING("activation", "Relu")}},                           \
+            2.0 * (((h)-1) / (s) + 1) * (((w)-1) / (s) + 1) * (c) / (groups) * (o) * (k) * (k), 0  \
+    }
+
 static const struct bench benches[] = {
+    CONV_CASE(224, 224, 3, 64, 7, 2, 1),
+    CONV_CASE(56, 56, 64, 64, 3, 1, 1),
+    CONV_CASE(28, 28, 128, 128, 3, 1, 1),
+    CONV_CASE(14, 14, 256, 256, 3, 1, 1),
+    CONV_CASE(7, 7, 512, 512, 3, 1, 1),
+    CONV_CASE(56, 56, 64, 128, 3, 2, 1),
+    CONV_CASE(128, 128, 48, 48, 3, 1, 1),
+    CONV_CASE(64, 64, 96, 96, 3, 1, 1),
+    CONV_CASE(32, 32, 192, 192, 3, 1, 1),
+    CONV_CASE(16, 16, 384, 384, 3, 1, 1),
+    CONV_CASE(256, 256, 32, 32, 3, 1, 1),
+    CONV_CASE(56, 56, 64, 256, 1, 1, 1),
+    CONV_CASE(56, 56, 256, 64, 1, 1, 1),
+    CONV_CASE(28, 28, 512, 128, 1, 1, 1),
+    CONV_CASE(28, 28, 128, 512, 1, 1, 1),
+    CONV_CASE(14, 14, 1024, 256, 1, 1, 1),
+    CONV_CASE(14, 14, 256, 1024, 1, 1, 1),
+    CONV_CASE(7, 7, 2048, 512, 1, 1, 1),
+    CONV_CASE(7, 7, 512, 2048, 1, 1, 1),
+    CONV_CASE(112, 112, 16, 96, 1, 1, 1),
+    CONV_CASE(14, 14, 96, 576, 1, 1, 1),
+    CONV_CASE(112, 112, 96, 96, 3, 2, 96),
+    CONV_CASE(56, 56, 144, 144, 3, 1, 144),
+    CONV_CASE(14, 14, 576, 576, 3, 1, 576),
+    CONV_CASE(28, 28, 240, 240, 5, 1, 240),
+    CONV_CASE(56, 56, 96, 96, 7, 1, 96),
+    CONV_CASE(56, 56, 128, 128, 3, 1, 32),
     LINEAR_CASE("linear 5760x1 -> 16", 5760, 1, 16),
     LINEAR_CASE("linear 5760x32 -> 32", 5760, 32, 32),
     LINEAR_CASE("linear 5760x304 -> 19", 5760, 304, 19),

@@ -14,6 +14,7 @@
 #include "kernels/cpu/isa/kernels.h"
 
 static const struct conv_algorithm *const algorithms[] = {
+    &md__conv_depthwise,
     &md__conv_direct,
 };
 #define ALGORITHMS (sizeof algorithms / sizeof *algorithms)
