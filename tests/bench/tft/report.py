@@ -5,14 +5,18 @@ Results are {cell: {"peers": {name: numbers or problem}, ...}}; a cell is "hidde
 
 import math
 import os
+import sys
 
-OURS = "Moondial"
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
+import plot  # noqa: E402
+
+OURS, ROLLING = "Moondial", "Moondial, rolling"
 # One look a peer, whatever peers a plot has.
 COLOURS = {
-    OURS: "#0b6e4f", "PyTorch eager": "#c44536", "PyTorch eager, LSTM unpacked": "#e08e79",
-    "torch.compile": "#8e5ea2", "ONNX Runtime": "#3c6e9f", "OpenVINO": "#d49b00",
+    OURS: "#1f9d74", ROLLING: "#7fc9a9", "PyTorch eager": "#d9604f",
+    "PyTorch eager, LSTM unpacked": "#e08e79", "torch.compile": "#a578b8",
+    "ONNX Runtime": "#4f8fcc", "OpenVINO": "#d49b00",
 }
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 620, 340, 60, 190, 40, 45
 
 
 def split(cell):
@@ -22,7 +26,7 @@ def split(cell):
 def best_peer(peers):
     """(name, median ms) of the fastest peer that was right, or None."""
     timed = [(name, r["median_ms"]) for name, r in peers.items()
-             if name != OURS and "median_ms" in r]
+             if name not in (OURS, ROLLING) and "median_ms" in r]
     return min(timed, key=lambda pair: pair[1]) if timed else None
 
 
@@ -38,15 +42,22 @@ def cell_lines(cell, result):
             continue
         ratio = f"{r['median_ms'] / ours:12.2f}" if ours else f"{'-':>12}"
         share = f"{100 * r['floor_share']:8.0f} %" if "floor_share" in r else f"{'':10}"
-        lines.append(f"  {name:30}{r['median_ms']:11.2f}{r['min_ms']:10.2f}{ratio}{share}"
-                     f"  {r['error']:.1e}")
-    return lines
+        error = f"  {r['error']:.1e}" if "error" in r else ""
+        lines.append(f"  {name:30}{r['median_ms']:11.2f}{r['min_ms']:10.2f}{ratio}{share}{error}")
+    return lines + machine_lines(result.get("machine"))
+
+
+def machine_lines(machine):
+    if not machine:
+        return []
+    return [f"  the machine, by loops of its own: {machine['fma_gflops']:.0f} GFLOP/s, "
+            f"{machine['read_gb_per_s']:.0f} GB/s"]
 
 
 def summary_lines(results):
     """One line a cell: ours, the best peer, and how far apart they are."""
     lines = [f"{'hidden':>6}{'batch':>7}{'threads':>9}{'ms':>10}{'of floor':>10}"
-             f"{'best peer':>32}{'ms':>10}{'ratio':>8}"]
+             f"{'best peer':>32}{'ms':>10}{'ratio':>8}{'rolling':>10}{'ratio':>8}"]
     for cell in sorted(results, key=split):
         peers = results[cell]["peers"]
         ours, best = peers.get(OURS, {}), best_peer(peers)
@@ -58,6 +69,9 @@ def summary_lines(results):
         line += f"{ours['median_ms']:10.2f}{100 * ours.get('floor_share', math.nan):8.0f} %"
         if best:
             line += f"{best[0]:>32}{best[1]:10.1f}{best[1] / ours['median_ms']:8.1f}"
+        rolling = peers.get(ROLLING, {}).get("median_ms")
+        if best and rolling:
+            line += f"{rolling:10.2f}{best[1] / rolling:8.1f}"
         lines.append(line)
     return lines
 
@@ -71,51 +85,22 @@ def text(results):
                      + [f"measured at {', '.join(commits)}" if commits else ""])
 
 
+def passes_text(results):
+    """results: {"hidden/batch": [{step, threads, median_ms, min_ms}]}, a step with all before."""
+    lines = []
+    for cell in sorted(results, key=split):
+        lines.append("hidden {}, batch {}: each with all before".format(*split(cell)))
+        before = None
+        for row in results[cell]:
+            gain = f"{before / row['min_ms']:8.2f} x" if before else ""
+            threads = f"{row['threads']} thread{'s' * (row['threads'] > 1)}"
+            lines.append(f"  {row['step']:12}{threads:>12}{row['median_ms']:11.2f} ms"
+                         f"{row['min_ms']:11.2f} ms at best{gain}")
+            before = row["min_ms"]
+    return "\n".join(lines)
+
+
 # ---- plots --------------------------------------------------------------------------------------
-
-
-def ticks(low, high):
-    """1, 10, 100 ... around both."""
-    return [10.0 ** e for e in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)]
-
-
-def plot(title, series):
-    """Milliseconds over batch, both logarithmic, as SVG. series: {name: {batch: ms}}."""
-    batches = sorted({b for line in series.values() for b in line})
-    values = [ms for line in series.values() for ms in line.values()]
-    marks = ticks(min(values), max(values))
-    inner_width, inner_height = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
-    span = math.log(batches[-1] / batches[0]) or 1
-
-    def x(batch):
-        return LEFT + inner_width * math.log(batch / batches[0]) / span
-
-    def y(ms):
-        return TOP + inner_height * (1 - math.log(ms / marks[0]) / math.log(marks[-1] / marks[0]))
-
-    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" '
-             f'font-family="sans-serif" font-size="12">',
-             f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
-             f'<text x="{LEFT}" y="20" font-size="14">{title}</text>',
-             f'<text x="{LEFT}" y="{HEIGHT - 8}">rows of a batch</text>',
-             f'<text x="8" y="{TOP - 8}">ms</text>']
-    for mark in marks:
-        parts.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(mark):.1f}" '
-                     f'y2="{y(mark):.1f}" stroke="#ddd"/>'
-                     f'<text x="{LEFT - 6}" y="{y(mark) + 4:.1f}" text-anchor="end">'
-                     f'{mark:g}</text>')
-    for batch in batches:
-        parts.append(f'<text x="{x(batch):.1f}" y="{HEIGHT - BOTTOM + 18}" '
-                     f'text-anchor="middle">{batch}</text>')
-    last = sorted(series, key=lambda name: -series[name][max(series[name])])
-    for place, name in enumerate(last):
-        colour = COLOURS.get(name, "#555")
-        points = " ".join(f"{x(b):.1f},{y(ms):.1f}" for b, ms in sorted(series[name].items()))
-        parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" '
-                     f'stroke-width="{3 if name == OURS else 1.5}"/>'
-                     f'<text x="{WIDTH - RIGHT + 8}" y="{TOP + 12 + 18 * place}" '
-                     f'fill="{colour}">{name}</text>')
-    return "\n".join(parts + ["</svg>\n"])
 
 
 def write_plots(results, folder):
@@ -133,6 +118,7 @@ def write_plots(results, folder):
             continue
         path = os.path.join(folder, f"hidden_{hidden}_threads_{threads}.svg")
         with open(path, "w", encoding="utf-8") as file:
-            file.write(plot(f"TFT, hidden {hidden}, {threads} thread{'s' * (threads > 1)}", lines))
+            file.write(plot.lines(f"TFT, hidden {hidden}, {threads} thread{'s' * (threads > 1)}",
+                                  "rows of a batch", "ms", lines, COLOURS, bold=(OURS,)))
         paths.append(path)
     return paths
