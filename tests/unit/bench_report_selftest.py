@@ -13,9 +13,9 @@ sys.path.insert(0, os.path.join(ROOT, "tests", "bench", "tft"))
 import report  # noqa: E402
 
 
-def other_report(bench):
+def other_report(bench, file="report.py"):
     """report.py of another benchmark, under a name of its own."""
-    path = os.path.join(ROOT, "tests", "bench", bench, "report.py")
+    path = os.path.join(ROOT, "tests", "bench", bench, file)
     spec = importlib.util.spec_from_file_location(f"{bench}_report", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -23,6 +23,7 @@ def other_report(bench):
 
 
 models = other_report("models")
+tables = other_report("fleet", "tables.py")
 
 
 def timing(median, **more):
@@ -91,6 +92,53 @@ class ModelsReport(unittest.TestCase):
         names = ["zoo", "unet", "gru_2x128_b16", "gru_2x128_b1", "resnet18"]
         self.assertEqual(sorted(names, key=models.order),
                          ["resnet18", "unet", "gru_2x128_b1", "gru_2x128_b16", "zoo"])
+
+    def test_rolling_is_ours_and_no_peer(self):
+        peers = {report.OURS: timing(5.0), report.ROLLING: timing(1.0), "OpenVINO": timing(40.0)}
+        self.assertEqual(report.best_peer(peers)[0], "OpenVINO")
+        self.assertIn("40.0", report.summary_lines({"32/20/2": {"peers": peers}})[1].split())
+
+    def test_passes_are_compared_with_the_step_before(self):
+        rows = [{"step": step, "threads": 1, "median_ms": ms, "min_ms": ms}
+                for step, ms in (("nothing", 60.0), ("fold", 30.0), ("fuse", 3.0))]
+        text = report.passes_text({"32/20": rows})
+        self.assertIn("hidden 32, batch 20", text)
+        self.assertEqual([line.split()[-2] for line in text.splitlines()[2:]], ["2.00", "10.00"])
+
+
+class Fleet(unittest.TestCase):
+    RESULTS = {
+        "20": {"commit": "a", "programs": {
+            tables.OURS: {"forecast_ms": 5.0, "bytes": 460000, "resident_mb": 50.0},
+            tables.BEST: {"forecast_ms": 60.0, "bytes": 510000, "resident_mb": 200.0}}},
+        "520": {"commit": "b", "programs": {
+            tables.OURS: {"forecast_ms": 100.0, "bytes": 1, "resident_mb": 150.0},
+            tables.BEST: {"problem": "wrong by 3"}}},
+    }
+    GROWTH = {"servers": {"20": {"forecast_ms": 5.0, "bytes": 1e6, "resident_mb": 50.0},
+                          "1044": {"forecast_ms": 200.0, "bytes": 1e7, "resident_mb": 250.0}},
+              "horizon": {"12": {"forecast_ms": 2.0, "bytes": 1e6, "model_ms": 1.0},
+                          "96": {"forecast_ms": 5.0, "bytes": 1e6, "model_ms": 2.0}}}
+
+    def test_ratios_targets_and_reasons_are_shown(self):
+        text = tables.text(self.RESULTS)
+        for words in ("20 servers", "12.0", "18-25", "left out: wrong by 3", "measured at a, b",
+                      "Moondial: 205 KB for each server more"):
+            self.assertIn(words, text)
+
+    def test_growth_tells_memory_of_a_server(self):
+        text = tables.growth_text(self.GROWTH)
+        self.assertIn("memory: 200 KB for each server more", text)
+        self.assertEqual(tables.linear({20: 5.0, 100: 50.0}), {20: 10.0, 100: 50.0})
+
+    def test_plots_have_a_line_for_each_program(self):
+        with tempfile.TemporaryDirectory() as folder:
+            paths = tables.write_plots(self.RESULTS, self.GROWTH, folder)
+            names = [os.path.basename(path) for path in paths]
+            self.assertEqual(names, ["servers.svg", "horizon.svg"])
+            for path in paths:
+                root = xml.etree.ElementTree.parse(path).getroot()
+                self.assertEqual(len(root.findall("{http://www.w3.org/2000/svg}polyline")), 3)
 
 
 if __name__ == "__main__":
