@@ -185,6 +185,26 @@ static json_t *places_json(const struct md__opened *model, struct md_error *err)
 /* As long as a loop may keep one waiting: it ends, if at all, by data that is not here. */
 #define RUN_NS_MAX INT64_C(5000000000)
 
+/* Whether runs of the same windows may keep what does not change (graph/kept.h), or why not. */
+static json_t *rolling_json(const struct md__opened *model)
+{
+    const struct md_graph *graph = md_executable_graph(model->executable);
+    size_t bytes = md_executable_window_bytes(model->executable);
+    const char *why = model->regions[MD_OP_VARIABLE_SELECTION] == 0
+                          ? "it selects among no variables of a history"
+                          : "its selection among a history's variables is not fused";
+
+    if (bytes > 0) {
+        return json_pack("{s:b, s:I}", "rolls", true, "window_bytes", (json_int_t)bytes);
+    }
+    for (int i = 0; i < graph->node_count; i++) {
+        if (graph->nodes[i].op == MD_OP_VARIABLE_SELECTION) {
+            why = "it selects among several variables of the future only, or of too many";
+        }
+    }
+    return json_pack("{s:b, s:s}", "rolls", false, "why", why);
+}
+
 /* What one run at the sample sizes shows: outputs, plan, places. */
 static enum md_status gather_run(const struct md__opened *model, struct md__sample *sample,
                                  json_t *report, struct md_error *err)
@@ -217,6 +237,7 @@ static enum md_status gather_run(const struct md__opened *model, struct md__samp
         json_object_set_new(report, "regions", regions_json(model, &plan));
         json_object_set_new(report, "plan", plan_json(&plan));
         json_object_set_new(report, "places", places);
+        json_object_set_new(report, "rolling", rolling_json(model));
     }
     for (int i = 0; i < graph->output_count; i++) {
         md_tensor_unref(&outputs[i]);
@@ -336,6 +357,16 @@ static void print_places(const char *backend, const json_t *places)
     }
 }
 
+static void print_rolling(const json_t *rolling)
+{
+    if (json_is_true(json_object_get(rolling, "rolls"))) {
+        printf("rolling: encodings of a history's variables, %lld bytes a window\n",
+               (long long)json_integer_value(json_object_get(rolling, "window_bytes")));
+    } else {
+        printf("rolling: no, %s\n", json_string_value(json_object_get(rolling, "why")));
+    }
+}
+
 static void print_text(const json_t *report)
 {
     const char *backend = json_string_value(json_object_get(report, "backend"));
@@ -355,6 +386,7 @@ static void print_text(const json_t *report)
     print_regions(json_object_get(report, "regions"));
     print_counts("plan", json_object_get(report, "plan"));
     print_places(backend, json_object_get(report, "places"));
+    print_rolling(json_object_get(report, "rolling"));
 }
 
 int md__cli_inspect(int argc, char **argv)

@@ -8,6 +8,8 @@
 #include "kernels/cpu/cpu.h"
 #include "script/builder.h"
 
+#define KEPT_BYTES_MAX ((size_t)8 << 30) /* of the windows that bench rolls */
+
 /* Weights: constants that are no indices, sizes or masks, those of subgraphs included. */
 static int64_t count_parameters(const struct md_graph *graph)
 {
@@ -39,6 +41,7 @@ enum md_status md__open(const struct md__open_options *options, struct md__opene
                         struct md_error *err)
 {
     struct md_executable_options how = {.reference = md_cpu_reference(),
+                                        .kept_bytes_max = KEPT_BYTES_MAX,
                                         .passes_off = options->passes_off};
     struct md_graph *graph = NULL;
     enum md_status status;

@@ -105,6 +105,7 @@ static enum md_status start_executor(struct daemon *daemon, struct md_error *err
         .threads = md__cli_threads((int)md_config_int(config, "threads")),
         .queue_max = (int)md_config_int(config, "queue_max"),
         .batch_max = (int)md_config_int(config, "batch_max"),
+        .kept_bytes_max = (size_t)md_config_int(config, "rolling_bytes_max"),
     };
     enum md_status status = md__cli_backend(md_config_string(config, "device"),
                                             md_config_string(config, "isa"), &options.backend, err);

@@ -97,6 +97,7 @@ static enum md_status start_executor(struct testing *testing, struct md_error *e
         .threads = md__cli_threads((int)md_config_int(testing->config, "threads")),
         .queue_max = (int)md_config_int(testing->config, "queue_max"),
         .batch_max = (int)md_config_int(testing->config, "batch_max"),
+        .kept_bytes_max = (size_t)md_config_int(testing->config, "rolling_bytes_max"),
     };
     enum md_status status = md__cli_backend("cpu", "auto", &options.backend, err);
     if (status == MD_OK)

@@ -18,7 +18,6 @@
 
 #define PLAN_BYTES_DEFAULT ((size_t)4 << 30)
 #define PLANS_DEFAULT      16
-#define KEPT_BYTES_DEFAULT ((size_t)256 << 20)
 #define SPLITS_MAX         4096 /* in one run */
 #define ITERATIONS_DEFAULT ((int64_t)1 << 24)
 
@@ -57,8 +56,6 @@ static enum md_status build(struct md_executable *executable, struct md_error *e
         options->tail_bytes_max ? options->tail_bytes_max : options->plan_bytes_max;
     if (options->iterations_max <= 0)
         options->iterations_max = ITERATIONS_DEFAULT;
-    options->kept_bytes_max =
-        options->kept_bytes_max ? options->kept_bytes_max : KEPT_BYTES_DEFAULT;
     options->plans_max = options->plans_max > 0 ? options->plans_max : PLANS_DEFAULT;
     enum md_status status = md__passes_run(executable->graph, options, &executable->passes, err);
     const char *passes_off = options->passes_off;

@@ -28,7 +28,7 @@ struct md_executable_options {
     size_t tail_bytes_max;
     int64_t iterations_max; /* of all loops of one run (default 2^24) */
     int plans_max;          /* LRU length (default 16) */
-    size_t kept_bytes_max;  /* of kept windows, see kept.h (default 256 MiB) */
+    size_t kept_bytes_max;  /* of kept windows, see kept.h; 0: none are */
     /*
      * comma list of passes to leave out ("fold,lower"), and of fused operators to leave written
      * out as primitives ("VariableSelection"): md_executable_pass_name lists them. NULL: all run

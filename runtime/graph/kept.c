@@ -25,6 +25,14 @@ struct md_kept {
     struct md_kept_report report;
 };
 
+uint64_t md_window_key(const char *text)
+{
+    uint64_t hash = 14695981039346656037u;
+    for (; *text; text++)
+        hash = (hash ^ (unsigned char)*text) * 1099511628211u;
+    return hash;
+}
+
 struct md_kept *md__kept_new(size_t bytes_max)
 {
     struct md_kept *kept = calloc(1, sizeof *kept);

@@ -25,6 +25,9 @@ struct md_window {
     int64_t first; /* number of the step in its first row, on a scale that all runs share */
 };
 
+/* The key of a series that a text names: FNV-1a, 64 bits. */
+uint64_t md_window_key(const char *text);
+
 /* The windows of one run, in the order of its batch. */
 struct md_windows {
     const struct md_window *each;

@@ -125,16 +125,17 @@ static struct md_kept_windows *take_windows(struct md_executable *executable,
                                             const struct md__run *run)
 {
     const struct md_windows *windows = run->limits ? run->limits->windows : NULL;
-    size_t bytes = windows ? md__step_kept_bytes(plan, step) : 0;
+    size_t bytes =
+        windows && executable->options.kept_bytes_max ? md__step_kept_bytes(plan, step) : 0;
     const struct md_shape *x = &plan->tensors[step->first].shape;
     if (bytes == 0 || x->rank == 0 || x->dim[0] != windows->count)
         return NULL;
     if (!executable->kept)
         executable->kept = md__kept_new(executable->options.kept_bytes_max);
-    return executable->kept ? md__kept_take(executable->kept,
-                                            (int)(step->node - executable->graph->nodes), windows,
-                                            bytes)
-                            : NULL;
+    return executable->kept
+               ? md__kept_take(executable->kept, (int)(step->node - executable->graph->nodes),
+                               windows, bytes)
+               : NULL;
 }
 
 static enum md_status run_step(struct md_executable *executable, struct md_plan *plan,

@@ -1,24 +1,20 @@
 /*
- * md.model(name): predict, info, loaded. md.models: list, load, scan. A handle is only a name, so
- * that it can be made at the top of a file and always means the current version.
+ * md.model(name): predict, info, loaded. md.models: list, load (scan: bind_model_scan.c). A handle
+ * is only a name, so that it can be made at the top of a file and always means the current version.
  */
-#include <dirent.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
-#include "model/config.h"
+#include "script/bind_model_scan.h"
 #include "script/generation.h"
 #include "script/tensor_object.h"
 #include "serve/serve.h"
 
-enum { PORTS_MAX = 128, SCAN_MAX = 1000 };
+enum { PORTS_MAX = 128 };
 
 static const char infos_key[] = "moondial.models"; /* registry: name to { version, info } */
-static const char models_folder[] = "models";
 
 struct model {
     char name[MD_SERVE_NAME_MAX];
@@ -240,13 +236,59 @@ static int check_inputs(lua_State *L, struct md_port_tensor *ports)
     return count;
 }
 
+/* Item i of the list at `list` as a number. Raises. */
+static double number_at(lua_State *L, int list, int i)
+{
+    lua_rawgeti(L, list, i);
+    if (lua_type(L, -1) != LUA_TNUMBER)
+        luaL_error(L, "predict: lengths are numbers");
+    double number = lua_tonumber(L, -1);
+    lua_pop(L, 1);
+    return number;
+}
+
+/*
+ * { keys = { "ppdb001", ... }, lengths = { 288, ... }, step = number of the newest step } in
+ * argument 3: whose windows the rows are. False when there is none. Raises.
+ */
+static bool check_windows(lua_State *L, struct md_windows *windows)
+{
+    if (lua_isnoneornil(L, 3))
+        return false;
+    luaL_checktype(L, 3, LUA_TTABLE);
+    lua_getfield(L, 3, "step");
+    windows->tick = (int64_t)luaL_checknumber(L, -1);
+    lua_getfield(L, 3, "keys");
+    lua_getfield(L, 3, "lengths");
+    int keys = lua_gettop(L) - 1, lengths = keys + 1;
+    if (!lua_istable(L, keys) || !lua_istable(L, lengths) ||
+        lua_objlen(L, keys) != lua_objlen(L, lengths))
+        luaL_error(L, "predict: windows are { keys = {...}, lengths = {...}, step = }, a key and "
+                      "a length for each row");
+    windows->count = (int)lua_objlen(L, keys);
+    struct md_window *each = lua_newuserdata(L, ((size_t)windows->count + 1) * sizeof *each);
+    for (int i = 0; i < windows->count; i++) {
+        lua_rawgeti(L, keys, i + 1);
+        if (lua_type(L, -1) != LUA_TSTRING)
+            luaL_error(L, "predict: keys are strings");
+        each[i].key = md_window_key(lua_tostring(L, -1));
+        each[i].first = windows->tick - (int64_t)number_at(L, lengths, i + 1);
+        lua_pop(L, 1);
+    }
+    windows->each = each;
+    return true;
+}
+
+/* (inputs [, windows]) -> outputs | nil, err */
 static int model_predict(lua_State *L)
 {
     struct md_error err;
     struct md_port_tensor ports[PORTS_MAX];
+    struct md_windows windows;
     const struct model *model = md__object_check(L, 1, &model_class);
     md__check_acting(L, "md.model.predict");
     int count = check_inputs(L, ports);
+    bool rolls = check_windows(L, &windows);
     struct md__state *state = md__state(L);
     int64_t deadline_ns = state->task != NULL ? state->task->deadline_ns : 0;
     struct predicting *predicting = calloc(1, sizeof *predicting);
@@ -256,8 +298,9 @@ static int model_predict(lua_State *L)
         (struct md_wait){.block = predict_block, .finish = predict_finish, .drop = predict_drop};
     enum md_status status = find_model(L, model->name, &predicting->model, &err);
     if (status == MD_OK)
-        status = md_serve_submit(state->script->serve, predicting->model, ports, count, deadline_ns,
-                                 &predicting->call, &err);
+        status = md_serve_submit_rolling(state->script->serve, predicting->model, ports, count,
+                                         rolls ? &windows : NULL, deadline_ns, &predicting->call,
+                                         &err);
     if (status == MD_OK)
         return md__yield(L, &predicting->wait);
     predict_drop(&predicting->wait);
@@ -345,120 +388,6 @@ static int models_load(lua_State *L)
     return md__return_error(L, &err);
 }
 
-/* ---- scan ------------------------------------------------------------------------------------ */
-
-static double folder_bytes(const char *folder)
-{
-    double bytes = 0;
-    DIR *directory = opendir(folder);
-    struct dirent *entry;
-    while (directory != NULL && (entry = readdir(directory)) != NULL) {
-        struct stat status;
-        if (fstatat(dirfd(directory), entry->d_name, &status, AT_SYMLINK_NOFOLLOW) == 0 &&
-            S_ISREG(status.st_mode))
-            bytes += (double)status.st_size;
-    }
-    if (directory != NULL)
-        closedir(directory);
-    return bytes;
-}
-
-/* The text that describes the model at path, a heap string; NULL when it is no model. */
-static char *read_description(const char *path, const struct stat *status)
-{
-    struct md_model_config config;
-    size_t length = strlen(path);
-    char *text = NULL;
-    if (S_ISREG(status->st_mode)) {
-        if (length > 5 && strcmp(path + length - 5, ".onnx") == 0)
-            md_model_config_beside(path, &text, NULL);
-        return text;
-    }
-    if (md_model_config_read(path, &config, NULL) != MD_OK)
-        return NULL;
-    text = strdup(config.json.data);
-    md_model_config_fini(&config);
-    return text;
-}
-
-/* What a model says about itself; false (nothing pushed) when it is none. */
-static bool push_scanned(lua_State *L, const char *relative, const char *name, const char *path)
-{
-    struct md_error err;
-    struct stat status;
-    char *text = stat(path, &status) == 0 ? read_description(path, &status) : NULL;
-    if (text == NULL)
-        return false;
-    lua_createtable(L, 0, 6);
-    lua_pushfstring(L, "%s/%s", relative, name);
-    lua_setfield(L, -2, "path");
-    set_text(L, "name", name);
-    set_number(L, "modified_ms", (double)status.st_mtime * 1000);
-    set_number(L, "size_bytes",
-               S_ISREG(status.st_mode) ? (double)status.st_size : folder_bytes(path));
-    bool decoded = md__json_read(L, text, strlen(text), &err) == MD_OK;
-    free(text);
-    if (decoded)
-        lua_setfield(L, -2, "config");
-    return true;
-}
-
-static int compare_names(const void *left, const void *right)
-{
-    return strcmp(*(char *const *)left, *(char *const *)right);
-}
-
-/* The entries' names in order, in a scratch buffer of pointers into another. */
-static char **list_names(lua_State *L, const char *folder, int *count)
-{
-    struct md_buffer *names = md__scratch(L, 1 << 20);
-    struct md_buffer *pointers = md__scratch(L, SCAN_MAX * sizeof(char *));
-    DIR *directory = opendir(folder);
-    struct dirent *entry;
-    *count = 0;
-    while (directory != NULL && *count < SCAN_MAX && (entry = readdir(directory)) != NULL) {
-        if (entry->d_name[0] == '.')
-            continue;
-        md_buffer_append(names, entry->d_name, strlen(entry->d_name) + 1);
-        ++*count;
-    }
-    if (directory != NULL)
-        closedir(directory);
-    if (md_buffer_check(names, NULL) != MD_OK)
-        luaL_error(L, "md.models.scan: not enough memory");
-    char *name = names->data;
-    for (int i = 0; i < *count; i++, name += strlen(name) + 1)
-        md_buffer_append(pointers, &name, sizeof name);
-    if (md_buffer_check(pointers, NULL) != MD_OK)
-        luaL_error(L, "md.models.scan: not enough memory");
-    char **list = (char **)(void *)pointers->data;
-    if (*count > 0)
-        qsort(list, (size_t)*count, sizeof *list, compare_names);
-    return list;
-}
-
-/* (folder) -> array of { path, name, modified_ms, size_bytes, config } */
-static int models_scan(lua_State *L)
-{
-    struct md_error err;
-    char folder[PATH_MAX], path[PATH_MAX + NAME_MAX + 2];
-    const char *relative = luaL_optstring(L, 1, models_folder);
-    int count, found = 0;
-    md__check_acting(L, "md.models.scan");
-    if (md__model_resolve(md__state(L)->script, relative, folder, &err) != MD_OK)
-        return md__return_error(L, &err);
-    lua_newtable(L);
-    int list = lua_gettop(L);
-    char **names = list_names(L, folder, &count);
-    for (int i = 0; i < count; i++) {
-        snprintf(path, sizeof path, "%s/%s", folder, names[i]);
-        if (push_scanned(L, relative, names[i], path))
-            lua_rawseti(L, list, ++found);
-    }
-    lua_settop(L, list);
-    return 1;
-}
-
 /* ---- the binding ----------------------------------------------------------------------------- */
 
 static const luaL_Reg model_methods[] = {
@@ -480,7 +409,7 @@ static void bind(lua_State *L, struct md_script *script)
 {
     static const luaL_Reg functions[] = {{"model", model_new}, {NULL, NULL}};
     static const luaL_Reg models[] = {
-        {"list", models_list}, {"load", models_load}, {"scan", models_scan}, {NULL, NULL}};
+        {"list", models_list}, {"load", models_load}, {"scan", md__models_scan}, {NULL, NULL}};
     (void)script;
     md__class_new(L, &model_class);
     luaL_newmetatable(L, infos_key);

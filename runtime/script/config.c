@@ -49,6 +49,7 @@ enum { KEYS_MAX = 500 };
     X(threads, "0", true, false, "threads of one inference; 0: one per core")                      \
     X(queue_max, "256", true, false, "inference calls that may wait")                              \
     X(batch_max, "32", true, false, "rows of one inference batch")                                 \
+    X(rolling_bytes_max, "536870912", true, false, "memory of each model's kept windows; 0: none") \
     X(states, "4", false, false, "Lua states for requests")                                        \
     X(state_tasks_max, "16", false, false, "requests that one Lua state may have begun")           \
     X(state_bytes_max, "536870912", false, false, "memory of one Lua state with its tensors")      \

@@ -44,6 +44,18 @@ bool md__call_can_join(const struct md_call *first, const struct md_call *other)
     return true;
 }
 
+static void note_kept(const struct md_model *model)
+{
+    struct md_kept_report report;
+
+    md_executable_kept(model->executable, &report);
+    md_metric_set(model->metrics.kept_bytes, (double)report.bytes);
+    md_metric_set(model->metrics.rows_kept, (double)report.rows_kept);
+    md_metric_set(model->metrics.rows_computed, (double)report.rows_computed);
+    md_metric_set(model->metrics.runs_kept, (double)report.runs_kept);
+    md_metric_set(model->metrics.runs_full, (double)report.runs_full);
+}
+
 static enum md_status run(struct md_serve *serve, struct md_model *model,
                           const struct md_tensor *inputs, int64_t rows, struct md_tensor *outputs,
                           const struct md_run_limits *limits, struct md_error *err)
@@ -58,6 +70,9 @@ static enum md_status run(struct md_serve *serve, struct md_model *model,
     status = md_executable_run_within(model->executable, inputs, model->input_count, outputs,
                                       model->output_count, limits, err);
     end = md_monotonic_ns(serve->options.clock);
+    if (limits->windows != NULL) {
+        note_kept(model);
+    }
     md_span_end(span);
     pthread_mutex_unlock(&serve->device);
     serve->begin_ns = serve->begin_ns == 0 ? begin : serve->begin_ns;

@@ -22,6 +22,7 @@
 struct md__model_metrics {
     struct md_metric *requests, *failures;
     struct md_metric *batch_rows, *compute_seconds, *queue_seconds;
+    struct md_metric *kept_bytes, *rows_kept, *rows_computed, *runs_kept, *runs_full;
 };
 
 struct md_model {
@@ -76,6 +77,7 @@ struct md_serve {
     int model_count;
     int64_t generation;
     struct md_family *requests, *batch_rows, *compute_seconds, *queue_seconds, *rejected;
+    struct md_family *kept_bytes, *kept_rows, *rolling_runs;
     struct md_metric *queue_depth;
 };
 

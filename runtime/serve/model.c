@@ -143,6 +143,8 @@ static void find_batch_symbol(struct md_model *model, const struct md_graph *gra
 static void find_metrics(struct md_serve *serve, struct md_model *model)
 {
     const char *ok[] = {model->name, "ok"}, *failed[] = {model->name, "error"};
+    const char *kept[] = {model->name, "kept"}, *computed[] = {model->name, "computed"};
+    const char *full[] = {model->name, "full"};
 
     model->metrics = (struct md__model_metrics){
         .requests = md_metric_get(serve->requests, ok),
@@ -150,6 +152,11 @@ static void find_metrics(struct md_serve *serve, struct md_model *model)
         .batch_rows = md_metric_get(serve->batch_rows, ok),
         .compute_seconds = md_metric_get(serve->compute_seconds, ok),
         .queue_seconds = md_metric_get(serve->queue_seconds, ok),
+        .kept_bytes = md_metric_get(serve->kept_bytes, ok),
+        .rows_kept = md_metric_get(serve->kept_rows, kept),
+        .rows_computed = md_metric_get(serve->kept_rows, computed),
+        .runs_kept = md_metric_get(serve->rolling_runs, kept),
+        .runs_full = md_metric_get(serve->rolling_runs, full),
     };
 }
 

@@ -23,6 +23,7 @@ static void declare_metrics(struct md_serve *serve)
     static const char *const by_code[] = {"model", "code", NULL};
     static const char *const by_model[] = {"model", NULL};
     static const char *const by_reason[] = {"reason", NULL};
+    static const char *const by_result[] = {"model", "result", NULL};
     static const double rows[] = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512};
     struct md_metrics *metrics = md_metrics_global();
 
@@ -34,6 +35,14 @@ static void declare_metrics(struct md_serve *serve)
                                            "Time of one run of a model", by_model, NULL, 0);
     serve->queue_seconds = md_family_new(metrics, MD_HISTOGRAM, "moondial_queue_wait_seconds",
                                          "Time of a call in the queue", by_model, NULL, 0);
+    serve->kept_bytes = md_family_new(metrics, MD_GAUGE, "moondial_kept_bytes",
+                                      "Memory that rolling windows keep", by_model, NULL, 0);
+    serve->kept_rows = md_family_new(metrics, MD_COUNTER, "moondial_kept_rows_total",
+                                     "Encodings of rolling windows, by result: kept or computed",
+                                     by_result, NULL, 0);
+    serve->rolling_runs = md_family_new(
+        metrics, MD_COUNTER, "moondial_rolling_runs_total",
+        "Runs over rolling windows, by result: kept, or full for want of room", by_result, NULL, 0);
     serve->rejected = md_family_new(metrics, MD_COUNTER, "moondial_rejected_total",
                                     "Calls not queued, by reason", by_reason, NULL, 0);
     serve->queue_depth =
@@ -196,6 +205,7 @@ static enum md_status make_model(struct md_serve *serve, const char *name, const
         .reference = serve->options.reference,
         .pool = serve->pool,
         .plan_bytes_max = serve->options.plan_bytes_max,
+        .kept_bytes_max = serve->options.kept_bytes_max,
         .passes_off = serve->options.passes_off,
     };
     struct md_executable *executable = NULL;

@@ -64,6 +64,7 @@ struct md_serve_options {
     int queue_max;                      /* calls waiting; 0: 256 */
     int batch_max;                      /* rows of one batch; 0: 32 */
     size_t plan_bytes_max;              /* see md_executable_options; 0: its default */
+    size_t kept_bytes_max;              /* of kept windows, each model's; 0: none are */
     const char *passes_off;
 };
 

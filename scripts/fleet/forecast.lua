@@ -155,7 +155,9 @@ local function predict_by_model(model, batch, raw)
     if not inputs then
         return nil, why
     end
-    local outputs, failure = md.model(MODEL):predict(inputs)
+    local outputs, failure = md.model(MODEL):predict(inputs, {
+        keys = batch.names, lengths = batch.lengths, step = batch.end_ms / (batch.step_s * 1000),
+    })
     if not outputs then
         return nil, failure.detail
     end

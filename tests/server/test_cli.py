@@ -256,6 +256,21 @@ class Reports(unittest.TestCase):
         self.assertEqual((code, err), (0, ""))
         self.assertGreater(json.loads(out)["results"][0]["min_ms"], 0)
 
+    def test_bench_of_rolling_windows(self):
+        code, out, err = run_cli("bench", MODEL, "--batch", "3", "--iterations", "2", "--json",
+                                 "--threads", "1", "--rolling", "--shared-known")
+        self.assertEqual((code, err), (0, ""))
+        self.assertEqual(json.loads(out)["results"][0]["mode"], "rolling")
+        self.assertEqual(run_cli("bench", MODEL, "--rolling", "--passes")[0], 2)
+
+    def test_inspect_says_whether_a_model_rolls(self):
+        rolling = json.loads(run_cli("inspect", MODEL, "--json")[1])["rolling"]
+        self.assertTrue(rolling["rolls"])
+        self.assertGreater(rolling["window_bytes"], 19 * 288 * 32 * 4)
+        code, out, _ = run_cli("inspect", MODEL, "--passes-off", "VariableSelection")
+        self.assertEqual(code, 0)
+        self.assertIn("rolling: no, its selection among a history's variables is not fused", out)
+
     def test_bench(self):
         code, out, err = run_cli("bench", MODEL, "--batch", "1,2", "--iterations", "3", "--json",
                                  "--threads", "1", "--profile", "--symbol", "encoder=24,decoder=8")

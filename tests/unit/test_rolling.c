@@ -18,6 +18,8 @@
 
 #define FIXTURES MD_SOURCE_DIR "/tests/reference/tft/"
 
+#define ROOMY ((size_t)64 << 20)
+
 enum {
     SERVERS = 7,
     STEPS = 1700, /* all that is ever fed */
@@ -322,7 +324,7 @@ static void test_thousand_ticks_agree_with_full_runs(void **state)
 {
     (void)state;
     struct rolling rolling;
-    begin(&rolling, "fleet_small", MD_ISA_BEST, 110, 0);
+    begin(&rolling, "fleet_small", MD_ISA_BEST, 110, ROOMY);
     struct md_kept_report report = play(&rolling, 1000);
     /* relative_time_idx moves where windows are of different lengths; all else mostly stays */
     assert_true(report.rows_kept > 5 * report.rows_computed);
@@ -340,7 +342,7 @@ static void test_every_instruction_set_agrees(void **state)
     for (enum md_cpu_isa isa = MD_ISA_PORTABLE; isa < MD_ISA_BEST; isa++)
         for (int f = 0; f < 2 && md_cpu_backend(isa); f++) {
             struct rolling rolling;
-            begin(&rolling, fixtures[f], isa, 13 + 20 * f, 0);
+            begin(&rolling, fixtures[f], isa, 13 + 20 * f, ROOMY);
             struct md_kept_report report = play(&rolling, 60);
             assert_true(report.rows_kept > report.rows_computed);
             end(&rolling);
@@ -364,7 +366,7 @@ static void test_a_key_that_comes_twice_keeps_nothing(void **state)
     (void)state;
     struct rolling rolling;
     struct md_kept_report report;
-    begin(&rolling, "fleet_small", MD_ISA_BEST, 13, 0);
+    begin(&rolling, "fleet_small", MD_ISA_BEST, 13, ROOMY);
     for (int i = 0; i < 3; i++) {
         struct batch batch = {.servers = {0, 1}, .count = 2};
         tick(&rolling);
@@ -391,7 +393,7 @@ static void test_idle_windows_go(void **state)
     (void)state;
     struct rolling rolling;
     struct md_kept_report report;
-    begin(&rolling, "fleet_small", MD_ISA_BEST, 13, 0);
+    begin(&rolling, "fleet_small", MD_ISA_BEST, 13, ROOMY);
     for (int i = 0; i < 40; i++) {
         struct batch batch = {.servers = {0, 1, 2}, .count = i < 10 ? 3 : 1};
         tick(&rolling);
