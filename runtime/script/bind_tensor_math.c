@@ -96,7 +96,8 @@ static void walk_init(lua_State *L, struct walk *walk, const struct operand *ope
 /* ---- the walk -------------------------------------------------------------------------------- */
 
 /* One run along the last axis: out[i] from operands at in[k] + i * stride[k]. */
-typedef void (*run_body)(float *out, const float *const *in, const int64_t *stride, int64_t count);
+typedef void (*run_body)(float *restrict out, const float *const *in, const int64_t *stride,
+                         int64_t count);
 
 /*
  * Neighbouring axes that every operand crosses evenly become one, and those of length 1 go: a run
@@ -160,21 +161,35 @@ static int elementwise(lua_State *L, int count, run_body body)
     for (int i = 0; i < count; i++)
         operand_check(L, i + 1, &operands[i]);
     walk_init(L, &walk, operands, count);
-    struct md_tensor *result = md__tensor_make(L, MD_F32, &walk.shape);
+    struct md_tensor *result = md__tensor_make_unset(L, MD_F32, &walk.shape);
     walk_run(&walk, operands, result->data, body);
     return 1;
 }
 
 /* ---- operators ------------------------------------------------------------------------------- */
 
+/*
+ * A run whose operands stand still or go on by one, as all but transposed ones do, is worth a loop
+ * of its own: the compiler makes vectors of it.
+ */
+#define BINARY_LOOP(step_a, step_b, expression)                                                    \
+    for (int64_t i = 0; i < count; i++) {                                                          \
+        float a = in[0][i * (step_a)], b = in[1][i * (step_b)];                                    \
+        out[i] = (expression);                                                                     \
+    }
+
 #define BINARY(name, expression)                                                                   \
-    static void name##_run(float *out, const float *const *in, const int64_t *stride,              \
+    static void name##_run(float *restrict out, const float *const *in, const int64_t *stride,     \
                            int64_t count)                                                          \
     {                                                                                              \
-        for (int64_t i = 0; i < count; i++) {                                                      \
-            float a = in[0][i * stride[0]], b = in[1][i * stride[1]];                              \
-            out[i] = (expression);                                                                 \
-        }                                                                                          \
+        if (stride[0] == 1 && stride[1] == 1)                                                      \
+            BINARY_LOOP(1, 1, expression)                                                          \
+        else if (stride[0] == 1 && stride[1] == 0)                                                 \
+            BINARY_LOOP(1, 0, expression)                                                          \
+        else if (stride[0] == 0 && stride[1] == 1)                                                 \
+            BINARY_LOOP(0, 1, expression)                                                          \
+        else                                                                                       \
+            BINARY_LOOP(stride[0], stride[1], expression)                                          \
     }                                                                                              \
     static int tensor_##name(lua_State *L)                                                         \
     {                                                                                              \
@@ -194,31 +209,55 @@ BINARY(le, a <= b ? 1.0f : 0.0f)
 BINARY(lt, a < b ? 1.0f : 0.0f)
 BINARY(eq, a == b ? 1.0f : 0.0f)
 
+#define UNARY_LOOP(step, expression)                                                               \
+    for (int64_t i = 0; i < count; i++) {                                                          \
+        float a = in[0][i * (step)];                                                               \
+        out[i] = (expression);                                                                     \
+    }
+
 #define UNARY(name, expression)                                                                    \
-    static void name##_run(float *out, const float *const *in, const int64_t *stride,              \
+    static void name##_run(float *restrict out, const float *const *in, const int64_t *stride,     \
                            int64_t count)                                                          \
     {                                                                                              \
-        for (int64_t i = 0; i < count; i++) {                                                      \
-            float a = in[0][i * stride[0]];                                                        \
-            out[i] = (expression);                                                                 \
-        }                                                                                          \
+        if (stride[0] == 1)                                                                        \
+            UNARY_LOOP(1, expression)                                                              \
+        else                                                                                       \
+            UNARY_LOOP(stride[0], expression)                                                      \
     }                                                                                              \
     static int tensor_##name(lua_State *L)                                                         \
     {                                                                                              \
         return elementwise(L, 1, name##_run);                                                      \
     }
 
+/* floorf without a call, which baseline x86-64 needs: numbers from 2^23 on are whole already. */
+static inline float whole_below(float a)
+{
+    float size = fabsf(a), nearest = (size + 0x1p23f) - 0x1p23f;
+    float whole = copysignf(nearest, a);
+    whole = whole > a ? whole - 1.0f : whole;
+    return size < 0x1p23f ? copysignf(whole, a) : a;
+}
+
 UNARY(exp, expf(a))
 UNARY(log, logf(a))
 UNARY(sqrt, sqrtf(a))
 UNARY(abs, fabsf(a))
 UNARY(neg, -a)
-UNARY(floor, floorf(a))
+UNARY(floor, whole_below(a))
 UNARY(isnan, isnan(a) ? 1.0f : 0.0f)
 
 /* condition:where(a, b): a where the condition is neither 0 nor NaN. */
-static void where_run(float *out, const float *const *in, const int64_t *stride, int64_t count)
+static void where_run(float *restrict out, const float *const *in, const int64_t *stride,
+                      int64_t count)
 {
+    if (stride[0] == 0) { /* all of one, or all of the other */
+        int chosen = in[0][0] != 0.0f && !isnan(in[0][0]) ? 1 : 2;
+        const float *from = in[chosen];
+        int64_t step = stride[chosen];
+        for (int64_t i = 0; i < count; i++)
+            out[i] = from[i * step];
+        return;
+    }
     for (int64_t i = 0; i < count; i++) {
         float condition = in[0][i * stride[0]];
         bool chosen = condition != 0.0f && !isnan(condition);
@@ -253,7 +292,7 @@ static int tensor_round(lua_State *L)
     const struct md_tensor *tensor = as_float(L, 1);
     luaL_argcheck(L, decimals >= 0 && decimals <= 9, 2, "decimals are 0 to 9");
     double scale = pow(10, decimals);
-    struct md_tensor *result = md__tensor_make(L, MD_F32, &tensor->shape);
+    struct md_tensor *result = md__tensor_make_unset(L, MD_F32, &tensor->shape);
     const float *in = tensor->data;
     size_t count = md_tensor_count(tensor);
     for (size_t i = 0; i < count; i++)

@@ -66,7 +66,7 @@ static int reduce(lua_State *L, reduce_body body, double option)
         shape.dim[i] = shape.dim[i + 1];
     shape.rank--;
     struct split split = split_at(&tensor->shape, axis);
-    struct md_tensor *result = md__tensor_make(L, MD_F32, &shape);
+    struct md_tensor *result = md__tensor_make_unset(L, MD_F32, &shape);
     float *out = result->data;
     for (int64_t o = 0; o < split.outer; o++)
         for (int64_t i = 0; i < split.inner; i++) {
@@ -126,9 +126,40 @@ static float std_body(const struct run *run, double option)
     return (float)sqrt(sum / ((double)moments.finite - ddof));
 }
 
+/* Values side by side: several of them at once, in as many lanes as the compiler has registers. */
+enum { EXTREME_LANES = 16 };
+
+/* The largest of sign * value over a run of neighbours; NaN when one is missing. */
+static float extreme_of_neighbours(const float *values, int64_t count, float sign)
+{
+    float best[EXTREME_LANES];
+    int32_t missing[EXTREME_LANES] = {0};
+    int64_t i = 0;
+    for (int lane = 0; lane < EXTREME_LANES; lane++)
+        best[lane] = -INFINITY;
+    for (; i + EXTREME_LANES <= count; i += EXTREME_LANES)
+        for (int lane = 0; lane < EXTREME_LANES; lane++) {
+            float value = sign * values[i + lane];
+            best[lane] = value > best[lane] ? value : best[lane];
+            missing[lane] |= value != value;
+        }
+    for (; i < count; i++) {
+        float value = sign * values[i];
+        best[0] = value > best[0] ? value : best[0];
+        missing[0] |= value != value;
+    }
+    for (int lane = 1; lane < EXTREME_LANES; lane++) {
+        best[0] = best[lane] > best[0] ? best[lane] : best[0];
+        missing[0] |= missing[lane];
+    }
+    return missing[0] ? NAN : sign * best[0];
+}
+
 /* sign 1: largest, -1: smallest; 2 and -2 leave missing values out. */
 static float extreme_body(const struct run *run, double option)
 {
+    if (run->stride == 1 && run->count >= EXTREME_LANES && fabs(option) <= 1)
+        return extreme_of_neighbours(run->base, run->count, (float)option);
     float sign = option > 0 ? 1.0f : -1.0f, best = NAN;
     bool skip_nan = fabs(option) > 1;
     for (int64_t i = 0; i < run->count; i++) {

@@ -36,7 +36,11 @@ void md__tensor_check_status(lua_State *L, enum md_status status, const struct m
         luaL_error(L, "%s", err->text);
 }
 
-struct md_tensor *md__tensor_make(lua_State *L, enum md_dtype dtype, const struct md_shape *shape)
+typedef enum md_status (*tensor_maker)(enum md_dtype dtype, const struct md_shape *shape,
+                                       struct md_tensor *tensor, struct md_error *err);
+
+static struct md_tensor *make(lua_State *L, enum md_dtype dtype, const struct md_shape *shape,
+                              tensor_maker maker)
 {
     struct md_error err;
     size_t count;
@@ -45,9 +49,20 @@ struct md_tensor *md__tensor_make(lua_State *L, enum md_dtype dtype, const struc
     size_t bytes = count * md_dtype_bytes(dtype);
     md__charge(L, bytes); /* first: a cap that is hit costs no memory */
     object->charged = bytes;
-    md__tensor_check_status(L, md_tensor_new(dtype, shape, &object->tensor, &err), &err);
+    md__tensor_check_status(L, maker(dtype, shape, &object->tensor, &err), &err);
     object->writable = true;
     return &object->tensor;
+}
+
+struct md_tensor *md__tensor_make(lua_State *L, enum md_dtype dtype, const struct md_shape *shape)
+{
+    return make(L, dtype, shape, md_tensor_new);
+}
+
+struct md_tensor *md__tensor_make_unset(lua_State *L, enum md_dtype dtype,
+                                        const struct md_shape *shape)
+{
+    return make(L, dtype, shape, md_tensor_new_unset);
 }
 
 int md__tensor_gc(lua_State *L)

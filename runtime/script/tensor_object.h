@@ -37,6 +37,9 @@ struct md_tensor *md__tensor_check(lua_State *L, int index);
 struct md_tensor *md__tensor_test(lua_State *L, int index);
 /* A new zeroed tensor, pushed and writable; raises. */
 struct md_tensor *md__tensor_make(lua_State *L, enum md_dtype dtype, const struct md_shape *shape);
+/* Likewise, for who writes every element at once. */
+struct md_tensor *md__tensor_make_unset(lua_State *L, enum md_dtype dtype,
+                                        const struct md_shape *shape);
 /* A shape from an array of integers at index; raises. */
 struct md_shape md__shape_check(lua_State *L, int index);
 /* The dtype named at index ("float32" when none); raises. */

@@ -4,7 +4,7 @@
  *
  * The table is locked once per body, so that readers see a batch whole.
  */
-#include "series/internal.h"
+#include "series/feed.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -12,15 +12,13 @@
 #include "base/json_in.h"
 #include "base/timestamp.h"
 
-/* One record on its way in. `field` names the culprit when a step of reading it fails. */
-struct record {
-    const char *key;
-    int64_t time_ms;
-    float values[MD_SERIES_COLUMNS_MAX];
-    const char *labels[MD_SERIES_LABELS_MAX];
-    const char *field;
-    int64_t unknown_fields;
-};
+void md__record_clear(const struct md_series *series, struct md__record *record)
+{
+    memset(record, 0, sizeof *record);
+    record->field = "";
+    for (int c = 0; c < series->options.column_count; c++)
+        record->values[c] = NAN;
+}
 
 static enum md_status read_category(const struct md_column *column, const json_t *json,
                                     float *value, struct md_error *err)
@@ -73,7 +71,7 @@ static enum md_status read_label(const json_t *json, const char **label, struct 
 
 /* Fields other than key and time. */
 static enum md_status read_fields(const struct md_series *series, const json_t *json,
-                                  struct record *record, struct md_error *err)
+                                  struct md__record *record, struct md_error *err)
 {
     const char *name;
     json_t *value;
@@ -113,12 +111,9 @@ static enum md_status read_time(const struct md_series *series, const json_t *js
 }
 
 static enum md_status read_record(const struct md_series *series, const json_t *json,
-                                  struct record *record, struct md_error *err)
+                                  struct md__record *record, struct md_error *err)
 {
-    memset(record, 0, sizeof *record);
-    record->field = "";
-    for (int c = 0; c < series->options.column_count; c++)
-        record->values[c] = NAN;
+    md__record_clear(series, record);
     if (!json_is_object(json))
         return md_fail(err, MD_ERR_UNPROCESSABLE, "must be an object");
     record->field = series->options.key_field;
@@ -133,14 +128,11 @@ static enum md_status read_record(const struct md_series *series, const json_t *
     return status == MD_OK ? read_fields(series, json, record, err) : status;
 }
 
-static enum md_status add_record(struct md_series *series, const json_t *json, int64_t now_ms,
-                                 struct record *record, struct md_error *err)
+static enum md_status add_record(struct md_series *series, int64_t now_ms,
+                                 struct md__record *record, struct md_error *err)
 {
-    enum md_status status = read_record(series, json, record, err);
-    if (status != MD_OK)
-        return status;
     record->field = series->options.time_field;
-    status = md__series_check_time(series, record->time_ms, now_ms, err);
+    enum md_status status = md__series_check_time(series, record->time_ms, now_ms, err);
     if (status != MD_OK)
         return status;
     status = md__series_add(series, record->key, record->time_ms, record->values, record->labels,
@@ -162,36 +154,58 @@ static void note_rejection(struct md_feed_result *result, size_t index, const ch
     snprintf(error->reason, sizeof error->reason, "%.127s", err->text);
 }
 
-static void add_records(struct md_series *series, const json_t *records,
-                        struct md_feed_result *result)
+/* What became of record `index`. */
+static void note(struct md_feed_result *result, size_t index, enum md_status status,
+                 const struct md__record *record, const struct md_error *err)
+{
+    if (status != MD_OK) {
+        note_rejection(result, index, record->field, err);
+        return;
+    }
+    result->accepted++;
+    result->unknown_fields += record->unknown_fields;
+}
+
+/* The table must be locked. */
+static void add_json(struct md_series *series, const json_t *records, struct md_feed_result *result)
 {
     int64_t now_ms = md_now_ms(series->options.clock);
     size_t index;
     json_t *json;
-    pthread_rwlock_wrlock(&series->lock);
     json_array_foreach(records, index, json)
     {
-        struct record record;
+        struct md__record record;
         struct md_error err = {0};
-        if (add_record(series, json, now_ms, &record, &err) == MD_OK) {
-            result->accepted++;
-            result->unknown_fields += record.unknown_fields;
-        } else {
-            note_rejection(result, index, record.field, &err);
-        }
+        enum md_status status = read_record(series, json, &record, &err);
+        if (status == MD_OK)
+            status = add_record(series, now_ms, &record, &err);
+        note(result, index, status, &record, &err);
     }
+}
+
+static void add_plain(struct md_series *series, const struct md__records *records,
+                      struct md_feed_result *result)
+{
+    int64_t now_ms = md_now_ms(series->options.clock);
+    for (size_t i = 0; i < records->count; i++) {
+        struct md_error err = {0};
+        enum md_status status = add_record(series, now_ms, &records->list[i], &err);
+        note(result, i, status, &records->list[i], &err);
+    }
+}
+
+static void count(struct md_series *series, const struct md_feed_result *result)
+{
     series->stats.accepted += result->accepted;
     series->stats.samples += result->accepted;
     series->stats.rejected += result->rejected;
     series->stats.unknown_fields += result->unknown_fields;
-    pthread_rwlock_unlock(&series->lock);
 }
 
-enum md_status md_series_feed(struct md_series *series, const char *body, size_t length,
-                              struct md_feed_result *result, struct md_error *err)
+static enum md_status feed_json(struct md_series *series, const char *body, size_t length,
+                                struct md_feed_result *result, struct md_error *err)
 {
     json_t *root = NULL;
-    memset(result, 0, sizeof *result);
     enum md_status status = md_json_parse(body, length, &root, err);
     if (status != MD_OK)
         return status;
@@ -200,11 +214,32 @@ enum md_status md_series_feed(struct md_series *series, const char *body, size_t
         status = md_fail(err, MD_ERR_UNPROCESSABLE, "the body must be {\"records\": [...]}");
         goto out;
     }
-    add_records(series, records, result);
-    if (result->rejected && !result->accepted)
-        status = md_fail(err, MD_ERR_UNPROCESSABLE, "none of the %lld records is usable",
-                         (long long)result->rejected);
+    pthread_rwlock_wrlock(&series->lock);
+    add_json(series, records, result);
+    count(series, result);
+    pthread_rwlock_unlock(&series->lock);
 out:
     json_decref(root);
+    return status;
+}
+
+enum md_status md_series_feed(struct md_series *series, const char *body, size_t length,
+                              struct md_feed_result *result, struct md_error *err)
+{
+    struct md__records records;
+    enum md_status status = MD_OK;
+    memset(result, 0, sizeof *result);
+    if (md__feed_read_plain(series, body, length, &records)) {
+        pthread_rwlock_wrlock(&series->lock);
+        add_plain(series, &records, result);
+        count(series, result);
+        pthread_rwlock_unlock(&series->lock);
+        md__records_fini(&records);
+    } else {
+        status = feed_json(series, body, length, result, err);
+    }
+    if (status == MD_OK && result->rejected && !result->accepted)
+        status = md_fail(err, MD_ERR_UNPROCESSABLE, "none of the %lld records is usable",
+                         (long long)result->rejected);
     return status;
 }

@@ -133,8 +133,8 @@ static void release_heap(struct md_owner *owner)
     free(owner);
 }
 
-enum md_status md_tensor_new(enum md_dtype dtype, const struct md_shape *shape,
-                             struct md_tensor *tensor, struct md_error *err)
+static enum md_status new_tensor(enum md_dtype dtype, const struct md_shape *shape, bool zeroed,
+                                 struct md_tensor *tensor, struct md_error *err)
 {
     *tensor = (struct md_tensor){0};
     size_t element_bytes = md_dtype_bytes(dtype);
@@ -149,9 +149,11 @@ enum md_status md_tensor_new(enum md_dtype dtype, const struct md_shape *shape,
      * are touched.
      */
     size_t bytes = count * element_bytes;
-    struct md_owner *owner = calloc(1, sizeof *owner + bytes + ALIGN);
+    size_t all = sizeof(struct md_owner) + bytes + ALIGN;
+    struct md_owner *owner = zeroed ? calloc(1, all) : malloc(all);
     if (!owner)
         return md_fail(err, MD_ERR_MEMORY, "out of memory for a tensor of %zu bytes", bytes);
+    *owner = (struct md_owner){0};
     uintptr_t data = ((uintptr_t)(owner + 1) + ALIGN - 1) / ALIGN * ALIGN;
     atomic_init(&owner->refs, 1);
     owner->release = release_heap;
@@ -160,6 +162,18 @@ enum md_status md_tensor_new(enum md_dtype dtype, const struct md_shape *shape,
     *tensor =
         (struct md_tensor){.dtype = dtype, .shape = *shape, .data = owner->memory, .owner = owner};
     return MD_OK;
+}
+
+enum md_status md_tensor_new(enum md_dtype dtype, const struct md_shape *shape,
+                             struct md_tensor *tensor, struct md_error *err)
+{
+    return new_tensor(dtype, shape, true, tensor, err);
+}
+
+enum md_status md_tensor_new_unset(enum md_dtype dtype, const struct md_shape *shape,
+                                   struct md_tensor *tensor, struct md_error *err)
+{
+    return new_tensor(dtype, shape, false, tensor, err);
 }
 
 struct md_tensor md_tensor_ref(const struct md_tensor *tensor)

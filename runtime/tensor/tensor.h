@@ -88,6 +88,9 @@ struct md_tensor {
 /* Zeroed heap tensor with one reference. */
 enum md_status md_tensor_new(enum md_dtype dtype, const struct md_shape *shape,
                              struct md_tensor *tensor, struct md_error *err);
+/* Likewise, with whatever its memory held: for who writes every element. */
+enum md_status md_tensor_new_unset(enum md_dtype dtype, const struct md_shape *shape,
+                                   struct md_tensor *tensor, struct md_error *err);
 /* A heap tensor with the same content, aligned to 64 bytes whatever the original's alignment. */
 enum md_status md_tensor_copy(const struct md_tensor *tensor, struct md_tensor *copy,
                               struct md_error *err);

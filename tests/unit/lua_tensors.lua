@@ -201,6 +201,26 @@ end
 fails("time zone", md.calendar,
     { start_ms = 0, step_s = 1, count = 1, fields = { "hour" }, timezone = "Mars" })
 
+-- extremes of many neighbours, wherever the extreme or a missing value is
+for count = 14, 35 do
+    for at = 1, count do
+        local long = tensor.range(1, count):mul(-1):sub(5)
+        check(long:set(at, 7):amax(), 7)
+        check(long:amin(), at == count and -4 - count or -5 - count)
+        check(tostring(long:set(at, NAN):amax()), "nan")
+        check(tostring(long:reshape({ 1, count }):amin(2):get(1)), "nan")
+    end
+end
+check(tensor.full({ 20 }, -1 / 0):amax(), -1 / 0)
+
+-- floor, on both sides of where floats have no fractions
+check(tensor.from({ 2.5, -2.5, -0.25, 0.999, 8388607.5, -8388607.5, 8388609, -16777216, 3e38 })
+    :floor():totable(), { 2, -3, -1, 0, 8388607, -8388608, 8388609, -16777216,
+    tensor.from({ 3e38 }):get(1) })
+check(1 / tensor.from({ -0.0 }):floor():get(1), -1 / 0)
+check(tostring(tensor.from({ NAN }):floor():get(1)), "nan")
+check(tensor.from({ 1 / 0, -1 / 0 }):floor():totable(), { 1 / 0, -1 / 0 })
+
 -- grades: the highest limit that is reached
 local graded = tensor.from { { 98, 97.9, NAN }, { 80, 79, 1 / 0 } }
 check(graded:grade { { 98, 60 }, { 95, 40 }, { 80, 15 } }, { { 60, 40, 0 }, { 15, 0, 60 } })

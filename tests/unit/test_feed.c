@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/buffer.h"
 #include "series/series.h"
 #include "unit.h"
 
@@ -184,6 +185,120 @@ static void every_truncation_is_refused(void **state)
     }
 }
 
+/* ---- the plain way and the general one ------------------------------------------------------- */
+
+static uint64_t next_random(void)
+{
+    static uint64_t seed = 88172645463325252u;
+    seed ^= seed >> 12;
+    seed ^= seed << 25;
+    seed ^= seed >> 27;
+    return seed * 2685821657736338717u;
+}
+
+struct outcome {
+    enum md_status status;
+    struct md_feed_result result;
+    float cells[3][4 * 2];
+    float latest[3][2];
+    char labels[3][MD_SERIES_KEY_BYTES];
+};
+
+/* Everything that a body leaves in a table of its own. */
+static void feed_fresh(const char *body, struct outcome *outcome)
+{
+    static const char *const keys[] = {"a", "b", "c"};
+    static const int both[] = {0, 1};
+    struct md_error err;
+    memset(outcome, 0, sizeof *outcome);
+    md_series_clear(series);
+    outcome->status = md_series_feed(series, body, strlen(body), &outcome->result, &err);
+    for (int i = 0; i < 3; i++) {
+        struct md_tensor window;
+        assert_ok(
+            md_series_window(series, &keys[i], 1, 1767225600000LL, 4, both, 2, &window, &err));
+        memcpy(outcome->cells[i], window.data, sizeof outcome->cells[i]);
+        md_tensor_unref(&window);
+        md_series_label(series, keys[i], 0, outcome->labels[i]);
+    }
+}
+
+/* The same body as only the general way reads it: with another key in front. */
+static void check_both_ways(const char *body)
+{
+    char general[2048];
+    struct outcome plain, other;
+    if (body[0] != '{')
+        return;
+    snprintf(general, sizeof general, "{\"other\": 0, %s", body + 1);
+    feed_fresh(body, &plain);
+    feed_fresh(general, &other);
+    if (memcmp(&plain, &other, sizeof plain) != 0)
+        fail_msg("read in two ways: %s", body);
+}
+
+#define AT(name, seconds)                                                                          \
+    "{\"server_name\":\"" name "\",\"timestamp\":\"2025-12-31T23:59:" seconds "Z\","
+
+static const char *const bodies[] = {
+    "{\"records\":[" AT("a", "00") "\"cpu\":5}," AT("b",
+                                                    "00") "\"cpu\":6.25,\"status\":\"busy\"}]}",
+    "{\n\"records\" :\t[ " AT("a", "01") " \"cpu\" : 0.1 , \"profile\" : \"x\" } ] } ",
+    "{\"records\":[" AT("a", "00") "\"cpu\":36.29999923706055,\"more\":1,\"note\":\"n\"}]}",
+    "{\"records\":[" AT("c", "59") "\"cpu\":-0,\"profile\":null,\"status\":null,\"x\":null}]}",
+    "{\"records\":[" AT("c", "59") "\"cpu\":-0.0,\"status\":\"healthy\"}]}",
+    "{\"records\":[" AT("a", "00") "\"cpu\":1e1}," AT("a", "02") "\"cpu\":101}]}",
+    "{\"records\":[" AT("a", "00") "\"cpu\":007}]}",
+    "{\"records\":[" AT("a", "00") "\"cpu\":12345678901234567890}]}",
+    "{\"records\":[" AT("a", "00") "\"cpu\":0.00000000000000000000000000001}]}",
+    "{\"records\":[" AT("a", "00") "\"cpu\":5,\"cpu\":6}]}",
+    "{\"records\":[" AT("a", "00") "\"x\":5,\"x\":6}]}",
+    "{\"records\":[" AT("a", "00") "\"server_name\":\"b\"}]}",
+    "{\"records\":[" AT("a\\u0062", "00") "\"cpu\":5}]}",
+    "{\"records\":[" AT("\xC3\xA9", "00") "\"cpu\":5}]}",
+    "{\"records\":[" AT("a", "99") "\"cpu\":5}," AT("b", "00") "\"cpu\":5}]}",
+    "{\"records\":[{\"server_name\":\"a\",\"timestamp\":1767225540,\"cpu\":4}]}",
+    "{\"records\":[{\"server_name\":\"a\",\"cpu\":4}," AT("b", "00") "\"cpu\":true}]}",
+    "{\"records\":[" AT("a", "00") "\"cpu\":5}],\"records\":[]}",
+    "{\"records\":[" AT("a", "00") "\"cpu\":5},]}",
+    "{\"records\":[" AT("a", "00") "\"cpu\":5}]}}",
+};
+
+static void both_ways_read_the_same(void **state)
+{
+    static const char pieces[] = "{}[]\",:\\0159.-eEnul tb\x01\x7f\xC3 /";
+    char body[1024];
+    (void)state;
+    for (size_t i = 0; i < sizeof bodies / sizeof *bodies; i++) {
+        check_both_ways(bodies[i]);
+        for (int round = 0; round < 600; round++) {
+            size_t length = strlen(strcpy(body, bodies[i]));
+            for (int change = 0; change <= round % 3; change++)
+                body[1 + next_random() % (length - 1)] =
+                    pieces[next_random() % (sizeof pieces - 1)];
+            check_both_ways(body);
+        }
+    }
+}
+
+/* More records than the plain way takes, and as many as it takes. */
+static void long_bodies_are_read_alike(void **state)
+{
+    (void)state;
+    for (int count = 16000; count <= 17000; count += 1000) {
+        struct md_buffer body;
+        struct md_error err;
+        md_buffer_init(&body, 0);
+        md_buffer_text(&body, "{\"records\":[");
+        for (int i = 0; i < count; i++)
+            md_buffer_text(&body, i > 0 ? "," GOOD : GOOD);
+        md_buffer_text(&body, "]}");
+        assert_ok(md_series_feed(series, body.data, body.length, &result, &err));
+        assert_int_equal(result.accepted, count);
+        md_buffer_fini(&body);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -194,6 +309,8 @@ int main(void)
                                         tear_down),
         cmocka_unit_test_setup_teardown(a_flood_of_servers_stops_at_the_limit, set_up, tear_down),
         cmocka_unit_test_setup_teardown(every_truncation_is_refused, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(both_ways_read_the_same, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(long_bodies_are_read_alike, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
