@@ -204,25 +204,30 @@ static enum md_status time_all(struct bench *bench, const int64_t *batches, int 
     return MD_OK;
 }
 
-/* The line that says that the model is there. */
-static void print_ready(const struct bench *bench, const struct result *result)
+static enum md_status measure_floor(struct bench *bench, struct md_error *err)
 {
-    printf("{\"ready\": true, \"load_ms\": %.3f, \"peak_mb\": %.3f, \"floor_ms\": %.6f}\n",
-           bench->load_s * 1e3, (double)bench->peak_bytes / 1e6, result->floor_s * 1e3);
-    fflush(stdout);
+    return md__floor_measure(bench->model.backend, bench->model.pool, md_clock_system(),
+                             &bench->floor, err);
 }
 
 static enum md_status run_paced(struct bench *bench, struct md_error *err)
 {
     struct result result = {0};
-    enum md_status status = md_executable_report(bench->model.executable, &result.report, err);
+    enum md_status status = MD_OK;
     char line[64];
 
-    result.floor_s = md__floor_seconds(&bench->floor, &result.report, bench->port_bytes);
-    print_ready(bench, &result);
+    printf("{\"ready\": true, \"load_ms\": %.3f, \"peak_mb\": %.3f}\n", bench->load_s * 1e3,
+           (double)bench->peak_bytes / 1e6);
+    fflush(stdout);
     while (status == MD_OK && fgets(line, sizeof line, stdin) != NULL) {
-        status = time_runs(bench, (int64_t)(strtod(line, NULL) * 1e9), 1, &result, err);
+        if (result.iterations == 0) { /* now it is our turn, so the machine is quiet */
+            status = measure_floor(bench, err);
+        }
         if (status == MD_OK) {
+            status = time_runs(bench, (int64_t)(strtod(line, NULL) * 1e9), 1, &result, err);
+        }
+        if (status == MD_OK) {
+            result.batch = 1;
             json_t *row = result_json(bench, &result);
             json_dumpf(row, stdout, JSON_REAL_PRECISION(6));
             putchar('\n');
@@ -313,9 +318,8 @@ static enum md_status measure(struct bench *bench, int64_t *batches, int count, 
     if (status == MD_OK) {
         status = answer_once(bench, batches[0], begin, err);
     }
-    if (status == MD_OK) {
-        status = md__floor_measure(bench->model.backend, bench->model.pool, md_clock_system(),
-                                   &bench->floor, err);
+    if (status == MD_OK && !bench->paced) {
+        status = measure_floor(bench, err);
     }
     if (status != MD_OK) {
         return status;
