@@ -110,19 +110,19 @@ static enum md_status temporary_name(const char *path, char *name, size_t size,
     return MD_OK;
 }
 
-enum md_status md_file_replace(const char *path, const struct md_file_part *parts, int part_count,
-                               struct md_error *err)
+static enum md_status replace(const char *path, const struct md_file_part *parts, int part_count,
+                              mode_t mode, bool synced, struct md_error *err)
 {
     char name[PATH_MAX];
     enum md_status status = temporary_name(path, name, sizeof name, err);
     if (status)
         return status;
-    int fd = open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    int fd = open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
     if (fd < 0)
         return fail_errno(err, "create", path, errno);
     for (int i = 0; i < part_count && !status; i++)
         status = write_all(fd, parts[i].data, parts[i].length, path, err);
-    if (!status && fsync(fd) != 0)
+    if (!status && synced && fsync(fd) != 0)
         status = fail_errno(err, "sync", path, errno);
     if (close(fd) != 0 && !status)
         status = fail_errno(err, "close", path, errno);
@@ -131,4 +131,16 @@ enum md_status md_file_replace(const char *path, const struct md_file_part *part
     if (status)
         unlink(name);
     return status;
+}
+
+enum md_status md_file_replace(const char *path, const struct md_file_part *parts, int part_count,
+                               struct md_error *err)
+{
+    return replace(path, parts, part_count, 0666, true, err);
+}
+
+enum md_status md_file_replace_unsynced(const char *path, const struct md_file_part *parts,
+                                        int part_count, struct md_error *err)
+{
+    return replace(path, parts, part_count, 0600, false, err);
 }

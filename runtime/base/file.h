@@ -32,5 +32,11 @@ struct md_file_part {
  */
 enum md_status md_file_replace(const char *path, const struct md_file_part *parts, int part_count,
                                struct md_error *err);
+/*
+ * The same for its owner only and without waiting for the disk: after a crash the file may hold
+ * anything. For caches that check what they read.
+ */
+enum md_status md_file_replace_unsynced(const char *path, const struct md_file_part *parts,
+                                        int part_count, struct md_error *err);
 
 #endif

@@ -23,7 +23,7 @@
 #define USAGE                                                                                      \
     "bench MODEL [--batch 1,20,100] [--threads N] [--symbol NAME=SIZE,...] [--iterations N] "      \
     "[--profile | --passes] [--passes-off NAME,...] [--shared-known] [--rolling] "                 \
-    "[--in NAME=FILE.npy ...] [--json | --paced]"
+    "[--in NAME=FILE.npy ...] [--pack-cache DIR|off] [--json | --paced]"
 #define DEFAULT_BATCHES "1,20,100"
 #define BATCHES_MAX     32
 #define WARM_UP         3
@@ -117,13 +117,12 @@ static enum md_status time_batch(struct bench *bench, int64_t batch, struct resu
 
 static json_t *result_json(const struct bench *bench, const struct result *result)
 {
-    return json_pack("{s:I, s:i, s:s, s:i, s:f, s:f, s:f, s:f, s:f, s:f}", "batch",
-                     (json_int_t)result->batch, "threads", bench->model.threads, "mode",
-                     bench->rolling ? "rolling" : "full",
-                     "iterations", result->iterations, "median_ms", result->median_s * 1e3,
-                     "p95_ms", result->p95_s * 1e3, "min_ms", result->min_s * 1e3, "gflops",
-                     result->report.flops / result->median_s / 1e9, "floor_ms",
-                     result->floor_s * 1e3, "floor_share", result->floor_s / result->median_s);
+    return json_pack(
+        "{s:I, s:i, s:s, s:i, s:f, s:f, s:f, s:f, s:f, s:f}", "batch", (json_int_t)result->batch,
+        "threads", bench->model.threads, "mode", bench->rolling ? "rolling" : "full", "iterations",
+        result->iterations, "median_ms", result->median_s * 1e3, "p95_ms", result->p95_s * 1e3,
+        "min_ms", result->min_s * 1e3, "gflops", result->report.flops / result->median_s / 1e9,
+        "floor_ms", result->floor_s * 1e3, "floor_share", result->floor_s / result->median_s);
 }
 
 /* The sizes that --batch does not give: what a row costs depends on them. */
@@ -289,6 +288,9 @@ static enum md_status answer_once(struct bench *bench, int64_t batch, int64_t be
     bench->load_s = (double)(md_monotonic_ns(md_clock_system()) - begin - files) / 1e9;
     getrusage(RUSAGE_SELF, &usage);
     bench->peak_bytes = (size_t)usage.ru_maxrss * 1024;
+    if (status == MD_OK) {
+        md__opened_keep_packs(&bench->model);
+    }
     return status;
 }
 
@@ -365,6 +367,7 @@ int md__cli_bench(int argc, char **argv)
         {"--device", MD__FLAG_TEXT, &bench.options.device},
         {"--isa", MD__FLAG_TEXT, &bench.options.isa},
         {"--passes-off", MD__FLAG_TEXT, &bench.options.passes_off},
+        {"--pack-cache", MD__FLAG_TEXT, &bench.options.pack_cache},
         {"--profile", MD__FLAG_BOOL, &bench.profile},
         {"--passes", MD__FLAG_BOOL, &bench.passes},
         {"--shared-known", MD__FLAG_BOOL, &bench.shared_known},

@@ -61,6 +61,11 @@ int md__args_ints(const char *text, int64_t *numbers, int max);
 
 /* The folder that holds moondial/init.lua: beside an installed binary, else in the source tree. */
 const char *md__cli_lib_dir(void);
+/*
+ * Where packed weights are kept, for --pack-cache: a folder as it is, "off" (NULL), or NULL:
+ * $MOONDIAL_PACK_CACHE, likewise, else moondial/packs in the user's cache folder.
+ */
+const char *md__cli_packs_folder(const char *given);
 /* Threads for 0: as many as this process may use processors. */
 int md__cli_threads(int wanted);
 /* The backend of --device and --isa. */
@@ -70,7 +75,7 @@ enum md_status md__cli_backend(const char *device, const char *isa,
 /* ---- models (open.c) ---- */
 
 struct md__open_options {
-    const char *path, *device, *isa, *passes_off;
+    const char *path, *device, *isa, *passes_off, *pack_cache;
     int threads;
 };
 
@@ -89,6 +94,8 @@ struct md__opened {
 enum md_status md__open(const struct md__open_options *options, struct md__opened *model,
                         struct md_error *err);
 void md__opened_close(struct md__opened *model); /* a zeroed struct is fine */
+/* Once the model has answered: keeps packed weights for the next time, or warns. */
+void md__opened_keep_packs(struct md__opened *model);
 
 /* ---- inputs from files (inputs.c) ---- */
 

@@ -4,6 +4,7 @@
  */
 #include <stdlib.h>
 
+#include "base/log.h"
 #include "cli/cli.h"
 #include "kernels/cpu/cpu.h"
 #include "script/builder.h"
@@ -42,7 +43,8 @@ enum md_status md__open(const struct md__open_options *options, struct md__opene
 {
     struct md_executable_options how = {.reference = md_cpu_reference(),
                                         .kept_bytes_max = KEPT_BYTES_MAX,
-                                        .passes_off = options->passes_off};
+                                        .passes_off = options->passes_off,
+                                        .packs_folder = md__cli_packs_folder(options->pack_cache)};
     struct md_graph *graph = NULL;
     enum md_status status;
 
@@ -73,6 +75,15 @@ enum md_status md__open(const struct md__open_options *options, struct md__opene
     }
     md_executable_set_clock(model->executable, md_clock_system());
     return MD_OK;
+}
+
+void md__opened_keep_packs(struct md__opened *model)
+{
+    struct md_error err = {0};
+
+    if (md_executable_keep_packs(model->executable, &err) != MD_OK) {
+        md_log(MD_LOG_WARN, "cli", "packed weights are not kept: %s", err.text);
+    }
 }
 
 void md__opened_close(struct md__opened *model)

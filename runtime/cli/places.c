@@ -49,6 +49,25 @@ const char *md__cli_lib_dir(void)
     return path;
 }
 
+const char *md__cli_packs_folder(const char *given)
+{
+    static char path[PATH_MAX];
+    const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+
+    given = given != NULL ? given : getenv("MOONDIAL_PACK_CACHE");
+    if (given != NULL && given[0] != '\0') {
+        return strcmp(given, "off") == 0 ? NULL : given;
+    }
+    if (cache != NULL && cache[0] == '/') {
+        snprintf(path, sizeof path, "%s/moondial/packs", cache);
+    } else if (home != NULL && home[0] == '/') {
+        snprintf(path, sizeof path, "%s/.cache/moondial/packs", home);
+    } else {
+        return NULL;
+    }
+    return path;
+}
+
 int md__cli_threads(int wanted)
 {
     cpu_set_t set;

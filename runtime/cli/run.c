@@ -13,7 +13,9 @@
 #include "cli/cli.h"
 #include "tensor/npy.h"
 
-#define USAGE "run MODEL --in NAME=FILE.npy ... --out DIR [--device DEVICE] [--threads N]"
+#define USAGE                                                                                      \
+    "run MODEL --in NAME=FILE.npy ... --out DIR [--device DEVICE] [--threads N] "                  \
+    "[--pack-cache DIR|off]"
 
 /* DIR/NAME.npy, with characters that could mean something in a path replaced. */
 static enum md_status output_path(const char *folder, const char *name, char path[PATH_MAX],
@@ -49,7 +51,7 @@ static enum md_status make_paths(const struct md_graph *graph, const char *folde
     return MD_OK;
 }
 
-static enum md_status infer(const struct md__opened *model, const struct md__flag_list *given,
+static enum md_status infer(struct md__opened *model, const struct md__flag_list *given,
                             const char *folder, struct md_error *err)
 {
     const struct md_graph *graph = md_executable_graph(model->executable);
@@ -69,6 +71,9 @@ static enum md_status infer(const struct md__opened *model, const struct md__fla
     if (status == MD_OK) {
         status = md_executable_run(model->executable, inputs, graph->input_count, outputs,
                                    graph->output_count, err);
+    }
+    if (status == MD_OK) {
+        md__opened_keep_packs(model);
     }
     for (int i = 0; i < graph->output_count && status == MD_OK; i++) {
         status = md_npy_write(paths[i], &outputs[i], err);
@@ -98,6 +103,7 @@ int md__cli_run(int argc, char **argv)
         {"--isa", MD__FLAG_TEXT, &options.isa},
         {"--threads", MD__FLAG_INT, &options.threads},
         {"--passes-off", MD__FLAG_TEXT, &options.passes_off},
+        {"--pack-cache", MD__FLAG_TEXT, &options.pack_cache},
     };
     struct md__opened model = {0};
     struct md_error err = {0};

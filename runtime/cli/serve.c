@@ -36,6 +36,7 @@ struct daemon {
     struct md_store *store;
     struct md_model_builder builder;
     struct md_serve *serve;
+    char packs_folder[PATH_MAX];
     struct md_script *script;
     struct md_http *http;
     struct md_control *control;
@@ -96,6 +97,22 @@ static enum md_status open_store(struct daemon *daemon, struct md_error *err)
     return folder[0] == '\0' ? MD_OK : md_store_open(folder, &options, &daemon->store, err);
 }
 
+/* pack_cache, or packs in the state folder; NULL: nowhere. */
+static const char *packs_folder(struct daemon *daemon)
+{
+    const char *given = md_config_string(daemon->settings.config, "pack_cache");
+    const char *state = md_config_string(daemon->settings.config, "state");
+
+    if (given[0] == '\0' && state[0] == '\0') {
+        return NULL;
+    }
+    if (given[0] != '\0') {
+        return md__cli_packs_folder(given);
+    }
+    snprintf(daemon->packs_folder, sizeof daemon->packs_folder, "%s/packs", state);
+    return daemon->packs_folder;
+}
+
 static enum md_status start_executor(struct daemon *daemon, struct md_error *err)
 {
     const struct md_config *config = daemon->settings.config;
@@ -106,6 +123,8 @@ static enum md_status start_executor(struct daemon *daemon, struct md_error *err
         .queue_max = (int)md_config_int(config, "queue_max"),
         .batch_max = (int)md_config_int(config, "batch_max"),
         .kept_bytes_max = (size_t)md_config_int(config, "rolling_bytes_max"),
+        .packs_folder = packs_folder(daemon),
+        .packs_bytes_max = (size_t)md_config_int(config, "pack_cache_bytes_max"),
     };
     enum md_status status = md__cli_backend(md_config_string(config, "device"),
                                             md_config_string(config, "isa"), &options.backend, err);

@@ -57,7 +57,9 @@ static enum md_status build(struct md_executable *executable, struct md_error *e
     if (options->iterations_max <= 0)
         options->iterations_max = ITERATIONS_DEFAULT;
     options->plans_max = options->plans_max > 0 ? options->plans_max : PLANS_DEFAULT;
-    enum md_status status = md__passes_run(executable->graph, options, &executable->passes, err);
+    enum md_status status = md__executable_open_packs(executable, err);
+    if (!status)
+        status = md__passes_run(executable->graph, options, &executable->passes, err);
     const char *passes_off = options->passes_off;
     options->passes_off = NULL; /* the caller's string; not kept */
     if (!status)
@@ -119,7 +121,8 @@ static void delete_prepared(struct md_executable *executable)
         struct md_prepared *next;
         for (struct md_prepared *item = executable->prepared[n]; item; item = next) {
             next = item->next;
-            md_kernel_unprepare(item->kernel, item->data, item->bytes);
+            if (!item->mapped)
+                md_kernel_unprepare(item->kernel, item->data, item->bytes);
             free(item);
         }
     }
@@ -133,6 +136,7 @@ void md_executable_delete(struct md_executable *executable)
     md__plans_delete(executable);
     md__planner_delete(executable->planner);
     delete_prepared(executable);
+    md__executable_close_packs(executable);
     md__controls_delete(executable);
     md__kept_delete(executable->kept);
     if (!executable->is_body)
@@ -209,7 +213,8 @@ enum md_status md__executable_find(struct md_executable *executable, struct md_p
             return md_fail(err, MD_ERR_TOO_LARGE, "shapes depend on data at more than %d places",
                            SPLITS_MAX);
         const struct md_plan_context context = {executable->graph, &executable->options,
-                                                executable->prepared, executable->guards};
+                                                executable->prepared, executable->packs,
+                                                executable->guards};
         enum md_status status = md__plan_new(executable->planner, &context, parent,
                                              executable->facts, fact_count, plan, err);
         if (status)
@@ -300,8 +305,10 @@ enum md_status md_executable_report(struct md_executable *executable, struct md_
     for (int v = 0; v < graph->value_count; v++)
         report->constant_bytes += md_tensor_bytes(&graph->values[v].constant);
     for (int n = 0; n < graph->node_count; n++)
-        for (const struct md_prepared *item = executable->prepared[n]; item; item = item->next)
+        for (const struct md_prepared *item = executable->prepared[n]; item; item = item->next) {
             report->prepared_bytes += item->bytes;
+            report->mapped_bytes += item->mapped ? item->bytes : 0;
+        }
     report->networks_composed = executable->passes.networks_composed;
     report->regions_lowered = executable->passes.regions_lowered;
     report->regions_kept = executable->passes.regions_kept;

@@ -34,6 +34,10 @@ struct md_executable_options {
      * out as primitives ("VariableSelection"): md_executable_pass_name lists them. NULL: all run
      */
     const char *passes_off;
+    /* where packed weights are kept for the next load of the same graph (packs.h), and at most how
+     * many bytes (default 2 GiB); NULL: nowhere */
+    const char *packs_folder;
+    size_t packs_bytes_max;
 };
 
 /* What passes_off may name: i from 0 on, passes before operators; NULL past the last. */
@@ -82,6 +86,12 @@ enum md_status md_executable_plan(struct md_executable *executable, const struct
                                   int input_count, struct md_error *err);
 
 /*
+ * Writes what has been packed so far to packs_folder, unless it came from there or is not worth a
+ * file. Call it when the model has answered once. A failure costs the next load time, nothing else.
+ */
+enum md_status md_executable_keep_packs(struct md_executable *executable, struct md_error *err);
+
+/*
  * What outputs would be, without running: inputs[i] has dtype and shape, where rank -1 or dimension
  * -1 is unknown, and data where its contents are known (NULL: not). outputs[i] gets dtype (0:
  * unknown) and shape (rank or dimensions -1: unknown, because they depend on data) and no data.
@@ -94,6 +104,7 @@ enum md_status md_executable_infer(const struct md_executable *executable,
 /* What the last run cost, or the last planned shapes. */
 struct md_plan_report {
     size_t arena_bytes, constant_bytes, prepared_bytes, scratch_bytes;
+    size_t mapped_bytes; /* of prepared_bytes, from packs_folder */
     double flops; /* multiplies and adds counted apart, of matrix and recurrent operators */
     double bytes; /* inputs, outputs and weights of every step, once */
     double transcendentals; /* exp, tanh, sigmoid, ... evaluations */

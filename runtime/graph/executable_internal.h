@@ -10,6 +10,9 @@ struct md_executable {
     struct md_executable_options options;
     struct md_pass_report passes;
     struct md_prepared **prepared; /* one list per node */
+    char *packs_folder;            /* NULL: packs are not kept */
+    struct md_digest packs_key;
+    struct md__packs *packs; /* NULL: there were none */
     struct md__control **controls; /* one per node, NULL where none; NULL when there are none */
     struct md_planner *planner;
     struct md_plan *roots; /* plans made for input shapes, the last used first */
@@ -57,6 +60,12 @@ struct md_fact md__input_fact(const struct md_graph *graph, int i, const struct 
 enum md_status md__executable_run(struct md_executable *executable, const struct md_tensor *inputs,
                                   int input_count, struct md_tensor *outputs, int output_count,
                                   struct md__run *run, struct md_error *err);
+
+/* ---- executable_packs.c ---- */
+
+/* Before the passes: what an earlier load packed, and a key for what this one packs. */
+enum md_status md__executable_open_packs(struct md_executable *executable, struct md_error *err);
+void md__executable_close_packs(struct md_executable *executable);
 
 /* ---- plan_cache.c ---- */
 

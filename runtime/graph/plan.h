@@ -18,6 +18,7 @@
 #ifndef MD_GRAPH_PLAN_H
 #define MD_GRAPH_PLAN_H
 
+#include "graph/packs.h"
 #include "graph/trace.h"
 
 #define MD_PLAN_ALIGN 64
@@ -28,6 +29,8 @@ struct md_prepared {
     const struct md_kernel *kernel;
     void *data;
     size_t bytes;
+    struct md_digest key; /* of a flat one, when packs are kept */
+    bool mapped;          /* lies in the file of packs */
     struct md_prepared *next;
 };
 
@@ -115,6 +118,7 @@ struct md_plan_context {
     const struct md_graph *graph;
     const struct md_executable_options *options;
     struct md_prepared **prepared; /* one list per node; grows */
+    struct md__packs *packs;       /* what an earlier load packed; may be NULL */
     bool guards; /* space and patterns between groups, checked after every step: for tests */
 };
 

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "graph/plan_internal.h"
+#include "tensor/mapping.h"
 
 #define GUARD_BYTES ((size_t)64)
 
@@ -197,11 +198,49 @@ static void place_outputs(struct md_planner *planner, const struct md_kernel *ke
             md__plan_add_group(planner, node->out[i], (struct md_group){.begin = n});
 }
 
+/* Within the packs of one key: the node, its kernel, and the shapes that prepare would see. */
+static struct md_digest pack_key(const struct md_planner *planner, int n,
+                                 const struct md_kernel *kernel)
+{
+    const struct md_node *node = &planner->graph->nodes[n];
+    const struct md_tensor *in = planner->trace.room.in;
+    struct md_hash hash;
+    md_hash_init(&hash);
+    md_hash_number(&hash, n);
+    md_hash_text(&hash, md_op_info(node->op)->name);
+    md_hash_number(&hash, kernel == planner->context->options->reference->kernels[node->op]);
+    for (int i = 0; i < node->in_count; i++) {
+        md_hash_number(&hash, in[i].dtype);
+        md_hash_number(&hash, in[i].shape.rank);
+        for (int d = 0; d < in[i].shape.rank; d++)
+            md_hash_number(&hash, in[i].shape.dim[d]);
+    }
+    return md_hash_end(&hash);
+}
+
+/* From the file of an earlier load, or made now; then nobody reads the weights soon. */
+static enum md_status pack(struct md_planner *planner, int n, struct md_prepared *to)
+{
+    const struct md_node *node = &planner->graph->nodes[n];
+    const struct md_tensor *in = planner->trace.room.in;
+    enum md_status status = MD_OK;
+    if (!to->kernel->prepared_free) {
+        to->key = pack_key(planner, n, to->kernel);
+        to->data = (void *)(uintptr_t)md__packs_find(planner->context->packs, to->key, &to->bytes);
+    }
+    to->mapped = to->data != NULL;
+    if (!to->mapped)
+        status = to->kernel->prepare(node, in, node->in_count, &to->data, &to->bytes, planner->err);
+    for (int i = 0; to->data && i < node->in_count; i++)
+        if (in[i].data)
+            md_tensor_forget(&in[i]);
+    return status;
+}
+
 /* The node's packed weights under this kernel, made at first need. */
 static enum md_status find_prepared(struct md_planner *planner, int n,
                                     const struct md_kernel *kernel, const void **data)
 {
-    const struct md_node *node = &planner->graph->nodes[n];
     struct md_prepared **list = &planner->context->prepared[n];
     *data = NULL;
     if (!kernel->prepare)
@@ -213,8 +252,7 @@ static enum md_status find_prepared(struct md_planner *planner, int n,
         if (!(found = calloc(1, sizeof *found)))
             return md_fail(planner->err, MD_ERR_MEMORY, "out of memory while planning");
         found->kernel = kernel;
-        enum md_status status = kernel->prepare(node, planner->trace.room.in, node->in_count,
-                                                &found->data, &found->bytes, planner->err);
+        enum md_status status = pack(planner, n, found);
         if (status) {
             free(found);
             return status;

@@ -50,6 +50,9 @@ enum { KEYS_MAX = 500 };
     X(queue_max, "256", true, false, "inference calls that may wait")                              \
     X(batch_max, "32", true, false, "rows of one inference batch")                                 \
     X(rolling_bytes_max, "536870912", true, false, "memory of each model's kept windows; 0: none") \
+    X(pack_cache, "\"\"", true, false,                                                             \
+      "folder for packed weights; empty: packs in the state folder, if any; off: none")            \
+    X(pack_cache_bytes_max, "2147483648", true, false, "largest size of that folder")              \
     X(states, "4", false, false, "Lua states for requests")                                        \
     X(state_tasks_max, "16", false, false, "requests that one Lua state may have begun")           \
     X(state_bytes_max, "536870912", false, false, "memory of one Lua state with its tensors")      \

@@ -207,9 +207,12 @@ static enum md_status make_model(struct md_serve *serve, const char *name, const
         .plan_bytes_max = serve->options.plan_bytes_max,
         .kept_bytes_max = serve->options.kept_bytes_max,
         .passes_off = serve->options.passes_off,
+        .packs_folder = serve->options.packs_folder,
+        .packs_bytes_max = serve->options.packs_bytes_max,
     };
     struct md_executable *executable = NULL;
     struct md_model *before = NULL;
+    struct md_error cause = {0};
     int64_t parameters = count_parameters(graph);
     enum md_status status;
     bool alone;
@@ -229,6 +232,10 @@ static enum md_status make_model(struct md_serve *serve, const char *name, const
     if (status == MD_OK) {
         (*model)->parameters = parameters;
         status = md__model_warm(*model, err);
+        if (status == MD_OK && md_executable_keep_packs(executable, &cause) != MD_OK) {
+            md_log(MD_LOG_WARN, "serve", "model \"%s\": packed weights are not kept: %s", name,
+                   cause.text);
+        }
         if (status != MD_OK) {
             md_model_unref(*model);
         } else if (md_serve_model(serve, name, &before, NULL) == MD_OK) {

@@ -66,6 +66,8 @@ struct md_serve_options {
     size_t plan_bytes_max;              /* see md_executable_options; 0: its default */
     size_t kept_bytes_max;              /* of kept windows, each model's; 0: none are */
     const char *passes_off;
+    const char *packs_folder; /* see md_executable_options; lent */
+    size_t packs_bytes_max;
 };
 
 enum md_status md_serve_new(const struct md_serve_options *options, struct md_serve **serve,

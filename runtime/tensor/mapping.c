@@ -72,3 +72,15 @@ out:
     close(fd);
     return status;
 }
+
+void md_tensor_forget(const struct md_tensor *tensor)
+{
+    const struct md_owner *owner = tensor->owner;
+    if (!owner || owner->release != release_mapping)
+        return;
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    uintptr_t begin = ((uintptr_t)tensor->data + page - 1) / page * page;
+    uintptr_t end = ((uintptr_t)tensor->data + md_tensor_bytes(tensor)) / page * page;
+    if (begin < end)
+        madvise((void *)begin, end - begin, MADV_DONTNEED);
+}

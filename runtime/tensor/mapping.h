@@ -16,4 +16,10 @@
  */
 enum md_status md_mapping_open(const char *path, struct md_owner **owner, struct md_error *err);
 
+/*
+ * The contents will not be read soon: lets go of the pages that they alone take of a mapped file.
+ * Reading them brings them back. For other memory it does nothing.
+ */
+void md_tensor_forget(const struct md_tensor *tensor);
+
 #endif
