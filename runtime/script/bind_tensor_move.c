@@ -50,7 +50,7 @@ static int tensor_slice(lua_State *L)
     struct md_shape shape = tensor->shape;
     shape.dim[axis] = last - first + 1;
     struct blocks blocks = blocks_at(tensor, axis);
-    struct md_tensor *result = md__tensor_make(L, tensor->dtype, &shape);
+    struct md_tensor *result = md__tensor_make_unset(L, tensor->dtype, &shape);
     size_t run = (size_t)shape.dim[axis] * blocks.bytes;
     const char *from = (const char *)tensor->data + (run ? (size_t)(first - 1) * blocks.bytes : 0);
     copy_runs(result->data, run, from, (size_t)dim * blocks.bytes, run, blocks.outer);
@@ -67,7 +67,7 @@ static int tensor_select(lua_State *L)
     struct md_shape shape = tensor->shape;
     shape.dim[axis] = count;
     struct blocks blocks = blocks_at(tensor, axis);
-    struct md_tensor *result = md__tensor_make(L, tensor->dtype, &shape);
+    struct md_tensor *result = md__tensor_make_unset(L, tensor->dtype, &shape);
     for (int64_t i = 0; i < count; i++) {
         lua_rawgeti(L, 3, (int)i + 1);
         int64_t from = (int64_t)lua_tonumber(L, -1);
@@ -81,16 +81,33 @@ static int tensor_select(lua_State *L)
     return 1;
 }
 
+/* One run of elements of `bytes` each, from places that are `stride` elements apart. */
+static void gather_run(char *to, const char *from, int64_t stride, int64_t count, size_t bytes)
+{
+    if (bytes == sizeof(float)) {
+        for (int64_t i = 0; i < count; i++)
+            memcpy(to + i * 4, from + i * stride * 4, 4);
+        return;
+    }
+    for (int64_t i = 0; i < count; i++)
+        memcpy(to + (size_t)i * bytes, from + i * stride * (int64_t)bytes, bytes);
+}
+
 /* Copies elements into result in its order; stride[axis] is how far the source moves per index. */
 static void gather_strided(const struct md_tensor *source, const int64_t *stride,
                            struct md_tensor *result)
 {
     size_t bytes = md_dtype_bytes(source->dtype), count = md_tensor_count(result);
     int64_t index[MD_RANK_MAX] = {0}, at = 0;
-    for (size_t i = 0; i < count; i++) {
-        memcpy((char *)result->data + i * bytes, (const char *)source->data + (size_t)at * bytes,
-               bytes);
-        for (int axis = result->shape.rank - 1; axis >= 0; axis--) {
+    int last = result->shape.rank - 1;
+    while (last > 0 && result->shape.dim[last] == 1) /* runs as long as they can be */
+        last--;
+    int64_t run = last >= 0 ? result->shape.dim[last] : 1,
+            run_stride = last >= 0 ? stride[last] : 0;
+    for (size_t i = 0; i < count; i += (size_t)run) {
+        gather_run((char *)result->data + i * bytes,
+                   (const char *)source->data + at * (int64_t)bytes, run_stride, run, bytes);
+        for (int axis = last - 1; axis >= 0; axis--) {
             at += stride[axis];
             if (++index[axis] < result->shape.dim[axis])
                 break;
@@ -192,6 +209,24 @@ static struct md_shape joined_shape(lua_State *L, int count, int axis)
     return shape;
 }
 
+/* Rows that all parts are copied into before the next ones: they stay in the cache meanwhile. */
+enum { ROWS_AT_A_TIME = 256 };
+
+/* Rows `first` to `first + rows` of the result, from all tensors of the list. */
+static void join_rows(lua_State *L, int count, int axis, struct md_tensor *result, int64_t first,
+                      int64_t rows)
+{
+    struct blocks blocks = blocks_at(result, axis);
+    size_t row = (size_t)result->shape.dim[axis] * blocks.bytes;
+    char *to = (char *)result->data + (size_t)first * row;
+    for (int i = 1; i <= count; i++) {
+        const struct md_tensor *tensor = listed(L, i);
+        size_t run = (size_t)tensor->shape.dim[axis] * blocks.bytes;
+        copy_runs(to, row, (const char *)tensor->data + (size_t)first * run, run, run, rows);
+        to += run;
+    }
+}
+
 /* md.tensor.concat({ t, ... }, axis) */
 static int tensor_concat(lua_State *L)
 {
@@ -200,15 +235,11 @@ static int tensor_concat(lua_State *L)
     luaL_argcheck(L, count > 0, 1, "nothing to join");
     int axis = md__axis_check(L, listed(L, 1), 2);
     struct md_shape shape = joined_shape(L, count, axis);
-    struct md_tensor *result = md__tensor_make(L, listed(L, 1)->dtype, &shape);
-    struct blocks blocks = blocks_at(result, axis);
-    size_t row = (size_t)shape.dim[axis] * blocks.bytes, at = 0;
-    for (int i = 1; i <= count; i++) {
-        const struct md_tensor *tensor = listed(L, i);
-        size_t run = (size_t)tensor->shape.dim[axis] * blocks.bytes;
-        copy_runs((char *)result->data + at, row, tensor->data, run, run, blocks.outer);
-        at += run;
-    }
+    struct md_tensor *result = md__tensor_make_unset(L, listed(L, 1)->dtype, &shape);
+    int64_t outer = blocks_at(result, axis).outer;
+    for (int64_t first = 0; first < outer; first += ROWS_AT_A_TIME)
+        join_rows(L, count, axis, result, first,
+                  outer - first < ROWS_AT_A_TIME ? outer - first : ROWS_AT_A_TIME);
     return 1;
 }
 
@@ -222,7 +253,7 @@ static int tensor_stack(lua_State *L)
     luaL_argcheck(L, first->shape.rank < MD_RANK_MAX, 1, "too many dimensions");
     struct md_shape shape = {first->shape.rank + 1, {count}};
     memcpy(shape.dim + 1, first->shape.dim, (size_t)first->shape.rank * sizeof *shape.dim);
-    struct md_tensor *result = md__tensor_make(L, first->dtype, &shape);
+    struct md_tensor *result = md__tensor_make_unset(L, first->dtype, &shape);
     size_t bytes = md_tensor_bytes(first);
     for (int i = 1; i <= count; i++) {
         const struct md_tensor *tensor = listed(L, i);
