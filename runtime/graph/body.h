@@ -21,6 +21,7 @@ MD_BODY(md_body_weighted_sum);
 MD_BODY(md_body_interpretable_attention);
 MD_BODY(md_body_selection);
 MD_BODY(md_body_conv_last); /* also ConvTransposeLast */
+MD_BODY(md_body_tail_last); /* body_tail_last.c */
 
 /*
  * Emitting one node after another without a test after each: the first failure sticks, later calls
@@ -44,6 +45,10 @@ int md__emit_ints(struct md_emit *emit, int count, const int64_t *ints);
 void md__layout_perm(int rank, bool to_last, int64_t *perm);
 /* The value turned so; MD_NONE stays. */
 int md__emit_turned(struct md_emit *emit, int value, int rank, bool to_last);
+
+/* The input of a channels-last operator that is added to its result, before the activation;
+ * MD_NONE: it has no such input. */
+int md__last_residual(enum md_op op);
 
 /* The body's input i, or MD_NONE when it is absent. */
 static inline int md__body_in(const struct md_node *node, int i)

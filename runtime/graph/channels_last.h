@@ -18,6 +18,14 @@ static const struct swap {
     {MD_OP_CONV, MD_OP_CONV_LAST, 1u << 0, true},
     {MD_OP_FUSED_CONV, MD_OP_CONV_LAST, 1u << 0 | 1u << 3, true},
     {MD_OP_CONV_TRANSPOSE, MD_OP_CONV_TRANSPOSE_LAST, 1u << 0, true},
+    {MD_OP_MAX_POOL, MD_OP_MAX_POOL_LAST, 1u << 0, false},
+    {MD_OP_AVERAGE_POOL, MD_OP_AVERAGE_POOL_LAST, 1u << 0, false},
+    {MD_OP_GLOBAL_MAX_POOL, MD_OP_GLOBAL_MAX_POOL_LAST, 1u << 0, false},
+    {MD_OP_GLOBAL_AVERAGE_POOL, MD_OP_GLOBAL_AVERAGE_POOL_LAST, 1u << 0, false},
+    {MD_OP_BATCH_NORM, MD_OP_BATCH_NORM_LAST, 1u << 0, false},
+    {MD_OP_INSTANCE_NORM, MD_OP_INSTANCE_NORM_LAST, 1u << 0, false},
+    {MD_OP_GROUP_NORM, MD_OP_GROUP_NORM_LAST, 1u << 0, false},
+    {MD_OP_RESIZE, MD_OP_RESIZE_LAST, 1u << 0, false},
 };
 
 /* Elementwise: every input of the rank of the output is turned, scalars stay. */

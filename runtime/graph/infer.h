@@ -157,6 +157,10 @@ MD_INFER_RULE(md_infer_selection);
 /* infer_last.c */
 MD_INFER_RULE(md_infer_conv_last);
 MD_INFER_RULE(md_infer_conv_transpose_last);
+MD_INFER_RULE(md_infer_pool_last);
+MD_INFER_RULE(md_infer_global_pool_last);
+MD_INFER_RULE(md_infer_norm_last);
+MD_INFER_RULE(md_infer_resize_last);
 
 /*
  * `rule` for an operator on channels-last tensors: bit i of `inputs` says that input i is one, as

@@ -4,6 +4,7 @@
  */
 #include <string.h>
 
+#include "graph/activation.h"
 #include "graph/infer.h"
 
 #define INPUTS_MAX 8
@@ -54,4 +55,52 @@ MD_INFER_RULE(md_infer_conv_transpose_last)
     return status ? status
                   : md__infer_last(node, in, in_count, out, out_count, 1u << 0,
                                    md_infer_conv_transpose, err);
+}
+
+MD_INFER_RULE(md_infer_pool_last)
+{
+    enum md_status status = md__infer_dtype(in, 0, MD_F32, err);
+    return status ? status
+                  : md__infer_last(node, in, in_count, out, out_count, 1u << 0, md_infer_pool, err);
+}
+
+MD_INFER_RULE(md_infer_global_pool_last)
+{
+    enum md_status status = md__infer_dtype(in, 0, MD_F32, err);
+    return status ? status
+                  : md__infer_last(node, in, in_count, out, out_count, 1u << 0,
+                                   md_infer_global_pool, err);
+}
+
+/* What `rule` gives for the inputs before z, and z like it; an activation. */
+static enum md_status infer_tail(const struct md_node *node, const struct md_value_info *in,
+                                 int in_count, struct md_value_info *out, int out_count,
+                                 md_infer_rule rule, struct md_error *err)
+{
+    struct md_activation activation;
+    int z = md__last_residual(node->op);
+    enum md_status status = md_activation_read(node, &activation, err);
+    if (!status)
+        status = md__infer_dtype(in, 0, MD_F32, err);
+    if (!status)
+        status = md__infer_last(node, in, in_count < z ? in_count : z, out, out_count, 1u << 0,
+                                rule, err);
+    if (status || !md__has(in, in_count, z))
+        return status;
+    status = md__infer_dtype(in, z, MD_F32, err);
+    return status ? status : md__infer_expect(in, z, "z", out[0].shape.rank, out[0].shape.dim, err);
+}
+
+/* X, scale, B, (mean, variance,) z? */
+MD_INFER_RULE(md_infer_norm_last)
+{
+    return infer_tail(node, in, in_count, out, out_count,
+                      node->op == MD_OP_BATCH_NORM_LAST ? md_infer_batch_norm : md_infer_group_norm,
+                      err);
+}
+
+/* X, roi?, scales?, sizes?, z? */
+MD_INFER_RULE(md_infer_resize_last)
+{
+    return infer_tail(node, in, in_count, out, out_count, md_infer_resize, err);
 }

@@ -263,7 +263,21 @@ struct md_node;
     /* on channels-last tensors: body_last.c */                                                    \
     X(CONV_LAST, "moondial.ConvLast", 2, 4, 1, 1, md_infer_conv_last, md_body_conv_last)           \
     X(CONV_TRANSPOSE_LAST, "moondial.ConvTransposeLast", 2, 3, 1, 1, md_infer_conv_transpose_last, \
-      md_body_conv_last)
+      md_body_conv_last)                                                                           \
+    X(MAX_POOL_LAST, "moondial.MaxPoolLast", 1, 1, 1, 1, md_infer_pool_last, md_body_tail_last)    \
+    X(AVERAGE_POOL_LAST, "moondial.AveragePoolLast", 1, 1, 1, 1, md_infer_pool_last,               \
+      md_body_tail_last)                                                                           \
+    X(GLOBAL_MAX_POOL_LAST, "moondial.GlobalMaxPoolLast", 1, 1, 1, 1, md_infer_global_pool_last,   \
+      md_body_tail_last)                                                                           \
+    X(GLOBAL_AVERAGE_POOL_LAST, "moondial.GlobalAveragePoolLast", 1, 1, 1, 1,                      \
+      md_infer_global_pool_last, md_body_tail_last)                                                \
+    X(BATCH_NORM_LAST, "moondial.BatchNormalizationLast", 5, 6, 1, 1, md_infer_norm_last,          \
+      md_body_tail_last)                                                                           \
+    X(INSTANCE_NORM_LAST, "moondial.InstanceNormalizationLast", 3, 4, 1, 1, md_infer_norm_last,    \
+      md_body_tail_last)                                                                           \
+    X(GROUP_NORM_LAST, "moondial.GroupNormalizationLast", 3, 4, 1, 1, md_infer_norm_last,          \
+      md_body_tail_last)                                                                           \
+    X(RESIZE_LAST, "moondial.ResizeLast", 1, 5, 1, 1, md_infer_resize_last, md_body_tail_last)
 
 enum md_op {
 #define X(id, ...) MD_OP_##id,

@@ -2,6 +2,7 @@
  * Every fused operator on every instruction set against its body: the primitives that specify it,
  * run on the reference kernels. Odd sizes, with and without each optional input.
  */
+#include <math.h>
 #include <string.h>
 
 #include "unit.h"
@@ -292,6 +293,8 @@ static const struct op_case cases[] = {
      .attrs = {INT("heads", 2), INT("head_size", 4)},
      .absolute = 5e-6},
 #include "fused_last.inc"
+
+#include "fused_tail.inc"
 };
 
 /* ---- the body ------------------------------------------------------------------------------- */

@@ -55,7 +55,8 @@ struct conv_algorithm {
 
 #define md__conv_depthwise MD_ISA_SYMBOL(md__conv_depthwise)
 #define md__conv_direct    MD_ISA_SYMBOL(md__conv_direct)
-extern const struct conv_algorithm md__conv_depthwise, md__conv_direct;
+#define md__conv_winograd  MD_ISA_SYMBOL(md__conv_winograd)
+extern const struct conv_algorithm md__conv_depthwise, md__conv_direct, md__conv_winograd;
 
 /* Relu and Clip, in registers. */
 INLINE vf conv_clamped(const struct conv_run *run, vf v)

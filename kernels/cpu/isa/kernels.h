@@ -28,6 +28,14 @@ extern const struct md_kernel md__attention, md__binary, md__clip, md__conv, md_
     md__fused_conv, md__gated, md__gemm, md__layer_norm, md__linear, md__matmul, md__recurrent,
     md__selection, md__softmax, md__unary, md__weighted_sum;
 
+/* on channels-last tensors */
+#define md__global_pool_last MD_ISA_SYMBOL(md__global_pool_last)
+#define md__norm_last        MD_ISA_SYMBOL(md__norm_last)
+#define md__pool_last        MD_ISA_SYMBOL(md__pool_last)
+#define md__resize_last      MD_ISA_SYMBOL(md__resize_last)
+
+extern const struct md_kernel md__global_pool_last, md__norm_last, md__pool_last, md__resize_last;
+
 #define MD__ISA_KERNELS(X)                                                                         \
     X(ABS, md__unary)                                                                              \
     X(NEG, md__unary)                                                                              \
@@ -71,6 +79,14 @@ extern const struct md_kernel md__attention, md__binary, md__clip, md__conv, md_
     X(GATED_RESIDUAL, md__gated)                                                                   \
     X(WEIGHTED_SUM, md__weighted_sum)                                                              \
     X(VARIABLE_SELECTION, md__selection)                                                           \
-    X(INTERPRETABLE_ATTENTION, md__attention)
+    X(INTERPRETABLE_ATTENTION, md__attention)                                                      \
+    X(MAX_POOL_LAST, md__pool_last)                                                                \
+    X(AVERAGE_POOL_LAST, md__pool_last)                                                            \
+    X(GLOBAL_MAX_POOL_LAST, md__global_pool_last)                                                  \
+    X(GLOBAL_AVERAGE_POOL_LAST, md__global_pool_last)                                              \
+    X(BATCH_NORM_LAST, md__norm_last)                                                              \
+    X(INSTANCE_NORM_LAST, md__norm_last)                                                           \
+    X(GROUP_NORM_LAST, md__norm_last)                                                              \
+    X(RESIZE_LAST, md__resize_last)
 
 #endif

@@ -1,0 +1,40 @@
+/*
+ * What kernels on channels-last tensors [N, D.., C] share: vectors of channels with a tail.
+ */
+#ifndef MD_KERNELS_CPU_ISA_LAST_H
+#define MD_KERNELS_CPU_ISA_LAST_H
+
+#include "kernels/cpu/isa/vec.h"
+
+/* The vector at p of `left` floats that there are, at least one. */
+INLINE vf load_upto(const float *p, size_t left)
+{
+    return left >= VL ? load(p) : load_some(p, left);
+}
+
+INLINE void store_upto(float *p, vf v, size_t left)
+{
+    if (left >= VL)
+        store(p, v);
+    else
+        store_some(p, v, left);
+}
+
+/* The larger of both; a NaN in either comes through. */
+INLINE vf vmax_nan(vf a, vf b)
+{
+    return choose(a != a, a, vmax(a, b));
+}
+
+/* Floats of a [N, D.., C] tensor: elements of D.., and C. */
+INLINE size_t last_plane(const struct md_shape *shape)
+{
+    return md__span(shape, 1, shape->rank - 1);
+}
+
+INLINE size_t last_channels(const struct md_shape *shape)
+{
+    return (size_t)shape->dim[shape->rank - 1];
+}
+
+#endif
