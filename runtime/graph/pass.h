@@ -27,6 +27,8 @@ enum md_status md__pass_branch(struct md_graph *graph, const struct md_executabl
 enum md_status md__pass_identity(struct md_graph *graph,
                                  const struct md_executable_options *options,
                                  struct md_pass_report *report, struct md_error *err);
+enum md_status md__pass_pattern(struct md_graph *graph, const struct md_executable_options *options,
+                                struct md_pass_report *report, struct md_error *err);
 enum md_status md__pass_conv(struct md_graph *graph, const struct md_executable_options *options,
                              struct md_pass_report *report, struct md_error *err);
 enum md_status md__pass_linear(struct md_graph *graph, const struct md_executable_options *options,

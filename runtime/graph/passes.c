@@ -19,6 +19,7 @@ static const struct {
     {"fold", md__pass_fold},
     {"branch", md__pass_branch},
     {"identity", md__pass_identity},
+    {"pattern", md__pass_pattern},
     {"conv", md__pass_conv},
     {"linear", md__pass_linear},
     {"compose", md__pass_compose},

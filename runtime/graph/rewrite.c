@@ -352,6 +352,22 @@ static void count_readers(struct md__rewrite *rewrite)
     }
 }
 
+/* Nodes of passes that change graphs in ways of their own: what they make is not known yet. */
+static enum md_status learn_others(struct md__rewrite *rewrite, struct md_error *err)
+{
+    const struct md_graph *graph = rewrite->graph;
+    enum md_status status = MD_OK;
+    for (int n = 0; !status && n < graph->node_count && rewrite->facts->count; n++) {
+        const struct md_node *node = &graph->nodes[n];
+        bool known = md_op_is_control(node->op);
+        for (int i = 0; !known && i < node->out_count; i++)
+            known = md__facts_of(rewrite->facts, 0, node->out[i]) != NULL;
+        if (!known)
+            status = md__facts_learn(rewrite->facts, graph, node, err);
+    }
+    return status;
+}
+
 static enum md_status begin(struct md__rewrite *rewrite, struct md_pass_report *report,
                             struct md_error *err)
 {
@@ -361,6 +377,8 @@ static enum md_status begin(struct md__rewrite *rewrite, struct md_pass_report *
     rewrite->facts = report->facts;
     if (!status)
         status = grow_arrays(rewrite, err);
+    if (!status)
+        status = learn_others(rewrite, err);
     if (!status)
         count_readers(rewrite);
     rewrite->first_added = rewrite->refused = rewrite->graph->node_count;

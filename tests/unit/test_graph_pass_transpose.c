@@ -71,6 +71,11 @@ static const struct program_case cases[] = {
      "x[2,n,4,3]; a = Relu(Transpose(x, " FIRST ")); b = Sigmoid(Mul(a, 3)); "
      "y = Add(Transpose(b, " LAST "), x); -> y",
      "Transpose 0"},
+    {"between convolutions",
+     "x[1,8,n,6]; w{8,8,3,3}; v{8,8,1,1}; c = Conv(x, w, pads=[1,1,1,1]); e = "
+     "Conv(ReduceMean(c, [2,3]), v); p = Pad(Mul(c, Sigmoid(e)), [0,0,1,1,0,0,"
+     "1,1]); y = Conv(p, w); -> y",
+     "Transpose 2 moondial.ConvLast 3"},
     {"two readers", "x[2,n,4,3]; a = Transpose(x, " FIRST "); y = Relu(a); -> y a", "Transpose 2"},
     {"more than one use", "x[2,n,4,3]; a = Transpose(x, " FIRST "); y = Mul(a, a); -> y",
      "Transpose 1 Mul 1"},

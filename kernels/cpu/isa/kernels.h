@@ -72,6 +72,7 @@ extern const struct md_kernel md__global_pool_last, md__norm_last, md__pool_last
     X(GRU, md__recurrent)                                                                          \
     X(SOFTMAX, md__softmax)                                                                        \
     X(LAYER_NORM, md__layer_norm)                                                                  \
+    X(RMS_NORM, md__layer_norm)                                                                    \
     X(LINEAR, md__linear)                                                                          \
     X(GATED_LINEAR_UNIT, md__linear)                                                               \
     X(RESAMPLE_NORM, md__gated)                                                                    \

@@ -1,5 +1,6 @@
 /*
- * Layer normalisation of one row, shared by LayerNormalization and the fused networks.
+ * Layer normalisation of one row, shared by LayerNormalization and the fused networks; and the one
+ * by the root mean square alone.
  */
 #ifndef MD_KERNELS_CPU_ISA_NORM_H
 #define MD_KERNELS_CPU_ISA_NORM_H
@@ -48,6 +49,23 @@ INLINE void normalize_row(const float *x, const float *gamma, const float *beta,
             out += load_some(beta + whole, rest);
         store_some(y + whole, out, rest);
     }
+}
+
+/* y = x / sqrt(mean of squares + epsilon) * gamma, likewise. */
+INLINE void normalize_row_rms(const float *x, const float *gamma, float *y, size_t count,
+                              float epsilon)
+{
+    size_t whole = count / VL * VL, rest = count - whole;
+    vf squares = rest ? load_some(x + whole, rest) : (vf){0};
+    squares *= squares;
+    for (size_t i = 0; i < whole; i += VL)
+        squares += load(x + i) * load(x + i);
+    float factor = 1.0f / sqrtf(horizontal_sum(squares) / (float)count + epsilon);
+    for (size_t i = 0; i < whole; i += VL)
+        store(y + i, load(x + i) * (load(gamma + i) * factor));
+    if (rest)
+        store_some(y + whole,
+                   load_some(x + whole, rest) * (load_some(gamma + whole, rest) * factor), rest);
 }
 
 #endif

@@ -1,5 +1,6 @@
 /*
- * Kernels that treat each row of the last axis alone: LayerNormalization, Softmax, WeightedSum.
+ * Kernels that treat each row of the last axis alone: LayerNormalization, RMSNormalization,
+ * Softmax, WeightedSum.
  */
 #include "kernels/cpu/isa/kernels.h"
 #include "kernels/cpu/isa/math.h"
@@ -13,7 +14,7 @@ struct rows {
     float epsilon;
 };
 
-/* ---- LayerNormalization ---------------------------------------------------------------------- */
+/* ---- LayerNormalization, RMSNormalization ---------------------------------------------------- */
 
 static void layer_norm_some(void *context, size_t begin, size_t end, int thread)
 {
@@ -23,9 +24,14 @@ static void layer_norm_some(void *context, size_t begin, size_t end, int thread)
     const float *x = call->in[0].data, *scale = call->in[1].data;
     const float *bias = md__has(call->in, call->in_count, 2) ? call->in[2].data : NULL;
     float *y = call->out[0].data;
-    for (size_t r = begin; r < end; r++)
-        normalize_row(x + r * rows->count, scale, bias, y + r * rows->count, rows->count,
-                      rows->epsilon);
+    bool rms = call->node->op == MD_OP_RMS_NORM;
+    for (size_t r = begin; r < end; r++) {
+        size_t at = r * rows->count;
+        if (rms)
+            normalize_row_rms(x + at, scale, y + at, rows->count, rows->epsilon);
+        else
+            normalize_row(x + at, scale, bias, y + at, rows->count, rows->epsilon);
+    }
 }
 
 static enum md_status layer_norm_run(const struct md_kernel_call *call, struct md_error *err)
