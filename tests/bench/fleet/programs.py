@@ -92,6 +92,13 @@ class Program:
             raise RuntimeError(f"{method} {path}: {answer.status} {data[:300]}")
         return spent, data
 
+    def wake(self):
+        """Connects again when the connection has been idle for too long."""
+        try:
+            self.request("GET", "/ready")
+        except OSError:
+            self.connection.close()
+
     def feed(self, body):
         return self.request("POST", "/feed/data", body)[0]
 
