@@ -106,68 +106,107 @@ local function scaled(values, scaler)
     return values
 end
 
--- One number per server as [servers, steps, 1], the same at every step.
-local function repeated(values, servers, steps)
-    return values:reshape { servers, 1, 1 }:expand { servers, steps, 1 }
+-- One number per server as [servers, 1, 1].
+local function per_server(values)
+    return values:reshape { values:dim(1), 1, 1 }
 end
 
--- Variables that can be known ahead: values over history and future, [servers, all steps, 1].
+-- Variables that can be known ahead, over history and future: [servers, steps, 1], where a size of
+-- 1 stands for what is the same for all.
 local KNOWN = {
     relative_time_idx = function(batch, config)
-        local past = batch.past
-        return md.tensor.range(-past, batch.future - 1):div(config.max_encoder_length)
-            :reshape { 1, batch.steps, 1 }:expand { batch.servers, batch.steps, 1 }
+        return md.tensor.range(-batch.past, batch.future - 1):div(config.max_encoder_length)
+            :reshape { 1, batch.steps, 1 }
     end,
     encoder_length = function(batch, config)
         local half = config.max_encoder_length / 2
-        local lengths = md.tensor.from(batch.lengths)
-        return repeated(lengths:sub(half):div(half), batch.servers, batch.steps)
+        return per_server(md.tensor.from(batch.lengths):sub(half):div(half))
     end,
 }
 for index, name in ipairs(CALENDAR) do
     KNOWN[name] = function(batch)
-        return batch.calendar:slice(2, index, index)
-            :reshape { 1, batch.steps, 1 }:expand { batch.servers, batch.steps, 1 }
+        return batch.calendar:slice(2, index, index):reshape { 1, batch.steps, 1 }
     end
 end
 
 local function target_scale_column(batch, target, name)
     local part = name == target .. "_center" and 1 or name == target .. "_scale" and 2
-    return part and repeated(batch.target_scale:slice(2, part, part), batch.servers, batch.steps)
+    return part and per_server(batch.target_scale:slice(2, part, part):reshape { batch.servers })
 end
 
--- History of a metric, scaled. One that was never sent is told as its `absent` value, or as the
--- scaler's mean.
-local function metric_history(batch, real)
-    local values, unsent
-    if real.scaler.kind == "target" then
-        local center = batch.target_scale:slice(2, 1, 1):reshape { batch.servers, 1, 1 }
-        local scale = batch.target_scale:slice(2, 2, 2):reshape { batch.servers, 1, 1 }
-        values = batch.transformed:sub(center):div(scale)
-    else
-        local column = metric_index[real.name]
-        values = scaled(batch.filled:slice(3, column, column), real.scaler)
-        local absent = metrics[column].absent
-        unsent = absent and (absent - real.scaler.mean) / real.scaler.scale
+-- History of the target, scaled; one that was never sent is told as the scaler's mean.
+local function target_history(batch)
+    local center = per_server(batch.target_scale:slice(2, 1, 1):reshape { batch.servers })
+    local scale = per_server(batch.target_scale:slice(2, 2, 2):reshape { batch.servers })
+    local values = batch.transformed:sub(center):div(scale)
+    return values:isnan():where(0, values)
+end
+
+-- History of all metrics, scaled, [servers, steps, metrics]. One that was never sent is told as its
+-- `absent` value, or as the scaler's mean. Metrics that the model does not read stay as they are.
+local function metric_histories(batch, reals)
+    local means, scales, unsent = {}, {}, {}
+    for index in ipairs(metrics) do
+        means[index], scales[index], unsent[index] = 0, 1, 0
     end
-    return values:isnan():where(unsent or 0, values)
+    for _, real in ipairs(reals) do
+        local index = metric_index[real.name]
+        if index and real.scaler.kind == "standard" then
+            local absent = metrics[index].absent
+            means[index], scales[index] = real.scaler.mean, real.scaler.scale
+            unsent[index] = absent and (absent - real.scaler.mean) / real.scaler.scale or 0
+        elseif index then
+            unsent[index] = metrics[index].absent or 0
+        end
+    end
+    local function per_metric(numbers)
+        return md.tensor.from(numbers):reshape { 1, 1, #metrics }
+    end
+    local values = batch.filled:sub(per_metric(means)):div(per_metric(scales))
+    return values:isnan():where(per_metric(unsent), values)
 end
 
--- The variable over history and future, [servers, steps, 1] each.
+-- A variable over history and future, [servers, steps, 1] each; for a metric, its place in
+-- metric_histories instead. Nil and why not for what a fleet does not have.
 local function real_column(batch, config, real)
-    local whole
-    if KNOWN[real.name] then
-        whole = scaled(KNOWN[real.name](batch, config), real.scaler)
-    else
-        local column = target_scale_column(batch, config.targets[1].name, real.name)
-        whole = column and scaled(column, real.scaler)
-    end
-    if whole then
-        return whole:slice(2, 1, batch.past), whole:slice(2, batch.past + 1, batch.steps)
-    elseif metric_index[real.name] then
-        return metric_history(batch, real), md.tensor.zeros { batch.servers, batch.future, 1 }
+    local index = metric_index[real.name]
+    local thin = KNOWN[real.name] and KNOWN[real.name](batch, config)
+        or target_scale_column(batch, config.targets[1].name, real.name)
+    if thin then
+        local whole = scaled(thin, real.scaler):expand { batch.servers, batch.steps, 1 }
+        return { past = whole:slice(2, 1, batch.past),
+            ahead = whole:slice(2, batch.past + 1, batch.steps) }
+    elseif index and real.scaler.kind == "target" then
+        return { past = target_history(batch),
+            ahead = md.tensor.zeros { batch.servers, batch.future, 1 } }
+    elseif index then
+        return { first = index, last = index }
     end
     return nil, "the model reads " .. real.name .. ", which this fleet does not have"
+end
+
+-- All variables side by side: history and future, or nil and why not. Metrics that stand together
+-- are moved together.
+local function real_columns(batch, config)
+    local reals, columns = config.dataset.reals, {}
+    for _, real in ipairs(reals) do
+        local column, why = real_column(batch, config, real)
+        local before = columns[#columns]
+        if not column then
+            return nil, why
+        elseif before and before.last and before.last + 1 == column.first then
+            before.last = column.last
+        else
+            columns[#columns + 1] = column
+        end
+    end
+    local histories, past, ahead = metric_histories(batch, reals), {}, {}
+    for index, column in ipairs(columns) do
+        local width = column.first and column.last - column.first + 1
+        past[index] = column.past or histories:slice(3, column.first, column.last)
+        ahead[index] = column.ahead or md.tensor.zeros { batch.servers, batch.future, width }
+    end
+    return md.tensor.concat(past, 3), md.tensor.concat(ahead, 3)
 end
 
 -- ---- categorical variables -----------------------------------------------------------------
@@ -189,7 +228,7 @@ local function categorical_column(batch, categorical)
         for index, profile in ipairs(batch.profiles) do
             codes[index] = categorical.classes[profile] or 0
         end
-        local whole = repeated(md.tensor.from(codes), batch.servers, batch.steps)
+        local whole = per_server(md.tensor.from(codes)):expand { batch.servers, batch.steps, 1 }
         return whole:slice(2, 1, batch.past), whole:slice(2, batch.past + 1, batch.steps)
     elseif categorical.name == "status" then
         return status_codes(batch, categorical.classes),
@@ -198,20 +237,19 @@ local function categorical_column(batch, categorical)
     return nil, "the model reads " .. categorical.name .. ", which this fleet does not have"
 end
 
--- ---- the whole -----------------------------------------------------------------------------
-
--- Columns of `variables` side by side: history and future, or nil and why not.
-local function side_by_side(variables, column_of)
-    local history, future = {}, {}
-    for index, variable in ipairs(variables) do
-        local past, ahead = column_of(variable)
-        if not past then
-            return nil, ahead
+-- Columns of the categorical variables side by side: history and future, or nil and why not.
+local function categorical_columns(batch, config)
+    local past, ahead = {}, {}
+    for index, categorical in ipairs(config.dataset.categoricals) do
+        past[index], ahead[index] = categorical_column(batch, categorical)
+        if not past[index] then
+            return nil, ahead[index]
         end
-        history[index], future[index] = past, ahead
     end
-    return md.tensor.concat(history, 3), md.tensor.concat(future, 3)
+    return md.tensor.concat(past, 3), md.tensor.concat(ahead, 3)
 end
+
+-- ---- the whole -----------------------------------------------------------------------------
 
 -- Rows shorter than the batch move to its beginning; zeros pad their end.
 local function left_aligned(rows, lengths)
@@ -253,12 +291,8 @@ function features.build(config, batch)
     batch.transformed = transformed
     batch.target_scale = target_scales(config, batch, transformed)
 
-    local cont, cont_ahead = side_by_side(config.dataset.reals, function(real)
-        return real_column(batch, config, real)
-    end)
-    local cat, cat_ahead = side_by_side(config.dataset.categoricals, function(categorical)
-        return categorical_column(batch, categorical)
-    end)
+    local cont, cont_ahead = real_columns(batch, config)
+    local cat, cat_ahead = categorical_columns(batch, config)
     if not cont or not cat then
         return nil, not cont and cont_ahead or cat_ahead
     end
