@@ -33,8 +33,8 @@ START_S_MAX, ANSWER_S_MAX = 300, 600
 
 class Records:
     """A simulated fleet: a day of history and then ticks, whose values come around again after
-    a while. One body of POST /feed/data a step. Who is silent in a step is sent once more as it
-    was, so that every window is whole."""
+    a while. One body of POST /feed/data a step. For who is silent in a step, the record before is
+    sent once more, or the first there is, so that every window is whole."""
 
     def __init__(self, servers, ticks=32):
         days = (HISTORY_STEPS + ticks) * STEP_MS / 86400000
@@ -52,6 +52,9 @@ class Records:
             del row["timestamp"]
             newest[row["server_name"]] = json.dumps({
                 key: value if key in TEXTS else float(value) for key, value in row.items()})
+        for later, step in zip(self.steps[::-1], self.steps[-2::-1]):
+            for name, record in later.items():
+                step.setdefault(name, record)
 
     def body(self, step):
         """Of one step: 0 is the oldest of the history, HISTORY_STEPS the first tick."""
