@@ -126,33 +126,43 @@ static float std_body(const struct run *run, double option)
     return (float)sqrt(sum / ((double)moments.finite - ddof));
 }
 
-/* Values side by side: several of them at once, in as many lanes as the compiler has registers. */
-enum { EXTREME_LANES = 16 };
+/* Four values side by side. */
+typedef float four __attribute__((vector_size(16), aligned(4), may_alias));
+typedef int32_t four_masks __attribute__((vector_size(16)));
+enum { EXTREME_LANES = 16, FOURS = EXTREME_LANES / 4 };
+
+static inline four larger(four a, four b)
+{
+    four_masks first = a > b;
+    return (four)(((four_masks)a & first) | ((four_masks)b & ~first));
+}
 
 /* The largest of sign * value over a run of neighbours; NaN when one is missing. */
 static float extreme_of_neighbours(const float *values, int64_t count, float sign)
 {
-    float best[EXTREME_LANES];
-    int32_t missing[EXTREME_LANES] = {0};
+    four best[FOURS];
+    four_masks missing = {0};
     int64_t i = 0;
-    for (int lane = 0; lane < EXTREME_LANES; lane++)
-        best[lane] = -INFINITY;
+    for (int k = 0; k < FOURS; k++)
+        best[k] = -INFINITY - (four){0};
     for (; i + EXTREME_LANES <= count; i += EXTREME_LANES)
-        for (int lane = 0; lane < EXTREME_LANES; lane++) {
-            float value = sign * values[i + lane];
-            best[lane] = value > best[lane] ? value : best[lane];
-            missing[lane] |= value != value;
+        for (int k = 0; k < FOURS; k++) {
+            four value = sign * *(const four *)(values + i + 4 * k);
+            best[k] = larger(value, best[k]);
+            missing |= value != value;
         }
+    four all = larger(larger(best[0], best[1]), larger(best[2], best[3]));
+    float largest = -INFINITY;
+    bool any_missing = false;
+    for (int lane = 0; lane < 4; lane++) {
+        largest = all[lane] > largest ? all[lane] : largest;
+        any_missing |= missing[lane] != 0;
+    }
     for (; i < count; i++) {
-        float value = sign * values[i];
-        best[0] = value > best[0] ? value : best[0];
-        missing[0] |= value != value;
+        largest = sign * values[i] > largest ? sign * values[i] : largest;
+        any_missing |= isnan(values[i]);
     }
-    for (int lane = 1; lane < EXTREME_LANES; lane++) {
-        best[0] = best[lane] > best[0] ? best[lane] : best[0];
-        missing[0] |= missing[lane];
-    }
-    return missing[0] ? NAN : sign * best[0];
+    return any_missing ? NAN : sign * largest;
 }
 
 /* sign 1: largest, -1: smallest; 2 and -2 leave missing values out. */
@@ -263,22 +273,26 @@ static int tensor_first_at_least(lua_State *L)
 
 /* ---- scans ----------------------------------------------------------------------------------- */
 
-static void fill_run(const struct run *run, float *out, float initial)
-{
-    float last = initial;
-    for (int64_t i = 0; i < run->count; i++) {
-        float value = run->base[i * run->stride];
-        last = isnan(value) ? last : value;
-        out[i * run->stride] = last;
-    }
-}
-
 static float first_value(const struct run *run)
 {
     for (int64_t i = 0; i < run->count; i++)
         if (!isnan(run->base[i * run->stride]))
             return run->base[i * run->stride];
     return NAN;
+}
+
+/* Rows of `inner` values, `count` of them: each takes what it lacks from the one before. */
+static void fill_rows(const float *restrict in, float *restrict out, int64_t count, int64_t inner)
+{
+    for (int64_t i = 0; i < inner; i++) /* the first takes what is there in front of it */
+        out[i] = isnan(in[i]) ? out[i] : in[i];
+    for (int64_t row = 1; row < count; row++) {
+        const float *before = out + (row - 1) * inner;
+        for (int64_t i = 0; i < inner; i++) {
+            float value = in[row * inner + i];
+            out[row * inner + i] = isnan(value) ? before[i] : value;
+        }
+    }
 }
 
 /*
@@ -292,13 +306,16 @@ static int tensor_fill_forward(lua_State *L)
     bool has_initial = !lua_isnoneornil(L, 3);
     float initial = (float)luaL_optnumber(L, 3, 0);
     struct split split = split_at(&tensor->shape, axis);
-    struct md_tensor *result = md__tensor_make(L, MD_F32, &tensor->shape);
-    for (int64_t o = 0; o < split.outer; o++)
+    struct md_tensor *result = md__tensor_make_unset(L, MD_F32, &tensor->shape);
+    for (int64_t o = 0; o < split.outer && split.count > 0; o++) {
+        const float *in = (const float *)tensor->data + o * split.count * split.inner;
+        float *out = (float *)result->data + o * split.count * split.inner;
         for (int64_t i = 0; i < split.inner; i++) {
-            int64_t at = o * split.count * split.inner + i;
-            struct run run = {(const float *)tensor->data + at, split.count, split.inner};
-            fill_run(&run, (float *)result->data + at, has_initial ? initial : first_value(&run));
+            struct run run = {in + i, split.count, split.inner};
+            out[i] = has_initial ? initial : first_value(&run);
         }
+        fill_rows(in, out, split.count, split.inner);
+    }
     return 1;
 }
 

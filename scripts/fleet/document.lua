@@ -30,16 +30,26 @@ local function outlook(group, step_min)
     }
 end
 
--- { metric name = column } of [servers, metrics]. Busy is what is not idle; where idle is not
--- reported, user time has to do. `idle` [servers]: unless it is the column of that name.
+local PLACES = {}
+for index, metric in ipairs(metrics) do
+    PLACES[metric.name] = index
+end
+
+-- { metric name = column } of [servers, metrics], each made when it is asked for. Busy is what is
+-- not idle; where idle is not reported, user time has to do. `idle` [servers]: unless it is the
+-- column of that name.
 local function by_name(values, idle)
-    local servers, named = values:dim(1), {}
-    for index, metric in ipairs(metrics) do
-        named[metric.name] = values:slice(2, index, index):reshape { servers }
-    end
-    idle = idle or named.cpu_idle_pct
-    named.cpu_used_pct = idle:isnan():where(named.cpu_user_pct, idle:neg():add(100))
-    return named
+    return setmetatable({}, { __index = function(named, name)
+        local place, column = PLACES[name], nil
+        if name == "cpu_used_pct" then
+            local unused = idle or named.cpu_idle_pct
+            column = unused:isnan():where(named.cpu_user_pct, unused:neg():add(100))
+        elseif place then
+            column = values:slice(2, place, place):reshape { values:dim(1) }
+        end
+        named[name] = column
+        return column
+    end })
 end
 
 -- What is said of the servers beside their forecasts: risk scores [servers], fields of the answer,

@@ -253,18 +253,20 @@ end
 
 -- Rows shorter than the batch move to its beginning; zeros pad their end.
 local function left_aligned(rows, lengths)
-    local steps, width, short = rows:dim(2), rows:dim(3), false
+    local steps, width = rows:dim(2), rows:dim(3)
+    if math.min(steps, unpack(lengths)) == steps then
+        return rows
+    end
     local moved = {}
     for index, length in ipairs(lengths) do
         local row = rows:row(index)
         if length < steps then
             local known = row:slice(1, steps - length + 1, steps)
             row = md.tensor.concat({ known, md.tensor.zeros { steps - length, width } }, 1)
-            short = true
         end
         moved[index] = row
     end
-    return short and md.tensor.stack(moved) or rows
+    return md.tensor.stack(moved)
 end
 
 local function whole_numbers(values)
