@@ -41,6 +41,6 @@ return {
     read_rate_per_min = 30,
     feed_bytes_max = 32 * 1024 * 1024,
 
-    -- Decimals of forecast values in answers.
+    -- Decimals of forecast values in answers; -1: as many as tell one float32 from the next.
     forecast_decimals = 3,
 }
