@@ -45,6 +45,8 @@ enum md_status md__pass_lower(struct md_graph *graph, const struct md_executable
 enum md_status md__pass_channels_last(struct md_graph *graph,
                                       const struct md_executable_options *options,
                                       struct md_pass_report *report, struct md_error *err);
+enum md_status md__pass_tail(struct md_graph *graph, const struct md_executable_options *options,
+                             struct md_pass_report *report, struct md_error *err);
 enum md_status md__pass_dead(struct md_graph *graph, const struct md_executable_options *options,
                              struct md_pass_report *report, struct md_error *err);
 

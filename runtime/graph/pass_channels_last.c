@@ -19,8 +19,7 @@
 #include "graph/body.h"
 #include "graph/channels_last.h"
 #include "graph/graph_internal.h"
-#include "graph/pass.h"
-#include "graph/trace.h"
+#include "graph/rewrite.h"
 
 #define CONSTANT_BYTES_MAX ((size_t)1 << 30)
 #define TRIES              3
@@ -450,7 +449,6 @@ enum md_status md__pass_channels_last(struct md_graph *graph,
                                       const struct md_executable_options *options,
                                       struct md_pass_report *report, struct md_error *err)
 {
-    (void)report;
     struct turning turning = {.graph = graph, .options = options};
     bool known = false;
     if (!has_leader(&turning))
@@ -463,6 +461,8 @@ enum md_status md__pass_channels_last(struct md_graph *graph,
     if (known) {
         md__trace_fini(&turning.trace);
         md__contents_fini(&turning.contents);
+        md__facts_delete(report->facts); /* they know nothing of what is new */
+        report->facts = NULL;
     }
     free(turning.in);
     free(turning.same);

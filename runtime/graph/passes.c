@@ -7,8 +7,8 @@
 /*
  * Folding first, so that weights put together from several tensors are constants when lowering
  * shows them to kernels; composing before lowering, which checks what it did; channels_last after
- * it, because it cuts through regions and forgets them; dead code last, because lowering leaves the
- * bodies' constants behind.
+ * it, because it cuts through regions and forgets them; tail for what it made; dead code last,
+ * because lowering leaves the bodies' constants behind.
  */
 static const struct {
     const char *name;
@@ -27,6 +27,7 @@ static const struct {
     {"lower", md__pass_lower},
     {"channels_last", md__pass_channels_last},
     {"transpose", md__pass_transpose},
+    {"tail", md__pass_tail},
     {"dead", md__pass_dead},
     /* clang-format on */
 };

@@ -260,7 +260,7 @@ static enum md_status norm_run(const struct md_kernel_call *call, struct md_erro
 
 static bool norm_supports(const struct md_node *node, const struct md_tensor *in, int in_count)
 {
-    return md__all_f32(node, in, in_count) && node->out_count == 1 &&
+    return md__all_f32(node, in, in_count) && node->out_count <= 1 &&
            !md_node_int(node, "training_mode", 0);
 }
 

@@ -113,7 +113,7 @@ static void pool_rows(void *context, size_t begin, size_t end, int thread)
 
 static bool pool_supports(const struct md_node *node, const struct md_tensor *in, int in_count)
 {
-    return md__all_f32(node, in, in_count) && node->out_count == 1 && in[0].shape.rank <= 5;
+    return md__all_f32(node, in, in_count) && node->out_count <= 1 && in[0].shape.rank <= 5;
 }
 
 /* The shape as ONNX has it, which windows are worked out on. */
