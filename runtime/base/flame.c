@@ -92,7 +92,7 @@ static void draw_box(const struct picture *picture, const char *frame, size_t le
     size_t room = width > 8 ? (size_t)((width - 6) * 10 / LETTER_10) : 0;
     md_buffer_text(out, "<g><title>");
     escape(out, frame, length);
-    md_buffer_printf(out, " (%.0f ms, %.1f%%)</title>", (double)count * picture->interval_ms,
+    md_buffer_printf(out, " (%.4g ms, %.1f%%)</title>", (double)count * picture->interval_ms,
                      100.0 * (double)count / (double)picture->total);
     md_buffer_printf(out, "<rect x=\"%.1f\" y=\"%d\" width=\"%.1f\" height=\"%d\" rx=\"2\" fill=\"",
                      x, y, width > 0.6 ? width - 0.4 : 0.2, ROW - 1);

@@ -15,15 +15,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 
 #include "cli/bench.h"
 #include "cli/floor.h"
 
 #define USAGE                                                                                      \
     "bench MODEL [--batch 1,20,100] [--threads N] [--symbol NAME=SIZE,...] [--iterations N] "      \
-    "[--profile | --passes] [--passes-off NAME,...] [--shared-known] [--rolling] "                 \
-    "[--in NAME=FILE.npy ...] [--pack-cache DIR|off] [--json | --paced]"
+    "[--profile [--profile-out FILE] | --passes] [--passes-off NAME,...] [--shared-known] "        \
+    "[--rolling] [--in NAME=FILE.npy ...] [--pack-cache DIR|off] "                                 \
+    "[--low-memory] [--json | --paced]"
 #define DEFAULT_BATCHES "1,20,100"
 #define BATCHES_MAX     32
 #define WARM_UP         3
@@ -33,7 +33,7 @@
 
 struct bench {
     struct md__open_options options;
-    const char *batches, *symbols;
+    const char *batches, *symbols, *profile_out;
     int iterations; /* 0: by time */
     bool profile, passes, shared_known, rolling, as_json, paced;
     struct md__flag_list given;
@@ -167,17 +167,19 @@ static void print_result(const struct result *result, bool batched)
     fflush(stdout);
 }
 
-static void print_json(const struct bench *bench, json_t *results, json_t *profile_rows)
+static void print_json(const struct bench *bench, json_t *results, json_t *profile)
 {
-    json_t *report =
-        json_pack("{s:s, s:s, s:i, s:f, s:f, s:o, s:{s:f, s:f, s:f}, s:o, s:o*}", "model",
-                  bench->options.path, "backend", bench->model.backend->name, "threads",
-                  bench->model.threads, "load_ms", bench->load_s * 1e3, "peak_mb",
-                  (double)bench->peak_bytes / 1e6, "symbols", md__sample_sizes_json(&bench->sample),
-                  "machine", "fma_gflops", bench->floor.flops_per_s / 1e9, "read_gb_per_s",
-                  bench->floor.bytes_per_s / 1e9, "transcendental_ns",
-                  bench->floor.transcendental_s * 1e9, "results", results, "profile", profile_rows);
+    json_t *report = json_pack(
+        "{s:s, s:s, s:i, s:f, s:f, s:o, s:{s:f, s:f, s:f}, s:o}", "model", bench->options.path,
+        "backend", bench->model.backend->name, "threads", bench->model.threads, "load_ms",
+        bench->load_s * 1e3, "peak_mb", (double)bench->peak_bytes / 1e6, "symbols",
+        md__sample_sizes_json(&bench->sample), "machine", "fma_gflops",
+        bench->floor.flops_per_s / 1e9, "read_gb_per_s", bench->floor.bytes_per_s / 1e9,
+        "transcendental_ns", bench->floor.transcendental_s * 1e9, "results", results);
 
+    if (profile != NULL) {
+        json_object_update(report, profile);
+    }
     json_dumpf(report, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
     putchar('\n');
     json_decref(report);
@@ -240,29 +242,45 @@ static enum md_status run_paced(struct bench *bench, struct md_error *err)
 static enum md_status print_timed(struct bench *bench, const int64_t *batches, int count,
                                   struct md_error *err)
 {
-    json_t *results = json_array(), *profile_rows = NULL;
+    json_t *results = json_array(), *profile = NULL;
+    bool profiling = bench->profile || bench->profile_out != NULL;
     enum md_status status;
 
     if (!bench->as_json) {
         print_header(bench);
     }
-    md_executable_set_profiling(bench->model.executable, bench->profile);
+    md_executable_set_profiling(bench->model.executable, profiling);
     status = time_all(bench, batches, count, results, err);
-    if (status != MD_OK) {
-        json_decref(results);
-        return status;
+    if (status == MD_OK && profiling) {
+        status = md__bench_profile(bench->model.executable, &bench->floor, bench->options.path,
+                                   bench->profile_out, &profile, err);
     }
-    profile_rows = bench->profile ? md__bench_profile(bench->model.executable) : NULL;
-    if (bench->as_json) {
-        print_json(bench, results, profile_rows); /* takes both over */
-    } else {
-        if (profile_rows != NULL) {
-            md__bench_print_profile(profile_rows);
+    if (status == MD_OK && bench->as_json) {
+        print_json(bench, json_incref(results), profile);
+    } else if (profile != NULL) {
+        md__bench_print_profile(profile);
+    }
+    json_decref(profile);
+    json_decref(results);
+    return status;
+}
+
+/* Of this program alone: getrusage would count what its parent was when it forked. 0: unknown. */
+static size_t peak_bytes(void)
+{
+    FILE *file = fopen("/proc/self/status", "r");
+    unsigned long long kilobytes = 0;
+    char line[128];
+
+    while (file != NULL && fgets(line, sizeof line, file) != NULL) {
+        if (sscanf(line, "VmHWM: %llu", &kilobytes) == 1) {
+            break;
         }
-        json_decref(profile_rows);
-        json_decref(results);
     }
-    return MD_OK;
+    if (file != NULL) {
+        fclose(file);
+    }
+    return (size_t)kilobytes * 1024;
 }
 
 /* Inputs as the flags say, the first answer, and what it took to get there since `begin`. */
@@ -270,7 +288,6 @@ static enum md_status answer_once(struct bench *bench, int64_t batch, int64_t be
                                   struct md_error *err)
 {
     int64_t files = md_monotonic_ns(md_clock_system()), ns;
-    struct rusage usage;
     enum md_status status = MD_OK;
 
     bench->sample.given = bench->given.count > 0;
@@ -286,8 +303,7 @@ static enum md_status answer_once(struct bench *bench, int64_t batch, int64_t be
             md__sample_run(&bench->sample, bench->model.executable, &ns, &bench->port_bytes, err);
     }
     bench->load_s = (double)(md_monotonic_ns(md_clock_system()) - begin - files) / 1e9;
-    getrusage(RUSAGE_SELF, &usage);
-    bench->peak_bytes = (size_t)usage.ru_maxrss * 1024;
+    bench->peak_bytes = peak_bytes();
     if (status == MD_OK) {
         md__opened_keep_packs(&bench->model);
     }
@@ -368,7 +384,9 @@ int md__cli_bench(int argc, char **argv)
         {"--isa", MD__FLAG_TEXT, &bench.options.isa},
         {"--passes-off", MD__FLAG_TEXT, &bench.options.passes_off},
         {"--pack-cache", MD__FLAG_TEXT, &bench.options.pack_cache},
+        {"--low-memory", MD__FLAG_BOOL, &bench.options.low_memory},
         {"--profile", MD__FLAG_BOOL, &bench.profile},
+        {"--profile-out", MD__FLAG_TEXT, &bench.profile_out},
         {"--passes", MD__FLAG_BOOL, &bench.passes},
         {"--shared-known", MD__FLAG_BOOL, &bench.shared_known},
         {"--in", MD__FLAG_LIST, &bench.given},

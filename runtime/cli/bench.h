@@ -3,6 +3,7 @@
 #define MD_CLI_BENCH_H
 
 #include "cli/cli.h"
+#include "cli/floor.h"
 #include "cli/sample.h"
 
 /* Times the model without each pass and each fused operator, and prints what each gains. */
@@ -10,8 +11,14 @@ enum md_status md__bench_passes(const struct md__open_options *options, const ch
                                 bool shared_known, const int64_t *batches, int batch_count,
                                 bool as_json, struct md_error *err);
 
-/* Steps of the last runs while profiling was on, longest first; the caller's. */
-json_t *md__bench_profile(const struct md_executable *executable);
-void md__bench_print_profile(const json_t *rows);
+/*
+ * Where the time of the last runs went while profiling was on, the caller's: "profile", its steps,
+ * longest first, and "operators", sums by operator. Writes stacks to the file `out` unless NULL: a
+ * flame graph when its name ends in .svg, else lines for flame graph tools.
+ */
+enum md_status md__bench_profile(const struct md_executable *executable,
+                                 const struct md__floor *floor, const char *model, const char *out,
+                                 json_t **profile, struct md_error *err);
+void md__bench_print_profile(const json_t *profile);
 
 #endif

@@ -77,6 +77,7 @@ enum md_status md__cli_backend(const char *device, const char *isa,
 struct md__open_options {
     const char *path, *device, *isa, *passes_off, *pack_cache;
     int threads;
+    bool low_memory;
 };
 
 /* A model made executable outside the registry: run, bench, inspect. */

@@ -7,6 +7,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #define SUMS           12
 #define ROUNDS         40000
@@ -114,10 +115,28 @@ static void read_memory(void *context, size_t begin, size_t end, int thread)
     sink = (float)sum;
 }
 
-static enum md_status measure_bandwidth(struct md_clock *clock, struct md_pool *pool,
-                                        double *bytes_per_s, struct md_error *err)
+/* Half a piece, the same one each time. */
+static void read_cache(void *context, size_t begin, size_t end, int thread)
 {
-    uint64_t *words = malloc(STREAM_BYTES);
+    typedef uint64_t vector __attribute__((vector_size(64)));
+    const vector *vectors = context;
+    size_t count = STREAM_PIECE / 2 / sizeof *vectors;
+    vector a = {0}, b = {0};
+
+    (void)thread;
+    for (size_t i = begin; i < end; i++) {
+        for (size_t v = 0; v < count; v += 2) {
+            a += vectors[v];
+            b ^= vectors[v + 1];
+        }
+    }
+    sink = (float)(a[0] + b[0]);
+}
+
+static enum md_status measure_bandwidth(struct md_clock *clock, struct md_pool *pool,
+                                        struct md__floor *floor, struct md_error *err)
+{
+    uint64_t *words = aligned_alloc(64, STREAM_BYTES);
 
     if (words == NULL) {
         return md_fail(err, MD_ERR_MEMORY, "out of memory for the bandwidth measurement");
@@ -125,9 +144,13 @@ static enum md_status measure_bandwidth(struct md_clock *clock, struct md_pool *
     for (size_t i = 0; i < STREAM_BYTES / sizeof *words; i++) {
         words[i] = i;
     }
-    *bytes_per_s = (double)STREAM_BYTES /
-                   seconds_of(clock, pool, STREAM_BYTES / STREAM_PIECE, read_memory, words);
+    size_t pieces = STREAM_BYTES / STREAM_PIECE;
+    floor->bytes_per_s = (double)STREAM_BYTES / seconds_of(clock, pool, pieces, read_memory, words);
+    floor->cached_bytes_per_s =
+        (double)(STREAM_BYTES / 2) / seconds_of(clock, pool, pieces, read_cache, words);
     free(words);
+    long cache = sysconf(_SC_LEVEL2_CACHE_SIZE);
+    floor->cached_bytes = (double)(cache > 0 ? cache : 1 << 20) * md_pool_threads(pool);
     return MD_OK;
 }
 
@@ -212,7 +235,7 @@ enum md_status md__floor_measure(const struct md_backend *backend, struct md_poo
     enum md_status status;
 
     floor->flops_per_s = measure_fma(clock, pool);
-    status = measure_bandwidth(clock, pool, &floor->bytes_per_s, err);
+    status = measure_bandwidth(clock, pool, floor, err);
     if (status == MD_OK) {
         status = measure_transcendental(backend, pool, clock, &floor->transcendental_s, err);
     }
@@ -226,4 +249,13 @@ double md__floor_seconds(const struct md__floor *floor, const struct md_plan_rep
 
     return fmax(report->flops / floor->flops_per_s, bytes / floor->bytes_per_s) +
            report->transcendentals * floor->transcendental_s;
+}
+
+double md__floor_step_seconds(const struct md__floor *floor, const struct md_step_cost *cost)
+{
+    double bytes_per_s =
+        cost->bytes <= floor->cached_bytes ? floor->cached_bytes_per_s : floor->bytes_per_s;
+
+    return fmax(cost->flops / floor->flops_per_s, cost->bytes / bytes_per_s) +
+           cost->transcendentals * floor->transcendental_s;
 }

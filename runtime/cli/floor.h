@@ -16,6 +16,7 @@
 struct md__floor {
     double flops_per_s;      /* fused multiply-adds, counted as two, all threads */
     double bytes_per_s;      /* reading memory that no cache holds, all threads */
+    double cached_bytes_per_s, cached_bytes; /* what the second-level caches hold; how much */
     double transcendental_s; /* one evaluation by the backend's own kernels, all threads at work */
 };
 
@@ -25,5 +26,10 @@ enum md_status md__floor_measure(const struct md_backend *backend, struct md_poo
 /* Seconds below which this plan cannot go; port_bytes: its inputs and outputs. */
 double md__floor_seconds(const struct md__floor *floor, const struct md_plan_report *report,
                          size_t port_bytes);
+/*
+ * The same for one step of it, whose bytes are inputs, outputs and weights: read from caches where
+ * they fit there.
+ */
+double md__floor_step_seconds(const struct md__floor *floor, const struct md_step_cost *cost);
 
 #endif

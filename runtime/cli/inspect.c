@@ -161,9 +161,9 @@ static json_t *places_json(const struct md__opened *model, struct md_error *err)
     }
     md_executable_profile(model->executable, rows, count);
     for (int i = 0; i < count; i++) {
-        const struct md_kernel *plain = md_cpu_reference()->kernels[rows[i].op];
+        const struct md_kernel *plain = md_cpu_reference()->kernels[rows[i].node->op];
         int place = rows[i].kernel == NULL ? 2 : rows[i].kernel == plain ? 1 : 0;
-        const char *op = md_op_info(rows[i].op)->name;
+        const char *op = md_op_info(rows[i].node->op)->name;
         json_t *own = json_object_get(by_operator, op);
         if (own == NULL) {
             own = json_object();

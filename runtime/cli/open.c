@@ -44,7 +44,8 @@ enum md_status md__open(const struct md__open_options *options, struct md__opene
     struct md_executable_options how = {.reference = md_cpu_reference(),
                                         .kept_bytes_max = KEPT_BYTES_MAX,
                                         .passes_off = options->passes_off,
-                                        .packs_folder = md__cli_packs_folder(options->pack_cache)};
+                                        .packs_folder = md__cli_packs_folder(options->pack_cache),
+                                        .low_memory = options->low_memory};
     struct md_graph *graph = NULL;
     enum md_status status;
 

@@ -15,7 +15,7 @@
 
 #define USAGE                                                                                      \
     "run MODEL --in NAME=FILE.npy ... --out DIR [--device DEVICE] [--threads N] "                  \
-    "[--pack-cache DIR|off]"
+    "[--pack-cache DIR|off] [--low-memory]"
 
 /* DIR/NAME.npy, with characters that could mean something in a path replaced. */
 static enum md_status output_path(const char *folder, const char *name, char path[PATH_MAX],
@@ -104,6 +104,7 @@ int md__cli_run(int argc, char **argv)
         {"--threads", MD__FLAG_INT, &options.threads},
         {"--passes-off", MD__FLAG_TEXT, &options.passes_off},
         {"--pack-cache", MD__FLAG_TEXT, &options.pack_cache},
+        {"--low-memory", MD__FLAG_BOOL, &options.low_memory},
     };
     struct md__opened model = {0};
     struct md_error err = {0};

@@ -125,6 +125,7 @@ static enum md_status start_executor(struct daemon *daemon, struct md_error *err
         .kept_bytes_max = (size_t)md_config_int(config, "rolling_bytes_max"),
         .packs_folder = packs_folder(daemon),
         .packs_bytes_max = (size_t)md_config_int(config, "pack_cache_bytes_max"),
+        .low_memory = md_config_bool(config, "low_memory"),
     };
     enum md_status status = md__cli_backend(md_config_string(config, "device"),
                                             md_config_string(config, "isa"), &options.backend, err);

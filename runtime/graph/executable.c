@@ -63,6 +63,8 @@ static enum md_status build(struct md_executable *executable, struct md_error *e
     const char *passes_off = options->passes_off;
     options->passes_off = NULL; /* the caller's string; not kept */
     if (!status)
+        status = md__executable_bound_packs(executable, err);
+    if (!status)
         status = check_operators(executable, err);
     if (!status)
         status = md__controls_new(executable, passes_off, err);
@@ -355,9 +357,9 @@ int md_executable_profile(const struct md_executable *executable, struct md_step
     for (const struct md_plan *plan = executable->last; plan; plan = plan->parent) {
         end -= plan->step_count;
         for (int s = 0; s < plan->step_count && end + s < max; s++)
-            rows[end + s] = (struct md_step_time){plan->steps[s].node->op,
-                                                  plan->steps[s].node->name, plan->steps[s].kernel,
-                                                  plan->steps[s].total_ns, plan->steps[s].runs};
+            rows[end + s] = (struct md_step_time){plan->steps[s].node, plan->steps[s].kernel,
+                                                  plan->steps[s].total_ns, plan->steps[s].runs,
+                                                  plan->steps[s].cost};
     }
     return count;
 }

@@ -38,6 +38,14 @@ struct md_executable_options {
      * many bytes (default 2 GiB); NULL: nowhere */
     const char *packs_folder;
     size_t packs_bytes_max;
+    /*
+     * how many bytes packed weights of convolutions may take beyond those of the weights: a faster
+     * algorithm may want several times as many (default: as many as all constants, and 64 MiB)
+     */
+    size_t prepack_bytes_max;
+    /* slower and smaller: packed weights do not grow, and those that they were made of move from
+     * memory to a file */
+    bool low_memory;
 };
 
 /* What passes_off may name: i from 0 on, passes before operators; NULL past the last. */
@@ -125,12 +133,16 @@ size_t md_executable_window_bytes(const struct md_executable *executable);
 
 /* Per-step times since profiling was switched on, of the last planned shapes. */
 void md_executable_set_profiling(struct md_executable *executable, bool on);
+/* As in md_plan_report, of one step. */
+struct md_step_cost {
+    double flops, bytes, transcendentals;
+};
 struct md_step_time {
-    enum md_op op;
-    const char *name;               /* node name, valid as long as the executable */
+    const struct md_node *node;     /* valid as long as the executable */
     const struct md_kernel *kernel; /* NULL: control flow, run by the executable itself */
     int64_t total_ns;
     int64_t runs;
+    struct md_step_cost cost;
 };
 /* Writes up to `max` rows for the last plan, returns how many there are. Needs a monotonic clock:
  * see set_clock. */

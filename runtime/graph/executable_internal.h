@@ -66,6 +66,9 @@ enum md_status md__executable_run(struct md_executable *executable, const struct
 /* Before the passes: what an earlier load packed, and a key for what this one packs. */
 enum md_status md__executable_open_packs(struct md_executable *executable, struct md_error *err);
 void md__executable_close_packs(struct md_executable *executable);
+/* After the passes: what may not grow in packing gets the attribute "compact"; with low_memory,
+ * constants move from the heap to files. */
+enum md_status md__executable_bound_packs(struct md_executable *executable, struct md_error *err);
 
 /* ---- plan_cache.c ---- */
 

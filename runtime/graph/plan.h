@@ -52,6 +52,7 @@ struct md_step {
     const void *prepared;
     int first; /* its inputs, then its outputs, in plan->tensors */
     int64_t total_ns, runs;
+    struct md_step_cost cost;
 };
 
 /* A graph output whose value is known in this plan. `copied`: the group to copy it from after the

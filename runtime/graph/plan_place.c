@@ -233,7 +233,7 @@ static enum md_status pack(struct md_planner *planner, int n, struct md_prepared
         status = to->kernel->prepare(node, in, node->in_count, &to->data, &to->bytes, planner->err);
     for (int i = 0; to->data && i < node->in_count; i++)
         if (in[i].data)
-            md_tensor_forget(&in[i]);
+            md_tensor_forget(&planner->graph->values[node->in[i]].constant);
     return status;
 }
 
@@ -299,16 +299,21 @@ static enum md_status choose_kernel(struct md_planner *planner, int n, struct md
     return MD_OK;
 }
 
-static void count_cost(struct md_planner *planner, const struct md_node *node)
+static void count_cost(struct md_planner *planner, struct md_step *step)
 {
+    const struct md_node *node = step->node;
     struct md_node_room *room = &planner->trace.room;
-    struct md_plan_report *report = &planner->plan->report;
+    struct md_plan_report *report = &planner->plan->report, own = {0};
     md__trace_infos(&planner->trace, node->in, node->in_count, room->in_info);
     md__trace_infos(&planner->trace, node->out, node->out_count, room->out_info);
     report->steps++;
     report->fused_steps += md_op_info(node->op)->body != NULL;
     if (!md__plan_node_is_open(planner, node)) /* without sizes there is nothing to count */
-        md__node_cost(node, room->in_info, room->out_info, report);
+        md__node_cost(node, room->in_info, room->out_info, &own);
+    step->cost = (struct md_step_cost){own.flops, own.bytes, own.transcendentals};
+    report->flops += own.flops;
+    report->bytes += own.bytes;
+    report->transcendentals += own.transcendentals;
 }
 
 static enum md_status add_step(struct md_planner *planner, int n)
@@ -325,7 +330,7 @@ static enum md_status add_step(struct md_planner *planner, int n)
     place_outputs(planner, step->kernel, node, n);
     for (int i = 0; i < node->out_count; i++)
         add_tensor(planner, node->out[i]);
-    count_cost(planner, node);
+    count_cost(planner, step);
     return MD_OK;
 }
 

@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tensor/mapping.h"
+
 enum md_status md__onnx_dtype(int64_t number, enum md_dtype *dtype, struct md_error *err)
 {
     static const char *const names[] = {
@@ -100,6 +102,7 @@ static enum md_status take_bytes(struct md__onnx_files *files, const uint8_t *at
     status = reserve(files, bytes, err);
     if (!status)
         status = md_tensor_copy(&view, tensor, err);
+    md_tensor_forget(&view);
     for (size_t i = 0; !status && odd && i < bytes; i++)
         ((uint8_t *)tensor->data)[i] = ((uint8_t *)tensor->data)[i] != 0;
     return status;

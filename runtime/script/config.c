@@ -52,6 +52,7 @@ enum { KEYS_MAX = 500 };
     X(rolling_bytes_max, "536870912", true, false, "memory of each model's kept windows; 0: none") \
     X(pack_cache, "\"\"", true, false,                                                             \
       "folder for packed weights; empty: packs in the state folder, if any; off: none")            \
+    X(low_memory, "false", true, false, "models take less memory and more time")                   \
     X(pack_cache_bytes_max, "2147483648", true, false, "largest size of that folder")              \
     X(states, "4", false, false, "Lua states for requests")                                        \
     X(state_tasks_max, "16", false, false, "requests that one Lua state may have begun")           \

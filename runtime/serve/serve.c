@@ -209,6 +209,7 @@ static enum md_status make_model(struct md_serve *serve, const char *name, const
         .passes_off = serve->options.passes_off,
         .packs_folder = serve->options.packs_folder,
         .packs_bytes_max = serve->options.packs_bytes_max,
+        .low_memory = serve->options.low_memory,
     };
     struct md_executable *executable = NULL;
     struct md_model *before = NULL;

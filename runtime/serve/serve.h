@@ -68,6 +68,7 @@ struct md_serve_options {
     const char *passes_off;
     const char *packs_folder; /* see md_executable_options; lent */
     size_t packs_bytes_max;
+    bool low_memory;
 };
 
 enum md_status md_serve_new(const struct md_serve_options *options, struct md_serve **serve,

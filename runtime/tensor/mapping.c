@@ -2,6 +2,7 @@
 #include "tensor/mapping.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,7 +11,7 @@
 
 #include "base/file.h"
 
-enum { MAP_BYTES_MIN = 1 << 20, ALIGN = 64 };
+enum { MAP_BYTES_MIN = 1 << 20, ALIGN = 64, SPILL_BYTES_MIN = 1 << 16 };
 
 static void release_heap(struct md_owner *owner)
 {
@@ -83,4 +84,33 @@ void md_tensor_forget(const struct md_tensor *tensor)
     uintptr_t end = ((uintptr_t)tensor->data + md_tensor_bytes(tensor)) / page * page;
     if (begin < end)
         madvise((void *)begin, end - begin, MADV_DONTNEED);
+}
+
+enum md_status md_tensor_spill(struct md_tensor *tensor, const char *folder, struct md_error *err)
+{
+    size_t bytes = md_tensor_bytes(tensor), done = 0;
+    if (!tensor->owner || tensor->owner->release == release_mapping || bytes < SPILL_BYTES_MIN)
+        return MD_OK;
+    struct md_owner *owner = calloc(1, sizeof *owner);
+    if (!owner)
+        return md_fail(err, MD_ERR_MEMORY, "out of memory");
+    int fd = open(folder ? folder : "/var/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    for (ssize_t put = 1; fd >= 0 && done < bytes && put > 0; done += put > 0 ? (size_t)put : 0)
+        put = write(fd, (const char *)tensor->data + done, bytes - done);
+    owner->memory = done == bytes ? mmap(NULL, bytes, PROT_READ, MAP_SHARED, fd, 0) : MAP_FAILED;
+    int cause = errno;
+    if (fd >= 0)
+        close(fd);
+    if (owner->memory == MAP_FAILED) {
+        free(owner);
+        return md_fail(err, MD_ERR_IO, "cannot put %zu bytes of weights into %s: %s", bytes,
+                       folder ? folder : "/var/tmp", strerror(cause));
+    }
+    atomic_init(&owner->refs, 1);
+    owner->bytes = bytes;
+    owner->release = release_mapping;
+    struct md_tensor moved = {tensor->dtype, tensor->shape, owner->memory, owner};
+    md_tensor_unref(tensor);
+    *tensor = moved;
+    return MD_OK;
 }

@@ -22,4 +22,10 @@ enum md_status md_mapping_open(const char *path, struct md_owner **owner, struct
  */
 void md_tensor_forget(const struct md_tensor *tensor);
 
+/*
+ * Moves a heap tensor's contents to a file without a name in `folder` (NULL: /var/tmp), so that
+ * md_tensor_forget can let go of them. Tensors of other memory, and small ones, stay as they are.
+ */
+enum md_status md_tensor_spill(struct md_tensor *tensor, const char *folder, struct md_error *err);
+
 #endif

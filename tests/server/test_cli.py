@@ -6,6 +6,7 @@ import shutil
 import struct
 import tempfile
 import unittest
+import xml.etree.ElementTree
 
 from daemon import ROOT, run_cli
 
@@ -284,7 +285,29 @@ class Reports(unittest.TestCase):
             self.assertGreater(row["gflops"], 0)
             self.assertGreater(row["floor_share"], 0)
         self.assertTrue(report["profile"][0]["op"])
+        self.assertGreater(report["profile"][0]["floor_share"], 0)
+        for rows in (report["profile"], report["operators"]):
+            self.assertAlmostEqual(sum(row["share"] for row in rows), 1, places=3)
+        self.assertEqual(sum(row["steps"] for row in report["operators"]), len(report["profile"]))
         self.assertGreater(report["machine"]["fma_gflops"], 0)
+
+    def test_bench_writes_where_the_time_went(self):
+        with tempfile.TemporaryDirectory() as folder:
+            lines, picture = os.path.join(folder, "stacks.txt"), os.path.join(folder, "flame.svg")
+            for path in (lines, picture):
+                code, out, err = run_cli("bench", MODEL, "--batch", "1", "--iterations", "2",
+                                         "--threads", "1", "--symbol", "encoder=24,decoder=8",
+                                         "--profile-out", path)
+                self.assertEqual((code, err), (0, ""))
+                self.assertIn("of floor", out)
+            with open(lines, encoding="utf-8") as file:
+                for line in file:
+                    self.assertRegex(line, r"^tft;.+ \d+\n$")
+            self.assertEqual(xml.etree.ElementTree.parse(picture).getroot().tag,
+                             "{http://www.w3.org/2000/svg}svg")
+        code, out, err = run_cli("bench", MODEL, "--batch", "1", "--iterations", "1", "--symbol",
+                                 "encoder=3,decoder=2", "--profile-out", "/nonexistent/x.svg")
+        self.assertEqual((code, err.count("\n")), (1, 1), err)
 
     def test_bench_refusals(self):
         for flags, says in ((["--batch", "1,x"], "--batch"), (["--batch", "0"], "--batch"),

@@ -81,16 +81,26 @@ static bool last_supports(const struct md_node *node, const struct md_tensor *in
     return false;
 }
 
+/* Whether packed weights take much more than the weights, beyond what padding adds. */
+static bool grows(const struct conv_algorithm *algorithm, const struct conv *conv,
+                  const struct md_tensor *weights)
+{
+    return algorithm->packed_bytes(conv) > 3 * md_tensor_bytes(weights) / 2 + 65536;
+}
+
 static enum md_status last_prepare(const struct md_node *node, const struct md_tensor *in,
                                    int in_count, void **made, size_t *bytes, struct md_error *err)
 {
     (void)in_count;
     struct conv conv;
+    bool compact = md_node_int(node, "compact", 0);
     if (!describe(node, in, 1, &conv))
         return md_fail(err, MD_ERR_INTERNAL, "window does not fit");
     for (size_t i = 0; i < ALGORITHMS; i++) {
         const struct conv_algorithm *algorithm = algorithms[i];
         if (!algorithm->can(&conv) || (algorithm->wants && !algorithm->wants(&conv)))
+            continue;
+        if (compact && grows(algorithm, &conv, &in[1]) && i + 1 < ALGORITHMS)
             continue;
         *bytes = sizeof(union prepared) + algorithm->packed_bytes(&conv);
         union prepared *prepared = md_prepared_new(*bytes);

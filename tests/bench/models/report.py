@@ -77,14 +77,33 @@ def time_row(cell, engines):
             share(engines)]
 
 
+def load_row(cell, engines):
+    """Loads and peaks of the cells with two threads; `again`: with packed weights on disk."""
+    def shown(name, field):
+        return number(engines.get(name, {}).get(field))
+
+    best, low = better_peer(engines, "peak_mb"), engines.get(OURS, {}).get("low_mb")
+    ours = engines.get(OURS, {}).get("peak_mb")
+    return [split(cell)[0], shown(OURS, "load_ms"), shown(OURS, "load_again_ms"),
+            *(shown(peer, "load_ms") for peer in PEERS), shown(OURS, "peak_mb"),
+            shown(OURS, "low_mb"), *(shown(peer, "peak_mb") for peer in PEERS),
+            f"{ours / best[1]:.2f}" if best and ours else "-",
+            f"{low / best[1]:.2f}" if best and low else "-"]
+
+
 def text(results):
     lines = table(results, ["model", "threads", "Moondial, ms", *PEERS, "better peer / ours",
                             "of floor"], time_row)
+    two = {cell: result for cell, result in results.items() if split(cell)[1] == 2}
+    loads = table(two, ["2 threads", "first answer, ms", "packed on disk", *PEERS, "peak MB",
+                        "--low-memory", *PEERS, "peak / better peer", "low / better peer"],
+                  load_row)
     found = [ratio(result["engines"]) for result in results.values()]
     known = [each for each in found if each is not None]
     ahead = sum(each >= 1 for each in known)
     commits = sorted({result["commit"] for result in results.values()})
     problems = [f"{cell}: {name}: {numbers['problem']}" for cell, result in results.items()
                 for name, numbers in result["engines"].items() if "problem" in numbers]
-    return "\n".join([*lines, "", f"ahead of the better peer in {ahead} of {len(known)} cells; "
+    return "\n".join([*lines, "", *loads, "",
+                      f"ahead of the better peer in {ahead} of {len(known)} cells; "
                                   f"measured at {', '.join(commits)}", *problems])
