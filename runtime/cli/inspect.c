@@ -185,6 +185,16 @@ static json_t *places_json(const struct md__opened *model, struct md_error *err)
 /* As long as a loop may keep one waiting: it ends, if at all, by data that is not here. */
 #define RUN_NS_MAX INT64_C(5000000000)
 
+static const char *what_is_kept(const struct md_graph *graph)
+{
+    for (int i = 0; i < graph->node_count; i++) {
+        if (md_node_int(&graph->nodes[i], "rolling", 0) == 2) {
+            return "rows of the selection among a history's variables";
+        }
+    }
+    return "encodings of a history's variables; rows differ each time by their place in the window";
+}
+
 /* Whether runs of the same windows may keep what does not change (graph/kept.h), or why not. */
 static json_t *rolling_json(const struct md__opened *model)
 {
@@ -195,7 +205,8 @@ static json_t *rolling_json(const struct md__opened *model)
                           : "its selection among a history's variables is not fused";
 
     if (bytes > 0) {
-        return json_pack("{s:b, s:I}", "rolls", true, "window_bytes", (json_int_t)bytes);
+        return json_pack("{s:b, s:s, s:I}", "rolls", true, "keeps", what_is_kept(graph),
+                         "window_bytes", (json_int_t)bytes);
     }
     for (int i = 0; i < graph->node_count; i++) {
         if (graph->nodes[i].op == MD_OP_VARIABLE_SELECTION) {
@@ -360,7 +371,8 @@ static void print_places(const char *backend, const json_t *places)
 static void print_rolling(const json_t *rolling)
 {
     if (json_is_true(json_object_get(rolling, "rolls"))) {
-        printf("rolling: encodings of a history's variables, %lld bytes a window\n",
+        printf("rolling: keeps %s; %lld bytes a window\n",
+               json_string_value(json_object_get(rolling, "keeps")),
                (long long)json_integer_value(json_object_get(rolling, "window_bytes")));
     } else {
         printf("rolling: no, %s\n", json_string_value(json_object_get(rolling, "why")));

@@ -107,26 +107,39 @@ enum md_status md__sample_share_known(struct md__sample *sample, const char *con
                : md_fail(err, MD_ERR_INVALID, "config.json names no known reals of a decoder");
 }
 
+/* Marks the columns of list `all` that list `some` names. */
+static void mark(const json_t *config, const char *all, const char *some, bool *marks)
+{
+    json_t *name, *other;
+    size_t column, i;
+
+    json_array_foreach(json_object_get(config, all), column, name)
+    {
+        json_array_foreach(json_object_get(config, some), i, other)
+        {
+            if (column < MD__SAMPLE_KNOWN_MAX && json_equal(name, other)) {
+                marks[column] = true;
+            }
+        }
+    }
+}
+
 void md__sample_roll(struct md__sample *sample, const char *config_json)
 {
-    json_t *config = NULL, *name, *other;
-    size_t column, i;
+    json_t *config = NULL, *name;
+    size_t column;
 
     if (md_json_parse(config_json, strlen(config_json), &config, NULL) != MD_OK) {
         config = NULL;
     }
     sample->rolling = true;
     sample->position = -1;
+    mark(config, "x_reals", "static_reals", sample->fixed_reals);
+    mark(config, "x_categoricals", "static_categoricals", sample->fixed_codes);
     json_array_foreach(json_object_get(config, "x_reals"), column, name)
     {
-        if (strcmp(json_string_value(name), "relative_time_idx") == 0) {
+        if (json_is_string(name) && strcmp(json_string_value(name), "relative_time_idx") == 0) {
             sample->position = (int)column;
-        }
-        json_array_foreach(json_object_get(config, "static_reals"), i, other)
-        {
-            if (column < MD__SAMPLE_KNOWN_MAX && json_equal(name, other)) {
-                sample->fixed[column] = true;
-            }
         }
     }
     json_decref(config);
@@ -268,10 +281,12 @@ static char *take_steps(const struct md__sample *sample, const struct md_tensor 
     return kept;
 }
 
-/* Real column `column` of an input as wide as x_reals; anything else has no fixed columns. */
+/* Reals are float32 and codes int64, as in x_reals and x_categoricals. */
 static bool is_fixed(const struct md__sample *sample, const struct md_tensor *tensor, size_t column)
 {
-    return tensor->dtype == MD_F32 && column < MD__SAMPLE_KNOWN_MAX && sample->fixed[column];
+    const bool *fixed = tensor->dtype == MD_F32 ? sample->fixed_reals : sample->fixed_codes;
+
+    return column < MD__SAMPLE_KNOWN_MAX && fixed[column];
 }
 
 /* All steps but the last are as they were one further on; fixed columns are as they were. */
@@ -295,13 +310,13 @@ static void put_steps(const struct md__sample *sample, struct md_tensor *tensor,
 /* At the first tick: fixed columns are the same at all steps. */
 static void spread_fixed(const struct md__sample *sample, struct md_tensor *tensor)
 {
-    size_t width = (size_t)tensor->shape.dim[2], count = md_tensor_count(tensor);
-    size_t sequence = (size_t)tensor->shape.dim[1] * width;
+    size_t size = md_dtype_bytes(tensor->dtype), width = (size_t)tensor->shape.dim[2];
+    size_t sequence = (size_t)tensor->shape.dim[1] * width, count = md_tensor_count(tensor);
+    char *data = tensor->data;
 
     for (size_t i = 0; i < count; i++) {
         if (is_fixed(sample, tensor, i % width)) {
-            ((float *)tensor->data)[i] =
-                ((float *)tensor->data)[i / sequence * sequence + i % width];
+            memcpy(data + i * size, data + (i / sequence * sequence + i % width) * size, size);
         }
     }
 }

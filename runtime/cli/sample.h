@@ -23,8 +23,9 @@ struct md__sample {
     int known_width;
     bool given; /* inputs are the caller's: sizes and values stay */
     /* md__sample_roll: windows that move on by a step from run to run */
-    bool rolling, fixed[MD__SAMPLE_KNOWN_MAX]; /* fixed: columns of x_reals that stay as they are */
-    int position;                              /* relative_time_idx among them, or -1 */
+    bool rolling;
+    bool fixed_reals[MD__SAMPLE_KNOWN_MAX], fixed_codes[MD__SAMPLE_KNOWN_MAX]; /* what stays */
+    int position; /* the column of relative_time_idx, or -1 */
     int64_t tick;
 };
 

@@ -23,15 +23,6 @@ static bool shares(const struct md_node *node, const struct md_shape *x)
            x->dim[x->rank - 2] >= 2 * LANE_ROWS && md__span(x, 0, x->rank - 2) > 1;
 }
 
-/* Where shared real i is encoded; as many shared ones as have smaller numbers lie before it. */
-static float *encoded_at(const struct selecting *selecting, size_t i)
-{
-    const struct sharing *sharing = &selecting->sharing;
-    uint64_t before = sharing->reals & (((uint64_t)1 << i) - 1);
-    return sharing->encoded +
-           (size_t)__builtin_popcountll(before) * encoded_floats(selecting->net, sharing->steps);
-}
-
 /* Clears the bits of reals that differ from the first sequence in sequences [begin + 1, end + 1).
  */
 static void compare_some(void *context, size_t begin, size_t end, int thread)
@@ -67,17 +58,17 @@ static void encode_some(void *context, size_t begin, size_t end, int thread)
         for (size_t skip = begin / sharing->blocks; skip > 0; skip--)
             left &= left - 1;
         size_t i = (size_t)__builtin_ctzll(left), at = begin % sharing->blocks * LANE_ROWS;
-        size_t rows = sharing->steps - at < LANE_ROWS ? sharing->steps - at : LANE_ROWS;
-        const float *x = (const float *)selecting->call->in[0].data + at * selecting->columns;
+        block.first = at;
+        block.rows = sharing->steps - at < LANE_ROWS ? sharing->steps - at : LANE_ROWS;
         float *to = encoded_at(selecting, i) + at * net->units;
-        to_lanes(x + net->real[i].column, selecting->columns, rows, 1,
-                 feature(block.seen, net->seen - net->reals + i));
+        to_lanes((const float *)selecting->call->in[0].data + net->real[i].column,
+                 selecting->columns, &block, 1, feature(block.seen, net->seen - net->reals + i));
         memset(to, 0, net->units * LANE_ROWS * sizeof *to);
         add_real(net, &block, i, block.weights, to, LANE_VECTORS);
     }
 }
 
-void md__find_shared(struct selecting *selecting)
+void md__find_shared(struct selecting *selecting, bool look)
 {
     const struct md_shape *shape = &selecting->call->in[0].shape;
     struct sharing *sharing = &selecting->sharing;
@@ -86,7 +77,7 @@ void md__find_shared(struct selecting *selecting)
     sharing->steps = (size_t)shape->dim[shape->rank - 2];
     sharing->blocks = (sharing->steps + LANE_ROWS - 1) / LANE_ROWS;
     sharing->reals = 0;
-    if (!shares(selecting->call->node, shape))
+    if (!look || !shares(selecting->call->node, shape))
         return;
     sharing->reals = reals == 64 ? UINT64_MAX : ((uint64_t)1 << reals) - 1;
     md__parallel(selecting->call->pool, sharing->sequences - 1, md__grain(sharing->steps * reals),
@@ -103,28 +94,6 @@ static void share(struct selecting *selecting)
 
 /* ---- blocks of rows -------------------------------------------------------------------------- */
 
-INLINE void select_block(const struct selecting *selecting, const struct block *block,
-                         const int vectors)
-{
-    const struct folded_selection *net = selecting->net;
-    size_t in_sequence = block->first % selecting->sharing.steps;
-    gather_seen(selecting, block);
-    score(selecting, block, vectors);
-    memset(block->sum, 0, net->units * LANE_ROWS * sizeof *block->sum);
-    for (size_t i = 0; i < net->categoricals; i++)
-        add_categorical(selecting, block, i, vectors);
-    for (size_t i = 0; i < net->reals; i++) {
-        const float *weight = feature(block->weights, net->categoricals + i);
-        if (i < SHARED_MAX && selecting->sharing.reals >> i & 1)
-            add_encoded(encoded_at(selecting, i) + in_sequence * net->units, weight, net->units,
-                        block->sum, vectors);
-        else
-            add_real(net, block, i, weight, block->sum, vectors);
-    }
-    from_lanes(block->sum, block->rows, net->units,
-               (float *)selecting->call->out[0].data + block->first * net->units);
-}
-
 /* Blocks [begin, end), those of one sequence after those of another. */
 static void select_some(void *context, size_t begin, size_t end, int thread)
 {
@@ -136,12 +105,10 @@ static void select_some(void *context, size_t begin, size_t end, int thread)
         size_t step = begin % sharing->blocks * LANE_ROWS, left = sharing->steps - step;
         block.first = begin / sharing->blocks * sharing->steps + step;
         block.rows = left < LANE_ROWS ? left : LANE_ROWS;
-        if (block.rows > 2 * VL)
-            select_block(selecting, &block, 3);
-        else if (block.rows > VL)
-            select_block(selecting, &block, 2);
-        else
-            select_block(selecting, &block, 1);
+        sum_block(selecting, &block);
+        float *out = (float *)selecting->call->out[0].data + block.first * selecting->net->units;
+        for (size_t r = 0; r < block.rows; r++)
+            put_row(&block, r, selecting->net->units, out + r * selecting->net->units);
     }
 }
 
@@ -175,11 +142,15 @@ static enum md_status selection_run(const struct md_kernel_call *call, struct md
         sharing->encoded = selecting.scratch;
         selecting.scratch += shared_floats(net, &call->in[0].shape);
     }
+    bool rows_kept = call->kept && md__keep_bytes(call->node, call->in, call->in_count);
     if (call->kept || sharing->encoded)
-        md__find_shared(&selecting);
+        md__find_shared(&selecting, !rows_kept);
     if (call->kept) {
-        size_t blocks = block_floats(net) * (size_t)md_pool_threads(call->pool);
-        md__roll_selection(&selecting, selecting.scratch + blocks);
+        float *behind = selecting.scratch + block_floats(net) * (size_t)md_pool_threads(call->pool);
+        if (rows_kept)
+            md__keep_rows(&selecting, behind);
+        else
+            md__roll_selection(&selecting, behind);
         return MD_OK;
     }
     if (sharing->reals != 0) {
@@ -212,6 +183,12 @@ static bool selection_supports(const struct md_node *node, const struct md_tenso
     return !md__has(in, in_count, 9) || map_context(&in[0].shape, &in[9].shape, &map);
 }
 
+static size_t kept_bytes(const struct md_node *node, const struct md_tensor *in, int in_count)
+{
+    size_t rows = md__keep_bytes(node, in, in_count);
+    return rows ? rows : md__roll_bytes(node, in, in_count);
+}
+
 static size_t selection_scratch(const struct md_node *node, const struct md_tensor *in,
                                 int in_count, int threads)
 {
@@ -234,7 +211,7 @@ static size_t selection_scratch(const struct md_node *node, const struct md_tens
     if (md__has(in, in_count, 9))
         context = md__span(&in[9].shape, 0, in[9].shape.rank - 1) * padded(net.hidden);
     size_t shared = shares(node, &in[0].shape) ? shared_floats(&net, &in[0].shape) : 0;
-    size_t roll = md__roll_bytes(node, in, in_count) ? md__roll_scratch(&in[0].shape) : 0;
+    size_t roll = kept_bytes(node, in, in_count) ? md__roll_scratch(&in[0].shape) : 0;
     return (context + shared + block_floats(&net) * (size_t)threads) * sizeof(float) + roll;
 }
 
@@ -242,5 +219,5 @@ const struct md_kernel md__selection = {.supports = selection_supports,
                                         .prepare = md__fold_selection,
                                         .prepared_free = free,
                                         .scratch_bytes = selection_scratch,
-                                        .kept_bytes = md__roll_bytes,
+                                        .kept_bytes = kept_bytes,
                                         .run = selection_run};

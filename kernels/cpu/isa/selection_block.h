@@ -1,7 +1,7 @@
 /*
  * One block of rows on its way through VariableSelection (graph/fused.md): scores, softmax and one
- * variable after another, with rows in lanes (lanes.h). selection.c runs all variables of all
- * rows; selection_roll.c only those that are not kept from the last run.
+ * variable after another, with rows in lanes (lanes.h). selection.c runs all rows; selection_roll.c
+ * encodes and selection_rows.c selects only what is not kept from the last run.
  */
 #ifndef MD_KERNELS_CPU_ISA_SELECTION_BLOCK_H
 #define MD_KERNELS_CPU_ISA_SELECTION_BLOCK_H
@@ -34,11 +34,12 @@ struct selecting {
 /* A block's buffers, all in lanes. */
 struct block {
     size_t first, rows;
-    float *seen;    /* [seen] embeddings, then reals */
-    float *a, *b;   /* [tiled(hidden_max)] */
-    float *skip;    /* [tiled(variables)], then addends of the context [hidden] */
-    float *weights; /* [tiled(variables)] */
-    float *y, *sum; /* [tiled(units)] */
+    const uint32_t *list; /* which rows; NULL: those from `first` on */
+    float *seen;          /* [seen] embeddings, then reals */
+    float *a, *b;         /* [tiled(hidden_max)] */
+    float *skip;          /* [tiled(variables)], then addends of the context [hidden] */
+    float *weights;       /* [tiled(variables)] */
+    float *y, *sum;       /* [tiled(units)] */
 };
 
 INLINE size_t block_floats(const struct folded_selection *net)
@@ -63,23 +64,31 @@ INLINE struct block block_at(const struct folded_selection *net, float *memory)
 
 /* ---- rows to lanes and back ------------------------------------------------------------------ */
 
-/* Feature k of `block` = column k of rows that lie `stride` floats apart; lanes past rows get 0. */
-INLINE void to_lanes(const float *rows, size_t stride, size_t count, size_t features, float *block)
+/* Which row of x lane r holds. */
+INLINE size_t row_of(const struct block *block, size_t r)
+{
+    return block->list ? block->list[r] : block->first + r;
+}
+
+/* Feature k of `lanes` = column k of the block's rows, which lie `stride` floats apart from `from`
+ * on; lanes past them get 0. */
+INLINE void to_lanes(const float *from, size_t stride, const struct block *block, size_t features,
+                     float *lanes)
 {
     for (size_t k = 0; k < features; k++) {
-        float *lane = feature(block, k);
-        for (size_t r = 0; r < count; r++)
-            lane[r] = rows[r * stride + k];
-        for (size_t r = count; r < LANE_ROWS; r++)
+        float *lane = feature(lanes, k);
+        for (size_t r = 0; r < block->rows; r++)
+            lane[r] = from[row_of(block, r) * stride + k];
+        for (size_t r = block->rows; r < LANE_ROWS; r++)
             lane[r] = 0;
     }
 }
 
-INLINE void from_lanes(const float *block, size_t count, size_t features, float *rows)
+/* Row r of what the block has summed. */
+INLINE void put_row(const struct block *block, size_t r, size_t units, float *to)
 {
-    for (size_t r = 0; r < count; r++)
-        for (size_t k = 0; k < features; k++)
-            rows[r * features + k] = block[k * LANE_ROWS + r];
+    for (size_t u = 0; u < units; u++)
+        to[u] = block->sum[u * LANE_ROWS + r];
 }
 
 INLINE void gather_seen(const struct selecting *selecting, const struct block *block)
@@ -88,14 +97,12 @@ INLINE void gather_seen(const struct selecting *selecting, const struct block *b
     float *at = block->seen;
     for (size_t i = 0; i < net->categoricals; i++) {
         const float *rows = selecting->call->in[md__selection_categorical((int)i)].data;
-        to_lanes(rows + block->first * net->embedded[i], net->embedded[i], block->rows,
-                 net->embedded[i], at);
+        to_lanes(rows, net->embedded[i], block, net->embedded[i], at);
         at = feature(at, net->embedded[i]);
     }
     const float *x = selecting->call->in[0].data;
     for (size_t i = 0; i < net->reals; i++, at = feature(at, 1))
-        to_lanes(x + block->first * selecting->columns + net->real[i].column, selecting->columns,
-                 block->rows, 1, at);
+        to_lanes(x + net->real[i].column, selecting->columns, block, 1, at);
 }
 
 /* ---- the scores ------------------------------------------------------------------------------ */
@@ -105,7 +112,7 @@ INLINE void add_context(const struct selecting *selecting, const struct block *b
 {
     size_t hidden = selecting->net->hidden, wide = padded(hidden);
     for (size_t r = 0; r < block->rows; r++) {
-        size_t row = block->first + r;
+        size_t row = row_of(block, r);
         const float *from =
             selecting->context + row / selecting->map.group % selecting->map.contexts * wide;
         for (size_t h = 0; h < hidden; h++)
@@ -207,7 +214,7 @@ INLINE void add_categorical(const struct selecting *selecting, const struct bloc
 {
     size_t units = selecting->net->units;
     const float *rows = selecting->call->in[md__selection_categorical((int)i) + 1].data;
-    to_lanes(rows + block->first * units, units, block->rows, units, block->y);
+    to_lanes(rows, units, block, units, block->y);
     add_encoded(block->y, feature(block->weights, i), units, block->sum, vectors);
 }
 
@@ -285,13 +292,66 @@ INLINE size_t encoded_floats(const struct folded_selection *net, size_t steps)
     return (steps + LANE_ROWS - 1) / LANE_ROWS * LANE_ROWS * padded(net->units);
 }
 
+/* Where shared real i is encoded; as many shared ones as have smaller numbers lie before it. */
+INLINE float *encoded_at(const struct selecting *selecting, size_t i)
+{
+    const struct sharing *sharing = &selecting->sharing;
+    uint64_t before = sharing->reals & (((uint64_t)1 << i) - 1);
+    return sharing->encoded +
+           (size_t)__builtin_popcountll(before) * encoded_floats(selecting->net, sharing->steps);
+}
+
+/* ---- the whole block ------------------------------------------------------------------------- */
+
+INLINE void sum_vectors(const struct selecting *selecting, const struct block *block,
+                        const int vectors)
+{
+    const struct folded_selection *net = selecting->net;
+    gather_seen(selecting, block);
+    score(selecting, block, vectors);
+    memset(block->sum, 0, net->units * LANE_ROWS * sizeof *block->sum);
+    for (size_t i = 0; i < net->categoricals; i++)
+        add_categorical(selecting, block, i, vectors);
+    for (size_t i = 0; i < net->reals; i++) {
+        const float *weight = feature(block->weights, net->categoricals + i);
+        if (i < SHARED_MAX && selecting->sharing.reals >> i & 1)
+            add_encoded(encoded_at(selecting, i) +
+                            block->first % selecting->sharing.steps * net->units,
+                        weight, net->units, block->sum, vectors);
+        else
+            add_real(net, block, i, weight, block->sum, vectors);
+    }
+}
+
+/* block->sum: the result for the block's rows. */
+INLINE void sum_block(const struct selecting *selecting, const struct block *block)
+{
+    if (block->rows > 2 * VL)
+        sum_vectors(selecting, block, 3);
+    else if (block->rows > VL)
+        sum_vectors(selecting, block, 2);
+    else
+        sum_vectors(selecting, block, 1);
+}
+
+/* ---- the files of the kernel ----------------------------------------------------------------- */
+
+/* Where step `t` of a window lies in its ring. */
+INLINE size_t md__roll_place(const struct md_kept_window *window, size_t steps, size_t t)
+{
+    int64_t first = window->first % (int64_t)steps;
+    return ((size_t)(first < 0 ? first + (int64_t)steps : first) + t) % steps;
+}
+
 #define md__find_shared    MD_ISA_SYMBOL(md__find_shared)
 #define md__roll_selection MD_ISA_SYMBOL(md__roll_selection)
 #define md__roll_bytes     MD_ISA_SYMBOL(md__roll_bytes)
 #define md__roll_scratch   MD_ISA_SYMBOL(md__roll_scratch)
+#define md__keep_rows      MD_ISA_SYMBOL(md__keep_rows)
+#define md__keep_bytes     MD_ISA_SYMBOL(md__keep_bytes)
 
-/* selection.c: sequences, steps, blocks and, where it is worth looking, reals. */
-void md__find_shared(struct selecting *selecting);
+/* selection.c: sequences, steps, blocks and, if `look` and where it is worth it, reals. */
+void md__find_shared(struct selecting *selecting, bool look);
 
 /*
  * selection_roll.c: the kernel where windows are kept. scratch: md__roll_scratch() bytes behind
@@ -301,5 +361,9 @@ void md__find_shared(struct selecting *selecting);
 void md__roll_selection(struct selecting *selecting, void *scratch);
 size_t md__roll_bytes(const struct md_node *node, const struct md_tensor *in, int in_count);
 size_t md__roll_scratch(const struct md_shape *x);
+
+/* selection_rows.c: likewise, where whole rows are kept. Needs no more scratch. */
+void md__keep_rows(struct selecting *selecting, void *scratch);
+size_t md__keep_bytes(const struct md_node *node, const struct md_tensor *in, int in_count);
 
 #endif

@@ -72,12 +72,9 @@ static float *encodings_of(const struct rolling *rolling, size_t sequence, size_
     return (float *)(void *)at + real * real_stride(steps, net->units);
 }
 
-/* Where step `t` of a window lies in its ring. */
 static size_t place_of(const struct rolling *rolling, size_t sequence, size_t t)
 {
-    int64_t steps = (int64_t)rolling->selecting->sharing.steps;
-    int64_t first = rolling->kept->windows[sequence].first % steps;
-    return ((size_t)(first < 0 ? first + steps : first) + t) % (size_t)steps;
+    return md__roll_place(&rolling->kept->windows[sequence], rolling->selecting->sharing.steps, t);
 }
 
 static float *shared_at(const struct rolling *rolling, size_t real)
@@ -167,12 +164,6 @@ static void encode_rows(const struct selecting *selecting, const struct block *b
         add_real(net, block, i, block->weights, block->sum, LANE_VECTORS);
     else
         add_real(net, block, i, block->weights, block->sum, 1);
-}
-
-static void put_row(const struct block *block, size_t r, size_t units, float *to)
-{
-    for (size_t u = 0; u < units; u++)
-        to[u] = block->sum[u * LANE_ROWS + r];
 }
 
 /* The i-th set bit. */

@@ -118,6 +118,11 @@ end
 
 -- ---- inputs -----------------------------------------------------------------------------------
 
+-- What a row of history gave may be kept: whole (2), by variable (1) where one tells its place.
+local function rolling_kind(reals)
+    return table.concat(reals, "\n"):find("relative_time_idx", 1, true) and 1 or 2
+end
+
 -- The inputs of one side ("encoder" or "decoder"): cat, cont, lengths, and the number of steps.
 function model:side_inputs(name, batch, sample)
     local g, config = self.g, self.config
@@ -128,6 +133,7 @@ function model:side_inputs(name, batch, sample)
         lengths = g:input(name .. "_lengths", "int64", { batch }),
     }
     side.steps = self:size_of(side.cont, 1)
+    side.rolling = name == "encoder" and rolling_kind(config.time_varying_reals_encoder) or 0
     return side
 end
 
@@ -266,7 +272,7 @@ function model:weighed_variables(steps, variables, block, singles, context)
     end
     return g:op("moondial.VariableSelection", operands,
         { categoricals = #categoricals, columns = columns, epsilon = self.epsilon,
-            rolling = steps == self.encoder and 1 or 0 }, -- history moves on from call to call
+            rolling = steps.rolling },
         { name = block })
 end
 
@@ -294,7 +300,7 @@ end
 -- The four contexts, each [B, 1, H]: as LSTM states with layout 1, and to be read at every step.
 function model:static_contexts()
     local H, block = self.hidden, "static_variable_selection"
-    local static = { cat = self:first_step("cat"), cont = self:first_step("cont") }
+    local static = { cat = self:first_step("cat"), cont = self:first_step("cont"), rolling = 0 }
     local encoding = self:select_variables(static,
         variables_of(self.config.static_categoricals, self.config.static_reals), block,
         { prefix = block .. ".single_variable_grns." })
