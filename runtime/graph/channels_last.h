@@ -41,11 +41,4 @@ static const enum md_op elementwise[] = {
     MD_OP_WHERE,    MD_OP_CAST,
 };
 
-/* All inputs of the same rank (but for the second of Split), and an attribute `axis`. */
-static const struct {
-    enum md_op op;
-    int64_t axis; /* when the attribute is absent */
-} along_axis[] = {
-    {MD_OP_CONCAT, 1}, {MD_OP_SPLIT, 0}, {MD_OP_SOFTMAX, -1}, {MD_OP_LOG_SOFTMAX, -1}};
-
 #endif

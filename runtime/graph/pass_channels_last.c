@@ -6,9 +6,9 @@
  * needs the form that is not there; so transposes stand only where runs begin and end, and pairs
  * that would undo each other never arise. Three tables (channels_last.h) say what has a form for
  * channels last: operators that have an operator of their own there (`swaps`), elementwise ones,
- * and those whose attribute `axis` just has to be changed. Convolutions lead, they always change;
- * the others follow when what they read is there already. A Transpose of the graph that turns a
- * value one way or the other becomes another name for it.
+ * and those whose axes just have to be renamed (channels_last_axes.c). Convolutions lead, they
+ * always change; the others follow when what they read is there already. A Transpose of the graph
+ * that turns a value one way or the other becomes another name for it.
  *
  * Runs after lowering: regions have served their purpose and are forgotten. Ranks and dtypes come
  * from a trace at sample sizes; kernels must not look at more than those, weights and attributes.
@@ -18,24 +18,12 @@
 
 #include "graph/body.h"
 #include "graph/channels_last.h"
+#include "graph/channels_last_internal.h"
 #include "graph/graph_internal.h"
 #include "graph/rewrite.h"
 
 #define CONSTANT_BYTES_MAX ((size_t)1 << 30)
 #define TRIES              3
-
-struct turning {
-    struct md_graph *graph;
-    const struct md_executable_options *options;
-    struct md_trace trace;
-    struct md_contents contents;
-    struct md_tensor *in; /* of the node at hand */
-    /* of each value that the graph had: */
-    int *last;   /* the value that is it with channels last, or MD_NONE */
-    bool *first; /* exists as the graph had it */
-    int *same;   /* what its readers read: itself, but for results of Transposes left out */
-    int count;
-};
 
 static bool is_elementwise(enum md_op op)
 {
@@ -46,20 +34,18 @@ static bool is_elementwise(enum md_op op)
 }
 
 static int stands_for(const struct turning *turning, int value)
-{
+{ /* new values stand for themselves */
     return value >= 0 && value < turning->count ? turning->same[value] : value;
 }
 
-/* -1: unknown. */
-static int rank_of(const struct turning *turning, int value)
+int md__turning_rank(const struct turning *turning, int value)
 {
     const struct md_value_info *info = &turning->trace.values[value];
     return md__trace_sure(&turning->trace, value) ? info->shape.rank : -1;
 }
 
-/* Appends a node whose outputs exist as values already. */
-static enum md_status append(struct turning *turning, const struct md_node *node,
-                             struct md_error *err)
+enum md_status md__turning_append(struct turning *turning, const struct md_node *node,
+                                  struct md_error *err)
 {
     struct md_node own = *node;
     int *in = md_arena_array(&turning->graph->arena, (size_t)node->in_count + 1, sizeof *in);
@@ -93,7 +79,7 @@ static enum md_status add_transpose(struct turning *turning, const char *name, i
                                  .out_count = 1,
                                  .attrs = attr,
                                  .attr_count = 1};
-    return append(turning, &node, err);
+    return md__turning_append(turning, &node, err);
 }
 
 /* A constant turned here and now; one of fewer axes gets leading ones. */
@@ -144,11 +130,11 @@ static enum md_status need_last(struct turning *turning, int value, int rank, in
 
 static enum md_status need_first(struct turning *turning, int value, struct md_error *err)
 {
-    if (value == MD_NONE || turning->first[value])
+    if (value == MD_NONE || value >= turning->count || turning->first[value])
         return MD_OK;
     turning->first[value] = true;
     return add_transpose(turning, turning->graph->values[value].name, turning->last[value], value,
-                         rank_of(turning, value), false, err);
+                         md__turning_rank(turning, value), false, err);
 }
 
 /* Outputs that exist with channels last only, from now on. */
@@ -169,11 +155,9 @@ static enum md_status put_outputs(struct turning *turning, struct md_node *node,
     return status;
 }
 
-/* The node with the inputs of `inputs` turned, its outputs too. */
-static enum md_status put_last(struct turning *turning, const struct md_node *node, int rank,
-                               unsigned inputs, struct md_error *err)
+enum md_status md__turning_read(struct turning *turning, struct md_node *node, int rank,
+                                unsigned inputs, struct md_error *err)
 {
-    struct md_node own = *node;
     enum md_status status = MD_OK;
     int *in = md_arena_array(&turning->graph->arena, (size_t)node->in_count + 1, sizeof *in);
     if (!in)
@@ -185,10 +169,18 @@ static enum md_status put_last(struct turning *turning, const struct md_node *no
         status =
             turned ? need_last(turning, value, rank, &in[i], err) : need_first(turning, value, err);
     }
-    own.in = in;
+    node->in = in;
+    return status;
+}
+
+enum md_status md__turning_put(struct turning *turning, const struct md_node *node, int rank,
+                               unsigned inputs, struct md_error *err)
+{
+    struct md_node own = *node;
+    enum md_status status = md__turning_read(turning, &own, rank, inputs, err);
     if (!status)
         status = put_outputs(turning, &own, err);
-    return status ? status : append(turning, &own, err);
+    return status ? status : md__turning_append(turning, &own, err);
 }
 
 static struct md_shape turned_shape(const struct md_shape *shape)
@@ -218,8 +210,7 @@ static bool has_kernel(struct turning *turning, const struct md_node *node, unsi
     return md__kernel_find(options->backend, node, turning->in) != NULL;
 }
 
-/* Whether some input is there with channels last and not as the graph had it. */
-static bool is_led(const struct turning *turning, const struct md_node *node)
+bool md__turning_follows(const struct turning *turning, const struct md_node *node)
 {
     for (int i = 0; i < node->in_count; i++)
         if (node->in[i] != MD_NONE && !turning->first[node->in[i]])
@@ -232,15 +223,15 @@ static enum md_status try_swap(struct turning *turning, const struct md_node *no
 {
     for (size_t i = 0; i < sizeof swaps / sizeof *swaps; i++) {
         const struct swap *swap = &swaps[i];
-        if (swap->op != node->op || !(swap->leads || is_led(turning, node)))
+        if (swap->op != node->op || !(swap->leads || md__turning_follows(turning, node)))
             continue;
         struct md_node own = *node;
         own.op = swap->last;
-        int rank = rank_of(turning, node->in[0]);
+        int rank = md__turning_rank(turning, node->in[0]);
         if (rank < 3 || !has_kernel(turning, &own, swap->inputs))
             continue;
         *done = true;
-        return put_last(turning, &own, rank, swap->inputs, err);
+        return md__turning_put(turning, &own, rank, swap->inputs, err);
     }
     return MD_OK;
 }
@@ -255,7 +246,7 @@ static bool inputs_fit(const struct turning *turning, const struct md_node *node
         if (value == MD_NONE)
             continue;
         const struct md_tensor *constant = &turning->graph->values[value].constant;
-        int own = constant->data ? constant->shape.rank : rank_of(turning, value);
+        int own = constant->data ? constant->shape.rank : md__turning_rank(turning, value);
         if (own == 0 || (constant->data && md_tensor_count(constant) == 1 && own <= rank))
             continue;
         if (i >= 31 || (own != rank && !(constant->data && own > 0 && own < rank)))
@@ -269,51 +260,19 @@ static enum md_status try_elementwise(struct turning *turning, const struct md_n
                                       bool *done, struct md_error *err)
 {
     unsigned turned;
-    int rank = rank_of(turning, node->out[0]);
-    if (!is_elementwise(node->op) || rank < 3 || !is_led(turning, node) ||
+    int rank = md__turning_rank(turning, node->out[0]);
+    if (!is_elementwise(node->op) || rank < 3 || !md__turning_follows(turning, node) ||
         !inputs_fit(turning, node, rank, &turned))
         return MD_OK;
     *done = true;
-    return put_last(turning, node, rank, turned, err);
-}
-
-static enum md_status try_along_axis(struct turning *turning, const struct md_node *node,
-                                     bool *done, struct md_error *err)
-{
-    int rank = rank_of(turning, node->out[0]), row = -1;
-    for (size_t i = 0; i < sizeof along_axis / sizeof *along_axis; i++)
-        row = along_axis[i].op == node->op ? (int)i : row;
-    if (row < 0 || rank < 3 || !is_led(turning, node))
-        return MD_OK;
-    bool splits = node->op == MD_OP_SPLIT;
-    int64_t axis = md_node_int(node, "axis", along_axis[row].axis);
-    axis += axis < 0 ? rank : 0;
-    for (int i = 0; i < (splits ? 1 : node->in_count); i++)
-        if (node->in[i] == MD_NONE || rank_of(turning, node->in[i]) != rank)
-            return MD_OK;
-    if (axis < 0 || axis >= rank)
-        return MD_OK;
-    struct md_node own = *node;
-    struct md_attr *attrs =
-        md_arena_array(&turning->graph->arena, (size_t)node->attr_count + 1, sizeof *attrs);
-    if (!attrs)
-        return md_fail(err, MD_ERR_MEMORY, "graph is too large");
-    own.attr_count = 0;
-    for (int i = 0; i < node->attr_count; i++)
-        if (strcmp(node->attrs[i].name, "axis") != 0)
-            attrs[own.attr_count++] = node->attrs[i];
-    attrs[own.attr_count++] =
-        (struct md_attr)MD__INT("axis", axis < 2 ? axis * (rank - 1) : axis - 1);
-    own.attrs = attrs;
-    *done = true;
-    return put_last(turning, &own, rank, splits ? 1u : ~0u, err);
+    return md__turning_put(turning, node, rank, turned, err);
 }
 
 /* A Transpose that only turns a value, which has that form already. */
 static void try_transpose(struct turning *turning, const struct md_node *node, bool *done)
 {
     const struct md_attr *attr = md_node_attr(node, "perm");
-    int rank = rank_of(turning, node->in[0]), value = node->in[0];
+    int rank = md__turning_rank(turning, node->in[0]), value = node->in[0];
     int64_t perm[MD_RANK_MAX];
     if (node->op != MD_OP_TRANSPOSE || !attr || rank < 3 || attr->count != rank)
         return;
@@ -340,7 +299,7 @@ static enum md_status put_first(struct turning *turning, const struct md_node *n
     enum md_status status = MD_OK;
     for (int i = 0; !status && i < node->in_count; i++)
         status = need_first(turning, node->in[i], err);
-    return status ? status : append(turning, node, err);
+    return status ? status : md__turning_append(turning, node, err);
 }
 
 static enum md_status turn_node(struct turning *turning, const struct md_node *node,
@@ -352,7 +311,7 @@ static enum md_status turn_node(struct turning *turning, const struct md_node *n
     if (!status && !done)
         status = try_elementwise(turning, node, &done, err);
     if (!status && !done)
-        status = try_along_axis(turning, node, &done, err);
+        status = md__turn_along_axes(turning, node, &done, err);
     return status || done ? status : put_first(turning, node, err);
 }
 

@@ -183,6 +183,33 @@ static void transposes_of_the_graph_go(void **state)
     md_executable_delete(executable);
 }
 
+/* Means over places, slices, padding: the same with other axes. */
+static void axes_are_renamed(void **state)
+{
+    int a = conv3(input(), 6, 5);
+    const struct md_attr drop = graphs_attr_int("keepdims", 0);
+    int places = graphs_ints(graph, 2, (int64_t[]){2, -1});
+    int mean = graphs_node(graph, "ReduceMean", a, places);
+    int scaled = graphs_node(graph, "Mul", a, graphs_node(graph, "Sigmoid", mean));
+    int cut = graphs_node(graph, "Slice", scaled, graphs_ints(graph, 2, (int64_t[]){1, 2}),
+                          graphs_ints(graph, 2, (int64_t[]){6, 7}),
+                          graphs_ints(graph, 2, (int64_t[]){1, 3}));
+    int wide =
+        graphs_node(graph, "Pad", cut, graphs_ints(graph, 8, (int64_t[]){0, 1, 2, 3, 0, 2, 0, 1}));
+    int b = conv3(wide, 4, 8);
+    graphs_output(graph, "y", b);
+    const int flat[] = {b, places};
+    graphs_output(graph, "flat", graphs_node_with(graph, "ReduceMax", flat, 2, &drop, 1));
+    const int some[] = {b, graphs_ints(graph, 1, (int64_t[]){3})};
+    graphs_output(graph, "lines", graphs_node_with(graph, "ReduceSum", some, 2, &drop, 1));
+    const int deep[] = {b, graphs_ints(graph, 1, (int64_t[]){1})};
+    graphs_output(graph, "depth", graphs_node_with(graph, "ReduceSum", deep, 2, &drop, 1));
+    struct md_executable *executable = compare("transpose", 4, fixed, 1);
+    assert_int_equal(count_of(executable, MD_OP_CONV_LAST), 2);
+    assert_int_equal(count_of(executable, MD_OP_TRANSPOSE), 2);
+    md_executable_delete(executable);
+}
+
 /* A filter that the graph computes is no weight. */
 static void computed_weights_stay(void **state)
 {
@@ -207,6 +234,7 @@ int main(void)
         TEST(sizes_may_be_symbols),
         TEST(values_are_turned_back_where_somebody_reads_them),
         TEST(transposes_of_the_graph_go),
+        TEST(axes_are_renamed),
         TEST(computed_weights_stay),
     };
     return cmocka_run_group_tests(tests, start_pool, stop_pool);

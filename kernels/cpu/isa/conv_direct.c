@@ -211,6 +211,11 @@ static void run_panel(const struct direct *direct, const struct block *block, si
         .y_stride = (size_t)axis[2].out_step * outputs,
         .columns = direct->group_outputs - v * VL};
     size_t tiles = ceil_div((size_t)block->columns, direct->tile_places);
+    size_t all = tiles * (size_t)block->lines, step_lines = vectors * direct->vector_floats / VL;
+    bool more = v + vectors < direct->vectors;
+    const char *next = (const char *)(tile.w + (more ? vectors * direct->vector_floats : 0));
+    size_t count = 0;
+    tile.ahead_step = more ? 64 : 0;
     for (int64_t r = 0; r < block->lines; r++) {
         int64_t deep = axis[0].out + block->depth * axis[0].out_step;
         int64_t high = axis[1].out + (block->line + r) * axis[1].out_step;
@@ -225,6 +230,7 @@ static void run_panel(const struct direct *direct, const struct block *block, si
             tile.x_offset = done * (size_t)axis[2].in_step * pitch;
             tile.y = run->y + y + done * tile.y_stride;
             tile.z = run->z ? run->z + y + done * tile.y_stride : NULL;
+            tile.ahead = next + (more ? count++ * step_lines / all * 64 : 0);
             md__conv_tile(run, &tile, end - done, vectors);
             done = end;
         }

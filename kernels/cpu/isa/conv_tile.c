@@ -6,10 +6,12 @@
  * a pointer to each would not fit the registers.
  */
 #define PLACES_APART 3
+#define FETCHED_SUMS 256 /* terms of a sum from which on fetching results ahead pays */
 #define POINTERS     ((TILE_PLACES_MAX + PLACES_APART - 1) / PLACES_APART)
 
-INLINE void add_run(vf sum[][TILE_VECTORS_MAX], const char *x, size_t stride, const float *w,
-                    size_t w_stride, size_t run, const int places, const int vectors)
+INLINE const char *add_run(vf sum[][TILE_VECTORS_MAX], const char *x, size_t stride, const float *w,
+                           size_t w_stride, size_t run, const char *ahead, size_t ahead_step,
+                           const int places, const int vectors)
 {
     const char *at[POINTERS];
 #pragma GCC unroll 5
@@ -31,7 +33,10 @@ INLINE void add_run(vf sum[][TILE_VECTORS_MAX], const char *x, size_t stride, co
 #pragma GCC unroll 5
         for (int p = 0; p < (places + PLACES_APART - 1) / PLACES_APART; p++)
             at[p] += sizeof(float);
+        __builtin_prefetch(ahead, 0, 2);
+        ahead += ahead_step;
     }
+    return ahead;
 }
 
 INLINE vf load_columns(const float *p, size_t columns)
@@ -60,6 +65,20 @@ INLINE void finish(const struct conv_run *run, const struct conv_tile *tile,
     }
 }
 
+/* Where results go, and what is added to them, is wanted in the cache when the sums are done. */
+INLINE void fetch_results(const struct conv_tile *tile, const int places, const int vectors)
+{
+#pragma GCC unroll 14
+    for (int r = 0; r < places; r++)
+#pragma GCC unroll 4
+        for (int v = 0; v < vectors; v++) {
+            size_t at = (size_t)r * tile->y_stride + (size_t)v * VL;
+            __builtin_prefetch(tile->y + at, 1, 3);
+            if (tile->z)
+                __builtin_prefetch(tile->z + at, 0, 3);
+        }
+}
+
 INLINE void sum_tile(const struct conv_run *run, const struct conv_tile *tile, const int places,
                      const int vectors)
 {
@@ -74,11 +93,14 @@ INLINE void sum_tile(const struct conv_run *run, const struct conv_tile *tile, c
             sum[r][v] = start;
     }
     const struct conv_line *line = tile->line;
+    const char *ahead = tile->ahead;
+    if (line->rows * tile->runs * tile->run >= FETCHED_SUMS)
+        fetch_results(tile, places, vectors);
     for (size_t row = 0; row < line->rows; row++) {
         const float *x = line->x[row] + tile->x_offset, *w = tile->w + line->w[row];
         for (size_t i = 0; i < tile->runs; i++, x += tile->step, w += tile->run * VL)
-            add_run(sum, (const char *)x, tile->x_stride, w, tile->w_stride, tile->run, places,
-                    vectors);
+            ahead = add_run(sum, (const char *)x, tile->x_stride, w, tile->w_stride, tile->run,
+                            ahead, tile->ahead_step, places, vectors);
     }
     finish(run, tile, sum, places, vectors);
 }
