@@ -15,6 +15,7 @@
 #include "graphs.h"
 #include "kernels/cpu/cpu.h"
 #include "scratch.h"
+#include "tensor/mapping.h"
 #include "unit.h"
 
 #define NO_LIMIT ((size_t)1 << 30)
@@ -173,7 +174,7 @@ static void what_was_used_least_recently_goes(void **state)
 /* ---- executables ---- */
 
 /* y = x W, W [600, 600] of one number. */
-static struct md_executable *product(float weight, const char *packs_folder)
+static struct md_executable *product_in(float weight, const char *packs_folder, bool low_memory)
 {
     struct md_graph *graph;
     struct md_executable *executable;
@@ -192,9 +193,15 @@ static struct md_executable *product(float weight, const char *packs_folder)
     const struct md_executable_options options = {.backend = md_cpu_backend(MD_ISA_BEST),
                                                   .reference = md_cpu_reference(),
                                                   .pool = pool,
-                                                  .packs_folder = packs_folder};
+                                                  .packs_folder = packs_folder,
+                                                  .low_memory = low_memory};
     assert_ok(md_executable_new(graph, &options, &executable, &err));
     return executable;
+}
+
+static struct md_executable *product(float weight, const char *packs_folder)
+{
+    return product_in(weight, packs_folder, false);
 }
 
 /* Runs it once, keeps its packs; returns how many bytes came from a file. */
@@ -237,6 +244,31 @@ static void a_second_load_maps_what_the_first_packed(void **state)
     assert_int_equal(files_in(folder), 2);
 }
 
+static void weights_come_back_from_the_file_they_went_to(void **state)
+{
+    /* Twice: what was packed is no longer read, but another shape may ask for it. */
+    struct md_executable *executable = product_in(2, NULL, true);
+    const struct md_value *w = &md_executable_graph(executable)->values[1];
+    assert_true(((const float *)w->constant.data)[359999] == 2);
+    md_tensor_forget(&w->constant);
+    assert_true(((const float *)w->constant.data)[0] == 2);
+    assert_int_equal(answer(executable, 1200), 0);
+    struct md_tensor heap, small;
+    assert_ok(md_tensor_new(MD_U8, &(struct md_shape){1, {100000}}, &heap, &err));
+    assert_ok(md_tensor_new(MD_U8, &(struct md_shape){1, {100}}, &small, &err));
+    void *before = small.data;
+    ((char *)heap.data)[99999] = 7;
+    assert_fails(MD_ERR_IO, md_tensor_spill(&heap, "/nonexistent", &err));
+    assert_int_equal(((char *)heap.data)[99999], 7);
+    assert_ok(md_tensor_spill(&heap, folder, &err));
+    md_tensor_forget(&heap);
+    assert_int_equal(((char *)heap.data)[99999], 7);
+    assert_ok(md_tensor_spill(&small, folder, &err));
+    assert_ptr_equal(small.data, before);
+    md_tensor_unref(&heap);
+    md_tensor_unref(&small);
+}
+
 static void a_damaged_file_is_made_anew(void **state)
 {
     assert_int_equal(answer(product(2, folder), 1200), 0);
@@ -274,6 +306,7 @@ int main(void)
         TEST(what_was_used_least_recently_goes),
         TEST(a_second_load_maps_what_the_first_packed),
         TEST(a_damaged_file_is_made_anew),
+        TEST(weights_come_back_from_the_file_they_went_to),
     };
     return cmocka_run_group_tests(tests, start, stop);
 }
