@@ -91,14 +91,16 @@ static void find_spans(struct rolling *rolling)
 {
     const struct folded_selection *net = rolling->selecting->net;
     for (size_t i = 0; i < net->reals; i++) {
-        struct span *span = &rolling->spans[rolling->span_count - 1];
+        struct span *next = rolling->spans + rolling->span_count;
         if (!(rolling->own >> i & 1))
             continue;
-        if (rolling->span_count > 0 && span->first + span->count == i &&
-            span->column + span->count == net->real[i].column)
-            span->count++;
-        else
-            rolling->spans[rolling->span_count++] = (struct span){i, 1, net->real[i].column};
+        if (rolling->span_count > 0 && next[-1].first + next[-1].count == i &&
+            next[-1].column + next[-1].count == net->real[i].column) {
+            next[-1].count++;
+        } else {
+            *next = (struct span){i, 1, net->real[i].column};
+            rolling->span_count++;
+        }
     }
 }
 
