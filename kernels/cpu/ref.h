@@ -138,4 +138,8 @@ extern const struct md_kernel md__ref_unique;
 extern const struct md_kernel md__ref_non_max_suppression;
 extern const struct md_kernel md__ref_roi_align;
 
+/* Which axes of input 0 a reduction takes: reduced[axis]. */
+enum md_status md__reduced_axes(const struct md_kernel_call *call, bool *reduced,
+                                struct md_error *err);
+
 #endif

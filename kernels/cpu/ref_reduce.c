@@ -191,8 +191,8 @@ static void reduce_some(void *context, size_t begin, size_t end, int thread)
 
 /* Marks the axes that the node reduces: input 1, or all when it is absent or empty and
  * noop_with_empty_axes is 0. */
-static enum md_status reduced_axes(const struct md_kernel_call *call, bool *reduced,
-                                   struct md_error *err)
+enum md_status md__reduced_axes(const struct md_kernel_call *call, bool *reduced,
+                                struct md_error *err)
 {
     int rank = call->in[0].shape.rank;
     size_t count = md__has(call->in, call->in_count, 1) ? md__count(&call->in[1]) : 0;
@@ -234,7 +234,7 @@ static enum md_status reduce_run(const struct md_kernel_call *call, struct md_er
 {
     struct reduction reduction = {.op = call->node->op, .in = &call->in[0], .out = &call->out[0]};
     bool reduced[MD_RANK_MAX];
-    enum md_status status = reduced_axes(call, reduced, err);
+    enum md_status status = md__reduced_axes(call, reduced, err);
     if (status != MD_OK)
         return status;
     set_walks(&reduction, reduced);

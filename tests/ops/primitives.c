@@ -223,6 +223,7 @@ static const struct op_case cases[] = {
      .op = MD_OP_WHERE,
      .in = {TENSOR(MD_BOOL, 301, 1), TENSOR(MD_I16, 301, 99), TENSOR(MD_I16, 99)},
      .out = {TENSOR(MD_I16, 301, 99)}},
+#include "primitives_reduce.inc"
     {.name = "reduce over many chunks",
      .op = MD_OP_REDUCE_L2,
      .in = {F32(400, 70, 3), GIVEN(MD_I64, 1)},

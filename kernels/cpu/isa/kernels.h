@@ -28,13 +28,15 @@ extern const struct md_kernel md__attention, md__binary, md__clip, md__conv, md_
     md__fused_conv, md__gated, md__gemm, md__layer_norm, md__linear, md__matmul, md__recurrent,
     md__selection, md__softmax, md__unary, md__weighted_sum;
 
-/* on channels-last tensors */
+/* reductions, and operators on channels-last tensors */
 #define md__global_pool_last MD_ISA_SYMBOL(md__global_pool_last)
 #define md__norm_last        MD_ISA_SYMBOL(md__norm_last)
 #define md__pool_last        MD_ISA_SYMBOL(md__pool_last)
+#define md__reduce           MD_ISA_SYMBOL(md__reduce)
 #define md__resize_last      MD_ISA_SYMBOL(md__resize_last)
 
-extern const struct md_kernel md__global_pool_last, md__norm_last, md__pool_last, md__resize_last;
+extern const struct md_kernel md__global_pool_last, md__norm_last, md__pool_last, md__reduce,
+    md__resize_last;
 
 #define MD__ISA_KERNELS(X)                                                                         \
     X(ABS, md__unary)                                                                              \
@@ -81,6 +83,10 @@ extern const struct md_kernel md__global_pool_last, md__norm_last, md__pool_last
     X(WEIGHTED_SUM, md__weighted_sum)                                                              \
     X(VARIABLE_SELECTION, md__selection)                                                           \
     X(INTERPRETABLE_ATTENTION, md__attention)                                                      \
+    X(REDUCE_MAX, md__reduce)                                                                      \
+    X(REDUCE_MEAN, md__reduce)                                                                     \
+    X(REDUCE_MIN, md__reduce)                                                                      \
+    X(REDUCE_SUM, md__reduce)                                                                      \
     X(MAX_POOL_LAST, md__pool_last)                                                                \
     X(AVERAGE_POOL_LAST, md__pool_last)                                                            \
     X(GLOBAL_MAX_POOL_LAST, md__global_pool_last)                                                  \
