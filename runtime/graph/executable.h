@@ -3,9 +3,9 @@
  * weights, an LRU of plans (one per concrete set of input shapes, under a byte cap; more where
  * shapes depend on data) and one arena that the plans share.
  *
- * Making one runs the passes: constant folding, linear maps composed, lowering of regions to fused
- * kernels (each checked numerically against its body on random inputs at the symbols' sample
- * sizes), dead code. One thread at a time may run an executable.
+ * Making one runs the passes (pass.h lists them), among them the lowering of regions to fused
+ * kernels, each checked numerically against its body on random inputs at the symbols' sample sizes.
+ * One thread at a time may run an executable.
  */
 #ifndef MD_GRAPH_EXECUTABLE_H
 #define MD_GRAPH_EXECUTABLE_H

@@ -2,6 +2,21 @@
  * Passes rewrite a graph before it is planned. Each has a name that
  * md_executable_options.passes_off can switch off, and leaves a graph that computes the same
  * outputs. Lowering can be switched off for single operators too, by their names.
+ *
+ *     fold           nodes of constants become constants
+ *     branch         an If that is decided becomes its branch
+ *     identity       what changes nothing goes; what follows from fixed shapes becomes constant
+ *     pattern        written-out operators become the operator: GELU, norms, Swish, ...
+ *     conv, linear   what follows a convolution or a product goes into it
+ *     compose, share, lower       the regions of fused operators (fused.md)
+ *     channels_last  runs of convolutions work on tensors with channels last
+ *     transpose      transposes sink until they meet and cancel
+ *     tail           what follows channels-last operators goes into them
+ *     dead           what nobody reads goes
+ *
+ * A new pass over ONNX operators is a rule for md__rewrite_run (rewrite.h) or a row of
+ * pass_pattern.c, a row of passes.c, and a table of small programs that it changes and must not
+ * change (tests/lib/programs.h). The models test runs real networks without each pass by itself.
  */
 #ifndef MD_GRAPH_PASS_H
 #define MD_GRAPH_PASS_H

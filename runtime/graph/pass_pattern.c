@@ -1,7 +1,8 @@
 /*
  * What exporters write out becomes the standard operator that it is, so that one kernel serves all
  * spellings. The table says what is looked for and what it becomes (pattern.h is its grammar);
- * norms are found in three steps: without scale and shift, with the scale, with the shift.
+ * norms are found in three steps: without scale and shift, with the scale, with the shift. Means
+ * over all places of a picture become pools, whose kernels know all layouts.
  *
  * float32 only. Results whose operator the backend has no kernel of its own for are left alone
  * where the table says so: there the written-out form is faster.
@@ -94,6 +95,43 @@ static bool keeps_groups(const struct md__rewrite *rewrite, const struct md__pat
     return true;
 }
 
+/* Whether a reduction of x is over all axes from 2 on, and these are more than one: over a last
+ * axis layer norms take means too. */
+static bool is_spatial(const struct md__rewrite *rewrite, const struct md_node *node)
+{
+    int64_t axes[MD_RANK_MAX];
+    const struct md_attr *attr = md_node_attr(node, "axes");
+    int rank = md__rw_rank(rewrite, node->in[0]), count = -1;
+    unsigned seen = 0;
+    if (node->in_count > 1 && node->in[1] != MD_NONE)
+        count = md__rw_ints(rewrite, node->in[1], axes, MD_RANK_MAX);
+    else if (attr && attr->count <= MD_RANK_MAX)
+        memcpy(axes, attr->ints, (size_t)(count = attr->count) * sizeof *axes);
+    for (int i = 0; i < count; i++)
+        seen |= axes[i] >= -rank && axes[i] < rank ? 1u << (axes[i] + (axes[i] < 0 ? rank : 0)) : 1;
+    return rank >= 4 && count == rank - 2 && seen == ((1u << rank) - 1 - 3);
+}
+
+/* ReduceMean and ReduceMax over all places are what pooling calls global. */
+static enum md_status pool_globally(struct md__rewrite *rewrite, int n, struct md_error *err)
+{
+    const struct md_node node = rewrite->graph->nodes[n];
+    const char *op = node.op == MD_OP_REDUCE_MEAN  ? "GlobalAveragePool"
+                     : node.op == MD_OP_REDUCE_MAX ? "GlobalMaxPool"
+                                                   : NULL;
+    int value;
+    if (!op || !is_spatial(rewrite, &node))
+        return MD_OK;
+    enum md_status status = md__rw_node(rewrite, op, node.in, 1, NULL, 0, &value, 1, err);
+    if (!status && !md_node_int(&node, "keepdims", 1)) {
+        int pooled = value;
+        status = md__rw_node(rewrite, "Flatten", &pooled, 1, NULL, 0, &value, 1, err);
+    }
+    if (!status)
+        md__rw_replace(rewrite, n, &value);
+    return status;
+}
+
 static enum md_status rule(struct md__rewrite *rewrite, int n, void *context, struct md_error *err)
 {
     const struct patterns *patterns = context;
@@ -115,7 +153,7 @@ static enum md_status rule(struct md__rewrite *rewrite, int n, void *context, st
             return MD_OK;
         md__rw_undo(rewrite);
     }
-    return MD_OK;
+    return pool_globally(rewrite, n, err);
 }
 
 enum md_status md__pass_pattern(struct md_graph *graph, const struct md_executable_options *options,

@@ -251,7 +251,7 @@ enum md_status md__rw_fused(struct md__rewrite *rewrite, enum md_op op, const in
 {
     struct md_graph *graph = rewrite->graph;
     const char *name = md_op_info(op)->name, *dot = strchr(name, '.');
-    struct md_node node = {.op = op, .region = MD_NONE};
+    struct md_node node = {.op = op, .region = MD_NONE, .out_count = 1};
     *output = MD_NONE;
     if (in_count > FUSED_INPUTS_MAX ||
         md__is_listed(rewrite->options->passes_off, dot ? dot + 1 : name))
@@ -265,7 +265,6 @@ enum md_status md__rw_fused(struct md__rewrite *rewrite, enum md_op op, const in
         return out_of_memory(err);
     status = md__graph_value(graph, "", out, err);
     node.out = out;
-    node.out_count = 1;
     if (!status)
         status = md__graph_append(graph, &node, err);
     *output = *out;

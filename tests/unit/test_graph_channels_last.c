@@ -204,7 +204,7 @@ static void axes_are_renamed(void **state)
     graphs_output(graph, "lines", graphs_node_with(graph, "ReduceSum", some, 2, &drop, 1));
     const int deep[] = {b, graphs_ints(graph, 1, (int64_t[]){1})};
     graphs_output(graph, "depth", graphs_node_with(graph, "ReduceSum", deep, 2, &drop, 1));
-    struct md_executable *executable = compare("transpose", 4, fixed, 1);
+    struct md_executable *executable = compare("pattern,transpose", 4, fixed, 1);
     assert_int_equal(count_of(executable, MD_OP_CONV_LAST), 2);
     assert_int_equal(count_of(executable, MD_OP_TRANSPOSE), 2);
     md_executable_delete(executable);

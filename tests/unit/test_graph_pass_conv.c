@@ -65,7 +65,7 @@ static const struct program_case stay[] = {
     {"a residual that broadcasts", CONV "z[2,4,1,1]; y = Add(c, z); -> y", "Add 1 Conv 1"},
     {"broadcasting up", CONV "z[2,2,4,n,6]; y = Add(c, z); -> y", "Add 1 Conv 1"},
     {"over the last axis", CONV "s{6}; y = Mul(c, s); -> y", "Mul 1 Conv 1"},
-    {"one over it", CONV "y = Div(2, c); -> y", "Div 1 Conv 1"},
+    {"taken from a number", CONV "y = Sub(2, c); -> y", "Sub 1 Conv 1"},
     {"computed weights", "x[1,3,n,6]; w[4,3,3,3]; y = Mul(Conv(x, w), 2); -> y", "Mul 1 Conv 1"},
     {"a norm before padding",
      "x[2,3,n,6]; w{4,3,3,3}; s{3}; t{3}; m{3}; y = Conv(BatchNormalization(x, "

@@ -45,6 +45,12 @@ static const struct program_case cases[] = {
      "LayerNormalization 1 ReduceMean 0 Mul 0"},
     {"by a power", "x[2,n,8]; " NORM "y = Div(d, Pow(Add(v, 0.01), 0.5)); -> y",
      "LayerNormalization 1 Pow 0"},
+    {"a global mean", "x[2,3,n,4]; y = ReduceMean(x, [2,-1]); -> y",
+     "GlobalAveragePool 1 ReduceMean 0"},
+    {"a global mean that goes", "x[2,3,n,4]; y = ReduceMean(x, [3,2], keepdims=0); -> y",
+     "GlobalAveragePool 1 ReduceMean 0"},
+    {"a global maximum", "x[2,3,n,2,2]; y = ReduceMax(x, [2,3,4]); -> y",
+     "GlobalMaxPool 1 ReduceMax 0"},
     {"an rms norm",
      "x[2,n,8]; g{8}; v = ReduceMean(Pow(x, 2), [-1]); y = Mul(g, Mul(x, Div(1, Sqrt(Add(v, "
      "0.01))))); -> y",
@@ -63,6 +69,9 @@ static const struct program_case cases[] = {
 };
 
 static const struct program_case stay[] = {
+    {"a mean over one axis", "x[2,3,n,4]; y = ReduceMean(x, [2]); -> y", "GlobalAveragePool 0"},
+    {"a mean over channels", "x[2,3,n,4]; y = ReduceMean(x, [1,2,3]); -> y", "GlobalAveragePool 0"},
+    {"a mean over everything", "x[2,3,n,4]; y = ReduceMean(x, [1,2]); -> y", "GlobalAveragePool 0"},
     {"another constant", "x[2,n]; y = Mul(Mul(x, 0.5), Add(Erf(Div(x, 1.4)), 1)); -> y", "Gelu 0"},
     {"another half", "x[2,n]; y = Mul(Mul(x, 0.6), Add(Erf(Div(x, 1.41421354)), 1)); -> y",
      "Gelu 0"},

@@ -29,7 +29,7 @@ static const struct program_case cases[] = {
      "x[2,5,4,3]; w{3,5,4}; y = Transpose(Add(Transpose(x, " FIRST "), w), " LAST "); -> y",
      "Transpose 0"},
     {"a gate",
-     "x[2,n,4,3]; a = Transpose(x, " FIRST "); g = Sigmoid(ReduceMean(a, [2,3])); "
+     "x[2,n,4,3]; a = Transpose(x, " FIRST "); g = Sigmoid(ReduceSum(a, [2,3])); "
      "y = Transpose(Mul(a, g), " LAST "); -> y",
      "Transpose 0"},
     {"clipping", "x[2,n,4,3]; y = Transpose(Clip(Transpose(x, " FIRST "), 0, 0.5), " LAST "); -> y",
@@ -62,8 +62,8 @@ static const struct program_case cases[] = {
     {"a softmax",
      "x[2,n,4,3]; y = Transpose(Softmax(Transpose(x, " FIRST "), axis=1), " LAST "); -> y",
      "Transpose 0 Softmax 1"},
-    {"a reduction", "x[2,n,4,3]; y = ReduceMax(Transpose(x, " FIRST "), [2,3], keepdims=0); -> y",
-     "Transpose 0 ReduceMax 1"},
+    {"a reduction", "x[2,n,4,3]; y = ReduceMin(Transpose(x, " FIRST "), [2,3], keepdims=0); -> y",
+     "Transpose 0 ReduceMin 1"},
     {"a reduction that leaves a turn",
      "x[2,n,4,3]; y = ReduceSum(Transpose(x, " FIRST "), [3], keepdims=0); -> y",
      "Transpose 1 ReduceSum 1"},
