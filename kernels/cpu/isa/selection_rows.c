@@ -73,10 +73,10 @@ static size_t place_of(const struct keeping *keeping, size_t sequence, size_t t)
 
 static void add_piece(struct keeping *keeping, const void *from, size_t apart, size_t bytes)
 {
-    struct piece *before = &keeping->pieces[keeping->piece_count - 1];
+    struct piece *before =
+        keeping->piece_count > 0 ? &keeping->pieces[keeping->piece_count - 1] : NULL;
     keeping->row_bytes += bytes;
-    if (keeping->piece_count > 0 && before->apart == apart &&
-        before->from + before->bytes == (const char *)from)
+    if (before && before->apart == apart && before->from + before->bytes == (const char *)from)
         before->bytes += bytes;
     else
         keeping->pieces[keeping->piece_count++] = (struct piece){from, apart, bytes};
