@@ -11,51 +11,30 @@
 #include <strings.h>
 
 #include "kernels/cpu/blocks.h"
+#include "kernels/cpu/recurrent.h"
 #include "kernels/cpu/ref.h"
-
-enum function {
-    RELU,
-    TANH,
-    SIGMOID,
-    AFFINE,
-    LEAKY_RELU,
-    THRESHOLDED_RELU,
-    SCALED_TANH,
-    HARD_SIGMOID,
-    ELU,
-    SOFTSIGN,
-    SOFTPLUS,
-    FUNCTIONS
-};
 
 /* alpha and beta: defaults; NAN: the function takes none. */
 static const struct {
     const char *name;
     double alpha, beta;
-} functions[FUNCTIONS] = {[RELU] = {"Relu", NAN, NAN},
-                          [TANH] = {"Tanh", NAN, NAN},
-                          [SIGMOID] = {"Sigmoid", NAN, NAN},
-                          [AFFINE] = {"Affine", 1, 0},
-                          [LEAKY_RELU] = {"LeakyRelu", 0.01, NAN},
-                          [THRESHOLDED_RELU] = {"ThresholdedRelu", 1, NAN},
-                          [SCALED_TANH] = {"ScaledTanh", 1, 1},
-                          [HARD_SIGMOID] = {"HardSigmoid", 0.2, 0.5},
-                          [ELU] = {"Elu", 1, NAN},
-                          [SOFTSIGN] = {"Softsign", NAN, NAN},
-                          [SOFTPLUS] = {"Softplus", NAN, NAN}};
-
-struct activation {
-    enum function function;
-    double alpha, beta;
-};
-
-#define ACTIVATIONS_MAX 6 /* three in two directions */
+} functions[MD__RNN_FUNCTIONS] = {[MD__RNN_RELU] = {"Relu", NAN, NAN},
+                                  [MD__RNN_TANH] = {"Tanh", NAN, NAN},
+                                  [MD__RNN_SIGMOID] = {"Sigmoid", NAN, NAN},
+                                  [MD__RNN_AFFINE] = {"Affine", 1, 0},
+                                  [MD__RNN_LEAKY_RELU] = {"LeakyRelu", 0.01, NAN},
+                                  [MD__RNN_THRESHOLDED_RELU] = {"ThresholdedRelu", 1, NAN},
+                                  [MD__RNN_SCALED_TANH] = {"ScaledTanh", 1, 1},
+                                  [MD__RNN_HARD_SIGMOID] = {"HardSigmoid", 0.2, 0.5},
+                                  [MD__RNN_ELU] = {"Elu", 1, NAN},
+                                  [MD__RNN_SOFTSIGN] = {"Softsign", NAN, NAN},
+                                  [MD__RNN_SOFTPLUS] = {"Softplus", NAN, NAN}};
 
 struct recurrence {
     size_t steps, batch, inputs, units, directions, gates;
     const struct md_tensor *x, *w, *r, *b, *h0, *c0, *peephole, *lengths; /* NULL: absent */
     const struct md_tensor *y, *y_h, *y_c;
-    struct activation activations[ACTIVATIONS_MAX];
+    struct md__rnn_activation activations[MD__RNN_ACTIVATIONS];
     double clip;       /* INFINITY: none */
     bool batch_first;  /* layout 1: x [batch, steps, ..], states [batch, directions, ..] */
     bool reset_after;  /* GRU's linear_before_reset */
@@ -66,31 +45,31 @@ struct recurrence {
 /* What one cell sees: the first rows of its direction's weights, and its activations. */
 struct cell {
     size_t weight_row, bias, peephole;
-    const struct activation *activations;
+    const struct md__rnn_activation *activations;
 };
 
-static double activate(const struct activation *how, double x)
+static double activate(const struct md__rnn_activation *how, double x)
 {
     switch (how->function) {
-    case RELU:
+    case MD__RNN_RELU:
         return x > 0 ? x : 0;
-    case TANH:
+    case MD__RNN_TANH:
         return tanh(x);
-    case SIGMOID:
+    case MD__RNN_SIGMOID:
         return 1 / (1 + exp(-x));
-    case AFFINE:
+    case MD__RNN_AFFINE:
         return how->alpha * x + how->beta;
-    case LEAKY_RELU:
+    case MD__RNN_LEAKY_RELU:
         return x >= 0 ? x : how->alpha * x;
-    case THRESHOLDED_RELU:
+    case MD__RNN_THRESHOLDED_RELU:
         return x > how->alpha ? x : 0;
-    case SCALED_TANH:
+    case MD__RNN_SCALED_TANH:
         return how->alpha * tanh(how->beta * x);
-    case HARD_SIGMOID:
+    case MD__RNN_HARD_SIGMOID:
         return fmin(fmax(how->alpha * x + how->beta, 0), 1);
-    case ELU:
+    case MD__RNN_ELU:
         return x >= 0 ? x : how->alpha * expm1(x);
-    case SOFTSIGN:
+    case MD__RNN_SOFTSIGN:
         return x / (1 + fabs(x));
     default:
         return x > 0 ? x + log1p(exp(-x)) : log1p(exp(x));
@@ -255,18 +234,18 @@ static double listed(const struct md_attr *list, int *next, double otherwise)
 }
 
 /* alphas and betas are consumed in order by the functions that take one. */
-static void read_activations(struct recurrence *rec, const struct md_node *node)
+void md__rnn_read_activations(const struct md_node *node, int directions,
+                              struct md__rnn_activation *made)
 {
-    static const enum function usual[] = {SIGMOID, TANH, TANH};
+    static const enum md__rnn_function usual[] = {MD__RNN_SIGMOID, MD__RNN_TANH, MD__RNN_TANH};
     const struct md_attr *names = md_node_attr(node, "activations");
-    int each = rec->gates == 1 ? 1 : (int)rec->gates - 1, alphas = 0, betas = 0;
-    for (int i = 0; i < each * (int)rec->directions; i++) {
-        int found = rec->gates == 1 ? TANH : usual[i % each];
-        for (int k = 0; names && i < names->count && k < FUNCTIONS; k++)
+    int each = md__rnn_activations(node), alphas = 0, betas = 0;
+    for (int i = 0; i < each * directions; i++, made++) {
+        int found = each == 1 ? MD__RNN_TANH : usual[i % each];
+        for (int k = 0; names && i < names->count && k < MD__RNN_FUNCTIONS; k++)
             if (strcasecmp(names->strings[i], functions[k].name) == 0)
                 found = k;
-        struct activation *made = &rec->activations[i];
-        made->function = (enum function)found;
+        made->function = (enum md__rnn_function)found;
         made->alpha =
             listed(md_node_attr(node, "activation_alpha"), &alphas, functions[found].alpha);
         made->beta = listed(md_node_attr(node, "activation_beta"), &betas, functions[found].beta);
@@ -278,15 +257,10 @@ static const struct md_tensor *output(const struct md_kernel_call *call, int i)
     return i < call->out_count && call->out[i].data ? &call->out[i] : NULL;
 }
 
-static size_t gates_of(const struct md_node *node)
-{
-    return node->op == MD_OP_LSTM ? 4 : node->op == MD_OP_GRU ? 3 : 1;
-}
-
 static void describe(struct recurrence *rec, const struct md_kernel_call *call)
 {
     const struct md_shape *x = &call->in[0].shape, *w = &call->in[1].shape;
-    rec->gates = gates_of(call->node);
+    rec->gates = md__rnn_gates(call->node);
     rec->batch_first = md_node_int(call->node, "layout", 0) != 0;
     rec->steps = (size_t)x->dim[rec->batch_first];
     rec->batch = (size_t)x->dim[!rec->batch_first];
@@ -312,7 +286,7 @@ static void describe(struct recurrence *rec, const struct md_kernel_call *call)
     rec->c = rec->h + rec->units;
     rec->x_row = rec->c + rec->units;
     rec->w_row = rec->x_row + rec->inputs;
-    read_activations(rec, call->node);
+    md__rnn_read_activations(call->node, (int)rec->directions, rec->activations);
 }
 
 static enum md_status recurrent_run(const struct md_kernel_call *call, struct md_error *err)
@@ -336,7 +310,7 @@ static size_t recurrent_scratch(const struct md_node *node, const struct md_tens
                                 int in_count, int threads)
 {
     (void)in_count, (void)threads;
-    size_t gates = gates_of(node), units = (size_t)in[1].shape.dim[1] / gates;
+    size_t gates = md__rnn_gates(node), units = (size_t)in[1].shape.dim[1] / gates;
     size_t inputs = (size_t)in[0].shape.dim[2];
     return ((gates + 2) * units + inputs + (inputs > units ? inputs : units)) * sizeof(double);
 }

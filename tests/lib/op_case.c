@@ -72,6 +72,8 @@ static double element(const struct op_input *in, size_t i, uint64_t *state)
     bool is_float = md__dtype_is_float(in->dtype);
     if (in->fill == OP_WIDE)
         return wide_value(state);
+    if (in->fill == OP_SMALL)
+        return uniform(state, -0.15, 0.15);
     if (in->fill == OP_POSITIVE)
         return is_float ? uniform(state, 0.1, 3) : (double)(next_bits(state) % 9 + 1);
     return is_float ? uniform(state, -2, 2) : (double)(next_bits(state) % 19) - 9;
@@ -193,8 +195,12 @@ enum op_result op_ready_init(struct op_ready *ready, struct op_run *run,
         status = kernel->prepare(&run->node, planned, run->in_count, &prepared,
                                  &ready->prepared_bytes, err);
     prepared = moved(kernel, prepared, ready->prepared_bytes);
+    /* The contents that shape rules ask for are integers, scalars and vectors. */
+    for (int i = 0; i < run->in_count; i++)
+        if (planned[i].dtype != MD_F32 || planned[i].shape.rank <= 1)
+            planned[i].data = run->in[i].data;
     if (kernel->scratch_bytes)
-        ready->scratch_bytes = kernel->scratch_bytes(&run->node, run->in, run->in_count,
+        ready->scratch_bytes = kernel->scratch_bytes(&run->node, planned, run->in_count,
                                                      pool ? md_pool_threads(pool) : 1);
     ready->scratch = guarded_new(ready->scratch_bytes);
     ready->call = (struct md_kernel_call){.node = &run->node,

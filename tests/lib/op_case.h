@@ -17,6 +17,7 @@
 
 enum op_fill {
     OP_RANDOM,   /* floats in [-2, 2], integers in [-9, 9], random bools */
+    OP_SMALL,    /* floats in [-0.15, 0.15]: weights that no recurrence blows up */
     OP_POSITIVE, /* floats in [0.1, 3], integers in [1, 9] */
     OP_WIDE,     /* floats of every magnitude, both signs, some infinite and NaN */
     OP_VALUES    /* the numbers in `values`, repeated */

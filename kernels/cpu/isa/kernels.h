@@ -71,6 +71,7 @@ extern const struct md_kernel md__global_pool_last, md__norm_last, md__pool_last
     X(MATMUL, md__matmul)                                                                          \
     X(GEMM, md__gemm)                                                                              \
     X(LSTM, md__recurrent)                                                                         \
+    X(RNN, md__recurrent)                                                                          \
     X(GRU, md__recurrent)                                                                          \
     X(SOFTMAX, md__softmax)                                                                        \
     X(LAYER_NORM, md__layer_norm)                                                                  \

@@ -39,6 +39,18 @@ static void pack_apart(const struct unpacked *from, size_t inputs, size_t column
     }
 }
 
+void md__pack_vector(const struct packed *packed, size_t v, const struct unpacked *from,
+                     size_t column, size_t lanes, double scale)
+{
+    size_t width = packed->vectors - v / PANEL * PANEL;
+    (from->column_stride == 1 ? pack_beside : pack_apart)(
+        from, packed->inputs, column, lanes, (float)(from->scale * scale),
+        packed_weight(packed, 0, v * VL), (width < PANEL ? width : PANEL) * VL);
+    for (size_t lane = 0; lane < VL; lane++)
+        packed->bias[v * VL + lane] =
+            from->bias && lane < lanes ? (float)(from->bias[column + lane] * scale) : 0;
+}
+
 struct packed md__pack(const struct unpacked *from, size_t inputs, size_t columns, bool paired,
                        float *memory)
 {
@@ -47,15 +59,8 @@ struct packed md__pack(const struct unpacked *from, size_t inputs, size_t column
         memset(memory, 0, packed_floats(inputs, columns, paired) * sizeof *memory);
     for (size_t v = 0; from && v < packed.vectors; v++) {
         size_t end, column = column_of(v, columns, paired, &end);
-        size_t lanes = end - column < VL ? end - column : VL;
-        size_t width = packed.vectors - v / PANEL * PANEL;
-        double gate = paired && v % 2 ? GATE_SCALE : 1;
-        (from->column_stride == 1 ? pack_beside : pack_apart)(
-            from, inputs, column, lanes, (float)(from->scale * gate),
-            packed_weight(&packed, 0, v * VL), (width < PANEL ? width : PANEL) * VL);
-        for (size_t lane = 0; lane < VL; lane++)
-            packed.bias[v * VL + lane] =
-                from->bias && lane < lanes ? (float)(from->bias[column + lane] * gate) : 0;
+        md__pack_vector(&packed, v, from, column, end - column < VL ? end - column : VL,
+                        paired && v % 2 ? GATE_SCALE : 1);
     }
     return packed;
 }
@@ -270,20 +275,24 @@ static void multiply_kind(const struct packed *packed, const struct product *p,
     }
 }
 
+/* Weights above this many floats leave no room beside them in the second-level cache. */
+#define FAR_FLOATS ((size_t)256 << 10)
+
 void md__multiply_panels(const struct packed *packed, const struct product *p, size_t begin,
                          size_t end)
 {
     size_t first = begin * PANEL, last = end * PANEL, inputs = packed->inputs;
     last = last < packed->vectors ? last : packed->vectors;
     bool cut = inputs > INPUT_BLOCK && p->epilogue != GLU;
-    size_t rows = cut ? LONG_ROW_BLOCK : ROW_BLOCK;
+    bool far = cut || inputs * packed->vectors * VL > FAR_FLOATS;
+    size_t rows = far ? LONG_ROW_BLOCK : ROW_BLOCK;
     struct block block = {.first_column = first * VL};
     for (block.row = 0; block.row < p->rows; block.row = block.end) {
         block.end = block.row + rows < p->rows ? block.row + rows : p->rows;
         block.k = 0;
         do {
             block.k_end = cut && inputs - block.k > INPUT_BLOCK ? block.k + INPUT_BLOCK : inputs;
-            block.starts = block.k == 0 && !p->accumulate;
+            block.starts = block.k == 0;
             block.finishes = block.k_end == inputs;
             multiply_kind(packed, p, &block, first, last);
             block.k = block.k_end;

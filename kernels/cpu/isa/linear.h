@@ -58,7 +58,6 @@ struct product {
     size_t y_columns; /* floats that may be written in a row: columns, or more up to the padding */
     enum epilogue epilogue;
     const struct md_activation *activation; /* comes last; NULL: none */
-    bool accumulate; /* y holds what the sums start from, instead of the bias (not for a GLU) */
 };
 
 /* Floats that `weights` needs; bias needs vectors * VL. */
@@ -87,6 +86,11 @@ INLINE struct packed packed_at(size_t inputs, size_t columns, bool paired, float
  */
 struct packed md__pack(const struct unpacked *from, size_t inputs, size_t columns, bool paired,
                        float *memory);
+
+#define md__pack_vector MD_ISA_SYMBOL(md__pack_vector)
+/* Packed vector v alone: `lanes` columns of `from` starting at `column`, times `scale`. */
+void md__pack_vector(const struct packed *packed, size_t v, const struct unpacked *from,
+                     size_t column, size_t lanes, double scale);
 
 /* Where the weight of input k lies for a packed column: v * VL + lane of packed vector v. */
 INLINE float *packed_weight(const struct packed *packed, size_t k, size_t column)

@@ -1,5 +1,6 @@
 /*
- * LSTM and GRU, the whole recurrence in one kernel.
+ * LSTM and GRU by rows: what the second-level cache can hold of weights, with the usual cells.
+ * Everything else goes by units (steps.c).
  *
  * Threads own disjoint batch rows for the entire sequence, so there is no barrier anywhere. A tile
  * is a few rows by one block of VL units with all gates: the products with x and with h accumulate
@@ -10,7 +11,7 @@
  * There are always four columns of sums. An LSTM's are its gates i o f c. A GRU whose reset comes
  * after the product (linear_before_reset, what PyTorch has) keeps the two products of its third
  * gate apart: z, r, n from x, n from h; a quarter of its multiplications are with zeros, which
- * costs less than a second copy of this file. The original GRU is left to the reference. Weights
+ * costs less than a second copy of this file. Weights
  * and biases are packed multiplied by what their activation wants (GATE_SCALE, TANH_SCALE).
  *
  * Within a thread the order is step, unit block, tile of rows: a block's weights stay in L1 while
@@ -18,13 +19,14 @@
  */
 
 #include "kernels/cpu/isa/kernels.h"
-#include "kernels/cpu/isa/math.h"
-#include "kernels/cpu/ref.h"
+#include "kernels/cpu/isa/sequence.h"
+#include "kernels/cpu/isa/steps.h"
 
 #define TILE_MAX (VECTOR_REGISTERS == 32 ? 6 : 3)
 
 /* Flat (backend.h): weights by direction and block, then biases [direction][block][column][VL]. */
 struct packed_cells {
+    bool rows; /* always: what steps.c packs begins with a false */
     bool gru;
     size_t inputs, units, blocks, directions;
     float memory[] __attribute__((aligned(64)));
@@ -32,13 +34,9 @@ struct packed_cells {
 
 struct recurrence {
     const struct packed_cells *packed;
-    const struct md_kernel_call *call;
-    const struct md_tensor *lengths; /* NULL: all full */
-    size_t steps, shortest;          /* every row is live for `shortest` steps */
-    size_t batch, groups;            /* groups of up to TILE_MAX rows share the batch evenly */
-    size_t x_step, x_row, y_step, y_row, y_direction, state_row, state_direction; /* in floats */
+    struct sequence seq;
+    size_t groups;   /* of up to TILE_MAX rows; they share the batch evenly */
     float *h[2], *c; /* [direction][batch][blocks * VL] */
-    bool reverse;
 };
 
 INLINE size_t block_floats(const struct packed_cells *packed)
@@ -101,23 +99,28 @@ static void pack_block(const struct packed_cells *packed, const struct md_tensor
     }
 }
 
-/* What has no peepholes, and resets after the product. */
-static bool is_usual(const struct md_node *node, const struct md_tensor *in, int in_count)
+/* Weights above this do not stay in the second-level cache, through which rows would drag them. */
+#define ROWS_BYTES_MAX ((size_t)1 << 20)
+
+/* Constant weights, few of them, and the cells of this file. */
+static bool goes_by_rows(const struct md_node *node, const struct md_tensor *in, int in_count)
 {
-    return node->op == MD_OP_GRU ? md_node_int(node, "linear_before_reset", 0) != 0
-                                 : !md__has(in, in_count, 7);
+    if (node->op == MD_OP_RNN || !md__steps_usual(node, in, in_count) ||
+        (node->op == MD_OP_GRU && !md_node_int(node, "linear_before_reset", 0)) ||
+        !md__steps_constant(in, in_count))
+        return false;
+    size_t units = (size_t)in[2].shape.dim[2], inputs = (size_t)in[1].shape.dim[2];
+    return (inputs + units) * 4 * padded(units) * sizeof(float) <= ROWS_BYTES_MAX;
 }
 
-/* Weights must be constant; the rest is left to the reference. */
 static enum md_status recurrent_prepare(const struct md_node *node, const struct md_tensor *in,
                                         int in_count, void **prepared, size_t *bytes,
                                         struct md_error *err)
 {
-    bool has_bias = md__has(in, in_count, 3);
-    if (in[1].data == NULL || in[2].data == NULL || (has_bias && in[3].data == NULL) ||
-        !is_usual(node, in, in_count))
-        return MD_OK;
-    struct packed_cells shape = {.gru = node->op == MD_OP_GRU,
+    if (!goes_by_rows(node, in, in_count))
+        return md__steps_prepare(node, in, in_count, prepared, bytes, err);
+    struct packed_cells shape = {.rows = true,
+                                 .gru = node->op == MD_OP_GRU,
                                  .inputs = (size_t)in[1].shape.dim[2],
                                  .units = (size_t)in[2].shape.dim[2],
                                  .directions = (size_t)in[1].shape.dim[0]};
@@ -191,72 +194,14 @@ INLINE void sum_gates(const struct packed_cells *packed, const struct tile *tile
                 sum[r][gate] += second[r][gate];
 }
 
-/* c = sigmoid(f) c + sigmoid(i) tanh(g);  h = sigmoid(o) tanh(c): quotients share their division.
- * Sums come scaled for their activations; c is the state before, and after. */
-INLINE void lstm_cells(vf sum[TILE_MAX][4], vf *c, vf *h, const int rows)
-{
-    vf a[TILE_MAX], b[TILE_MAX];
-    EACH(rows) a[i] = sum[i][2];
-    powers_each(a, rows);
-    EACH(rows) a[i] += 1.0f;
-    quotient_each(c, a, rows);
-    EACH(rows) a[i] = sum[i][0];
-    EACH(rows) b[i] = sum[i][3];
-    powers_each(a, rows);
-    powers_each(b, rows);
-    EACH(rows) a[i] = (a[i] + 1.0f) * (b[i] + 1.0f);
-    EACH(rows) b[i] -= 1.0f;
-    quotient_each(b, a, rows);
-    EACH(rows) c[i] += b[i];
-    EACH(rows) a[i] = sum[i][1];
-    EACH(rows) h[i] = c[i] * (float)TANH_SCALE;
-    powers_each(a, rows);
-    powers_each(h, rows);
-    EACH(rows) a[i] = (a[i] + 1.0f) * (h[i] + 1.0f);
-    EACH(rows) h[i] -= 1.0f;
-    quotient_each(h, a, rows);
-}
-
-/* h = (1 - z) n + z h with n = tanh(n_x + r n_h) */
-INLINE void gru_cells(vf sum[TILE_MAX][4], vf *h, const int rows)
-{
-    vf n[TILE_MAX], below[TILE_MAX];
-    EACH(rows) n[i] = sum[i][3];
-    EACH(rows) below[i] = sum[i][1];
-    gate_each(n, below, rows);
-    EACH(rows) n[i] += sum[i][2];
-    powers_each(n, rows);
-    EACH(rows) below[i] = n[i] + 1.0f;
-    EACH(rows) n[i] -= 1.0f;
-    quotient_each(n, below, rows);
-    EACH(rows) h[i] -= n[i];
-    EACH(rows) below[i] = sum[i][0];
-    gate_each(h, below, rows);
-    EACH(rows) h[i] += n[i];
-}
-
-static int64_t length_of(const struct recurrence *rec, size_t row)
-{
-    return rec->lengths ? md__get_int(rec->lengths, row) : (int64_t)rec->steps;
-}
-
-/* The step of x and y that `row` is at: reversed rows start at their last real one. */
-INLINE size_t step_of(const struct recurrence *rec, size_t d, size_t row, size_t step)
-{
-    if (!rec->reverse && d == 0)
-        return step;
-    size_t length = (size_t)length_of(rec, row);
-    return step < length ? length - 1 - step : step;
-}
-
 INLINE void cell_tile(const struct recurrence *rec, size_t d, size_t first, size_t block,
                       size_t step, const int rows)
 {
     const struct packed_cells *packed = rec->packed;
-    size_t stride = packed->blocks * VL, state = (d * rec->batch + first) * stride;
+    size_t stride = packed->blocks * VL, state = (d * rec->seq.batch + first) * stride;
     size_t at = d * packed->blocks + block;
-    const float *x = rec->call->in[0].data;
-    float *y = rec->call->out[0].data, *h_after = rec->h[(step + 1) % 2] + state + block * VL;
+    const float *x = rec->seq.call->in[0].data;
+    float *y = rec->seq.call->out[0].data, *h_after = rec->h[(step + 1) % 2] + state + block * VL;
     struct tile tile = {.h = rec->h[step % 2] + state,
                         .h_stride = stride,
                         .weights = packed->memory + at * block_floats(packed),
@@ -264,8 +209,8 @@ INLINE void cell_tile(const struct recurrence *rec, size_t d, size_t first, size
     size_t when[TILE_MAX];
 #pragma GCC unroll 6
     for (int r = 0; r < rows; r++) {
-        when[r] = step_of(rec, d, first + (size_t)r, step);
-        tile.x[r] = x + when[r] * rec->x_step + (first + (size_t)r) * rec->x_row;
+        when[r] = step_of(&rec->seq, d, first + (size_t)r, step);
+        tile.x[r] = x + when[r] * rec->seq.x_step + (first + (size_t)r) * rec->seq.x_row;
     }
     vf sum[TILE_MAX][4];
     sum_gates(packed, &tile, rows, sum);
@@ -283,7 +228,7 @@ INLINE void cell_tile(const struct recurrence *rec, size_t d, size_t first, size
 #pragma GCC unroll 6
     for (int r = 0; r < rows; r++) {
         size_t row = first + (size_t)r;
-        bool live = step < rec->shortest || (int64_t)step < length_of(rec, row);
+        bool live = is_live(&rec->seq, row, step);
         if (!live)
             h[r] = load(tile.h + (size_t)r * stride + block * VL);
         else if (!packed->gru)
@@ -291,8 +236,8 @@ INLINE void cell_tile(const struct recurrence *rec, size_t d, size_t first, size
         store(h_after + (size_t)r * stride, h[r]);
         if (y == NULL)
             continue;
-        float *to =
-            y + when[r] * rec->y_step + row * rec->y_row + d * rec->y_direction + block * VL;
+        float *to = y + when[r] * rec->seq.y_step + row * rec->seq.y_row +
+                    d * rec->seq.y_direction + block * VL;
         vf shown = live ? h[r] : (vf){0};
         if (left >= VL)
             store(to, shown);
@@ -303,39 +248,9 @@ INLINE void cell_tile(const struct recurrence *rec, size_t d, size_t first, size
 
 /* ---- the sequence ---------------------------------------------------------------------------- */
 
-static void load_states(const struct recurrence *rec, size_t d, size_t begin, size_t end)
-{
-    const struct md_kernel_call *call = rec->call;
-    size_t units = rec->packed->units, stride = rec->packed->blocks * VL;
-    for (size_t row = begin; row < end; row++) {
-        size_t to = (d * rec->batch + row) * stride;
-        size_t from = d * rec->state_direction + row * rec->state_row;
-        for (int which = 0; which < 2; which++) {
-            float *state = (which ? rec->c : rec->h[0]) + to;
-            memset(state, 0, stride * sizeof *state);
-            if (md__has(call->in, call->in_count, 5 + which))
-                memcpy(state, (const float *)call->in[5 + which].data + from,
-                       units * sizeof *state);
-        }
-    }
-}
-
-static void store_states(const struct recurrence *rec, size_t d, size_t begin, size_t end)
-{
-    const struct md_kernel_call *call = rec->call;
-    size_t units = rec->packed->units, stride = rec->packed->blocks * VL;
-    const float *state[] = {rec->h[rec->steps % 2], rec->c};
-    for (int which = 0; which < 2; which++) {
-        float *to = call->out_count > 1 + which ? call->out[1 + which].data : NULL;
-        for (size_t row = begin; to && row < end; row++)
-            memcpy(to + d * rec->state_direction + row * rec->state_row,
-                   state[which] + (d * rec->batch + row) * stride, units * sizeof *to);
-    }
-}
-
 static size_t group_begin(const struct recurrence *rec, size_t group)
 {
-    return group * rec->batch / rec->groups;
+    return group * rec->seq.batch / rec->groups;
 }
 
 static void run_step(const struct recurrence *rec, size_t d, size_t begin, size_t end, size_t block,
@@ -373,15 +288,16 @@ static void run_groups(void *context, size_t begin, size_t end, int thread)
 {
     (void)thread;
     const struct recurrence *rec = context;
+    size_t stride = rec->packed->blocks * VL;
     while (begin < end) {
         size_t d = begin / rec->groups, first = begin % rec->groups;
         size_t last = end - begin < rec->groups - first ? first + end - begin : rec->groups;
         size_t row = group_begin(rec, first), row_end = group_begin(rec, last);
-        load_states(rec, d, row, row_end);
-        for (size_t step = 0; step < rec->steps; step++)
+        load_states(&rec->seq, d, row, row_end, stride, rec->h[0], rec->c);
+        for (size_t step = 0; step < rec->seq.steps; step++)
             for (size_t block = 0; block < rec->packed->blocks; block++)
                 run_step(rec, d, first, last, block, step);
-        store_states(rec, d, row, row_end);
+        store_states(&rec->seq, d, row, row_end, stride, rec->h[rec->seq.steps % 2], rec->c);
         begin += last - first;
     }
 }
@@ -394,77 +310,44 @@ static size_t group_count(size_t batch, size_t threads)
     return groups < batch ? groups : batch;
 }
 
-static enum md_status check_lengths(struct recurrence *rec, struct md_error *err)
-{
-    rec->shortest = rec->steps;
-    for (size_t row = 0; rec->lengths && row < rec->batch; row++) {
-        int64_t length = md__get_int(rec->lengths, row);
-        if (length < 0 || length > (int64_t)rec->steps)
-            return md_fail(err, MD_ERR_UNPROCESSABLE, "sequence length %lld is outside 0..%zu",
-                           (long long)length, rec->steps);
-        rec->shortest = (size_t)length < rec->shortest ? (size_t)length : rec->shortest;
-    }
-    return MD_OK;
-}
-
-static struct recurrence describe(const struct md_kernel_call *call)
+/* What prepare() packed for this file, or computed weights and unusual cells for steps.c. */
+static enum md_status recurrent_run(const struct md_kernel_call *call, struct md_error *err)
 {
     const struct packed_cells *packed = call->prepared;
-    size_t units = packed->units, directions = packed->directions;
-    bool batch_first = md_node_int(call->node, "layout", 0);
-    struct recurrence rec = {.packed = packed,
-                             .call = call,
-                             .steps = (size_t)call->in[0].shape.dim[batch_first],
-                             .batch = (size_t)call->in[0].shape.dim[!batch_first]};
-    if (md__has(call->in, call->in_count, 4))
-        rec.lengths = &call->in[4];
-    rec.reverse = strcmp(md_node_string(call->node, "direction", "forward"), "reverse") == 0;
-    rec.x_step = batch_first ? packed->inputs : rec.batch * packed->inputs;
-    rec.x_row = batch_first ? rec.steps * packed->inputs : packed->inputs;
-    rec.y_step = directions * units * (batch_first ? 1 : rec.batch);
-    rec.y_row = units * (batch_first ? rec.steps * directions : 1);
-    rec.y_direction = units * (batch_first ? 1 : rec.batch);
-    rec.state_row = units * (batch_first ? directions : 1);
-    rec.state_direction = rec.y_direction;
-    size_t floats = directions * rec.batch * packed->blocks * VL;
+    if (packed == NULL || !packed->rows)
+        return md__steps_run(call, err);
+    struct recurrence rec = {.packed = packed, .seq = sequence_of(call)};
+    enum md_status status = check_lengths(&rec.seq, err);
+    if (status != MD_OK || rec.seq.batch == 0)
+        return status;
+    size_t floats = packed->directions * rec.seq.batch * packed->blocks * VL;
     rec.h[0] = call->scratch;
     rec.h[1] = rec.h[0] + floats;
     rec.c = rec.h[1] + floats;
-    return rec;
-}
-
-static enum md_status recurrent_run(const struct md_kernel_call *call, struct md_error *err)
-{
-    if (call->prepared == NULL)
-        return md__ref_recurrent.run(call, err);
-    struct recurrence rec = describe(call);
-    enum md_status status = check_lengths(&rec, err);
-    if (status != MD_OK || rec.batch == 0)
-        return status;
     size_t threads = call->pool ? (size_t)md_pool_threads(call->pool) : 1;
-    rec.groups = group_count(rec.batch, threads);
-    size_t items = rec.packed->directions * rec.groups;
+    rec.groups = group_count(rec.seq.batch, threads);
+    size_t items = packed->directions * rec.groups;
     md__parallel(call->pool, items, (items + threads - 1) / threads, run_groups, &rec);
     return MD_OK;
 }
 
 static bool recurrent_supports(const struct md_node *node, const struct md_tensor *in, int in_count)
 {
-    static const char *const lstm[] = {"Sigmoid", "Tanh", "Tanh"};
+    (void)node;
     for (int i = 0; i < in_count; i++)
         if (i != 4 && in[i].dtype != 0 && in[i].dtype != MD_F32)
             return false;
-    return md__recurrent_is_plain(node, lstm, node->op == MD_OP_GRU ? 2 : 3);
+    return true;
 }
 
 static size_t recurrent_scratch(const struct md_node *node, const struct md_tensor *in,
                                 int in_count, int threads)
 {
-    size_t plain = md__ref_recurrent.scratch_bytes(node, in, in_count, threads);
     size_t batch = (size_t)in[0].shape.dim[!md_node_int(node, "layout", 0)];
     size_t states = (size_t)in[1].shape.dim[0] * batch * padded((size_t)in[2].shape.dim[2]);
-    size_t fast = 3 * states * sizeof(float);
-    return plain > fast ? plain : fast;
+    if (goes_by_rows(node, in, in_count))
+        return 3 * states * sizeof(float);
+    return md__steps_scratch(node, in, in_count, threads);
 }
 
 const struct md_kernel md__recurrent = {.supports = recurrent_supports,
