@@ -302,3 +302,18 @@ double op_element(const struct md_tensor *tensor, size_t i)
 {
     return md__get_float(tensor, i);
 }
+
+int op_case_against_reference(const struct op_case *op_case)
+{
+    const struct md_backend *backends[OP_BACKENDS_MAX];
+    op_backends(backends);
+    struct md_error err = {.text = "refused"};
+    struct op_run expected;
+    op_run_init(&expected, op_case);
+    const struct md_kernel *reference = backends[0]->kernels[op_case->op];
+    if (op_run_kernel(&expected, reference, NULL, &err) != OP_DONE)
+        fail_msg("%s on the reference: %s", op_case->name, err.text);
+    int wrong = op_case_disagreements(op_case, &expected, true);
+    op_run_fini(&expected);
+    return wrong;
+}

@@ -162,6 +162,9 @@ bool op_outputs_agree(const struct op_run *run, const struct op_run *expected, c
 int op_case_disagreements(const struct op_case *op_case, const struct op_run *expected,
                           bool may_refuse);
 
+/* The same after running the reference kernel on it: what every backend is compared with. */
+int op_case_against_reference(const struct op_case *op_case);
+
 /* Element i as a number. */
 double op_element(const struct md_tensor *tensor, size_t i);
 

@@ -437,26 +437,11 @@ static const struct op_case cases[] = {
      .absolute = 5e-6},
 };
 
-static int run_case(const struct op_case *op_case)
-{
-    const struct md_backend *backends[OP_BACKENDS_MAX];
-    op_backends(backends);
-    struct md_error err = {.text = "refused"};
-    struct op_run expected;
-    op_run_init(&expected, op_case);
-    const struct md_kernel *reference = backends[0]->kernels[op_case->op];
-    if (op_run_kernel(&expected, reference, NULL, &err) != OP_DONE)
-        fail_msg("%s on the reference: %s", op_case->name, err.text);
-    int wrong = op_case_disagreements(op_case, &expected, true);
-    op_run_fini(&expected);
-    return wrong;
-}
-
 static void test_fast_agrees_with_reference(void **state)
 {
     int wrong = 0;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
-        wrong += run_case(&cases[i]);
+        wrong += op_case_against_reference(&cases[i]);
     assert_int_equal(wrong, 0);
 }
 

@@ -13,6 +13,7 @@
 #define md__conv_last    MD_ISA_SYMBOL(md__conv_last)
 #define md__fused_conv   MD_ISA_SYMBOL(md__fused_conv)
 #define md__clip         MD_ISA_SYMBOL(md__clip)
+#define md__dot_attention MD_ISA_SYMBOL(md__dot_attention)
 #define md__gated        MD_ISA_SYMBOL(md__gated)
 #define md__gemm         MD_ISA_SYMBOL(md__gemm)
 #define md__layer_norm   MD_ISA_SYMBOL(md__layer_norm)
@@ -24,6 +25,7 @@
 #define md__unary        MD_ISA_SYMBOL(md__unary)
 #define md__weighted_sum MD_ISA_SYMBOL(md__weighted_sum)
 
+extern const struct md_kernel md__dot_attention;
 extern const struct md_kernel md__attention, md__binary, md__clip, md__conv, md__conv_last,
     md__fused_conv, md__gated, md__gemm, md__layer_norm, md__linear, md__matmul, md__recurrent,
     md__selection, md__softmax, md__unary, md__weighted_sum;
@@ -73,6 +75,7 @@ extern const struct md_kernel md__global_pool_last, md__norm_last, md__pool_last
     X(LSTM, md__recurrent)                                                                         \
     X(RNN, md__recurrent)                                                                          \
     X(GRU, md__recurrent)                                                                          \
+    X(ATTENTION, md__dot_attention)                                                                \
     X(SOFTMAX, md__softmax)                                                                        \
     X(LAYER_NORM, md__layer_norm)                                                                  \
     X(RMS_NORM, md__layer_norm)                                                                    \
