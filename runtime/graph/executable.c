@@ -11,6 +11,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "graph/control.h"
 #include "graph/executable_internal.h"
@@ -18,6 +19,8 @@
 
 #define PLAN_BYTES_DEFAULT ((size_t)4 << 30)
 #define PLANS_DEFAULT      16
+#define HUGE_PAGE          ((size_t)2 << 20)
+#define HUGE_MIN           (4 * HUGE_PAGE) /* an arena from here on would like huge pages */
 #define SPLITS_MAX         4096 /* in one run */
 #define ITERATIONS_DEFAULT ((int64_t)1 << 24)
 
@@ -184,8 +187,10 @@ static enum md_status reserve(struct md_executable *executable, const struct md_
         free_memory(executable);
         before = NULL;
     }
-    if (posix_memalign(&memory, MD_PLAN_ALIGN, bytes))
+    if (posix_memalign(&memory, bytes < HUGE_MIN ? MD_PLAN_ALIGN : HUGE_PAGE, bytes))
         return md_fail(err, MD_ERR_MEMORY, "no memory for a plan of %zu bytes", bytes);
+    if (bytes >= HUGE_MIN)
+        madvise(memory, bytes, MADV_HUGEPAGE);
     if (kept)
         memcpy(memory, before, kept);
     free(before);
@@ -309,7 +314,7 @@ enum md_status md_executable_report(struct md_executable *executable, struct md_
     for (int n = 0; n < graph->node_count; n++)
         for (const struct md_prepared *item = executable->prepared[n]; item; item = item->next) {
             report->prepared_bytes += item->bytes;
-            report->mapped_bytes += item->mapped ? item->bytes : 0;
+            report->kept_bytes += item->kept ? item->bytes : 0;
         }
     report->networks_composed = executable->passes.networks_composed;
     report->regions_lowered = executable->passes.regions_lowered;

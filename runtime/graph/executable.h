@@ -112,7 +112,7 @@ enum md_status md_executable_infer(const struct md_executable *executable,
 /* What the last run cost, or the last planned shapes. */
 struct md_plan_report {
     size_t arena_bytes, constant_bytes, prepared_bytes, scratch_bytes;
-    size_t mapped_bytes; /* of prepared_bytes, from packs_folder */
+    size_t kept_bytes; /* of prepared_bytes, from packs_folder */
     double flops; /* multiplies and adds counted apart, of matrix and recurrent operators */
     double bytes; /* inputs, outputs and weights of every step, once */
     double transcendentals; /* exp, tanh, sigmoid, ... evaluations */

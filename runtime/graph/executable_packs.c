@@ -140,7 +140,7 @@ static int gather(const struct md_executable *executable, struct md__pack *packs
                 continue;
             if (packs)
                 packs[count] = (struct md__pack){item->key, item->data, item->bytes};
-            *fresh += item->mapped ? 0 : item->bytes;
+            *fresh += item->kept ? 0 : item->bytes;
             count++;
         }
     return count;

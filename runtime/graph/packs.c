@@ -141,6 +141,13 @@ const void *md__packs_find(struct md__packs *packs, struct md_digest key, size_t
     return NULL;
 }
 
+void md__packs_forget(const void *block, size_t bytes)
+{
+    uintptr_t begin = ROUND((uintptr_t)block, PAGE), end = ((uintptr_t)block + bytes) / PAGE * PAGE;
+    if (begin < end)
+        madvise((void *)begin, end - begin, MADV_DONTNEED);
+}
+
 /* ---- writing ---- */
 
 /* Every folder on the way, as `mkdir -p`; the last one for its owner alone. */

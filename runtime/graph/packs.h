@@ -1,6 +1,7 @@
 /*
  * Packed weights on disk: a folder with one file for each key, mapped by every process that loads
- * the same model, so that a second load neither packs anew nor has pages of its own.
+ * the same model, so that a second load does not pack anew, and where memory counts more than
+ * speed, has no pages of its own.
  *
  * A key is the digest of all that decides what is packed and how: the graph as it was built, the
  * switches of its executable, the backend, this very build. Files are the folder owner's alone:
@@ -29,6 +30,8 @@ struct md__packs *md__packs_open(const char *folder, struct md_digest key);
 void md__packs_close(struct md__packs *packs);
 /* A block of it, aligned to 64, or NULL. Its contents have been checked. */
 const void *md__packs_find(struct md__packs *packs, struct md_digest key, size_t *bytes);
+/* The block was copied: lets go of its pages. */
+void md__packs_forget(const void *block, size_t bytes);
 
 /*
  * Makes (or replaces) the file of this key, then lets others go until the folder holds bytes_max.

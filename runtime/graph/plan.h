@@ -30,7 +30,7 @@ struct md_prepared {
     void *data;
     size_t bytes;
     struct md_digest key; /* of a flat one, when packs are kept */
-    bool mapped;          /* lies in the file of packs */
+    bool kept, mapped;    /* the file of packs has it; it lies there */
     struct md_prepared *next;
 };
 

@@ -218,6 +218,22 @@ static struct md_digest pack_key(const struct md_planner *planner, int n,
     return md_hash_end(&hash);
 }
 
+/*
+ * What an earlier load packed: a copy, because memory has huge pages and files do not, or the file
+ * itself where memory counts.
+ */
+static void take_kept(const struct md_planner *planner, struct md_prepared *to)
+{
+    const void *kept = md__packs_find(planner->context->packs, to->key, &to->bytes);
+    to->mapped = kept && planner->context->options->low_memory;
+    to->data = to->mapped || !kept ? (void *)(uintptr_t)kept : md_prepared_new(to->bytes);
+    to->kept = to->data != NULL;
+    if (to->data && !to->mapped) {
+        memcpy(to->data, kept, to->bytes);
+        md__packs_forget(kept, to->bytes);
+    }
+}
+
 /* From the file of an earlier load, or made now; then nobody reads the weights soon. */
 static enum md_status pack(struct md_planner *planner, int n, struct md_prepared *to)
 {
@@ -226,10 +242,9 @@ static enum md_status pack(struct md_planner *planner, int n, struct md_prepared
     enum md_status status = MD_OK;
     if (!to->kernel->prepared_free) {
         to->key = pack_key(planner, n, to->kernel);
-        to->data = (void *)(uintptr_t)md__packs_find(planner->context->packs, to->key, &to->bytes);
+        take_kept(planner, to);
     }
-    to->mapped = to->data != NULL;
-    if (!to->mapped)
+    if (!to->kept)
         status = to->kernel->prepare(node, in, node->in_count, &to->data, &to->bytes, planner->err);
     for (int i = 0; to->data && i < node->in_count; i++)
         if (in[i].data)
