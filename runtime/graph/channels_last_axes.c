@@ -121,6 +121,23 @@ static bool keeps_order(const int64_t *axes, int count, int rank)
     return !channels || places <= 0;
 }
 
+/* A mean over all places that keeps their axes is a global pool, which has a kernel of its own. */
+static bool is_global_pool(struct turning *turning, const struct md_node *node, const int64_t *axes,
+                           int count, int rank, struct md_node *pool)
+{
+    unsigned places = 0;
+    for (int i = 0; i < count; i++)
+        places |= 1u << axes[i];
+    if (node->op != MD_OP_REDUCE_MEAN || !md_node_int(node, "keepdims", 1) ||
+        places != (1u << rank) - 4)
+        return false;
+    *pool = *node;
+    pool->op = MD_OP_GLOBAL_AVERAGE_POOL_LAST;
+    pool->in_count = 1;
+    pool->attr_count = 0;
+    return md__turning_has_kernel(turning, pool, 1u);
+}
+
 static enum md_status along_many(struct turning *turning, const struct md_node *node, int row,
                                  int rank, bool *done, struct md_error *err)
 {
@@ -129,11 +146,16 @@ static enum md_status along_many(struct turning *turning, const struct md_node *
     bool drops = many_axes[row].reduces && !md_node_int(node, "keepdims", 1);
     if (count < 0 || (drops && !keeps_order(axes, count, rank)))
         return MD_OK;
+    struct md_node own;
+    if (is_global_pool(turning, node, axes, count, rank, &own)) {
+        *done = true;
+        return md__turning_put(turning, &own, rank, 1u, err);
+    }
     for (int i = 0; i < count; i++)
         axes[i] = turned_axis(axes[i], rank);
     const struct md_tensor tensor = {
         .dtype = MD_I64, .shape = {1, {count}}, .data = axes}; /* copied below */
-    struct md_node own = *node;
+    own = *node;
     own.in_count = node->in_count > list ? node->in_count : list + 1;
     int *in = md_arena_array(&turning->graph->arena, (size_t)own.in_count, sizeof *in);
     if (!in)

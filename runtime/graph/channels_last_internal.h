@@ -23,6 +23,8 @@ int md__turning_rank(const struct turning *turning, int value);
 /* Whether some input is there with channels last and not as the graph had it. */
 bool md__turning_follows(const struct turning *turning, const struct md_node *node);
 
+/* Whether the backend has a kernel for the node as it would be, with those inputs turned. */
+bool md__turning_has_kernel(struct turning *turning, const struct md_node *node, unsigned inputs);
 /* The node reads the inputs of the bit set `inputs` with channels last, the others as they were. */
 enum md_status md__turning_read(struct turning *turning, struct md_node *node, int rank,
                                 unsigned inputs, struct md_error *err);

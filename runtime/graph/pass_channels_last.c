@@ -193,8 +193,7 @@ static struct md_shape turned_shape(const struct md_shape *shape)
     return made;
 }
 
-/* Whether the backend has a kernel for the node as it would be. */
-static bool has_kernel(struct turning *turning, const struct md_node *node, unsigned inputs)
+bool md__turning_has_kernel(struct turning *turning, const struct md_node *node, unsigned inputs)
 {
     const struct md_executable_options *options = turning->options;
     if (!options->backend->kernels[node->op] ||
@@ -228,7 +227,7 @@ static enum md_status try_swap(struct turning *turning, const struct md_node *no
         struct md_node own = *node;
         own.op = swap->last;
         int rank = md__turning_rank(turning, node->in[0]);
-        if (rank < 3 || !has_kernel(turning, &own, swap->inputs))
+        if (rank < 3 || !md__turning_has_kernel(turning, &own, swap->inputs))
             continue;
         *done = true;
         return md__turning_put(turning, &own, rank, swap->inputs, err);
