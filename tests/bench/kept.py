@@ -16,7 +16,7 @@ def load(path):
 
 def keep(path, results):
     """Written whole or not at all, because the run may be stopped at any time."""
-    os.makedirs(os.path.dirname(path), exist_ok=True)
+    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
     with open(path + ".new", "w", encoding="utf-8") as file:
         json.dump(results, file, indent=1)
     os.replace(path + ".new", path)

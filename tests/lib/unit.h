@@ -50,4 +50,7 @@
 size_t unit_floats_differ_at(const float *actual, const float *expected, size_t count,
                              double absolute, double relative);
 
+/* The next of a fixed series of 64 random bits (xorshift64*): the same in every run. */
+uint64_t unit_random(void);
+
 #endif

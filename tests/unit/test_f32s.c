@@ -15,15 +15,6 @@
 
 enum { BLOCK = 64, TEXT = (BLOCK + 1) * MD_F32S_TEXT_MAX };
 
-static uint64_t next_random(void)
-{
-    static uint64_t seed = 88172645463325252u;
-    seed ^= seed >> 12;
-    seed ^= seed << 25;
-    seed ^= seed >> 27;
-    return seed * 2685821657736338717u;
-}
-
 static float from_bits(uint32_t bits)
 {
     float value;
@@ -85,7 +76,7 @@ static void every_exponent_is_written_alike(void **state)
             for (uint32_t i = 0; i < BLOCK; i++)
                 values[i] = from_bits(
                     top << 23 |
-                    (i < 8 && round == 0 ? fractions[i] : (uint32_t)next_random() & 0x7FFFFF));
+                    (i < 8 && round == 0 ? fractions[i] : (uint32_t)unit_random() & 0x7FFFFF));
             check(values, BLOCK, -1);
             check(values, BLOCK, round);
         }
@@ -97,8 +88,8 @@ static void numbers_of_few_digits_are_written_alike(void **state)
     float values[BLOCK];
     for (int round = 0; round < 6000; round++) {
         for (int i = 0; i < BLOCK; i++) {
-            double digits = (double)(int64_t)(next_random() % 2000000) - 1000000;
-            values[i] = (float)(digits / pow(10, (double)(next_random() % 10)));
+            double digits = (double)(int64_t)(unit_random() % 2000000) - 1000000;
+            values[i] = (float)(digits / pow(10, (double)(unit_random() % 10)));
         }
         check(values, BLOCK, -1);
         for (int decimals = 0; decimals <= 5; decimals++)
@@ -141,7 +132,7 @@ static void buffers_take_them_within_their_cap(void **state)
     float values[300];
     char expected[301 * MD_F32S_TEXT_MAX];
     for (int i = 0; i < 300; i++)
-        values[i] = (float)next_random() * 0x1p-57f;
+        values[i] = (float)unit_random() * 0x1p-57f;
     size_t length = one_by_one(values, 300, -1, expected) - 1;
     for (size_t cap = length - 2; cap <= length + 1; cap++) {
         struct md_buffer out;

@@ -11,16 +11,6 @@
 #include "base/f64text.h"
 #include "unit.h"
 
-/* xorshift64*: the same numbers in every run. */
-static uint64_t next_random(void)
-{
-    static uint64_t seed = 88172645463325252u;
-    seed ^= seed >> 12;
-    seed ^= seed << 25;
-    seed ^= seed >> 27;
-    return seed * 2685821657736338717u;
-}
-
 /* Significant digits of a number's text. */
 static int digits_in(const char *text)
 {
@@ -129,7 +119,7 @@ static void known_numbers_have_known_texts(void **state)
 static void random_patterns_are_shortest(void **state)
 {
     for (int i = 0; i < 60000; i++) {
-        uint64_t bits = next_random();
+        uint64_t bits = unit_random();
         double value;
         float narrow;
         memcpy(&value, &bits, sizeof value);
@@ -144,7 +134,7 @@ static void random_patterns_are_shortest(void **state)
 static void numbers_of_daily_size_are_shortest(void **state)
 {
     for (int i = 0; i < 60000; i++) {
-        double value = ldexp((double)(int64_t)next_random(), -63 + (int)(next_random() % 80) - 20);
+        double value = ldexp((double)(int64_t)unit_random(), -63 + (int)(unit_random() % 80) - 20);
         check_f64(value);
         check_f32((float)value);
         check_f64((double)(float)value);
@@ -154,7 +144,7 @@ static void numbers_of_daily_size_are_shortest(void **state)
 static void numbers_of_few_decimals_are_shortest(void **state)
 {
     for (int i = 0; i < 60000; i++) {
-        double value = (double)(next_random() % 10000000) / pow(10, (double)(next_random() % 9));
+        double value = (double)(unit_random() % 10000000) / pow(10, (double)(unit_random() % 9));
         if (value == 0)
             continue;
         check_f64(value);
@@ -218,8 +208,8 @@ static void rounding_is_that_of_printf(void **state)
         assert_string_equal(text, rounded[i].text);
     }
     for (int i = 0; i < 60000; i++) {
-        int decimals = (int)(next_random() % (MD_DECIMALS_MAX + 1));
-        double value = ldexp((double)(int64_t)next_random(), -63 + (int)(next_random() % 40) - 20);
+        int decimals = (int)(unit_random() % (MD_DECIMALS_MAX + 1));
+        double value = ldexp((double)(int64_t)unit_random(), -63 + (int)(unit_random() % 40) - 20);
         if (i % 2)
             value = round(value * 1024) / 1024; /* many exact ties */
         size_t length = md_f64_text_rounded(value, decimals, text);
@@ -255,11 +245,11 @@ static void float32_are_rounded_like_float64(void **state)
     for (int i = -5000; i < 5000; i++)
         check_f32_rounded((float)i / 32); /* exact ties */
     for (int i = 0; i < 30000; i++) {
-        uint32_t bits = (uint32_t)next_random();
+        uint32_t bits = (uint32_t)unit_random();
         float pattern;
         memcpy(&pattern, &bits, sizeof pattern);
         check_f32_rounded(pattern);
-        check_f32_rounded((float)((int64_t)(next_random() % 24000000) - 12000000) / 1000);
+        check_f32_rounded((float)((int64_t)(unit_random() % 24000000) - 12000000) / 1000);
     }
 }
 

@@ -187,15 +187,6 @@ static void every_truncation_is_refused(void **state)
 
 /* ---- the plain way and the general one ------------------------------------------------------- */
 
-static uint64_t next_random(void)
-{
-    static uint64_t seed = 88172645463325252u;
-    seed ^= seed >> 12;
-    seed ^= seed << 25;
-    seed ^= seed >> 27;
-    return seed * 2685821657736338717u;
-}
-
 struct outcome {
     enum md_status status;
     struct md_feed_result result;
@@ -274,8 +265,8 @@ static void both_ways_read_the_same(void **state)
         for (int round = 0; round < 600; round++) {
             size_t length = strlen(strcpy(body, bodies[i]));
             for (int change = 0; change <= round % 3; change++)
-                body[1 + next_random() % (length - 1)] =
-                    pieces[next_random() % (sizeof pieces - 1)];
+                body[1 + unit_random() % (length - 1)] =
+                    pieces[unit_random() % (sizeof pieces - 1)];
             check_both_ways(body);
         }
     }
