@@ -91,9 +91,7 @@ static enum md_status read_fields(const struct md_series *series, const json_t *
         if (status != MD_OK)
             return status;
     }
-    int bad = md__series_check_values(series, record->values, err);
-    record->field = bad < 0 ? "" : series->options.columns[bad].name;
-    return bad < 0 ? MD_OK : MD_ERR_UNPROCESSABLE;
+    return MD_OK;
 }
 
 /* ISO 8601 text, or a number of seconds since 1970. */
@@ -128,9 +126,15 @@ static enum md_status read_record(const struct md_series *series, const json_t *
     return status == MD_OK ? read_fields(series, json, record, err) : status;
 }
 
+/* The table must be locked: limits change while it serves. */
 static enum md_status add_record(struct md_series *series, int64_t now_ms,
                                  struct md__record *record, struct md_error *err)
 {
+    int bad = md__series_check_values(series, record->values, err);
+    if (bad >= 0) {
+        record->field = series->options.columns[bad].name;
+        return MD_ERR_UNPROCESSABLE;
+    }
     record->field = series->options.time_field;
     enum md_status status = md__series_check_time(series, record->time_ms, now_ms, err);
     if (status != MD_OK)

@@ -29,7 +29,7 @@ struct md__records {
 /*
  * Reads a body as feeders write it, in one pass and without a tree. False, for whatever is not just
  * that: then nothing is known of the body, and the general way has to read it. What it does read,
- * it reads as that would.
+ * it reads as that would. The table need not be locked: only what never changes is looked at.
  */
 bool md__feed_read_plain(const struct md_series *series, const char *body, size_t length,
                          struct md__records *records);

@@ -4,7 +4,7 @@
  * records do, so they are read straight from a copy of the text, whose closing quotes become the
  * ends of strings.
  *
- * Everything else is left to feed.c: other shapes and spellings, records that will be refused,
+ * Everything else is left to feed.c: other shapes and spellings, records that cannot be read,
  * texts that are not JSON. So there is one place that says what is wrong with a body, and this one
  * may give up wherever it is in doubt. Records of a feeder have the same fields in the same order,
  * so what a name means is looked for where it was found in the record before.
@@ -290,7 +290,6 @@ static bool take_value(struct reader *reader, const struct name *name, struct md
 static bool take_record(struct reader *reader, struct md__record *record)
 {
     struct seen seen = {0};
-    struct md_error err;
     int place = 0;
     md__record_clear(reader->series, record);
     if (!take(reader, '{'))
@@ -301,8 +300,7 @@ static bool take_record(struct reader *reader, struct md__record *record)
             !take_value(reader, &name, record))
             return false;
     } while (take(reader, ','));
-    return take(reader, '}') && (seen.others & 3) == 3 &&
-           md__series_check_values(reader->series, record->values, &err) < 0;
+    return take(reader, '}') && (seen.others & 3) == 3;
 }
 
 static struct md__record *next_record(struct reader *reader)

@@ -1,5 +1,6 @@
 /* Feed bodies: what is refused as a whole, what costs one record, and what is only counted. */
 #include <math.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -290,6 +291,43 @@ static void long_bodies_are_read_alike(void **state)
     }
 }
 
+/* ---- limits that change meanwhile ------------------------------------------------------------ */
+
+enum { LIMIT_CHANGES = 2000 };
+
+/* As a reload of scripts does: 50 to 100 may or may not be too much. */
+static void *change_limits(void *context)
+{
+    (void)context;
+    struct md_series_limits limits = {
+        .future_max_ms = 1000, .late_max_ms = 600000, .evict_after_ms = 86400000};
+    limits.min[1] = limits.max[1] = NAN;
+    for (int i = 0; i < LIMIT_CHANGES; i++) {
+        limits.max[0] = i % 2 ? 100 : 50;
+        md_series_set_limits(series, &limits);
+    }
+    return NULL;
+}
+
+/* The thread sanitizer has a say here, too. */
+static void limits_may_change_while_records_come(void **state)
+{
+    (void)state;
+    const char *body = "{\"records\":[" AT("a", "00") "\"cpu\":75}]}";
+    struct md_error err;
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, change_limits, NULL), 0);
+    for (int i = 0; i < LIMIT_CHANGES; i++)
+        if (feed(body, &err) != MD_OK)
+            assert_string_equal(result.errors[0].field, "cpu");
+    pthread_join(thread, NULL);
+    assert_ok(feed(body, &err));
+    assert_int_equal(feed("{\"records\":[" AT("a", "00") "\"cpu\":101}]}", &err),
+                     MD_ERR_UNPROCESSABLE);
+    assert_string_equal(result.errors[0].field, "cpu");
+    assert_string_equal(result.errors[0].reason, "101 is outside 0 to 100");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -302,6 +340,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(every_truncation_is_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(both_ways_read_the_same, set_up, tear_down),
         cmocka_unit_test_setup_teardown(long_bodies_are_read_alike, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(limits_may_change_while_records_come, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
