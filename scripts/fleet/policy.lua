@@ -15,6 +15,8 @@ for _, profile in ipairs(profiles.registry) do
 end
 
 local POINTS = { current = { "list" }, predicted = { "list" } }
+local TEXT, NUMBER = { "string", required = true }, { "number", required = true }
+local LEVEL = { level = TEXT, from = NUMBER, color = TEXT, emoji = TEXT, label = TEXT }
 
 local policy = {}
 
@@ -31,6 +33,14 @@ local function each(what, given, known, check_entry, mistakes)
         end
         check_entry(what .. "." .. tostring(name), entry, mistakes)
     end
+end
+
+-- Limits go down; returns what the next one has to lie below.
+local function down(where, limit, above, mistakes)
+    if limit >= above or limit ~= limit then
+        mistakes[#mistakes + 1] = where .. " is not below the one before: highest first"
+    end
+    return limit
 end
 
 -- ---- entries -------------------------------------------------------------------------------
@@ -51,11 +61,8 @@ function policy.points(what, entry, mistakes)
         local above = math.huge
         for index, step in ipairs(type(steps) == "table" and steps or {}) do
             local where = ("%s.%s[%d]"):format(what, when, index)
-            local is_pair = policy.pair(where, step, mistakes)
-            if is_pair and step[1] >= above then
-                mistakes[#mistakes + 1] = where .. " is not below the one before: highest first"
-            end
-            above = is_pair and step[1] or above
+            above = policy.pair(where, step, mistakes) and down(where, step[1], above, mistakes)
+                or above
         end
     end
 end
@@ -69,12 +76,31 @@ function policy.by_metric(file, what, given, check_entry)
     check.done(mistakes, file)
 end
 
--- { profile = { metric = entry, ... }, ... }
-function policy.by_profile(file, what, given, check_entry)
+-- { profile = { metric = entry, ... }, ... }, beside the same { metric = entry } for all: of those
+-- metrics alone.
+function policy.by_profile(file, what, given, check_entry, for_all)
     local mistakes = {}
     each(what, given, PROFILES, function(inner, entries)
-        each(inner, entries, METRICS, check_entry, mistakes)
+        each(inner, entries, METRICS, function(where, entry)
+            local metric = where:match "[^.]+$"
+            if METRICS[metric] and not for_all[metric] then
+                mistakes[#mistakes + 1] = ("%s never counts: %s must be in the table for all, too, "
+                    .. "if only as {}"):format(where, metric)
+            end
+            check_entry(where, entry, mistakes)
+        end, mistakes)
     end, mistakes)
+    check.done(mistakes, file)
+end
+
+-- { { level =, from =, color =, emoji =, label = }, ... }, highest first
+function policy.levels(file, what, given)
+    local mistakes, above = {}, math.huge
+    for index, level in ipairs(given) do
+        local where = ("%s[%d]"):format(what, index)
+        local from = check.fields(where, level, LEVEL, mistakes).from
+        above = type(from) == "number" and down(where, from, above, mistakes) or above
+    end
     check.done(mistakes, file)
 end
 

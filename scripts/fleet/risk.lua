@@ -45,7 +45,8 @@ local LEVELS = {
 }
 
 policy.by_metric("risk.lua", "POINTS", POINTS, policy.points)
-policy.by_profile("risk.lua", "PROFILE_POINTS", PROFILE_POINTS, policy.points)
+policy.by_profile("risk.lua", "PROFILE_POINTS", PROFILE_POINTS, policy.points, POINTS)
+policy.levels("risk.lua", "LEVELS", LEVELS)
 
 local risk = { POINTS = POINTS, PROFILE_POINTS = PROFILE_POINTS, LEVELS = LEVELS }
 
@@ -129,7 +130,7 @@ end
 function risk.alerts(scores)
     local from = {}
     for index, level in ipairs(LEVELS) do
-        from[index] = { level.from, index }
+        from[index] = { index < #LEVELS and level.from or -math.huge, index }
     end
     local places = scores:grade(from)
     return md.json.rows {

@@ -81,6 +81,17 @@ return {
             t.equal(md.json.decode(md.json.encode(rows:at(3))).level, "healthy")
         end },
 
+    test.case { "who is below the last level is in it", fast = true, run = function(t)
+        local last = risk.LEVELS[#risk.LEVELS]
+        local from = last.from
+        last.from = 10
+        local said = md.json.decode(md.json.encode(risk.alerts(md.tensor.from { 5 }):at(1))).level
+        local level = risk.level(5).level
+        last.from = from
+        t.equal(said, "healthy")
+        t.equal(level, "healthy")
+    end },
+
     test.case { "levels begin at 20, 40 and 70", fast = true, run = function(t)
         local levels = {}
         for index, score in ipairs { 0, 19.9, 20, 40, 69.9, 70, 100 } do

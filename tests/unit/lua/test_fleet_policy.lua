@@ -193,14 +193,14 @@ check.test("the fleet's probability is the mean of its servers", function()
     check.equal(environment.fleet({}).prob_30m, 0)
 end)
 
-local function mistake_of(checked, given, check_entry)
-    local ok, why = pcall(checked, "risk.lua", "TABLE", given, check_entry)
+local function mistake_of(checked, given, ...)
+    local ok, why = pcall(checked, "risk.lua", "TABLE", given, ...)
     return not ok and why or "none"
 end
 
 check.test("mistakes in policy tables are said, with what was meant", function()
     local function by_profile(given)
-        return mistake_of(policy.by_profile, given, policy.points)
+        return mistake_of(policy.by_profile, given, policy.points, { mem_used_pct = {} })
     end
     local points = { current = { { 99, 50 } } }
     check.equal(by_profile { database = { mem_used_pct = points } }, "none")
@@ -213,6 +213,25 @@ check.test("mistakes in policy tables are said, with what was meant", function()
         .. "(did you mean 'current'?)")
     check.equal(by_profile { default = 5 },
         "risk.lua: TABLE.default must be a table, not a number")
+    check.equal(by_profile { database = { disk_usage_pct = points } },
+        "risk.lua: TABLE.database.disk_usage_pct never counts: disk_usage_pct must be in the table "
+        .. "for all, too, if only as {}")
+end)
+
+check.test("levels are checked before an answer needs them", function()
+    local function levels(first, second)
+        local list = {}
+        for index, from in ipairs { first, second } do
+            list[index] = { level = "l", from = from, color = "c", emoji = "e", label = "L" }
+        end
+        return mistake_of(policy.levels, list)
+    end
+    check.equal(levels(40, 0), "none")
+    check.equal(levels(40, 40), "risk.lua: TABLE[2] is not below the one before: highest first")
+    check.equal(levels("40", 0), "risk.lua: TABLE[1]: 'from' must be a number, not a string")
+    check.equal(levels(40, 0 / 0), "risk.lua: TABLE[2] is not below the one before: highest first")
+    check.equal(mistake_of(policy.levels, { { level = "l", from = 0, color = "c", emoji = "e" } }),
+        "risk.lua: TABLE[1]: 'label' is missing")
 end)
 
 check.test("points and pairs are checked down to their numbers", function()
