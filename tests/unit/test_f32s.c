@@ -1,8 +1,9 @@
 /*
  * Many float32 as text: every instruction set that this machine has writes the same bytes as the
  * functions for one number, which find the shortest decimal by another method (test_f64text.c
- * checks them against printf and strtof). Under --full all 2^32 patterns are compared: those that
- * the vectors take themselves, and of those that they leave to the other functions a sample.
+ * checks them against printf and strtof). Where the vectors work themselves, from 1e-4 to below
+ * 1e9, a sample is compared, under --full every pattern of either sign. Beyond they leave numbers
+ * to those functions, so that a sample of them suffices to see them left.
  */
 #include <math.h>
 #include <stdlib.h>
