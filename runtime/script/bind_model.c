@@ -3,6 +3,7 @@
  * is only a name, so that it can be made at the top of a file and always means the current version.
  */
 #include <limits.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -236,15 +237,13 @@ static int check_inputs(lua_State *L, struct md_port_tensor *ports)
     return count;
 }
 
-/* Item i of the list at `list` as a number. Raises. */
-static double number_at(lua_State *L, int list, int i)
+/* The number of a step, or of steps, at index. Raises. */
+static int64_t steps_check(lua_State *L, int index, const char *what)
 {
-    lua_rawgeti(L, list, i);
-    if (lua_type(L, -1) != LUA_TNUMBER)
-        luaL_error(L, "predict: lengths are numbers");
-    double number = lua_tonumber(L, -1);
-    lua_pop(L, 1);
-    return number;
+    double steps = lua_tonumber(L, index);
+    if (lua_type(L, index) != LUA_TNUMBER || !(fabs(steps) <= 0x1p53))
+        luaL_error(L, "predict: %s", what);
+    return (int64_t)steps;
 }
 
 /*
@@ -257,7 +256,7 @@ static bool check_windows(lua_State *L, struct md_windows *windows)
         return false;
     luaL_checktype(L, 3, LUA_TTABLE);
     lua_getfield(L, 3, "step");
-    windows->tick = (int64_t)luaL_checknumber(L, -1);
+    windows->tick = steps_check(L, -1, "step is a number of steps");
     lua_getfield(L, 3, "keys");
     lua_getfield(L, 3, "lengths");
     int keys = lua_gettop(L) - 1, lengths = keys + 1;
@@ -271,9 +270,10 @@ static bool check_windows(lua_State *L, struct md_windows *windows)
         lua_rawgeti(L, keys, i + 1);
         if (lua_type(L, -1) != LUA_TSTRING)
             luaL_error(L, "predict: keys are strings");
-        each[i].key = md_window_key(lua_tostring(L, -1));
-        each[i].first = windows->tick - (int64_t)number_at(L, lengths, i + 1);
-        lua_pop(L, 1);
+        lua_rawgeti(L, lengths, i + 1);
+        each[i].key = md_window_key(lua_tostring(L, -2));
+        each[i].first = windows->tick - steps_check(L, -1, "lengths are numbers of steps");
+        lua_pop(L, 2);
     }
     windows->each = each;
     return true;

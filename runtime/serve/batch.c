@@ -164,6 +164,9 @@ static struct md_window *gather_windows(const struct md_call *calls, int64_t row
 
     *joined = (struct md_windows){.each = each};
     for (const struct md_call *call = calls; each != NULL && call != NULL; call = call->next) {
+        if (call->windows.each == NULL) {
+            continue; /* too few for the rows, so nothing is kept */
+        }
         memcpy(each + joined->count, call->windows.each,
                (size_t)call->windows.count * sizeof *each);
         joined->count += call->windows.count;

@@ -71,7 +71,10 @@ local wrong = {
     counts = function() return { keys = { "a" }, lengths = { 1, 2 }, step = 1 } end,
     keys = function() return { keys = { {} }, lengths = { 1 }, step = 1 } end,
     lengths = function() return { keys = { "a" }, lengths = { "long" }, step = 1 } end,
+    long = function() return { keys = { "a" }, lengths = { -1e300 }, step = 1 } end,
     step = function() return { keys = { "a" }, lengths = { 1 } } end,
+    never = function() return { keys = { "a" }, lengths = { 1 }, step = -math.huge } end,
+    nowhere = function() return { keys = { "a" }, lengths = { 1 }, step = 0 / 0 } end,
     rows = function() return { keys = { "a" }, lengths = { 1 }, step = 1 } end,
 }
 
@@ -149,7 +152,9 @@ class Rolling(unittest.TestCase):
         self.start()
         for what, text in (("counts", "a key and a length for each row"),
                            ("keys", "keys are strings"),
-                           ("lengths", "lengths are numbers"), ("step", "number expected")):
+                           ("lengths", "lengths are numbers"), ("long", "lengths are numbers"),
+                           ("step", "step is a number"), ("never", "step is a number"),
+                           ("nowhere", "step is a number")):
             self.assertIn(text, self.daemon.get(f"/wrong/{what}").json()["raised"])
         self.assertIn("1 windows for 2 rows", self.daemon.get("/wrong/rows").json()["detail"])
 
