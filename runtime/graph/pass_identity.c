@@ -4,7 +4,7 @@
  * cost nothing even when they stay (planning makes views of them), but they stand between nodes
  * that other passes look for.
  *
- * What the sizes of a run could make into a real change (Pad, Slice, Expand, Tile) goes only where
+ * What the sizes of a run could make into a real change (Slice, Expand, Squeeze) goes only where
  * constants prove that they do not, or where the graph has no free sizes at all. Also here, for
  * such graphs: values that follow from shapes alone become constants.
  */
@@ -108,7 +108,6 @@ static int same_as(const struct md__rewrite *rewrite, const struct md_node *node
         break;
     case MD_OP_RESHAPE:
     case MD_OP_FLATTEN:
-    case MD_OP_SQUEEZE:
     case MD_OP_UNSQUEEZE:
         same = md__rw_alike(rewrite, node->in[0], node->out[0]);
         break;
@@ -123,7 +122,7 @@ static int same_as(const struct md__rewrite *rewrite, const struct md_node *node
         same = node->in_count == 1;
         break;
     case MD_OP_PAD:
-        same = is_number(rewrite, node, 1, 0, false) || keeps_shape(rewrite, node);
+        same = is_number(rewrite, node, 1, 0, false); /* 1 before and -1 behind: as long */
         break;
     case MD_OP_SLICE:
         same = cuts_nothing(rewrite, node) || keeps_shape(rewrite, node);
@@ -132,6 +131,7 @@ static int same_as(const struct md__rewrite *rewrite, const struct md_node *node
         same = is_number(rewrite, node, 1, 1, false);
         break;
     case MD_OP_EXPAND:
+    case MD_OP_SQUEEZE: /* without axes it drops what happens to be 1 */
         same = keeps_shape(rewrite, node);
         break;
     default:

@@ -12,6 +12,7 @@ static const struct program_case gone[] = {
     {"power", "x[2,n]; y = Neg(Pow(Abs(x), 1)); -> y", "Pow 0"},
     {"pad", "x[2,n]; y = Neg(Pad(x, [0,0,0,0])); -> y", "Pad 0"},
     {"slice", "x[2,n]; y = Neg(Slice(x, [0], [2147483647], [1])); -> y", "Slice 0"},
+    {"squeeze", "x[2,3]; y = Neg(Squeeze(x)); -> y", "Squeeze 0"},
     {"fixed", "x[2,3]; y = Neg(Slice(Expand(x, [2,3]), [0], [2], [0])); -> y", "Slice 0 Expand 0"},
     {"concat", "x[2,n]; y = Neg(Concat(x, axis=1)); -> y", "Concat 0"},
     {"transpose", "x[2,n]; y = Neg(Transpose(x, perm=[0,1])); -> y", "Transpose 0"},
@@ -32,6 +33,8 @@ static const struct program_case stay[] = {
     {"backwards", "x[2,3]; y = Slice(x, [-1], [-9], [1], [-1]); -> y", "Slice 1"},
     {"whole only by chance", "x[2,n]; y = Slice(x, [0], [3], [1]); -> y", "Slice 1"},
     {"cutting", "x[2,n]; y = Slice(x, [1], [2147483647], [1]); -> y", "Slice 1"},
+    {"moved on by a pad", "x[2,3]; y = Pad(x, [0,1,0,-1]); -> y", "Pad 1"},
+    {"a squeeze of what may be 1", "x[n,3]; y = Neg(Squeeze(x)); -> y", "Squeeze 1"},
     {"of two", "x[2,n]; y = Concat(x, x, axis=1); -> y", "Concat 1"},
 };
 
