@@ -254,6 +254,19 @@ static const char *const bodies[] = {
     "{\"records\":[" AT("a", "00") "\"cpu\":5}],\"records\":[]}",
     "{\"records\":[" AT("a", "00") "\"cpu\":5},]}",
     "{\"records\":[" AT("a", "00") "\"cpu\":5}]}}",
+    "{\"records\":[" AT("a", "00") "\"cpu\":1e400}," AT("b", "00") "\"cpu\":-1e-400}]}",
+    "{\"records\":[" AT("a", "00") "\"cpu\":NaN}]}",
+    "{\"records\":[" AT("a", "00") "\"cpu\":\"NaN\"}," AT("b", "00") "\"cpu\":7}]}",
+    "{\"records\":[" AT("a", "00") "\"x\":[[[[{\"cpu\":1}]]]],\"cpu\":{}}]}",
+    "{\"records\":[" AT("a", "00") "\"x\":true,\"y\":false,\"cpu\":99.99999999999999}]}",
+    "{\"records\":[" AT("a", "00") "\"cpu\":1,\"\\u0063pu\":2}]}",
+    "{\"records\":[" AT("a", "00") "\"cpu\":100.00000000000001}," AT("b", "00") "\"cpu\":3}]}",
+    "{\"records\":[{\"timestamp\":\"2025-12-31T23:59:00+00:00\",\"server_name\":\"\"},"
+    "{\"server_name\":\"b\",\"timestamp\":\"2025-12-31 23:59\",\"profile\":\"\"}]}",
+    "{\"records\":[[],null,7,\"a\",{}," AT("a", "00") "\"cpu\":8}]}",
+    "{\"records\":{},\"cpu\":0}",
+    "{\"records\":[" AT("c", "00") "\"1\":1,\"2\":1,\"3\":1,\"4\":1,\"5\":1,\"6\":1,\"7\":1,"
+                                   "\"8\":1,\"9\":1,\"cpu\":1}]}",
 };
 
 static void both_ways_read_the_same(void **state)
