@@ -143,9 +143,12 @@ static size_t row_count(lua_State *L, const struct md__columns *columns, int axe
             luaL_error(L, "rows: %s has %d rows, not %d", column->name, (int)rows, (int)count);
         count = rows != SIZE_MAX ? rows : count;
     }
-    if (columns->present != NULL && rows_along(L, "present", columns->present, axes) != count)
+    if (columns->present == NULL)
+        return count;
+    size_t rows = rows_along(L, "present", columns->present, axes);
+    if (count != SIZE_MAX && rows != count)
         luaL_error(L, "rows: present has another number of rows");
-    return count;
+    return rows;
 }
 
 static int depth_check(lua_State *L, const struct md__columns *inner)
@@ -193,17 +196,17 @@ static void insert(struct md__columns *columns, struct md__column *column)
 /* The decimals that options.decimals, at index, has for a column; whole: for all. */
 static int decimals_of(lua_State *L, int index, const char *name)
 {
-    lua_Number number = MD__DECIMALS_OF_CALLER;
-    if (lua_istable(L, index)) {
+    if (lua_istable(L, index))
         lua_getfield(L, index, name);
-        number = luaL_optnumber(L, -1, number);
-        lua_pop(L, 1);
-    } else if (!lua_isnil(L, index)) {
-        number = luaL_checknumber(L, index);
-    }
-    if (number != MD__DECIMALS_OF_CALLER && !(number >= -1 && number <= MD_DECIMALS_MAX))
+    else
+        lua_pushvalue(L, index);
+    bool is_given = !lua_isnil(L, -1);
+    lua_Number number = lua_tonumber(L, -1);
+    if (is_given && (lua_type(L, -1) != LUA_TNUMBER ||
+                     !(number >= -1 && number <= MD_DECIMALS_MAX) || number != (int)number))
         luaL_error(L, "rows: decimals are -1 (the shortest text) to %d", MD_DECIMALS_MAX);
-    return (int)number;
+    lua_pop(L, 1);
+    return is_given ? (int)number : MD__DECIMALS_OF_CALLER;
 }
 
 enum { FIELDS = 1, OPTIONS, ROWS, ENVIRONMENT, DECIMALS };
@@ -288,6 +291,8 @@ static struct md_shape leading_shape(const struct md__columns *columns, size_t c
     for (int i = 0; i < columns->count; i++)
         if (columns->column[i].tensor != NULL)
             return columns->column[i].tensor->shape;
+    if (columns->present != NULL)
+        return columns->present->shape;
     return (struct md_shape){.rank = 1, .dim = {count < SIZE_MAX ? (int64_t)count : INT64_MAX}};
 }
 
