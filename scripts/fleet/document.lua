@@ -12,6 +12,11 @@ local metrics = require "metrics"
 local profiles = require "profiles"
 local risk = require "risk"
 
+local DECIMALS = md.config.forecast_decimals
+if DECIMALS < -1 or DECIMALS > 9 or DECIMALS % 1 ~= 0 then
+    error("config.lua: forecast_decimals must be a whole number from -1 to 9", 0)
+end
+
 local document = {}
 
 -- Per server and metric, [servers, metrics]: what the policies look at. `near` is the next half
@@ -77,7 +82,7 @@ local function forecasts(group, wanted)
         if wanted.steps and wanted.steps < values:dim(3) then
             values = values:slice(3, 1, wanted.steps)
         end
-        fields[quantile], decimals[quantile] = values, md.config.forecast_decimals
+        fields[quantile], decimals[quantile] = values, DECIMALS
     end
     return md.json.rows(fields, { decimals = decimals,
         present = group.current:eq(group.current) })

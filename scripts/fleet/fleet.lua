@@ -18,7 +18,7 @@ local document = require "document"
 local forecast = require "forecast"
 local metrics = require "metrics"
 
--- Decimals of all numbers in the answer; forecasts are rounded to config.forecast_decimals before.
+-- Decimals of numbers in the answer; those of forecasts are config.forecast_decimals.
 local DECIMALS = 4
 
 -- A late row waits until the last answer is this many times as old as it took to build.

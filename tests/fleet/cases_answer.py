@@ -6,8 +6,10 @@ import urllib.error
 import urllib.request
 
 import formulas
+from daemon import Daemon
 
-__all__ = ["case_less_can_be_asked_for", "case_what_a_client_has_is_not_sent_again"]
+__all__ = ["case_less_can_be_asked_for", "case_what_a_client_has_is_not_sent_again",
+           "case_decimals_that_are_none_end_the_start"]
 
 
 def case_less_can_be_asked_for(daemon, history):
@@ -60,3 +62,16 @@ def case_what_a_client_has_is_not_sent_again(daemon, history):
     daemon.post("/cache/clear")
     status, later, _ = get(tag)
     assert status == 200 and later != tag, (status, later)
+
+
+def case_decimals_that_are_none_end_the_start(daemon, history):  # pylint: disable=unused-argument
+    for decimals in ("10", "-2", "1.5"):
+        other = Daemon("scripts/fleet", "--forecast-decimals", decimals)
+        try:
+            other.start()
+        except RuntimeError as error:
+            assert "config.lua: forecast_decimals must be a whole number" in str(error), error
+        else:
+            raise AssertionError(f"it starts with {decimals} decimals")
+        finally:
+            other.__exit__()
