@@ -336,6 +336,11 @@ static enum md_status measure(struct bench *bench, int64_t *batches, int count, 
     if (status == MD_OK) {
         status = answer_once(bench, batches[0], begin, err);
     }
+    if (status == MD_OK && bench->rolling &&
+        md_executable_window_bytes(bench->model.executable) == 0) {
+        status = md_fail(err, MD_ERR_INVALID,
+                         "the model keeps nothing of windows that roll; inspect says why");
+    }
     if (status == MD_OK && !bench->paced) {
         status = measure_floor(bench, err);
     }

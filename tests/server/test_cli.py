@@ -263,6 +263,9 @@ class Reports(unittest.TestCase):
         self.assertEqual((code, err), (0, ""))
         self.assertEqual(json.loads(out)["results"][0]["mode"], "rolling")
         self.assertEqual(run_cli("bench", MODEL, "--rolling", "--passes")[0], 2)
+        code, out, err = run_cli("bench", MODEL, "--rolling", "--passes-off", "VariableSelection")
+        self.assertEqual((code, out), (2, ""))
+        self.assertIn("keeps nothing of windows that roll; inspect says why", err)
 
     def test_inspect_says_whether_a_model_rolls(self):
         rolling = json.loads(run_cli("inspect", MODEL, "--json")[1])["rolling"]
