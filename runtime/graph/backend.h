@@ -73,7 +73,7 @@ struct md_kernel {
                               void **prepared, size_t *bytes, struct md_error *err);
     void (*prepared_free)(void *prepared); /* only for what is not flat */
     /* Optional: bytes of scratch for these shapes; 0 is fine. Contents that the node's shape rule
-     * asked for are there, too. */
+     * asked for are there, too; float32 of rank 2 and above only where prepare had it. */
     size_t (*scratch_bytes)(const struct md_node *node, const struct md_tensor *in, int in_count,
                             int threads);
     /*

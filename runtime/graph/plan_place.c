@@ -290,6 +290,20 @@ static void add_tensor(struct md_planner *planner, int value)
     plan->tensors[at].shape = planner->trace.values[value].shape;
 }
 
+/*
+ * What scratch_bytes is shown: shapes and contents that rules ask for, but of weights only those
+ * that prepare saw. Weights put together from constants are known here as well, when nothing folded
+ * them; a run packs those into scratch.
+ */
+static void show_scratch(const struct md_planner *planner, const struct md_node *node)
+{
+    struct md_tensor *in = planner->trace.room.in;
+    md__trace_inputs(&planner->trace, node, true, in);
+    for (int i = 0; i < node->in_count; i++)
+        if (in[i].dtype == MD_F32 && in[i].shape.rank > 1)
+            in[i].data = planner->graph->values[node->in[i]].constant.data;
+}
+
 static enum md_status choose_kernel(struct md_planner *planner, int n, struct md_step *step)
 {
     struct md_plan *plan = planner->plan;
@@ -306,7 +320,7 @@ static enum md_status choose_kernel(struct md_planner *planner, int n, struct md
     enum md_status status = find_prepared(planner, n, step->kernel, &step->prepared);
     if (status || !step->kernel->scratch_bytes)
         return status;
-    md__trace_inputs(&planner->trace, node, true, in);
+    show_scratch(planner, node);
     size_t scratch =
         step->kernel->scratch_bytes(node, in, node->in_count, md_pool_threads(options->pool));
     if (scratch > plan->scratch_bytes)
