@@ -29,6 +29,8 @@ FUZZ_SECONDS = 30
 # Folders of tests/ that are not suites: bench measures, it does not judge.
 NO_SUITES = {"bench", "unit", "ops", "lib", "fuzz"}
 RELEASE_ONLY = {"install", "examples"}
+# Plainly on release alone: the unit and server tests bring the same code under the sanitizers.
+INSTRUMENTED_IN_FULL = {"fleet", "reference/alertmanager", "reference/prometheus"}
 ISA_FLAGS = [("AVX-512", {"avx512f", "avx512bw", "avx512dq", "avx512vl"}),
              ("AVX2", {"avx2", "fma", "f16c"})]
 
@@ -255,6 +257,12 @@ def parse_arguments():
     return parser.parse_args()
 
 
+def runs_on(preset, name, full):
+    if preset == "release":
+        return True
+    return name not in RELEASE_ONLY and (full or name not in INSTRUMENTED_IN_FULL)
+
+
 def run_everything(arguments, tally):
     only, full = arguments.only, arguments.full
     built = {}
@@ -264,7 +272,7 @@ def run_everything(arguments, tally):
             ctest(preset, tally, only)
     for name, path in suites(only):
         for preset in built:
-            if built[preset] and (preset == "release" or name not in RELEASE_ONLY):
+            if built[preset] and runs_on(preset, name, full):
                 run_suite(name, path, preset, tally, full)
     if full:
         fuzz(tally, only)
