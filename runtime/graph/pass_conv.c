@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "graph/body.h"
 #include "graph/rewrite.h"
 
 enum { ATTRS_MAX = 32 };
@@ -31,11 +32,6 @@ struct conv {
 struct affine {
     double *scale, *shift;
 };
-
-static int input(const struct md_node *node, int i)
-{
-    return i < node->in_count ? node->in[i] : MD_NONE;
-}
 
 static bool is_conv(enum md_op op)
 {
@@ -56,8 +52,8 @@ static bool read_conv(const struct md__rewrite *rewrite, const struct md_node *n
     *conv = (struct conv){.node = *node,
                           .x = node->in[0],
                           .w = node->in[1],
-                          .b = input(node, 2),
-                          .z = input(node, 3),
+                          .b = md__body_in(node, 2),
+                          .z = md__body_in(node, 3),
                           .transposed = node->op == MD_OP_CONV_TRANSPOSE,
                           .active = md_node_string(node, "activation", "")[0] != '\0'};
     conv->weights = md__rw_weights(rewrite, conv->w);
@@ -71,11 +67,8 @@ static bool read_conv(const struct md__rewrite *rewrite, const struct md_node *n
 /* The convolution that alone makes the value for one reader alone. */
 static bool find_conv(const struct md__rewrite *rewrite, int value, struct conv *conv)
 {
-    int n = value == MD_NONE ? MD_NONE : rewrite->graph->values[value].producer;
-    if (n == MD_NONE || !md__rw_sole(rewrite, value))
-        return false;
-    const struct md_node *node = &rewrite->graph->nodes[n];
-    return is_conv(node->op) && node->region == MD_NONE && read_conv(rewrite, node, conv);
+    const struct md_node *node = md__rw_sole_maker(rewrite, value);
+    return node && is_conv(node->op) && read_conv(rewrite, node, conv);
 }
 
 /* The fused operator has a kernel that is more than the reference. */
@@ -99,10 +92,7 @@ static enum md_status put_conv(struct md__rewrite *rewrite, int n, const struct 
         return MD_OK;
     for (int i = 0; i < conv->node.attr_count; i++)
         attrs[attr_count++] = conv->node.attrs[i];
-    if (name)
-        attrs[attr_count++] = MD_STRING_ATTR("activation", name);
-    if (name && count)
-        attrs[attr_count++] = MD_FLOATS_ATTR("activation_params", numbers, count);
+    attr_count += md__rw_activation_attrs(name, numbers, count, attrs + attr_count);
     bool fused = conv->node.op == MD_OP_FUSED_CONV || name || conv->z != MD_NONE;
     const char *op = fused              ? "com.microsoft.FusedConv"
                      : conv->transposed ? "ConvTranspose"

@@ -8,6 +8,7 @@
  * constants prove that they do not, or where the graph has no free sizes at all. Also here, for
  * such graphs: values that follow from shapes alone become constants.
  */
+#include "graph/body.h"
 #include "graph/graph_internal.h"
 #include "graph/rewrite.h"
 
@@ -24,17 +25,12 @@ static bool sizes_are_fixed(const struct md_graph *graph)
     return fixed;
 }
 
-static int input(const struct md_node *node, int i)
-{
-    return i < node->in_count ? node->in[i] : MD_NONE;
-}
-
 /* Input i is a constant whose elements all equal `number`; an absent one counts as `absent`. */
 static bool is_number(const struct md__rewrite *rewrite, const struct md_node *node, int i,
                       double number, bool absent)
 {
     double found;
-    int value = input(node, i);
+    int value = md__body_in(node, i);
     return value == MD_NONE ? absent : md__rw_number(rewrite, value, &found) && found == number;
 }
 
@@ -70,7 +66,7 @@ static bool is_straight(const struct md_node *node)
 static bool cuts_nothing(const struct md__rewrite *rewrite, const struct md_node *node)
 {
     int64_t ends[MD_RANK_MAX];
-    int count = md__rw_ints(rewrite, input(node, 2), ends, MD_RANK_MAX);
+    int count = md__rw_ints(rewrite, md__body_in(node, 2), ends, MD_RANK_MAX);
     bool all = count >= 0 && is_number(rewrite, node, 1, 0, false);
     for (int i = 0; all && i < count; i++)
         all = ends[i] >= INT32_MAX;
@@ -99,7 +95,7 @@ static int same_as(const struct md__rewrite *rewrite, const struct md_node *node
         same = true;
         break;
     case MD_OP_DROPOUT:
-        same = input(node, 2) == MD_NONE; /* not told to train */
+        same = md__body_in(node, 2) == MD_NONE; /* not told to train */
         break;
     case MD_OP_CAST:
     case MD_OP_CAST_LIKE:

@@ -11,6 +11,7 @@
  */
 #include <string.h>
 
+#include "graph/body.h"
 #include "graph/rewrite.h"
 
 /* A product as it stands before a rewrite. */
@@ -21,12 +22,7 @@ struct linear {
     int64_t outputs;
 };
 
-static int input(const struct md_node *node, int i)
-{
-    return i < node->in_count ? node->in[i] : MD_NONE;
-}
-
-/* The constant row [.., outputs] as it is, or MD_NONE. */
+/* It is a constant row [.., outputs]. */
 static bool is_row(const struct md__rewrite *rewrite, int value, int64_t outputs)
 {
     const struct md_tensor *constant = md__rw_weights(rewrite, value);
@@ -38,7 +34,7 @@ static bool is_row(const struct md__rewrite *rewrite, int value, int64_t outputs
 static bool is_plain_gemm(const struct md__rewrite *rewrite, const struct md_node *node)
 {
     return md_node_int(node, "transA", 0) == 0 && md_node_float(node, "alpha", 1) == 1 &&
-           (input(node, 2) == MD_NONE || md_node_float(node, "beta", 1) == 1) &&
+           (md__body_in(node, 2) == MD_NONE || md_node_float(node, "beta", 1) == 1) &&
            md__rw_rank(rewrite, node->in[0]) == 2;
 }
 
@@ -46,16 +42,15 @@ static bool read_linear(const struct md__rewrite *rewrite, const struct md_node 
                         struct linear *linear)
 {
     bool gemm = node->op == MD_OP_GEMM, fused = node->op == MD_OP_LINEAR;
-    if (node->region != MD_NONE || (node->op != MD_OP_MATMUL && !gemm && !fused) ||
-        (gemm && !is_plain_gemm(rewrite, node)))
+    if ((node->op != MD_OP_MATMUL && !gemm && !fused) || (gemm && !is_plain_gemm(rewrite, node)))
         return false;
     const struct md_tensor *weights = md__rw_weights(rewrite, node->in[1]);
     if (!weights || weights->shape.rank != 2 || md_tensor_count(weights) == 0)
         return false;
     *linear = (struct linear){.x = node->in[0],
                               .w = node->in[1],
-                              .b = input(node, 2),
-                              .z = input(node, 3),
+                              .b = md__body_in(node, 2),
+                              .z = md__body_in(node, 3),
                               .turned = fused ? md_node_int(node, "transB", 1)
                                               : gemm && md_node_int(node, "transB", 0),
                               .active = md_node_string(node, "activation", "")[0] != '\0'};
@@ -66,10 +61,8 @@ static bool read_linear(const struct md__rewrite *rewrite, const struct md_node 
 /* The product that alone makes the value for one reader alone. */
 static bool find_linear(const struct md__rewrite *rewrite, int value, struct linear *linear)
 {
-    int n = value == MD_NONE ? MD_NONE : rewrite->graph->values[value].producer;
-    return n != MD_NONE && md__rw_sole(rewrite, value) &&
-           read_linear(rewrite, &rewrite->graph->nodes[n], linear) &&
-           md__rw_dtype(rewrite, value) == MD_F32;
+    const struct md_node *node = md__rw_sole_maker(rewrite, value);
+    return node && read_linear(rewrite, node, linear) && md__rw_dtype(rewrite, value) == MD_F32;
 }
 
 /* The bias as [outputs]. */
@@ -88,11 +81,7 @@ static enum md_status put_linear(struct md__rewrite *rewrite, int n, struct line
                                  struct md_error *err)
 {
     struct md_attr attrs[3] = {MD_INT_ATTR("transB", linear->turned)};
-    int attr_count = 1, out;
-    if (activation)
-        attrs[attr_count++] = MD_STRING_ATTR("activation", activation);
-    if (count)
-        attrs[attr_count++] = MD_FLOATS_ATTR("activation_params", numbers, count);
+    int attr_count = 1 + md__rw_activation_attrs(activation, numbers, count, attrs + 1), out;
     enum md_status status = linear->b == MD_NONE ? MD_OK : make_row(rewrite, &linear->b, err);
     if (status)
         return status;

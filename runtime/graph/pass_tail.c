@@ -17,11 +17,8 @@ enum { INPUTS_MAX = 6, ATTRS_MAX = 16 };
 /* The operator that alone makes the value for one reader alone, and has no activation yet. */
 static const struct md_node *find_open(const struct md__rewrite *rewrite, int value)
 {
-    int n = value == MD_NONE ? MD_NONE : rewrite->graph->values[value].producer;
-    if (n == MD_NONE || !md__rw_sole(rewrite, value))
-        return NULL;
-    const struct md_node *node = &rewrite->graph->nodes[n];
-    bool open = node->region == MD_NONE && md__last_residual(node->op) != MD_NONE &&
+    const struct md_node *node = md__rw_sole_maker(rewrite, value);
+    bool open = node && md__last_residual(node->op) != MD_NONE &&
                 md_node_string(node, "activation", "")[0] == '\0' && node->in_count <= INPUTS_MAX &&
                 node->attr_count <= ATTRS_MAX;
     return open ? node : NULL;
@@ -47,10 +44,7 @@ static enum md_status put(struct md__rewrite *rewrite, int n, struct md_node nod
     }
     for (int i = 0; i < node.attr_count; i++)
         attrs[attr_count++] = node.attrs[i];
-    if (name)
-        attrs[attr_count++] = MD_STRING_ATTR("activation", name);
-    if (name && count)
-        attrs[attr_count++] = MD_FLOATS_ATTR("activation_params", numbers, count);
+    attr_count += md__rw_activation_attrs(name, numbers, count, attrs + attr_count);
     enum md_status status =
         md__rw_fused(rewrite, node.op, in, in_count, attrs, attr_count, &out, err);
     if (!status && out != MD_NONE)

@@ -23,18 +23,28 @@ static enum md_status out_of_memory(struct md_error *err)
 
 /* ---- the graph ---- */
 
-const struct md_node *md__rw_maker(const struct md__rewrite *rewrite, int value, enum md_op op)
+/* The node outside regions that makes the value, or NULL. */
+static const struct md_node *maker_of(const struct md__rewrite *rewrite, int value)
 {
     int n = value == MD_NONE ? MD_NONE : rewrite->graph->values[value].producer;
-    if (n == MD_NONE)
-        return NULL;
-    const struct md_node *node = &rewrite->graph->nodes[n];
-    return node->op == op && node->region == MD_NONE ? node : NULL;
+    const struct md_node *node = n == MD_NONE ? NULL : &rewrite->graph->nodes[n];
+    return node && node->region == MD_NONE ? node : NULL;
+}
+
+const struct md_node *md__rw_maker(const struct md__rewrite *rewrite, int value, enum md_op op)
+{
+    const struct md_node *node = maker_of(rewrite, value);
+    return node && node->op == op ? node : NULL;
 }
 
 bool md__rw_sole(const struct md__rewrite *rewrite, int value)
 {
     return value != MD_NONE && rewrite->readers[value] == 1;
+}
+
+const struct md_node *md__rw_sole_maker(const struct md__rewrite *rewrite, int value)
+{
+    return md__rw_sole(rewrite, value) ? maker_of(rewrite, value) : NULL;
 }
 
 const struct md_tensor *md__rw_constant(const struct md__rewrite *rewrite, int value)

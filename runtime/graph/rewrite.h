@@ -72,6 +72,8 @@ enum md_status md__rewrite_run(struct md_graph *graph, const struct md_executabl
 const struct md_node *md__rw_maker(const struct md__rewrite *rewrite, int value, enum md_op op);
 /* Nobody reads it but one input of one node. */
 bool md__rw_sole(const struct md__rewrite *rewrite, int value);
+/* The node outside regions that makes the value for one reader alone; else NULL. */
+const struct md_node *md__rw_sole_maker(const struct md__rewrite *rewrite, int value);
 
 enum md_dtype md__rw_dtype(const struct md__rewrite *rewrite, int value); /* 0: unknown */
 int md__rw_rank(const struct md__rewrite *rewrite, int value);            /* -1: unknown */
@@ -131,5 +133,17 @@ void md__rw_undo(struct md__rewrite *rewrite);
     ((struct md_attr){.name = title, .type = MD_ATTR_INTS, .ints = values, .count = number})
 #define MD_FLOATS_ATTR(title, values, number)                                                      \
     ((struct md_attr){.name = title, .type = MD_ATTR_FLOATS, .floats = values, .count = number})
+
+/* What md__rw_activation found, as attributes of a fused operator; how many: 0 without a name. */
+static inline int md__rw_activation_attrs(const char *name, const double *numbers, int count,
+                                          struct md_attr attrs[2])
+{
+    if (!name)
+        return 0;
+    attrs[0] = MD_STRING_ATTR("activation", name);
+    if (count)
+        attrs[1] = MD_FLOATS_ATTR("activation_params", numbers, count);
+    return count ? 2 : 1;
+}
 
 #endif
