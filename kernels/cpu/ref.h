@@ -112,7 +112,7 @@ extern const struct md_kernel md__ref_deform_conv;
 extern const struct md_kernel md__ref_pool; /* and the global forms */
 extern const struct md_kernel md__ref_max_unpool;
 extern const struct md_kernel md__ref_max_roi_pool;
-/* ref_layout.c */
+/* ref_layout.c, ref_pad.c */
 extern const struct md_kernel md__ref_size;
 extern const struct md_kernel md__ref_blocks; /* DepthToSpace, SpaceToDepth */
 extern const struct md_kernel md__ref_pad;

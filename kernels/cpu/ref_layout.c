@@ -1,6 +1,6 @@
 /*
- * Reference kernels that lay elements out anew, whatever their type: Pad, CenterCropPad, blocks to
- * and from depth, Tile, Trilu, Dropout, Size; and Col2Im, which also adds.
+ * Reference kernels that lay elements out anew, whatever their type: blocks to and from depth,
+ * Trilu, Dropout, Size; and Col2Im, which also adds.
  */
 #include <string.h>
 
@@ -51,157 +51,7 @@ static enum md_status blocks_run(const struct md_kernel_call *call, struct md_er
     return MD_OK;
 }
 
-/* ---- Pad ------------------------------------------------------------------------------------- */
-
-static const char zeros[8]; /* one element of any type */
-
-enum pad_mode { PAD_CONSTANT, PAD_REFLECT, PAD_EDGE, PAD_WRAP };
-
-struct pad_axis {
-    int64_t begin;  /* cells before the kept ones */
-    int64_t first;  /* first kept cell of the input */
-    int64_t kept;   /* how many are kept */
-    int64_t length; /* of the output */
-};
-
-/* The input's index for index i of the output, or -1 where a constant goes. */
-static int64_t pad_source(const struct pad_axis *axis, enum pad_mode mode, int64_t i)
-{
-    int64_t at = i - axis->begin, kept = axis->kept;
-    if (at >= 0 && at < kept)
-        return axis->first + at;
-    if (mode == PAD_CONSTANT)
-        return -1;
-    if (mode == PAD_EDGE || kept == 1)
-        return axis->first + (at < 0 ? 0 : kept - 1);
-    int64_t period = mode == PAD_WRAP ? kept : 2 * (kept - 1);
-    at = (at % period + period) % period;
-    return axis->first + (at < kept ? at : period - at);
-}
-
-static void fill(char *to, const char *value, size_t count, size_t bytes)
-{
-    for (size_t i = 0; i < count; i++)
-        memcpy(to + i * bytes, value, bytes);
-}
-
-/* Copies one run along the last axis. `from` is the row's place in the input, NULL outside it. */
-static void pad_row(const struct pad_axis *axis, enum pad_mode mode, const char *from, char *to,
-                    const char *value, size_t bytes)
-{
-    if (!from) {
-        fill(to, value, (size_t)axis->length, bytes);
-        return;
-    }
-    int64_t begin = axis->begin > 0 ? axis->begin : 0;
-    for (int64_t i = 0; i < axis->length; i++) {
-        if (i == begin && axis->kept > 0) {
-            memcpy(to + (size_t)i * bytes, from + (size_t)axis->first * bytes,
-                   (size_t)axis->kept * bytes);
-            i += axis->kept - 1;
-            continue;
-        }
-        int64_t source = pad_source(axis, mode, i);
-        memcpy(to + (size_t)i * bytes, source < 0 ? value : from + (size_t)source * bytes, bytes);
-    }
-}
-
-static void pad_all(const struct md_tensor *in, const struct md_tensor *out,
-                    const struct pad_axis *axes, enum pad_mode mode, const char *value)
-{
-    int last = in->shape.rank - 1;
-    size_t bytes = md_dtype_bytes(in->dtype);
-    int64_t stride[MD_RANK_MAX];
-    struct md__walk walk;
-    md__strides(&in->shape, stride);
-    md__walk_init(&walk, last, out->shape.dim);
-    size_t rows = md__span(&out->shape, 0, last);
-    char *to = out->data;
-    for (size_t r = 0; r < rows; r++, md__walk_next(&walk)) {
-        const char *from = in->data;
-        for (int a = 0; from && a < last; a++) {
-            int64_t source = pad_source(&axes[a], mode, walk.index[a]);
-            from = source < 0 ? NULL : from + source * stride[a] * (int64_t)bytes;
-        }
-        pad_row(&axes[last], mode, from, to, value, bytes);
-        to += (size_t)axes[last].length * bytes;
-    }
-}
-
-/* Cells to add (or cut, when negative) at both ends of an axis. */
-static struct pad_axis padded(int64_t dim, int64_t begin, int64_t end)
-{
-    int64_t first = begin < 0 ? -begin : 0, cut = end < 0 ? -end : 0;
-    return (struct pad_axis){.begin = begin > 0 ? begin : 0,
-                             .first = first,
-                             .kept = dim - first - cut,
-                             .length = dim + begin + end};
-}
-
-static enum md_status copy_scalar(const struct md_kernel_call *call)
-{
-    memcpy(call->out[0].data, call->in[0].data, md_dtype_bytes(call->in[0].dtype));
-    return MD_OK;
-}
-
-static enum md_status pad_run(const struct md_kernel_call *call, struct md_error *err)
-{
-    static const char *const modes[] = {"constant", "reflect", "edge", "wrap"};
-    const struct md_tensor *in = call->in;
-    const char *asked = md_node_string(call->node, "mode", "constant");
-    enum pad_mode mode = PAD_CONSTANT;
-    for (int i = 0; i < 4; i++)
-        if (strcmp(asked, modes[i]) == 0)
-            mode = (enum pad_mode)i;
-    int rank = in[0].shape.rank;
-    if (rank == 0)
-        return copy_scalar(call);
-    struct pad_axis axes[MD_RANK_MAX];
-    for (int i = 0; i < rank; i++)
-        axes[i] = padded(in[0].shape.dim[i], 0, 0);
-    bool named = md__has(in, call->in_count, 3);
-    size_t count = named ? md__count(&in[3]) : (size_t)rank;
-    for (size_t k = 0; k < count; k++) {
-        int axis = md__axis(named ? md__get_int(&in[3], k) : (int64_t)k, rank);
-        if (axis == MD_NONE)
-            return md_fail(err, MD_ERR_INVALID, "axis outside rank %d", rank);
-        axes[axis] =
-            padded(in[0].shape.dim[axis], md__get_int(&in[1], k), md__get_int(&in[1], k + count));
-    }
-    pad_all(&in[0], &call->out[0], axes, mode, md__has(in, call->in_count, 2) ? in[2].data : zeros);
-    return MD_OK;
-}
-
-/* Cuts round down at the front, pads too: the odd cell goes to the end. */
-static enum md_status center_crop_pad_run(const struct md_kernel_call *call, struct md_error *err)
-{
-    (void)err;
-    const struct md_shape *from = &call->in[0].shape, *to = &call->out[0].shape;
-    struct pad_axis axes[MD_RANK_MAX];
-    if (from->rank == 0)
-        return copy_scalar(call);
-    for (int i = 0; i < from->rank; i++) {
-        int64_t more = to->dim[i] - from->dim[i], before = more / 2;
-        axes[i] = padded(from->dim[i], before, more - before);
-    }
-    pad_all(&call->in[0], &call->out[0], axes, PAD_CONSTANT, zeros);
-    return MD_OK;
-}
-
-/* ---- Tile, Trilu, Dropout -------------------------------------------------------------------- */
-
-static enum md_status tile_run(const struct md_kernel_call *call, struct md_error *err)
-{
-    (void)err;
-    struct pad_axis axes[MD_RANK_MAX];
-    const struct md_shape *from = &call->in[0].shape, *to = &call->out[0].shape;
-    if (from->rank == 0)
-        return copy_scalar(call);
-    for (int i = 0; i < from->rank; i++)
-        axes[i] = padded(from->dim[i], 0, to->dim[i] - from->dim[i]);
-    pad_all(&call->in[0], &call->out[0], axes, PAD_WRAP, zeros);
-    return MD_OK;
-}
+/* ---- Trilu, Dropout -------------------------------------------------------------------------- */
 
 static enum md_status trilu_run(const struct md_kernel_call *call, struct md_error *err)
 {
@@ -300,9 +150,6 @@ static enum md_status col2im_run(const struct md_kernel_call *call, struct md_er
 
 const struct md_kernel md__ref_size = {.run = size_run};
 const struct md_kernel md__ref_blocks = {.run = blocks_run};
-const struct md_kernel md__ref_pad = {.run = pad_run};
-const struct md_kernel md__ref_center_crop_pad = {.run = center_crop_pad_run};
-const struct md_kernel md__ref_tile = {.run = tile_run};
 const struct md_kernel md__ref_trilu = {.run = trilu_run};
 const struct md_kernel md__ref_dropout = {.run = dropout_run};
 const struct md_kernel md__ref_col2im = {.run = col2im_run};

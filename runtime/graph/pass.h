@@ -7,6 +7,7 @@
  *     branch         an If that is decided becomes its branch
  *     identity       what changes nothing goes; what follows from fixed shapes becomes constant
  *     pattern        written-out operators become the operator: GELU, norms, Swish, ...
+ *     pad            zeros around what a convolution reads become its padding
  *     conv, linear   what follows a convolution or a product goes into it
  *     compose, share, lower       the regions of fused operators (fused.md)
  *     channels_last  runs of convolutions work on tensors with channels last
@@ -44,6 +45,8 @@ enum md_status md__pass_identity(struct md_graph *graph,
                                  struct md_pass_report *report, struct md_error *err);
 enum md_status md__pass_pattern(struct md_graph *graph, const struct md_executable_options *options,
                                 struct md_pass_report *report, struct md_error *err);
+enum md_status md__pass_pad(struct md_graph *graph, const struct md_executable_options *options,
+                            struct md_pass_report *report, struct md_error *err);
 enum md_status md__pass_conv(struct md_graph *graph, const struct md_executable_options *options,
                              struct md_pass_report *report, struct md_error *err);
 enum md_status md__pass_linear(struct md_graph *graph, const struct md_executable_options *options,

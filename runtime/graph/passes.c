@@ -20,6 +20,7 @@ static const struct {
     {"branch", md__pass_branch},
     {"identity", md__pass_identity},
     {"pattern", md__pass_pattern},
+    {"pad", md__pass_pad},
     {"conv", md__pass_conv},
     {"linear", md__pass_linear},
     {"compose", md__pass_compose},
