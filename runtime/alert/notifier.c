@@ -95,6 +95,11 @@ static void join_ended(struct md_notifier *notifier)
     }
 }
 
+static bool is_due(const struct md_notifier *notifier)
+{
+    return notifier->due || notifier->news || md_now_ms(notifier->clock) >= notifier->next_ms;
+}
+
 static void *step_main(void *context)
 {
     struct md_notifier *notifier = context;
@@ -103,13 +108,29 @@ static void *step_main(void *context)
         join_ended(notifier);
         if (notifier->stopping)
             break;
-        if (notifier->due || notifier->news || md_now_ms(notifier->clock) >= notifier->next_ms)
+        if (!notifier->held && is_due(notifier))
             step(notifier);
-        if (!notifier->due && !notifier->news)
+        if (notifier->held || (!notifier->due && !notifier->news))
             md_cond_wait_ns(&notifier->changed, &notifier->lock, look_ns);
     }
     pthread_mutex_unlock(&notifier->lock);
     return NULL;
+}
+
+void md_notifier_hold(struct md_notifier *notifier)
+{
+    pthread_mutex_lock(&notifier->lock);
+    notifier->held = true;
+    pthread_mutex_unlock(&notifier->lock);
+}
+
+void md_notifier_release(struct md_notifier *notifier)
+{
+    pthread_mutex_lock(&notifier->lock);
+    notifier->held = false;
+    if (notifier->config && is_due(notifier))
+        step(notifier);
+    pthread_mutex_unlock(&notifier->lock);
 }
 
 void md_notifier_feed(struct md_notifier *notifier, struct md_notify_snapshot *snapshot)

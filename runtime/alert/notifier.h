@@ -57,6 +57,13 @@ enum md_status md_notifier_set_config(struct md_notifier *notifier, struct md_no
 /* All alerts as they are now, after each tick and once at the start. Takes the snapshot over, and
  * steps before it returns, which may write to the disk. */
 void md_notifier_feed(struct md_notifier *notifier, struct md_notify_snapshot *snapshot);
+/*
+ * For whoever moves a clock that stands otherwise. Between the two only snapshots make it step, so
+ * that what is due by the new time is decided after the ticks of that time, never before them;
+ * release takes that step before it returns, so that the clock never passes over it.
+ */
+void md_notifier_hold(struct md_notifier *notifier);
+void md_notifier_release(struct md_notifier *notifier);
 
 /* ---- looking and silencing ------------------------------------------------------------------- */
 

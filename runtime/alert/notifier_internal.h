@@ -61,6 +61,7 @@ struct md_notifier {
     int64_t next_ms; /* when to step although nothing happens */
     bool due;        /* step as soon as possible */
     bool unsaved;    /* the store lacks something */
+    bool held;       /* its thread takes no step: somebody moves the clock */
     bool stopping;
     pthread_t thread;
     bool has_thread;

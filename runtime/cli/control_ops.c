@@ -6,8 +6,8 @@
  *     log-level   level (optional: sets it) -> level
  *     reload, rollback (reload.c) -> what md_script_reload reports
  *     scripts     -> what /admin/scripts shows
- *     clock       now_ms (optional: sets a clock of clock_speed 0, and waits for the timers and
- *                 ticks that are due then) -> now_ms
+ *     clock       now_ms (optional: sets a clock of clock_speed 0, and waits for the timers,
+ *                 ticks and decisions about notifications that are due then) -> now_ms
  *     config      -> config: [{key, value, origin, restart, help}]
  *     rehearse    (rehearse.c) what script/rehearse.h says -> the report
  *     repl.*      (control_repl.c) a session that lasts as long as the connection
@@ -83,8 +83,7 @@ static enum md_status set_clock(const struct md_control_context *context, json_t
     if (!json_is_integer(wanted) || now_ms < md_now_ms(context->clock)) {
         return md_fail(err, MD_ERR_INVALID, "now_ms: a whole number, not before the present");
     }
-    md_clock_standing_set(context->standing, now_ms);
-    return md_script_catch_up(context->script, catch_up_ns_max, err);
+    return md_script_advance(context->script, context->standing, now_ms, catch_up_ns_max, err);
 }
 
 static enum md_status standing_clock(struct md_control_call *call, json_t *request,

@@ -384,6 +384,20 @@ static void fini(struct md_script *script)
     script->notifying = NULL;
 }
 
+void md__notify_hold(struct md_script *script)
+{
+    struct md_notifier *notifier = atomic_load(&script->notifying->notifier);
+    if (notifier != NULL)
+        md_notifier_hold(notifier);
+}
+
+void md__notify_release(struct md_script *script)
+{
+    struct md_notifier *notifier = atomic_load(&script->notifying->notifier);
+    if (notifier != NULL)
+        md_notifier_release(notifier);
+}
+
 static void tell_health(void *context, const struct md_notifier_status *status)
 {
     struct md_script *script = context;

@@ -28,6 +28,11 @@ struct md__notifying {
 /* With app.alerts.notify on top of the stack: its settings, compiled; raises. */
 struct md_notify_config *md__notify_read(lua_State *L, struct md_script *script);
 
+/* Around a move of a clock that stands otherwise and the ticks that it makes due: the notifier, if
+ * there is one, looks at the new time after them (md_notifier_hold). */
+void md__notify_hold(struct md_script *script);
+void md__notify_release(struct md_script *script);
+
 /* With the entry of an alert (its fingerprint as text) on top of the stack: adds to its lists
  * silenced_by (ids) and inhibited_by (fingerprints), and sets maintenance, a window's name. */
 void md__notify_explain(lua_State *L);

@@ -20,6 +20,7 @@
 #include "base/log.h"
 #include "base/wait.h"
 #include "script/alerts.h"
+#include "script/notify.h"
 #include "script/watch.h"
 
 static const int64_t look_ns = 250000000;
@@ -360,8 +361,7 @@ static bool has_caught_up(const struct md__scheduler *scheduler, int64_t now_ms)
     return true;
 }
 
-enum md_status md_script_catch_up(struct md_script *script, int64_t timeout_ns,
-                                  struct md_error *err)
+static enum md_status catch_up(struct md_script *script, int64_t timeout_ns, struct md_error *err)
 {
     static const int64_t poll_ns = 2000000;
     int64_t now_ms = md_now_ms(script->clock);
@@ -379,6 +379,16 @@ enum md_status md_script_catch_up(struct md_script *script, int64_t timeout_ns,
     pthread_mutex_unlock(&script->lock);
     pthread_mutex_unlock(&script->reloading);
     return done ? MD_OK : md_fail(err, MD_ERR_TIMEOUT, "timers or ticks are still running");
+}
+
+enum md_status md_script_advance(struct md_script *script, struct md_clock_standing *clock,
+                                 int64_t now_ms, int64_t timeout_ns, struct md_error *err)
+{
+    md__notify_hold(script);
+    md_clock_standing_set(clock, now_ms);
+    enum md_status status = catch_up(script, timeout_ns, err);
+    md__notify_release(script);
+    return status;
 }
 
 /* ---- by hand --------------------------------------------------------------------------------- */

@@ -136,10 +136,14 @@ enum md_status md_script_new(const struct md_script_options *options, struct md_
                              struct md_error *err);
 /* Starts the scheduler: loads the declared models, runs on_start, then timers and ticks. */
 enum md_status md_script_start(struct md_script *script, struct md_error *err);
-/* Waits until timers and ticks have done what is due by the clock's present time: for whoever has
- * set a clock that stands otherwise. MD_ERR_TIMEOUT, also when the engine ends. */
-enum md_status md_script_catch_up(struct md_script *script, int64_t timeout_ns,
-                                  struct md_error *err);
+/*
+ * Sets the engine's clock, which stands otherwise, and waits until all that is due by then has been
+ * done: timers and ticks, then what the notifier decides (sending goes on by itself). So nothing
+ * that a slower clock would have seen is passed over, however busy the machine is. MD_ERR_TIMEOUT,
+ * also when the engine ends. One caller at a time.
+ */
+enum md_status md_script_advance(struct md_script *script, struct md_clock_standing *clock,
+                                 int64_t now_ms, int64_t timeout_ns, struct md_error *err);
 /* Ends the scheduler after the jobs in progress; requests still work. Idempotent. */
 void md_script_stop(struct md_script *script);
 /* Stops; no request may be in progress. */
