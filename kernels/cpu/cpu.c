@@ -5,6 +5,7 @@
 #include "kernels/cpu/cpu.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "kernels/cpu/isa/table.h"
 #include "kernels/cpu/move.h"
@@ -261,4 +262,16 @@ const struct md_backend *md_cpu_backend(enum md_cpu_isa isa)
     for (int i = 0; i < MD_ISA_BEST; i++)
         best = fast[i].name ? &fast[i] : best;
     return best;
+}
+
+static _Atomic enum md_cpu_int8 int8_limit = MD_INT8_BEST;
+
+void md_cpu_int8_set_limit(enum md_cpu_int8 limit)
+{
+    atomic_store(&int8_limit, limit);
+}
+
+enum md_cpu_int8 md_cpu_int8_limit(void)
+{
+    return atomic_load_explicit(&int8_limit, memory_order_relaxed);
 }

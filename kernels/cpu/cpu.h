@@ -12,7 +12,15 @@ enum md_cpu_isa { MD_ISA_PORTABLE, MD_ISA_AVX2, MD_ISA_AVX512, MD_ISA_BEST };
 
 const struct md_backend *md_cpu_reference(void);
 
+/* Ways of adding up products of bytes, slowest first (isa/int8.h); all give the same sums. */
+enum md_cpu_int8 { MD_INT8_WIDENED, MD_INT8_DOT, MD_INT8_TILES, MD_INT8_BEST };
+
 /* NULL when this processor lacks the instruction set. MD_ISA_BEST never fails. */
 const struct md_backend *md_cpu_backend(enum md_cpu_isa isa);
+
+/* For tests: only the ways below the limit are used from now on, BEST: whatever the processor has.
+ * Not while a kernel runs. */
+void md_cpu_int8_set_limit(enum md_cpu_int8 limit);
+enum md_cpu_int8 md_cpu_int8_limit(void);
 
 #endif

@@ -40,6 +40,14 @@ extern const struct md_kernel md__attention, md__binary, md__clip, md__conv, md_
 extern const struct md_kernel md__global_pool_last, md__norm_last, md__pool_last, md__reduce,
     md__resize_last;
 
+/* bytes: quantised operators */
+#define md__dequantize       MD_ISA_SYMBOL(md__dequantize)
+#define md__dynamic_quantize MD_ISA_SYMBOL(md__dynamic_quantize)
+#define md__int8_dense       MD_ISA_SYMBOL(md__int8_dense)
+#define md__quantize         MD_ISA_SYMBOL(md__quantize)
+
+extern const struct md_kernel md__dequantize, md__dynamic_quantize, md__int8_dense, md__quantize;
+
 #define MD__ISA_KERNELS(X)                                                                         \
     X(ABS, md__unary)                                                                              \
     X(NEG, md__unary)                                                                              \
@@ -98,6 +106,12 @@ extern const struct md_kernel md__global_pool_last, md__norm_last, md__pool_last
     X(BATCH_NORM_LAST, md__norm_last)                                                              \
     X(INSTANCE_NORM_LAST, md__norm_last)                                                           \
     X(GROUP_NORM_LAST, md__norm_last)                                                              \
-    X(RESIZE_LAST, md__resize_last)
+    X(RESIZE_LAST, md__resize_last)                                                                \
+    X(QUANTIZE_LINEAR, md__quantize)                                                               \
+    X(DEQUANTIZE_LINEAR, md__dequantize)                                                           \
+    X(DYNAMIC_QUANTIZE_LINEAR, md__dynamic_quantize)                                               \
+    X(MATMUL_INTEGER, md__int8_dense)                                                              \
+    X(QLINEAR_MATMUL, md__int8_dense)                                                              \
+    X(MATMUL_INTEGER_TO_FLOAT, md__int8_dense)
 
 #endif

@@ -5,7 +5,8 @@
 
 NAME.onnx has fixed shapes, because that is where every engine is at its best; NAME.npz holds an
 input for each of its ports. Weights are random but tame; models out of PyPI packages have their
-own (tests/reference/models/packages.json names them). What is there already is kept.
+own (tests/reference/models/packages.json names them); quantised ones are made from others of the
+folder (quantized.py). What is there already is kept.
 """
 
 import argparse
@@ -25,6 +26,7 @@ ROOT = os.path.normpath(os.path.join(HERE, "..", "..", ".."))
 sys.path.insert(0, HERE)
 sys.path.insert(0, os.path.join(ROOT, "tests", "reference", "models"))
 import networks
+import quantized
 import segmentation
 import sequences
 
@@ -212,12 +214,14 @@ def main():
     warnings.filterwarnings("ignore")
     os.makedirs(options.target, exist_ok=True)
     made, ready = models(), packaged()
-    for name in options.names or [*made, *ready]:
+    for name in options.names or [*made, *quantized.MODELS, *ready]:
         path = os.path.join(options.target, name + ".onnx")
         if os.path.exists(path):
             continue
         if name in made:
             export(made[name], path, name)
+        elif name in quantized.MODELS:
+            quantized.make(name, options.target)
         else:
             fix_shapes(ready[name], path)
         print(f"{name:28}{os.path.getsize(path) / 1e6:10.1f} MB", flush=True)
