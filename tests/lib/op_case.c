@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "device_case.h"
 #include "kernels/cpu/common.h"
 #include "kernels/cpu/cpu.h"
 
@@ -295,7 +296,7 @@ int op_case_disagreements(const struct op_case *op_case, const struct op_run *ex
             wrong += !case_agrees(op_case, expected, backends[b], pool, may_refuse);
         md_pool_delete(pool);
     }
-    return wrong;
+    return wrong + op_device_disagreements(op_case, expected);
 }
 
 double op_element(const struct md_tensor *tensor, size_t i)

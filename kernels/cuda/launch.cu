@@ -1,0 +1,39 @@
+/*
+ * Launches: noted, so that tests can look at their geometry, and refused where no GPU takes it.
+ */
+#include "kernels/cuda/device.cuh"
+
+static thread_local struct md__cuda_launch last;
+static thread_local int64_t launches;
+
+bool md__launch_note(const char *kernel, dim3 grid, dim3 block, size_t shared_bytes)
+{
+    last = {kernel, {grid.x, grid.y, grid.z}, {block.x, block.y, block.z}, shared_bytes};
+    launches++;
+    return grid.x && grid.y && grid.z && block.x && block.y && block.z && grid.x <= 0x7fffffffu &&
+           grid.y <= 65535 && grid.z <= 65535 && block.z <= 64 &&
+           (uint64_t)block.x * block.y * block.z <= 1024 && shared_bytes <= (227u << 10);
+}
+
+struct md__cuda_launch md__cuda_launch_last(void)
+{
+    return last;
+}
+
+int64_t md__cuda_launch_count(void)
+{
+    return launches;
+}
+
+const char *md__cuda_error_text(int error)
+{
+    if (error == MD__CUDA_REFUSED)
+        return "a kernel got what it does not do";
+#ifdef __CUDACC__
+    return cudaGetErrorString((cudaError_t)error);
+#else
+    return error == 9     ? "invalid configuration argument"
+           : error == 719 ? "unspecified launch failure"
+                          : "unknown error";
+#endif
+}

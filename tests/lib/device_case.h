@@ -1,0 +1,26 @@
+/*
+ * Operator cases on a device: the CUDA kernels, compiled for the host (kernels/cuda/emulate.h).
+ */
+#ifndef MD_TESTS_DEVICE_CASE_H
+#define MD_TESTS_DEVICE_CASE_H
+
+#include "op_case.h"
+
+/*
+ * Runs the case on the emulated device with floats stored as `precision`. The work is captured
+ * before the inputs are on the device, so that nothing can have looked at them, and launched twice.
+ * OP_REFUSED: there is no kernel, or it says no. Buffers lie between guard bytes (under
+ * AddressSanitizer: alone); inputs must come back unchanged.
+ */
+enum op_result op_run_device(struct op_run *run, enum md_dtype precision, struct md_error *err);
+
+/*
+ * The case in float32 against `expected` with the case's tolerance, and in float16 and bfloat16 by
+ * norm. How many of the three disagree; each is printed. What is refused agrees.
+ */
+int op_device_disagreements(const struct op_case *op_case, const struct op_run *expected);
+
+/* How many cases ran and were refused in this process. */
+void op_device_report(void);
+
+#endif
