@@ -142,6 +142,7 @@ static enum md_status make_control(struct md_executable *executable, struct md_n
     struct md_graph *bodies[MD_BODIES_MAX];
     struct md_executable_options options = executable->options;
     options.passes_off = passes_off;
+    options.accelerator = NULL; /* loops and branches run on the host, bodies included */
     enum md_status status = find_bodies(node, bodies, err);
     if (!status)
         status = read_counts(node, bodies, control, err);

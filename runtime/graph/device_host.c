@@ -65,8 +65,10 @@ static void host_close(struct md_device_context *context)
 static void host_info(struct md_device_context *context, struct md_device_info *info)
 {
     (void)context;
-    *info = (struct md_device_info){
-        .name = "emulated device", .version = "on the host", .memory_bytes = SIZE_MAX / 2};
+    *info = (struct md_device_info){.name = "emulated device",
+                                    .version = "on the host",
+                                    .major = 9,
+                                    .memory_bytes = SIZE_MAX / 2};
 }
 
 static bool host_lost(struct md_device_context *context)

@@ -14,6 +14,7 @@
 #include <sys/mman.h>
 
 #include "graph/control.h"
+#include "graph/device_internal.h"
 #include "graph/executable_internal.h"
 #include "graph/graph_internal.h"
 
@@ -21,7 +22,7 @@
 #define PLANS_DEFAULT      16
 #define HUGE_PAGE          ((size_t)2 << 20)
 #define HUGE_MIN           (4 * HUGE_PAGE) /* an arena from here on would like huge pages */
-#define SPLITS_MAX         4096 /* in one run */
+#define SPLITS_MAX         4096            /* in one run */
 #define ITERATIONS_DEFAULT ((int64_t)1 << 24)
 
 static enum md_status check_graph(const struct md_graph *graph,
@@ -84,7 +85,8 @@ static enum md_status build(struct md_executable *executable, struct md_error *e
     if (!executable->prepared || !executable->facts)
         return md_fail(err, MD_ERR_MEMORY, "out of memory");
     const struct md_plan_context context = {.graph = graph, .options = options};
-    return md__planner_new(&context, &executable->planner, err);
+    status = md__planner_new(&context, &executable->planner, err);
+    return status ? status : md__device_new(executable, err);
 }
 
 enum md_status md__executable_new_body(struct md_graph *graph,
@@ -140,6 +142,7 @@ void md_executable_delete(struct md_executable *executable)
         return;
     md__plans_delete(executable);
     md__planner_delete(executable->planner);
+    md__device_delete(executable->device);
     delete_prepared(executable);
     md__executable_close_packs(executable);
     md__controls_delete(executable);
@@ -219,9 +222,10 @@ enum md_status md__executable_find(struct md_executable *executable, struct md_p
         if (parent && parent->depth + 1 >= SPLITS_MAX)
             return md_fail(err, MD_ERR_TOO_LARGE, "shapes depend on data at more than %d places",
                            SPLITS_MAX);
-        const struct md_plan_context context = {executable->graph, &executable->options,
-                                                executable->prepared, executable->packs,
-                                                executable->guards};
+        const struct md_plan_context context = {
+            executable->graph,    &executable->options,
+            executable->prepared, executable->packs,
+            executable->guards,   executable->device_on ? executable->device : NULL};
         enum md_status status = md__plan_new(executable->planner, &context, parent,
                                              executable->facts, fact_count, plan, err);
         if (status)
@@ -251,6 +255,7 @@ enum md_status md_executable_plan(struct md_executable *executable, const struct
                          input_count, executable->graph->input_count);
     for (int i = 0; !status && i < input_count; i++)
         executable->facts[i] = md__input_fact(executable->graph, i, &shapes[i]);
+    executable->device_on = md__device_begin(executable);
     return status ? status : md__executable_find(executable, NULL, input_count, &plan, err);
 }
 
@@ -296,6 +301,12 @@ static void add_report(struct md_plan_report *total, const struct md_plan_report
     total->transcendentals += own->transcendentals;
     total->steps += own->steps;
     total->fused_steps += own->fused_steps;
+    total->device_steps += own->device_steps;
+    total->copies += own->copies;
+    if (own->device_bytes > total->device_bytes)
+        total->device_bytes = own->device_bytes;
+    if (own->pinned_bytes > total->pinned_bytes)
+        total->pinned_bytes = own->pinned_bytes;
 }
 
 enum md_status md_executable_report(struct md_executable *executable, struct md_plan_report *report,
@@ -316,6 +327,7 @@ enum md_status md_executable_report(struct md_executable *executable, struct md_
             report->prepared_bytes += item->bytes;
             report->kept_bytes += item->kept ? item->bytes : 0;
         }
+    report->precision = md__device_precision(executable->device);
     report->networks_composed = executable->passes.networks_composed;
     report->regions_lowered = executable->passes.regions_lowered;
     report->regions_kept = executable->passes.regions_kept;
@@ -362,9 +374,9 @@ int md_executable_profile(const struct md_executable *executable, struct md_step
     for (const struct md_plan *plan = executable->last; plan; plan = plan->parent) {
         end -= plan->step_count;
         for (int s = 0; s < plan->step_count && end + s < max; s++)
-            rows[end + s] = (struct md_step_time){plan->steps[s].node, plan->steps[s].kernel,
-                                                  plan->steps[s].total_ns, plan->steps[s].runs,
-                                                  plan->steps[s].cost};
+            rows[end + s] = (struct md_step_time){plan->steps[s].node,   plan->steps[s].side,
+                                                  plan->steps[s].kernel, plan->steps[s].total_ns,
+                                                  plan->steps[s].runs,   plan->steps[s].cost};
     }
     return count;
 }

@@ -11,6 +11,7 @@
 #define MD_GRAPH_EXECUTABLE_H
 
 #include "base/buffer.h"
+#include "graph/accelerator.h"
 #include "graph/backend.h"
 #include "graph/kept.h"
 
@@ -46,6 +47,9 @@ struct md_executable_options {
     /* slower and smaller: packed weights do not grow, and those that they were made of move from
      * memory to a file */
     bool low_memory;
+    struct md_accelerator *accelerator; /* lent: takes the nodes that it can; NULL: there is none */
+    enum md_precision precision;        /* of float32 on it (default auto) */
+    bool captures_off;                  /* its steps are handed over one by one in each run */
 };
 
 /* What passes_off may name: i from 0 on, passes before operators; NULL past the last. */
@@ -75,6 +79,9 @@ struct md_run_limits {
     /* Whose windows the rows of the batch are, so that kernels may keep what will not change
      * (kept.h). NULL: nothing is kept, nothing kept is used. */
     const struct md_windows *windows;
+    /* Where the accelerator's memory does not hold these shapes: MD_ERR_MEMORY, for who has smaller
+     * ones to try first, instead of a run on the CPU. */
+    bool small_first;
 };
 
 /*
@@ -113,11 +120,14 @@ enum md_status md_executable_infer(const struct md_executable *executable,
 struct md_plan_report {
     size_t arena_bytes, constant_bytes, prepared_bytes, scratch_bytes;
     size_t kept_bytes; /* of prepared_bytes, from packs_folder */
-    double flops; /* multiplies and adds counted apart, of matrix and recurrent operators */
-    double bytes; /* inputs, outputs and weights of every step, once */
+    double flops;      /* multiplies and adds counted apart, of matrix and recurrent operators */
+    double bytes;      /* inputs, outputs and weights of every step, once */
     double transcendentals; /* exp, tanh, sigmoid, ... evaluations */
     int steps, fused_steps;
-    int splits; /* where planning had to wait for what the run found */
+    int device_steps, copies;          /* of steps: on the device; between it and the host */
+    size_t device_bytes, pinned_bytes; /* its arena with scratch; what copies go through */
+    const char *precision;             /* of float32 on the device: "fp16"; NULL: there is none */
+    int splits;                        /* where planning had to wait for what the run found */
     /* Fused operators: in use; outermost ones left as primitives; kernels refused for wrong
      * numbers; networks whose fc2 went into the next product (of all that were asked for). */
     int regions_lowered, regions_kept, regions_disagreed, networks_composed;
@@ -137,9 +147,12 @@ void md_executable_set_profiling(struct md_executable *executable, bool on);
 struct md_step_cost {
     double flops, bytes, transcendentals;
 };
+enum md_step_side { MD_STEP_HOST, MD_STEP_DEVICE, MD_STEP_TO_DEVICE, MD_STEP_TO_HOST };
 struct md_step_time {
-    const struct md_node *node;     /* valid as long as the executable */
-    const struct md_kernel *kernel; /* NULL: control flow, run by the executable itself */
+    const struct md_node *node; /* valid as long as the executable; of copies: see plan.h */
+    enum md_step_side side;
+    const struct md_kernel *kernel; /* NULL: control flow, run by the executable itself; or not the
+                                       host's */
     int64_t total_ns;
     int64_t runs;
     struct md_step_cost cost;

@@ -27,6 +27,8 @@ struct md_executable {
     size_t memory_bytes;
     struct md_clock *clock;
     struct md_kept *kept; /* NULL before the first run with windows */
+    struct md__device *device; /* NULL: there is none to use */
+    bool device_on;            /* for the run or plan at hand */
     bool profiling, guards;
     bool is_body; /* of a control node: its graph belongs to the outer one */
 };

@@ -10,7 +10,7 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "graph/executable_internal.h"
+#include "graph/device_internal.h"
 #include "graph/graph_internal.h"
 
 static enum md_status check_inputs(const struct md_executable *executable,
@@ -198,8 +198,18 @@ enum md_status md__executable_run(struct md_executable *executable, const struct
                          output_count, executable->graph->output_count);
     if (!status)
         status = check_inputs(executable, inputs, err);
+    executable->device_on = md__device_begin(executable);
     if (!status)
         status = run_all(executable, inputs, outputs, run, err);
+    if (executable->device_on &&
+        md__device_wants_cpu(executable, status, run->limits, outputs, err)) {
+        for (int i = 0; i < output_count; i++)
+            md_tensor_unref(&outputs[i]);
+        executable->device_on = false;
+        status = check_inputs(executable, inputs, err); /* its facts made room for others */
+        if (!status)
+            status = run_all(executable, inputs, outputs, run, err);
+    }
     for (int i = 0; status && i < output_count; i++)
         md_tensor_unref(&outputs[i]);
     return status;

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "graph/plan_internal.h"
+#include "graph/device_internal.h"
 
 #define PLAN_ARRAYS_MAX ((size_t)1 << 30)
 
@@ -25,7 +25,7 @@ static void read_graph(struct md_planner *planner)
 {
     const struct md_graph *graph = planner->graph;
     for (int v = 0; v < graph->value_count; v++)
-        planner->last_read[v] = planner->groups[v] = MD_NONE;
+        planner->last_read[v] = planner->groups[v] = planner->device_groups[v] = MD_NONE;
     for (int n = 0; n < graph->node_count; n++)
         for (int i = 0; i < graph->nodes[n].in_count; i++)
             if (graph->nodes[n].in[i] != MD_NONE)
@@ -47,8 +47,10 @@ enum md_status md__planner_new(const struct md_plan_context *context, struct md_
     planner->is_output = calloc(values, sizeof *planner->is_output);
     planner->last = calloc(values, sizeof *planner->last);
     planner->groups = calloc(values, sizeof *planner->groups);
+    planner->device_groups = calloc(values, sizeof *planner->device_groups);
     enum md_status status =
-        planner->last_read && planner->is_output && planner->last && planner->groups
+        planner->last_read && planner->is_output && planner->last && planner->groups &&
+                planner->device_groups
             ? md__trace_init(&planner->trace, context->graph, context->options->reference,
                              context->options->pool, err)
             : out_of_memory(err);
@@ -70,6 +72,7 @@ void md__planner_delete(struct md_planner *planner)
     free(planner->is_output);
     free(planner->last);
     free(planner->groups);
+    free(planner->device_groups);
     free(planner);
 }
 
@@ -136,7 +139,7 @@ static void forget(struct md_planner *planner, int value)
 {
     if (value == MD_NONE)
         return;
-    planner->groups[value] = MD_NONE;
+    planner->groups[value] = planner->device_groups[value] = MD_NONE;
     md__trace_forget(&planner->trace, value);
 }
 
@@ -226,7 +229,13 @@ static enum md_status allocate_arrays(struct md_planner *planner)
         tensors +=
             (size_t)planner->graph->nodes[n].in_count + (size_t)planner->graph->nodes[n].out_count;
     size_t groups = before + tensors + outputs; /* at most one for each mention of a value */
-    plan->steps = md_arena_array(memory, nodes, sizeof *plan->steps);
+    size_t copies = planner->context->device ? groups : 0;
+    if (planner->context->device) {
+        enum md_status status = md__device_plan_init(planner, tensors, groups);
+        if (status)
+            return status;
+    }
+    plan->steps = md_arena_array(memory, nodes + copies, sizeof *plan->steps);
     plan->tensors = md_arena_array(memory, tensors, sizeof *plan->tensors);
     plan->tensor_groups = md_arena_array(memory, tensors, sizeof *plan->tensor_groups);
     plan->groups = md_arena_array(memory, groups, sizeof *plan->groups);
@@ -355,6 +364,7 @@ void md__plan_delete(struct md_plan *plan)
 {
     if (!plan)
         return;
+    md__device_plan_fini(plan->device);
     md__contents_fini(&plan->contents);
     md_arena_fini(&plan->memory);
     free(plan);

@@ -47,8 +47,10 @@ struct md_group {
 };
 
 struct md_step {
-    const struct md_node *node;
-    const struct md_kernel *kernel; /* NULL: a control operator */
+    const struct md_node *node; /* of a copy: the one that it is for, or the last before it */
+    enum md_step_side side;
+    int part; /* of a step that is not the host's: where its own part is in plan->device */
+    const struct md_kernel *kernel; /* NULL: a control operator, or not the host's */
     const void *prepared;
     int first; /* its inputs, then its outputs, in plan->tensors */
     int64_t total_ns, runs;
@@ -106,7 +108,8 @@ struct md_plan {
     int depth; /* plans before it */
     int fact_count, step_count, tensor_count, group_count, result_count, want_count, live_count,
         kept_count, done_tail_count;
-    int tail_count; /* tail numbers given out by it and its ancestors */
+    int tail_count;                 /* tail numbers given out by it and its ancestors */
+    struct md__device_plan *device; /* NULL: all its steps are the host's (device_internal.h) */
     enum md_stop stop;
     struct md_contents contents; /* computed while planning */
     size_t arena_bytes, scratch_bytes;
@@ -121,6 +124,7 @@ struct md_plan_context {
     struct md_prepared **prepared; /* one list per node; grows */
     struct md__packs *packs;       /* what an earlier load packed; may be NULL */
     bool guards; /* space and patterns between groups, checked after every step: for tests */
+    struct md__device *device; /* takes the nodes that it can; NULL: there is none to use */
 };
 
 /* Working memory of planning, one per executable. */

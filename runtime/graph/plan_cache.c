@@ -30,6 +30,8 @@ struct md_plan *md__plans_find(struct md_executable *executable, struct md_plan 
     for (struct md_plan **at = list; *at; at = &(*at)->next) {
         struct md_plan *plan = *at;
         int held = 0;
+        if ((plan->device != NULL) != executable->device_on)
+            continue;
         while (held < fact_count && fact_holds(&plan->facts[held], &facts[held]))
             held++;
         if (held < fact_count)

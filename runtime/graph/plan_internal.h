@@ -13,6 +13,7 @@ struct md_planner {
     struct md_trace trace;
     int *last; /* last node here that reads it or a view of it; node_count: it outlives the plan */
     int *groups; /* MD_NONE while it has none */
+    int *device_groups; /* likewise, in plan->device */
     const struct md_plan_context *context;
     const struct md_graph *graph;
     struct md_plan *plan;
@@ -37,5 +38,8 @@ bool md__plan_is_view(const struct md_trace *trace, const struct md_node *node);
 /* The value's group; contents that are known get one at first need. MD_NONE: it has none. */
 int md__plan_group(struct md_planner *planner, int value);
 int md__plan_add_group(struct md_planner *planner, int value, struct md_group group);
+
+/* Adds what the step costs to it and to the plan's report. */
+void md__plan_count_cost(struct md_planner *planner, struct md_step *step);
 
 #endif

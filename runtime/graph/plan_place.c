@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "graph/plan_internal.h"
+#include "graph/device_internal.h"
 #include "tensor/mapping.h"
 
 #define GUARD_BYTES ((size_t)64)
@@ -328,7 +328,7 @@ static enum md_status choose_kernel(struct md_planner *planner, int n, struct md
     return MD_OK;
 }
 
-static void count_cost(struct md_planner *planner, struct md_step *step)
+void md__plan_count_cost(struct md_planner *planner, struct md_step *step)
 {
     const struct md_node *node = step->node;
     struct md_node_room *room = &planner->trace.room;
@@ -349,9 +349,12 @@ static enum md_status add_step(struct md_planner *planner, int n)
 {
     struct md_plan *plan = planner->plan;
     const struct md_node *node = &planner->graph->nodes[n];
+    enum md_status status = MD_OK;
+    if (plan->device && md__device_add_node(planner, n))
+        return MD_OK;
     struct md_step *step = &plan->steps[plan->step_count++];
     *step = (struct md_step){.node = node, .first = plan->tensor_count};
-    enum md_status status = md_op_is_control(node->op) ? MD_OK : choose_kernel(planner, n, step);
+    status = md_op_is_control(node->op) ? MD_OK : choose_kernel(planner, n, step);
     if (status)
         return status;
     for (int i = 0; i < node->in_count; i++)
@@ -359,7 +362,7 @@ static enum md_status add_step(struct md_planner *planner, int n)
     place_outputs(planner, step->kernel, node, n);
     for (int i = 0; i < node->out_count; i++)
         add_tensor(planner, node->out[i]);
-    count_cost(planner, step);
+    md__plan_count_cost(planner, step);
     return MD_OK;
 }
 
@@ -369,7 +372,10 @@ enum md_status md__plan_add_node(struct md_planner *planner, int n)
     if (md__trace_knows(&planner->trace, node))
         return MD_OK;
     if (md__plan_is_view(&planner->trace, node)) {
-        planner->groups[node->out[0]] = md__plan_group(planner, node->in[0]);
+        if (planner->plan->device)
+            md__device_add_view(planner, node);
+        else
+            planner->groups[node->out[0]] = md__plan_group(planner, node->in[0]);
         return MD_OK;
     }
     if (makes_nothing(planner, node)) {
@@ -457,6 +463,8 @@ enum md_status md__plan_place(struct md_planner *planner)
     enum md_status status = MD_OK;
     for (int n = plan->node_begin; !status && n < plan->node_end; n++)
         status = md__plan_add_node(planner, n);
+    if (!status && plan->device)
+        status = md__device_plan_end(planner);
     if (!status)
         status = note_wants(planner);
     if (status)

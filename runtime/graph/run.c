@@ -8,7 +8,7 @@
 #include "base/clock.h"
 #include "base/stage.h"
 #include "graph/control.h"
-#include "graph/executable_internal.h"
+#include "graph/device_internal.h"
 #include "graph/graph_internal.h"
 
 #define GUARD_PATTERN  0xa5
@@ -174,8 +174,11 @@ enum md_status md__executable_run_steps(struct md_executable *executable, struct
     int64_t before = timed ? md_monotonic_ns(executable->clock) : 0;
     if (executable->guards)
         fill_guards(executable, plan);
-    for (int s = 0; s < plan->step_count; s++) {
-        enum md_status status = run_step(executable, plan, &plan->steps[s], run, err);
+    for (int s = 0, next; s < plan->step_count; s = next) {
+        next = s + 1;
+        enum md_status status = plan->steps[s].side == MD_STEP_HOST
+                                    ? run_step(executable, plan, &plan->steps[s], run, err)
+                                    : md__device_run(executable, plan, s, timed, &next, err);
         if (status)
             return status;
         if (timed) {

@@ -270,8 +270,10 @@ static enum md_status run_piece(struct md_serve *serve, struct md_call *call, in
 
 static enum md_status run_alone(struct md_serve *serve, struct md_call *call, struct md_error *err)
 {
-    const struct md_run_limits limits = {call->deadline_ns, &call->abandoned,
-                                         call->windows.each != NULL ? &call->windows : NULL};
+    const struct md_run_limits limits = {.deadline_ns = call->deadline_ns,
+                                         .cancelled = &call->abandoned,
+                                         .windows =
+                                             call->windows.each != NULL ? &call->windows : NULL};
     int64_t batch_max = serve->options.batch_max;
     enum md_status status = MD_OK;
 

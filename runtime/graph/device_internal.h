@@ -1,0 +1,121 @@
+/*
+ * What an executable and its plans hold of a device. An executable has one `struct md__device`:
+ * stream, weights, arena, staging. A plan made for the device has one `struct md__device_plan`: the
+ * device's side of its values, the copies at the borders, and *segments*, runs of steps without one
+ * of the host's in between, which are captured after a warm run.
+ *
+ * A value lies on the host (planner->groups), on the device (planner->device_groups), or on both,
+ * once a step on the other side has needed it: then a copy step was put in before that one.
+ */
+#ifndef MD_GRAPH_DEVICE_INTERNAL_H
+#define MD_GRAPH_DEVICE_INTERNAL_H
+
+#include "graph/accelerator.h"
+#include "graph/executable_internal.h"
+#include "graph/plan_internal.h"
+
+/* Packed weights of a node on the device, or a constant there. */
+struct md__device_block {
+    void *data; /* of prepare's results: what unprepare gets */
+    size_t bytes;
+    bool there; /* made, though it may be NULL */
+};
+
+struct md__device {
+    struct md_accelerator *accelerator;
+    const struct md_device_driver *driver;
+    const struct md_graph *graph;
+    enum md_dtype storage; /* of float32 */
+    bool captures;         /* segments are captured */
+    struct md_device_stream *stream;
+    struct md__device_block *weights;  /* one a value of the graph */
+    struct md__device_block *prepared; /* one a node */
+    void *arena, *staging;
+    size_t arena_bytes, staging_bytes;
+    uint64_t generation;   /* goes up when arena or staging move */
+    bool used;             /* in the run at hand */
+    enum md_status failed; /* in the run at hand: what the driver or a kernel gave */
+    int failures;          /* runs that failed one after the other */
+    bool off;              /* too many did: the CPU has it all */
+};
+
+/* A step's own part; `first` is where its values begin. */
+struct md__device_work {
+    const struct md_device_kernel *kernel;
+    int first;
+};
+
+/* A copy between the sides. */
+struct md__border {
+    int host_group, device_group;
+    enum md_dtype dtype, storage;
+    size_t count;  /* elements */
+    size_t offset; /* of its bytes as the host sees them, in staging */
+};
+
+struct md__segment {
+    int begin, end; /* steps [begin, end) */
+    struct md_device_capture *capture;
+    bool warm; /* it ran once without being captured */
+};
+
+struct md__device_plan {
+    struct md__device *device;
+    struct md_device_value *values; /* arguments of the device's steps */
+    int *value_groups;              /* MD_NONE: absent, or read on the host only */
+    struct md_group *groups;        /* in device memory; of a weight, index is the value */
+    struct md__device_work *works;
+    struct md__border *borders;
+    struct md__segment *segments;
+    int value_count, group_count, work_count, border_count, segment_count;
+    size_t arena_bytes, scratch_bytes, staging_bytes;
+    uint64_t generation; /* that `data` of the values is for; 0: not bound */
+};
+
+/* ---- device_memory.c ---- */
+
+/* executable->device, or NULL where there is no accelerator to use; a device that fails here is
+ * told and not used. */
+enum md_status md__device_new(struct md_executable *executable, struct md_error *err);
+void md__device_delete(struct md__device *device);
+const char *md__device_precision(const struct md__device *device); /* NULL without a device */
+/* The dtype in which a value of this one is stored. */
+enum md_dtype md__device_storage(const struct md__device *device, enum md_dtype dtype);
+/* Weights, arena and staging for the plan, and its values' addresses. Under the lock. */
+enum md_status md__device_ready(struct md__device *device, struct md_plan *plan,
+                                struct md_error *err);
+/* What the plan keeps of the device goes. */
+void md__device_plan_fini(struct md__device_plan *plan);
+
+/* ---- device_place.c: called by the planner ---- */
+
+enum md_status md__device_plan_init(struct md_planner *planner, size_t tensors, size_t groups);
+/*
+ * Whether the device takes node n: then its step is there, and copies of what it lacked; else its
+ * inputs are on the host, and all that outlives the plan, too, when n is open.
+ */
+bool md__device_add_node(struct md_planner *planner, int n);
+/* The node's output is its input's memory, on whichever side that lies. */
+void md__device_add_view(struct md_planner *planner, const struct md_node *node);
+/* Once all nodes are placed: copies of what outlives the plan, segments, offsets. */
+enum md_status md__device_plan_end(struct md_planner *planner);
+
+/* ---- device_run.c ---- */
+
+/* Before a run or a plan: whether it is to be on the device. */
+bool md__device_begin(struct md_executable *executable);
+
+/*
+ * Runs the segment that begins at step s and tells the step after it; with `alone`, the one step.
+ */
+enum md_status md__device_run(struct md_executable *executable, struct md_plan *plan, int s,
+                              bool alone, int *next, struct md_error *err);
+/*
+ * After a run on the device that ended with `status`: whether the CPU is to do it again, in which
+ * case failures are counted and told.
+ */
+bool md__device_wants_cpu(struct md_executable *executable, enum md_status status,
+                          const struct md_run_limits *limits, const struct md_tensor *outputs,
+                          const struct md_error *err);
+
+#endif

@@ -1,0 +1,239 @@
+/*
+ * Running what a plan has on the device. A segment is fed into pinned staging, put on the stream or
+ * launched as a whole once captured, waited for, and what it gives is taken out of staging: between
+ * feeding and waiting the host decides nothing, so the same capture serves every run of its shapes.
+ *
+ * The first run of a segment is not captured: libraries load code and choose algorithms in it,
+ * which a capture would not take.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/stage.h"
+#include "graph/device_internal.h"
+
+#define FAILURES_MAX 3 /* runs in a row, then the CPU has the model for good */
+
+static char *staged(const struct md__device *device, const struct md__border *border)
+{
+    return (char *)device->staging + border->offset;
+}
+
+static enum md_status enqueue_copy(const struct md__device *device,
+                                   const struct md__device_plan *own, const struct md_step *step,
+                                   struct md_error *err)
+{
+    const struct md__border *border = &own->borders[step->part];
+    const struct md_device_driver *driver = device->driver;
+    void *there = (void *)(uintptr_t)own->groups[border->device_group].data;
+    void *scratch = (char *)device->arena + own->arena_bytes, *here = staged(device, border);
+    size_t bytes = border->count * md_dtype_bytes(border->dtype);
+    bool out = step->side == MD_STEP_TO_DEVICE, same = border->dtype == border->storage;
+    enum md_status status = MD_OK;
+    if (border->count == 0)
+        return MD_OK;
+    if (out)
+        status = driver->upload(device->stream, same ? there : scratch, here, bytes, err);
+    if (!status && !same)
+        status = driver->convert(device->stream, out ? there : scratch,
+                                 out ? border->storage : border->dtype, out ? scratch : there,
+                                 out ? border->dtype : border->storage, border->count, err);
+    if (!status && !out)
+        status = driver->download(device->stream, here, same ? there : scratch, bytes, err);
+    return status ? md_error_context(err, "copying %s the device", out ? "to" : "from") : MD_OK;
+}
+
+static enum md_status enqueue_work(struct md__device *device, const struct md__device_plan *own,
+                                   const struct md_step *step, struct md_error *err)
+{
+    const struct md__device_work *work = &own->works[step->part];
+    const struct md_node *node = step->node;
+    const struct md_device_value *in = &own->values[work->first];
+    const struct md_device_call call = {.node = node,
+                                        .in = in,
+                                        .out = in + node->in_count,
+                                        .in_count = node->in_count,
+                                        .out_count = node->out_count,
+                                        .scratch = (char *)device->arena + own->arena_bytes,
+                                        .prepared =
+                                            device->prepared[node - device->graph->nodes].data,
+                                        .context = md__accelerator_context(device->accelerator),
+                                        .stream = device->stream};
+    char text[160];
+    enum md_status status = work->kernel->enqueue(&call, err);
+    return status ? md_error_context(err, "%s", md__node_text(node, text, sizeof text)) : MD_OK;
+}
+
+static enum md_status enqueue(struct md__device *device, const struct md_plan *plan, int begin,
+                              int end, struct md_error *err)
+{
+    enum md_status status = MD_OK;
+    for (int s = begin; !status && s < end; s++) {
+        const struct md_step *step = &plan->steps[s];
+        status = step->side == MD_STEP_DEVICE ? enqueue_work(device, plan->device, step, err)
+                                              : enqueue_copy(device, plan->device, step, err);
+    }
+    return status;
+}
+
+/* What the copies in [begin, end) take from the host, or give it. */
+static void stage(const struct md__device *device, const struct md_plan *plan, int begin, int end,
+                  enum md_step_side side)
+{
+    for (int s = begin; s < end; s++) {
+        if (plan->steps[s].side != side)
+            continue;
+        const struct md__border *border = &plan->device->borders[plan->steps[s].part];
+        void *home = (void *)(uintptr_t)plan->group_data[border->host_group];
+        size_t bytes = border->count * md_dtype_bytes(border->dtype);
+        if (bytes && side == MD_STEP_TO_DEVICE)
+            memcpy(staged(device, border), home, bytes);
+        else if (bytes)
+            memcpy(home, staged(device, border), bytes);
+    }
+}
+
+static enum md_status capture(struct md__device *device, const struct md_plan *plan,
+                              struct md__segment *segment, struct md_error *err)
+{
+    const struct md_device_driver *driver = device->driver;
+    struct md_device_capture *made = NULL;
+    enum md_status status = driver->capture_begin(device->stream, err);
+    if (status)
+        return status;
+    status = enqueue(device, plan, segment->begin, segment->end, err);
+    enum md_status ended = driver->capture_end(device->stream, &made, status ? NULL : err);
+    if (!status && !ended) {
+        segment->capture = made;
+        const struct md_accelerator_counts one = {.captures = 1};
+        md__accelerator_count(device->accelerator, &one);
+        return MD_OK;
+    }
+    if (!ended && made)
+        driver->capture_delete(made);
+    return status ? status : ended;
+}
+
+static enum md_status launch(struct md__device *device, const struct md_plan *plan,
+                             struct md__segment *segment, struct md_error *err)
+{
+    enum md_status status = segment->capture ? MD_OK : capture(device, plan, segment, err);
+    if (!status)
+        status = device->driver->capture_launch(segment->capture, device->stream, err);
+    const struct md_accelerator_counts one = {.launches = !status};
+    md__accelerator_count(device->accelerator, &one);
+    return status;
+}
+
+static struct md__segment *segment_at(const struct md_plan *plan, int s)
+{
+    struct md__segment *segment = plan->device->segments;
+    while (s < segment->begin || s >= segment->end)
+        segment++;
+    return segment;
+}
+
+enum md_status md__device_run(struct md_executable *executable, struct md_plan *plan, int s,
+                              bool alone, int *next, struct md_error *err)
+{
+    struct md__device *device = executable->device;
+    struct md__segment *segment = segment_at(plan, s);
+    int end = alone ? s + 1 : segment->end, span = md_stage_begin("device");
+    device->used = true;
+    md__accelerator_lock(device->accelerator);
+    enum md_status status = md__device_ready(device, plan, err);
+    if (!status) {
+        stage(device, plan, s, end, MD_STEP_TO_DEVICE);
+        bool whole = !alone && device->captures && segment->warm;
+        status = whole ? launch(device, plan, segment, err) : enqueue(device, plan, s, end, err);
+    }
+    /* After a failure, too: what was put on the stream before still uses the memory. */
+    if (device->stream) {
+        enum md_status ended = device->driver->stream_wait(device->stream, status ? NULL : err);
+        status = status ? status : ended;
+    }
+    if (!status)
+        stage(device, plan, s, end, MD_STEP_TO_HOST);
+    md__accelerator_unlock(device->accelerator);
+    md_stage_end(span);
+    segment->warm |= !status && !alone;
+    device->failed = status;
+    *next = end;
+    return status;
+}
+
+/* ---- what becomes of a run ---- */
+
+bool md__device_begin(struct md_executable *executable)
+{
+    struct md__device *device = executable->device;
+    if (!device || device->off || executable->guards || !md_accelerator_usable(device->accelerator))
+        return false;
+    device->used = false;
+    device->failed = MD_OK;
+    return true;
+}
+
+static bool is_finite(const struct md_tensor *tensor)
+{
+    size_t count = md_tensor_count(tensor);
+    const uint16_t *half = tensor->data;
+    const float *single = tensor->data;
+    unsigned odd = 0;
+    if (tensor->dtype == MD_F32)
+        for (size_t i = 0; i < count; i++)
+            odd |= !isfinite(single[i]);
+    else if (tensor->dtype == MD_F16)
+        for (size_t i = 0; i < count; i++)
+            odd |= (half[i] & 0x7c00) == 0x7c00;
+    else if (tensor->dtype == MD_BF16)
+        for (size_t i = 0; i < count; i++)
+            odd |= (half[i] & 0x7f80) == 0x7f80;
+    return !odd;
+}
+
+static bool wants_float32(const struct md_executable *executable, const struct md_tensor *outputs)
+{
+    for (int i = 0; executable->device->storage != MD_F32 && i < executable->graph->output_count;
+         i++)
+        if (!is_finite(&outputs[i]))
+            return true;
+    return false;
+}
+
+static void note_failure(struct md_executable *executable, const struct md_error *err)
+{
+    struct md__device *device = executable->device;
+    bool memory = device->failed == MD_ERR_MEMORY;
+    const struct md_accelerator_counts one = {.memory_runs = memory, .failed_runs = !memory};
+    md__accelerator_count(device->accelerator, &one);
+    md__accelerator_failed(device->accelerator, err);
+    if (memory || ++device->failures < FAILURES_MAX)
+        return;
+    device->off = true;
+    md_log(MD_LOG_ERROR, "device", "%s: %d runs in a row failed, the CPU takes over: %s",
+           executable->graph->name, FAILURES_MAX, err->text);
+}
+
+bool md__device_wants_cpu(struct md_executable *executable, enum md_status status,
+                          const struct md_run_limits *limits, const struct md_tensor *outputs,
+                          const struct md_error *err)
+{
+    struct md__device *device = executable->device;
+    if (status && !device->failed)
+        return false; /* the model's own, or the caller's */
+    if (status && device->failed == MD_ERR_MEMORY && limits && limits->small_first)
+        return false;
+    if (status) {
+        note_failure(executable, err);
+        return true;
+    }
+    device->failures = 0;
+    if (!device->used)
+        return false;
+    bool again = wants_float32(executable, outputs);
+    const struct md_accelerator_counts one = {.runs = !again, .repeated_runs = again};
+    md__accelerator_count(device->accelerator, &one);
+    return again;
+}
