@@ -71,6 +71,12 @@ void md__set_float(const struct md_tensor *tensor, size_t i, double value);
 void md__set_int(const struct md_tensor *tensor, size_t i, int64_t value);
 bool md__dtype_is_float(enum md_dtype dtype);
 
+/* Rounded up to a multiple of 64: bytes, or an address. */
+static inline size_t md__align_up(size_t bytes)
+{
+    return (bytes + 63) / 64 * 64;
+}
+
 /* supports(): every given input is float32. */
 bool md__all_f32(const struct md_node *node, const struct md_tensor *in, int in_count);
 /* supports(): input 0 is of any float dtype. */

@@ -1,39 +1,22 @@
 /*
- * Reference NonMaxSuppression and RoiAlign. Overlaps are worked out in float32, as in the
- * frameworks that export it: whether two boxes overlap just enough must come out the same.
+ * Reference NonMaxSuppression (suppression.h) and RoiAlign.
  */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "kernels/cpu/ref.h"
+#include "kernels/cpu/suppression.h"
 
 #define ROI_SAMPLES_MAX 4096 /* along one side of a cell */
 
-struct box {
-    float low[2], high[2];
-};
-
-/* Corners in any order, or centre and size. The two axes may be swapped: overlap does not care. */
-static struct box box_of(const float *given, bool centered)
-{
-    struct box box;
-    for (int a = 0; a < 2; a++) {
-        float one = centered ? given[a] - given[2 + a] / 2 : given[a];
-        float other = centered ? given[a] + given[2 + a] / 2 : given[2 + a];
-        box.low[a] = fminf(one, other);
-        box.high[a] = fmaxf(one, other);
-    }
-    return box;
-}
-
-static float area_of(const struct box *box)
+static float area_of(const struct md__box *box)
 {
     return (box->high[0] - box->low[0]) * (box->high[1] - box->low[1]);
 }
 
 /* Whether intersection over union passes the threshold; boxes without area overlap nothing. */
-static bool overlaps(const struct box *a, const struct box *b, float threshold)
+static bool overlaps(const struct md__box *a, const struct md__box *b, float threshold)
 {
     float width[2];
     for (int i = 0; i < 2; i++) {
@@ -55,80 +38,42 @@ static int by_score(const void *a, const void *b, void *context)
     return (i > j) - (i < j);
 }
 
-struct suppression {
-    const float *boxes; /* of one batch element */
-    size_t count;
-    size_t most; /* to select of a class */
-    float overlap_max, score_min;
-    bool has_score_min, centered;
-    int32_t *order; /* scratch */
-};
-
-/* Writes the boxes that one class keeps, best first; returns how many. */
-static size_t select_class(const struct suppression *nms, const float *scores, int32_t *kept)
+static size_t select_class(const struct md__suppression *nms, const float *scores, int32_t *kept)
 {
     size_t candidates = 0, selected = 0;
+    int32_t *order = nms->work;
     for (size_t i = 0; i < nms->count; i++)
-        if (!isnan(scores[i]) && (!nms->has_score_min || scores[i] > nms->score_min))
-            nms->order[candidates++] = (int32_t)i;
-    qsort_r(nms->order, candidates, sizeof *nms->order, by_score, (void *)(uintptr_t)scores);
+        if (md__is_candidate(nms, scores[i]))
+            order[candidates++] = (int32_t)i;
+    qsort_r(order, candidates, sizeof *order, by_score, (void *)(uintptr_t)scores);
     for (size_t i = 0; i < candidates && selected < nms->most; i++) {
-        struct box box = box_of(nms->boxes + (size_t)nms->order[i] * 4, nms->centered);
+        struct md__box box = md__box_of(nms->boxes + (size_t)order[i] * 4, nms->centered);
         bool free_of_others = true;
         for (size_t k = 0; free_of_others && k < selected; k++) {
-            struct box other = box_of(nms->boxes + (size_t)kept[k] * 4, nms->centered);
+            struct md__box other = md__box_of(nms->boxes + (size_t)kept[k] * 4, nms->centered);
             free_of_others = !overlaps(&box, &other, nms->overlap_max);
         }
         if (free_of_others)
-            kept[selected++] = nms->order[i];
+            kept[selected++] = order[i];
     }
     return selected;
 }
 
-/* order of one class, what each class keeps, and how many those are */
+static size_t work_bytes(const struct md_tensor *in)
+{
+    return md__align_up((size_t)in[1].shape.dim[2] * sizeof(int32_t));
+}
+
 static size_t nms_scratch(const struct md_node *node, const struct md_tensor *in, int in_count,
                           int threads)
 {
-    (void)node, (void)in_count, (void)threads;
-    size_t classes = md__span(&in[1].shape, 0, 2), boxes = (size_t)in[1].shape.dim[2];
-    return (boxes + classes * boxes) * sizeof(int32_t) + (classes + 1) * sizeof(size_t);
+    (void)node, (void)in_count;
+    return md__suppress_scratch(in, work_bytes(in), threads);
 }
 
 static enum md_status nms_run(const struct md_kernel_call *call, struct md_error *err)
 {
-    const struct md_tensor *in = call->in;
-    size_t classes = (size_t)in[1].shape.dim[1], boxes = (size_t)in[1].shape.dim[2];
-    size_t lines = (size_t)in[1].shape.dim[0] * classes, total = 0;
-    int64_t most = md__has(in, call->in_count, 2) ? md__get_int(&in[2], 0) : 0;
-    size_t *counts = call->scratch;
-    struct suppression nms = {.count = boxes,
-                              .most = most > 0 ? (size_t)most : 0,
-                              .overlap_max =
-                                  md__has(in, call->in_count, 3) ? *(const float *)in[3].data : 0,
-                              .has_score_min = md__has(in, call->in_count, 4),
-                              .centered = md_node_int(call->node, "center_point_box", 0) != 0,
-                              .order = (int32_t *)(counts + lines + 1)};
-    int32_t *kept = nms.order + boxes;
-    if (nms.has_score_min)
-        nms.score_min = *(const float *)in[4].data;
-    if (!(nms.overlap_max >= 0 && nms.overlap_max <= 1))
-        return md_fail(err, MD_ERR_UNPROCESSABLE, "iou_threshold is %g", (double)nms.overlap_max);
-    for (size_t line = 0; line < lines; line++) {
-        nms.boxes = (const float *)in[0].data + line / classes * boxes * 4;
-        counts[line] =
-            select_class(&nms, (const float *)in[1].data + line * boxes, kept + line * boxes);
-        total += counts[line];
-    }
-    struct md_shape shape = md_shape_of(2, (int64_t[]){(int64_t)total, 3});
-    enum md_status status = md_kernel_output(call, 0, &shape, err);
-    int64_t *out = call->out[0].data;
-    for (size_t line = 0; !status && line < lines; line++)
-        for (size_t k = 0; k < counts[line]; k++, out += 3) {
-            out[0] = (int64_t)(line / classes);
-            out[1] = (int64_t)(line % classes);
-            out[2] = kept[line * boxes + k];
-        }
-    return status;
+    return md__suppress_run(call, select_class, work_bytes(call->in), err);
 }
 
 const struct md_kernel md__ref_non_max_suppression = {.scratch_bytes = nms_scratch, .run = nms_run};

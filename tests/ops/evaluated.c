@@ -199,6 +199,70 @@ static void test_bad_nodes_say_what_is_wrong(void **state)
     }
 }
 
+/* Few scores, of which many are the same, and both zeros. */
+#define TIES                                                                                       \
+    {                                                                                              \
+        .dtype = MD_F32, .shape = S(1, 2, 70), .fill = OP_VALUES,                                  \
+        .values = (const double[]){0.5, 0, -0.25, -0.0, 0.5}, .value_count = 5                     \
+    }
+
+/* Outputs whose size depends on data, on every backend as on the reference: to the bit. */
+static const struct op_case same[] = {
+    {.name = "suppression",
+     .op = MD_OP_NON_MAX_SUPPRESSION,
+     .in = {F32(2, 83, 4), F32(2, 3, 83), SCALAR(MD_I64, 40), SCALAR(MD_F32, 0.3),
+            SCALAR(MD_F32, -1.5)},
+     .out = {TENSOR(MD_I64)}},
+    {.name = "suppression of boxes by their centers",
+     .op = MD_OP_NON_MAX_SUPPRESSION,
+     .in = {FILLED(MD_F32, OP_POSITIVE, 1, 500, 4), F32(1, 1, 500), SCALAR(MD_I64, 500),
+            SCALAR(MD_F32, 0.5)},
+     .out = {TENSOR(MD_I64)},
+     .attrs = {INT("center_point_box", 1)}},
+    {.name = "suppression of ties",
+     .op = MD_OP_NON_MAX_SUPPRESSION,
+     .in = {FILLED(MD_F32, OP_POSITIVE, 1, 70, 4), TIES, SCALAR(MD_I64, 70), SCALAR(MD_F32, 0.2)},
+     .out = {TENSOR(MD_I64)}},
+    {.name = "suppression of anything",
+     .op = MD_OP_NON_MAX_SUPPRESSION,
+     .in = {FILLED(MD_F32, OP_WIDE, 1, 200, 4), FILLED(MD_F32, OP_WIDE, 1, 3, 200),
+            SCALAR(MD_I64, 200), SCALAR(MD_F32, 0)},
+     .out = {TENSOR(MD_I64)}},
+    {.name = "suppression of nothing",
+     .op = MD_OP_NON_MAX_SUPPRESSION,
+     .in = {F32(1, 0, 4), F32(1, 2, 0), SCALAR(MD_I64, 9)},
+     .out = {TENSOR(MD_I64)}},
+};
+
+static void check_same(const struct op_case *op_case, const struct md_backend *backend)
+{
+    struct md_error err = {0};
+    struct md_tensor out[2][OP_OUTPUTS_MAX] = {0};
+    struct op_run run;
+    op_run_init(&run, op_case);
+    if (evaluate(backend, &run, out[0], &err) || evaluate(md_cpu_reference(), &run, out[1], &err))
+        fail_msg("%s: %s", op_case->name, err.text);
+    for (int o = 0; o < run.out_count; o++) {
+        const struct md_tensor *got = &out[0][o], *wanted = &out[1][o];
+        if (!md_shape_equal(&got->shape, &wanted->shape) ||
+            (md_tensor_count(got) && memcmp(got->data, wanted->data, md_tensor_bytes(got)) != 0))
+            fail_msg("%s on %s: output %d is another", op_case->name, backend->name, o);
+        md_tensor_unref(&out[0][o]);
+        md_tensor_unref(&out[1][o]);
+    }
+    op_run_fini(&run);
+}
+
+static void test_backends_agree_with_the_reference(void **state)
+{
+    (void)state;
+    const struct md_backend *backends[OP_BACKENDS_MAX];
+    int count = op_backends(backends);
+    for (size_t i = 0; i < sizeof same / sizeof *same; i++)
+        for (int b = 1; b < count; b++)
+            check_same(&same[i], backends[b]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -206,6 +270,7 @@ int main(void)
         cmocka_unit_test(test_window),
         cmocka_unit_test(test_network),
         cmocka_unit_test(test_contrib),
+        cmocka_unit_test(test_backends_agree_with_the_reference),
         cmocka_unit_test(test_bad_nodes_say_what_is_wrong),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

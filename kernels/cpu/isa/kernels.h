@@ -48,7 +48,13 @@ extern const struct md_kernel md__global_pool_last, md__norm_last, md__pool_last
 
 extern const struct md_kernel md__dequantize, md__dynamic_quantize, md__int8_dense, md__quantize;
 
+/* detection */
+#define md__non_max_suppression MD_ISA_SYMBOL(md__non_max_suppression)
+
+extern const struct md_kernel md__non_max_suppression;
+
 #define MD__ISA_KERNELS(X)                                                                         \
+    X(NON_MAX_SUPPRESSION, md__non_max_suppression)                                                \
     X(ABS, md__unary)                                                                              \
     X(NEG, md__unary)                                                                              \
     X(EXP, md__unary)                                                                              \

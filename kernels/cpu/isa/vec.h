@@ -166,6 +166,23 @@ INLINE vf choose(vi mask, vf a, vf b)
     return (vf)(((vi)a & mask) | ((vi)b & ~mask));
 }
 
+/* Whether a lane of the mask is set. */
+INLINE bool any(vi mask)
+{
+#if defined(MD_ISA_avx512)
+    return _mm512_test_epi32_mask((__m512i)mask, (__m512i)mask) != 0;
+#elif defined(MD_ISA_avx2)
+    return _mm256_movemask_ps((__m256)mask) != 0;
+#elif defined(__SSE2__)
+    return _mm_movemask_ps((__m128)mask) != 0;
+#else
+    int32_t found = 0;
+    for (int lane = 0; lane < VL; lane++)
+        found |= mask[lane];
+    return found != 0;
+#endif
+}
+
 /* Ones in lanes below n, zeros elsewhere, as a mask. */
 INLINE vi lanes_below(size_t n)
 {
