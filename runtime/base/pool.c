@@ -12,6 +12,10 @@
  * written only while nobody reads it, a worker that wakes late simply finds the run closed, and no
  * run waits for a sleeping thread to wake.
  *
+ * Each thread begins with a part of its own, the same in every run of as many chunks, and helps
+ * with the others' only then: what it wrote in one run lies in its cache when the next one reads
+ * it.
+ *
  * Sleep is the usual pair: a worker announces itself in `sleepers` and then looks at `state` again;
  * the caller publishes `state` and then looks at `sleepers`. Both are sequentially consistent, so
  * one of the two sees the other.
@@ -20,6 +24,7 @@
 
 #include <assert.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -39,6 +44,12 @@ enum {
     SPINS_PER_LOOK = 32,   /* pauses between two looks at the clock */
 };
 
+/* The chunks of a run that one thread takes first. */
+struct share {
+    _Alignas(64) _Atomic size_t next;
+    size_t end;
+};
+
 struct worker {
     struct md_pool *pool;
     pthread_t handle;
@@ -53,7 +64,6 @@ struct md_pool {
     size_t chunk;
 
     _Alignas(64) _Atomic uint64_t state;
-    _Alignas(64) _Atomic size_t next_chunk;
     _Alignas(64) _Atomic int sleepers;
     _Atomic bool stop;
 
@@ -63,6 +73,9 @@ struct md_pool {
     int64_t spin_ns;
     int started;
     int threads;
+    _Atomic int caller_cpu;  /* of the run that is open */
+    cpu_set_t allowed;       /* processors of whoever made the pool */
+    struct share *shares;    /* one a thread, behind the workers */
     struct worker workers[]; /* threads - 1 */
 };
 
@@ -116,16 +129,34 @@ static void wait_for_news(struct md_pool *pool, uint64_t seen)
     pthread_mutex_unlock(&pool->lock);
 }
 
+/*
+ * A worker that wakes where the caller runs takes the processor from it: the two would take turns
+ * instead of working side by side, and schedulers may leave them there for seconds. So it moves.
+ */
+static void step_aside(struct md_pool *pool)
+{
+    int cpu = sched_getcpu();
+    if (cpu < 0 || cpu >= CPU_SETSIZE ||
+        cpu != atomic_load_explicit(&pool->caller_cpu, memory_order_relaxed))
+        return;
+    cpu_set_t others = pool->allowed;
+    CPU_CLR(cpu, &others);
+    if (CPU_COUNT(&others) > 0)
+        (void)pthread_setaffinity_np(pthread_self(), sizeof others, &others);
+}
+
 static void work(struct md_pool *pool, int thread)
 {
-    size_t chunks = (pool->count - 1) / pool->chunk + 1;
-    for (;;) {
-        size_t index = atomic_fetch_add_explicit(&pool->next_chunk, 1, memory_order_relaxed);
-        if (index >= chunks)
-            return;
-        size_t begin = index * pool->chunk;
-        size_t left = pool->count - begin;
-        pool->body(pool->context, begin, begin + (left < pool->chunk ? left : pool->chunk), thread);
+    for (int i = 0; i < pool->threads; i++) {
+        struct share *share = &pool->shares[(thread + i) % pool->threads];
+        while (atomic_load_explicit(&share->next, memory_order_relaxed) < share->end) {
+            size_t index = atomic_fetch_add_explicit(&share->next, 1, memory_order_relaxed);
+            if (index >= share->end)
+                break;
+            size_t begin = index * pool->chunk, left = pool->count - begin;
+            left = left < pool->chunk ? left : pool->chunk;
+            pool->body(pool->context, begin, begin + left, thread);
+        }
     }
 }
 
@@ -158,6 +189,7 @@ static void *worker_main(void *argument)
     uint64_t seen = 0;
     while (!atomic_load(&pool->stop)) {
         if (join(pool, &seen)) {
+            step_aside(pool);
             work(pool, worker->thread);
             leave(pool);
         } else {
@@ -165,6 +197,17 @@ static void *worker_main(void *argument)
         }
     }
     return NULL;
+}
+
+static void deal_chunks(struct md_pool *pool, size_t chunks)
+{
+    size_t threads = (size_t)pool->threads, begin = 0;
+    for (size_t t = 0; t < threads; t++) {
+        struct share *share = &pool->shares[t];
+        atomic_store_explicit(&share->next, begin, memory_order_relaxed);
+        begin += chunks / threads + (t < chunks % threads);
+        share->end = begin;
+    }
 }
 
 static void wake_workers(struct md_pool *pool, size_t wanted)
@@ -224,7 +267,8 @@ void md_pool_run(struct md_pool *pool, size_t count, size_t grain, md_pool_body 
     pool->context = context;
     pool->count = count;
     pool->chunk = chunk;
-    atomic_store_explicit(&pool->next_chunk, 0, memory_order_relaxed);
+    atomic_store_explicit(&pool->caller_cpu, sched_getcpu(), memory_order_relaxed);
+    deal_chunks(pool, (count - 1) / chunk + 1);
     atomic_store(&pool->state, (state / GENERATION + 1) * GENERATION | OPEN);
 
     wake_workers(pool, (count - 1) / chunk);
@@ -259,10 +303,15 @@ enum md_status md_pool_new(int threads, int spin_us, struct md_pool **pool_out,
                        "a pool has 1 to %d threads and spins 0 us or more, not %d and %d",
                        THREADS_MAX, threads, spin_us);
     size_t size = sizeof(struct md_pool) + sizeof(struct worker) * (size_t)(threads - 1);
-    struct md_pool *pool = aligned_alloc(64, (size + 63) / 64 * 64);
+    size = (size + 63) / 64 * 64;
+    struct md_pool *pool = aligned_alloc(64, size + sizeof(struct share) * (size_t)threads);
     if (!pool)
         return md_fail(err, MD_ERR_MEMORY, "out of memory for a pool of %d threads", threads);
-    *pool = (struct md_pool){.threads = threads, .spin_ns = (int64_t)spin_us * 1000};
+    *pool = (struct md_pool){.threads = threads,
+                             .spin_ns = (int64_t)spin_us * 1000,
+                             .shares = (struct share *)((char *)pool + size)};
+    if (sched_getaffinity(0, sizeof pool->allowed, &pool->allowed))
+        CPU_ZERO(&pool->allowed);
     pthread_mutex_init(&pool->lock, NULL);
     pthread_cond_init(&pool->work_ready, NULL);
     pthread_cond_init(&pool->workers_left, NULL);

@@ -80,6 +80,7 @@ static void many_short_runs(void **state)
 struct meeting {
     _Atomic int arrived;
     _Atomic int threads_seen;
+    _Atomic int elsewhere;
 };
 
 /*
@@ -90,6 +91,7 @@ static void meet(void *context, size_t begin, size_t end, int thread)
 {
     struct meeting *meeting = context;
     atomic_fetch_or(&meeting->threads_seen, 1 << thread);
+    atomic_fetch_add(&meeting->elsewhere, begin != (size_t)thread);
     atomic_fetch_add(&meeting->arrived, 1);
     while (atomic_load(&meeting->arrived) < THREADS)
         usleep(50);
@@ -104,6 +106,7 @@ static void all_threads_work_at_once(void **state)
         struct meeting meeting = {0};
         md_pool_run(pool, THREADS, 1, meet, &meeting);
         assert_int_equal(meeting.threads_seen, (1 << THREADS) - 1);
+        assert_int_equal(meeting.elsewhere, 0); /* each begins with its own part */
     }
     md_pool_delete(pool);
 }
