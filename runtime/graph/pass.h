@@ -9,6 +9,7 @@
  *     pattern        written-out operators become the operator: GELU, norms, Swish, ...
  *     pad            zeros around what a convolution reads become its padding
  *     conv, linear   what follows a convolution or a product goes into it
+ *     attention      softmax(q k^T) v becomes Attention, however heads were moved about
  *     compose, share, lower       the regions of fused operators (fused.md)
  *     channels_last  runs of convolutions work on tensors with channels last
  *     transpose      transposes sink until they meet and cancel
@@ -51,6 +52,9 @@ enum md_status md__pass_conv(struct md_graph *graph, const struct md_executable_
                              struct md_pass_report *report, struct md_error *err);
 enum md_status md__pass_linear(struct md_graph *graph, const struct md_executable_options *options,
                                struct md_pass_report *report, struct md_error *err);
+enum md_status md__pass_attention(struct md_graph *graph,
+                                  const struct md_executable_options *options,
+                                  struct md_pass_report *report, struct md_error *err);
 enum md_status md__pass_transpose(struct md_graph *graph,
                                   const struct md_executable_options *options,
                                   struct md_pass_report *report, struct md_error *err);

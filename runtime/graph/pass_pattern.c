@@ -68,11 +68,8 @@ static bool has_kernel(const struct md__rewrite *rewrite, const char *result)
 {
     enum md_op op;
     char name[48] = "";
-    const struct md_executable_options *options = rewrite->options;
     strncat(name, result, strcspn(result, "("));
-    return !md_op_find(name, &op, NULL) && options->backend->kernels[op] &&
-           (options->backend == options->reference ||
-            options->backend->kernels[op] != options->reference->kernels[op]);
+    return !md_op_find(name, &op, NULL) && md__has_own_kernel(rewrite->options, op);
 }
 
 /*

@@ -23,6 +23,7 @@ static const struct {
     {"pad", md__pass_pad},
     {"conv", md__pass_conv},
     {"linear", md__pass_linear},
+    {"attention", md__pass_attention},
     {"compose", md__pass_compose},
     {"share", md__pass_share},
     {"lower", md__pass_lower},

@@ -124,6 +124,14 @@ bool md__rw_replace(struct md__rewrite *rewrite, int n, const int *values);
 /* Drops what was added at this node. */
 void md__rw_undo(struct md__rewrite *rewrite);
 
+/* The backend has a kernel for the operator that is its own, not the reference's. */
+static inline bool md__has_own_kernel(const struct md_executable_options *options, enum md_op op)
+{
+    const struct md_kernel *kernel = options->backend->kernels[op];
+    return kernel && (options->backend == options->reference ||
+                      kernel != options->reference->kernels[op]);
+}
+
 #define MD_INT_ATTR(title, value) ((struct md_attr){.name = title, .type = MD_ATTR_INT, .i = value})
 #define MD_FLOAT_ATTR(title, value)                                                                \
     ((struct md_attr){.name = title, .type = MD_ATTR_FLOAT, .f = value})
