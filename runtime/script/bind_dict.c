@@ -407,7 +407,7 @@ static int fetch_begin(lua_State *L)
     struct md__key_text key;
     struct md__dicts *dicts = check_key(L, "md.dict.fetch", &key);
     const char *version = luaL_checklstring(L, 3, &length);
-    luaL_argcheck(L, length < MD__VERSION_MAX, 3, "a version is at most 63 bytes");
+    luaL_argcheck(L, length < MD__VERSION_MAX, 3, "a version is at most 255 bytes");
     lua_settop(L, 3);
     if (push_stored(L, dicts, &key, version))
         return 2;

@@ -12,7 +12,7 @@
 #include "script/value.h"
 
 #define MD__DICT_KEY_MAX 256 /* bytes of space and key together */
-#define MD__VERSION_MAX  64
+#define MD__VERSION_MAX  256 /* with the NUL */
 
 struct md__key_text {
     char text[MD__DICT_KEY_MAX]; /* space, NUL, key */

@@ -206,6 +206,25 @@ static void test_fetch_runs_once(void **state)
     expect("/runs", "[2]");
 }
 
+/* Versions are made of many counters, which grow for as long as a service lives. */
+static void test_fetch_takes_long_versions(void **state)
+{
+    scripted_routes(&s,
+                    "local d = md.dict 'x'\n"
+                    "local text = ('v'):rep(200)\n"
+                    "return { md.get('/one', function()\n"
+                    "    return { d:fetch('k', text .. '1', function() return 1 end) } end),\n"
+                    "  md.get('/other', function()\n"
+                    "    return { d:fetch('k', text .. '2', function() return 2 end) } end),\n"
+                    "  md.get('/over', function()\n"
+                    "    return { pcall(d.fetch, d, 'k', text .. text, function() end) } end) }",
+                    NULL);
+    expect("/one", "[1]");
+    expect("/other", "[2]");
+    assert_int_equal(scripted_call(&s, "GET", "/over", NULL), 200);
+    assert_non_null(strstr(s.body, "at most 255 bytes"));
+}
+
 static void test_fetch_shares_failure(void **state)
 {
     struct caller callers[CALLERS];
@@ -251,6 +270,7 @@ int main(void)
         cmocka_unit_test_teardown(test_shared_tensors_are_frozen_with_their_views, end),
         cmocka_unit_test_teardown(test_option_fields_are_read_raw, end),
         cmocka_unit_test_teardown(test_fetch_runs_once, end),
+        cmocka_unit_test_teardown(test_fetch_takes_long_versions, end),
         cmocka_unit_test_teardown(test_fetch_shares_failure, end),
         cmocka_unit_test_teardown(test_flights_do_not_hang, end),
     };
