@@ -1,6 +1,6 @@
 /*
  * Cast between all storages: through float32, or 64 bits, which every other type passes without
- * loss.
+ * loss. And what puts values of a graph into another storage.
  */
 #include "kernels/cuda/device.cuh"
 
@@ -86,4 +86,35 @@ int md__cuda_cast(md__cuda_stream stream, int from, int to, const void *x, void 
         return cast<int8_t, int64_t>(stream, to, x, y, count);
     }
     MD__BY_FLOAT(from, return cast<T, float>(stream, to, x, y, count))
+}
+
+/* ---- between float storages ------------------------------------------------------------------ */
+
+#define F16_MAX 65504.0f
+
+template <class T, class U>
+static __global__ void convert_kernel(bool narrow, const T *x, U *y, int64_t count)
+{
+    for (int64_t i = md__first(); i < count; i += md__stride()) {
+        float value = md__load(&x[i]);
+        if (narrow && fabsf(value) > F16_MAX && fabsf(value) != INFINITY)
+            value = copysignf(F16_MAX, value);
+        md__store(&y[i], value);
+    }
+}
+
+template <class From>
+static int convert(md__cuda_stream stream, int to, const From *x, void *y, int64_t count)
+{
+    MD__BY_FLOAT(to, return md__launch(stream, "convert", convert_kernel<From, T>,
+                                       md__blocks(count, THREADS), dim3(THREADS), 0,
+                                       to == MD__CUDA_F16, x, (T *)y, count))
+}
+
+int md__cuda_convert(md__cuda_stream stream, int from, int to, const void *x, void *y,
+                     int64_t count)
+{
+    if (count == 0)
+        return 0;
+    MD__BY_FLOAT(from, return convert<T>(stream, to, (const T *)x, y, count))
 }

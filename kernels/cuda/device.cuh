@@ -119,6 +119,7 @@ MD__DEVICE void md__store(__nv_bfloat16 *y, float value)
 
 /* launch.cu: notes the launch; false where no GPU takes its geometry. */
 bool md__launch_note(const char *kernel, dim3 grid, dim3 block, size_t shared_bytes);
+bool md__launch_is_noted_only(void);
 
 /* More dynamic shared memory than a kernel has without being asked for. */
 #define MD__SHARED_BYTES_PLAIN (48u << 10)
@@ -130,6 +131,8 @@ static int md__launch(md__cuda_stream stream, const char *name, void (*kernel)(P
 {
     if (!md__launch_note(name, grid, block, shared_bytes))
         return (int)cudaErrorInvalidConfiguration;
+    if (md__launch_is_noted_only())
+        return 0;
     if (shared_bytes > MD__SHARED_BYTES_PLAIN) {
         cudaError_t error = cudaFuncSetAttribute(
             kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared_bytes);
@@ -146,6 +149,8 @@ static int md__launch(md__cuda_stream stream, const char *name, void (*kernel)(P
 {
     if (!md__launch_note(name, grid, block, shared_bytes))
         return 9; /* cudaErrorInvalidConfiguration */
+    if (md__launch_is_noted_only())
+        return 0;
     auto thread = [=]() { kernel((Parameters)arguments...); };
     return md__emulated_launch(
         stream, grid, block, shared_bytes,

@@ -244,6 +244,14 @@ MD__DEVICE float pair_of(enum md__cuda_pair pair, float a, float b, float alpha)
     }
 }
 
+/* The remainder with the sign of b. */
+template <class T> MD__DEVICE T turned_rest(T rest, T b)
+{
+    if constexpr (std::is_signed<T>::value)
+        return rest != 0 && (rest < 0) != (b < 0) ? rest + b : rest;
+    return rest;
+}
+
 /* Wraps; division by zero gives 0, -1 wraps, as on the CPU. */
 template <class T> MD__DEVICE T int_pair_of(enum md__cuda_pair pair, T a, T b)
 {
@@ -263,7 +271,7 @@ template <class T> MD__DEVICE T int_pair_of(enum md__cuda_pair pair, T a, T b)
     case MD__CUDA_PAIR_MAX:
         return a > b ? a : b;
     case MD__CUDA_PAIR_MOD:
-        return rest != 0 && (rest < 0) != (b < 0) ? rest + b : rest;
+        return turned_rest(rest, b);
     case MD__CUDA_PAIR_FMOD:
         return rest;
     case MD__CUDA_PAIR_AND:

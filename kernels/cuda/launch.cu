@@ -5,6 +5,17 @@
 
 static thread_local struct md__cuda_launch last;
 static thread_local int64_t launches;
+static thread_local bool only_note;
+
+void md__cuda_launch_only_note(bool only)
+{
+    only_note = only;
+}
+
+bool md__launch_is_noted_only(void)
+{
+    return only_note;
+}
 
 bool md__launch_note(const char *kernel, dim3 grid, dim3 block, size_t shared_bytes)
 {

@@ -62,4 +62,15 @@ int64_t md__known_int(const struct md_device_value *value, int64_t i);
 /* How an operator of functions.cuh is called there; false: it is none of them. */
 bool md__cuda_function_of(enum md_op op, enum md__cuda_function *function);
 
+/* What attributes `activation` and `activation_params` of a fused node ask for. */
+void md__activation_read(const struct md_node *node, enum md__cuda_function *function, float *a,
+                         float *b);
+
+/* x [.., I] by a weight [O, I] (not turned: [I, O]), and bias [O] or NULL, into y. */
+struct md__cuda_product md__linear_of(const struct md_device_value *x,
+                                      const struct md_device_value *weight, bool turned,
+                                      const void *bias, void *y);
+enum md_status md__product_enqueue(const struct md_device_call *call,
+                                   struct md__cuda_product *product, struct md_error *err);
+
 #endif

@@ -10,6 +10,32 @@
 extern const struct md_device_kernel md__cuda_op_unary, md__cuda_op_not_bool, md__cuda_op_test,
     md__cuda_op_clip, md__cuda_op_cast, md__cuda_op_binary, md__cuda_op_compare, md__cuda_op_where;
 
+/* ops_matrix.c */
+extern const struct md_device_kernel md__cuda_op_matmul, md__cuda_op_gemm, md__cuda_op_linear,
+    md__cuda_op_glu;
+/* ops_rows.c */
+extern const struct md_device_kernel md__cuda_op_line, md__cuda_op_layer_norm,
+    md__cuda_op_skip_norm, md__cuda_op_place_norm;
+/* ops_reduce.c */
+extern const struct md_device_kernel md__cuda_op_reduce, md__cuda_op_arg, md__cuda_op_running,
+    md__cuda_op_top_k;
+/* ops_move.c */
+extern const struct md_device_kernel md__cuda_op_copy, md__cuda_op_transpose, md__cuda_op_expand,
+    md__cuda_op_slice, md__cuda_op_concat, md__cuda_op_split, md__cuda_op_tile, md__cuda_op_depth,
+    md__cuda_op_gather, md__cuda_op_gather_elements, md__cuda_op_pad, md__cuda_op_trilu;
+
+/* ops_windows.c */
+extern const struct md_device_kernel md__cuda_op_conv, md__cuda_op_pool, md__cuda_op_global_pool;
+/* ops_resize.c */
+extern const struct md_device_kernel md__cuda_op_resize;
+
+/* ops_recurrent.c, ops_attention.c */
+extern const struct md_device_kernel md__cuda_op_recurrent, md__cuda_op_attention,
+    md__cuda_op_shared_attention;
+/* ops_gated.c */
+extern const struct md_device_kernel md__cuda_op_gated_residual, md__cuda_op_gate_add_norm,
+    md__cuda_op_resample_norm, md__cuda_op_weighted_sum, md__cuda_op_selection;
+
 #define MD__CUDA_ROW(id, kernel) [MD_OP_##id] = &md__cuda_op_##kernel,
 
 #define MD__CUDA_TABLE                                                                             \
@@ -80,6 +106,84 @@ extern const struct md_device_kernel md__cuda_op_unary, md__cuda_op_not_bool, md
     MD__CUDA_ROW(LESS_OR_EQUAL, compare)                                                           \
     MD__CUDA_ROW(GREATER, compare)                                                                 \
     MD__CUDA_ROW(GREATER_OR_EQUAL, compare)                                                        \
-    MD__CUDA_ROW(WHERE, where)
+    MD__CUDA_ROW(WHERE, where) \
+    MD__CUDA_ROW(MATMUL, matmul) \
+    MD__CUDA_ROW(GEMM, gemm) \
+    MD__CUDA_ROW(LINEAR, linear) \
+    MD__CUDA_ROW(GATED_LINEAR_UNIT, glu) \
+    MD__CUDA_ROW(SOFTMAX, line) \
+    MD__CUDA_ROW(LOG_SOFTMAX, line) \
+    MD__CUDA_ROW(HARDMAX, line) \
+    MD__CUDA_ROW(LP_NORMALIZATION, line) \
+    MD__CUDA_ROW(LAYER_NORM, layer_norm) \
+    MD__CUDA_ROW(RMS_NORM, layer_norm) \
+    MD__CUDA_ROW(SIMPLIFIED_LAYER_NORM, layer_norm) \
+    MD__CUDA_ROW(SKIP_LAYER_NORM, skip_norm) \
+    MD__CUDA_ROW(SKIP_SIMPLIFIED_NORM, skip_norm) \
+    MD__CUDA_ROW(BATCH_NORM, place_norm) \
+    MD__CUDA_ROW(INSTANCE_NORM, place_norm) \
+    MD__CUDA_ROW(GROUP_NORM, place_norm) \
+    MD__CUDA_ROW(BATCH_NORM_LAST, place_norm) \
+    MD__CUDA_ROW(INSTANCE_NORM_LAST, place_norm) \
+    MD__CUDA_ROW(GROUP_NORM_LAST, place_norm) \
+    MD__CUDA_ROW(REDUCE_L1, reduce) \
+    MD__CUDA_ROW(REDUCE_L2, reduce) \
+    MD__CUDA_ROW(REDUCE_LOG_SUM, reduce) \
+    MD__CUDA_ROW(REDUCE_LOG_SUM_EXP, reduce) \
+    MD__CUDA_ROW(REDUCE_MAX, reduce) \
+    MD__CUDA_ROW(REDUCE_MEAN, reduce) \
+    MD__CUDA_ROW(REDUCE_MIN, reduce) \
+    MD__CUDA_ROW(REDUCE_PROD, reduce) \
+    MD__CUDA_ROW(REDUCE_SUM, reduce) \
+    MD__CUDA_ROW(REDUCE_SUM_SQUARE, reduce) \
+    MD__CUDA_ROW(ARG_MAX, arg) \
+    MD__CUDA_ROW(ARG_MIN, arg) \
+    MD__CUDA_ROW(CUM_SUM, running) \
+    MD__CUDA_ROW(CUM_PROD, running) \
+    MD__CUDA_ROW(TOP_K, top_k) \
+    MD__CUDA_ROW(IDENTITY, copy) \
+    MD__CUDA_ROW(RESHAPE, copy) \
+    MD__CUDA_ROW(SQUEEZE, copy) \
+    MD__CUDA_ROW(UNSQUEEZE, copy) \
+    MD__CUDA_ROW(FLATTEN, copy) \
+    MD__CUDA_ROW(TRANSPOSE, transpose) \
+    MD__CUDA_ROW(EXPAND, expand) \
+    MD__CUDA_ROW(SLICE, slice) \
+    MD__CUDA_ROW(CONCAT, concat) \
+    MD__CUDA_ROW(SPLIT, split) \
+    MD__CUDA_ROW(TILE, tile) \
+    MD__CUDA_ROW(DEPTH_TO_SPACE, depth) \
+    MD__CUDA_ROW(SPACE_TO_DEPTH, depth) \
+    MD__CUDA_ROW(GATHER, gather) \
+    MD__CUDA_ROW(GATHER_ELEMENTS, gather_elements) \
+    MD__CUDA_ROW(PAD, pad) \
+    MD__CUDA_ROW(TRILU, trilu) \
+    MD__CUDA_ROW(CONV, conv) \
+    MD__CUDA_ROW(CONV_LAST, conv) \
+    MD__CUDA_ROW(CONV_TRANSPOSE, conv) \
+    MD__CUDA_ROW(CONV_TRANSPOSE_LAST, conv) \
+    MD__CUDA_ROW(FUSED_CONV, conv) \
+    MD__CUDA_ROW(MAX_POOL, pool) \
+    MD__CUDA_ROW(AVERAGE_POOL, pool) \
+    MD__CUDA_ROW(LP_POOL, pool) \
+    MD__CUDA_ROW(MAX_POOL_LAST, pool) \
+    MD__CUDA_ROW(AVERAGE_POOL_LAST, pool) \
+    MD__CUDA_ROW(GLOBAL_MAX_POOL, global_pool) \
+    MD__CUDA_ROW(GLOBAL_AVERAGE_POOL, global_pool) \
+    MD__CUDA_ROW(GLOBAL_LP_POOL, global_pool) \
+    MD__CUDA_ROW(GLOBAL_MAX_POOL_LAST, global_pool) \
+    MD__CUDA_ROW(GLOBAL_AVERAGE_POOL_LAST, global_pool) \
+    MD__CUDA_ROW(RESIZE, resize) \
+    MD__CUDA_ROW(RESIZE_LAST, resize) \
+    MD__CUDA_ROW(LSTM, recurrent) \
+    MD__CUDA_ROW(GRU, recurrent) \
+    MD__CUDA_ROW(RNN, recurrent) \
+    MD__CUDA_ROW(ATTENTION, attention) \
+    MD__CUDA_ROW(INTERPRETABLE_ATTENTION, shared_attention) \
+    MD__CUDA_ROW(GATED_RESIDUAL, gated_residual) \
+    MD__CUDA_ROW(GATE_ADD_NORM, gate_add_norm) \
+    MD__CUDA_ROW(RESAMPLE_NORM, resample_norm) \
+    MD__CUDA_ROW(WEIGHTED_SUM, weighted_sum) \
+    MD__CUDA_ROW(VARIABLE_SELECTION, selection)
 
 #endif

@@ -1,5 +1,6 @@
 /*
- * Operator cases on a device: the CUDA kernels, compiled for the host (kernels/cuda/emulate.h).
+ * Operator cases on a device: the CUDA kernels, compiled for the host (kernels/cuda/emulate.h);
+ * with MOONDIAL_DEVICE_LIBRARY set to the path of libmoondial_cuda.so, on the GPU.
  */
 #ifndef MD_TESTS_DEVICE_CASE_H
 #define MD_TESTS_DEVICE_CASE_H
@@ -20,7 +21,7 @@ enum op_result op_run_device(struct op_run *run, enum md_dtype precision, struct
  */
 int op_device_disagreements(const struct op_case *op_case, const struct op_run *expected);
 
-/* How many cases ran and were refused in this process. */
-void op_device_report(void);
+/* Prints how many cases ran and were refused in this process; fails below `least` that ran. */
+void op_device_report(int least);
 
 #endif

@@ -4,7 +4,7 @@
  */
 #include "unit.h"
 
-#include "op_case.h"
+#include "device_case.h"
 
 #define ATTENTION(name_, y_, ...)                                                                  \
     {                                                                                              \
@@ -56,6 +56,7 @@ static void test_attention_on_all_instruction_sets(void **state)
     int wrong = 0;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         wrong += op_case_against_reference(&cases[i]);
+    op_device_report(10);
     assert_int_equal(wrong, 0);
 }
 

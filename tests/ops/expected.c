@@ -66,7 +66,7 @@ static void test_kernels_give_what_libraries_give(void **state)
         wrong += op_device_disagreements(&expected_cases[i].op_case, &wanted);
         op_run_fini(&wanted);
     }
-    op_device_report();
+    op_device_report(270);
     md_pool_delete(pool);
     assert_int_equal(wrong, 0);
 }

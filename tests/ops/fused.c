@@ -9,7 +9,7 @@
 
 #include "graph/evaluate.h"
 #include "kernels/cpu/cpu.h"
-#include "op_case.h"
+#include "device_case.h"
 
 /* Inputs 1 to 8 of a GatedResidualNetwork I -> H -> O. */
 #define GRN_WEIGHTS(I, H, O)                                                                       \
@@ -366,6 +366,7 @@ static void test_kernels_agree_with_bodies(void **state)
         wrong += op_case_disagreements(&cases[i], &expected, false);
         op_run_fini(&expected);
     }
+    op_device_report(100);
     assert_int_equal(wrong, 0);
 }
 

@@ -1,0 +1,292 @@
+/*
+ * Dense products by cuBLASLt, with bias, residual, Relu and Gelu (by tanh) in its epilogue; other
+ * functions follow in a launch of their own.
+ *
+ * Our matrices lie by rows, cuBLASLt's by columns: y = a b is asked for as y' = b' a', which is the
+ * same memory. The algorithm is the heuristic's first for a shape and kept for the next run of that
+ * shape; asking takes host time only, so shapes may also be new while work is captured. Float32 is
+ * multiplied in float32, not in TF32; sums are float32 always.
+ */
+#include <cublasLt.h>
+#include <dlfcn.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernels/cuda/gpu/libraries.h"
+
+#define LIBRARY "libcublasLt.so.13"
+#define KEPT    512 /* shapes; the oldest makes room */
+
+#define CALLS(X)                                                                                   \
+    X(cublasLtCreate)                                                                              \
+    X(cublasLtDestroy)                                                                             \
+    X(cublasLtMatmul)                                                                              \
+    X(cublasLtMatmulAlgoGetHeuristic)                                                              \
+    X(cublasLtMatmulDescCreate)                                                                    \
+    X(cublasLtMatmulDescDestroy)                                                                   \
+    X(cublasLtMatmulDescSetAttribute)                                                              \
+    X(cublasLtMatmulPreferenceCreate)                                                              \
+    X(cublasLtMatmulPreferenceDestroy)                                                             \
+    X(cublasLtMatmulPreferenceSetAttribute)                                                        \
+    X(cublasLtMatrixLayoutCreate)                                                                  \
+    X(cublasLtMatrixLayoutDestroy)                                                                 \
+    X(cublasLtMatrixLayoutSetAttribute)
+
+/* What tells one choice of algorithm from another; without padding, compared as bytes. */
+struct key {
+    int64_t m, n, k, lda, ldb, batch, stride_a, stride_b;
+    int32_t storage, turn_a, turn_b, epilogue, has_z;
+    uint32_t align_a, align_b, align_c, align_d, unused;
+};
+
+struct kept {
+    struct key key;
+    cublasLtMatmulAlgo_t algorithm;
+};
+
+struct md__cublaslt {
+    void *library;
+    cublasLtHandle_t handle;
+    struct kept kept[KEPT];
+    int count, next;
+#define X(name) __typeof__(&(name)) name;
+    CALLS(X)
+#undef X
+};
+
+struct md__cublaslt *md__cublaslt_new(void)
+{
+    struct md__cublaslt *made = calloc(1, sizeof *made);
+    if (!made)
+        return NULL;
+    made->library = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
+    bool complete = made->library != NULL;
+#define X(name)                                                                                    \
+    complete = complete && (made->name = (__typeof__(&(name)))dlsym(made->library, #name)) != NULL;
+    CALLS(X)
+#undef X
+    if (complete && made->cublasLtCreate(&made->handle) == CUBLAS_STATUS_SUCCESS)
+        return made;
+    md__cublaslt_delete(made);
+    return NULL;
+}
+
+void md__cublaslt_delete(struct md__cublaslt *lt)
+{
+    if (!lt)
+        return;
+    if (lt->handle)
+        lt->cublasLtDestroy(lt->handle);
+    if (lt->library)
+        dlclose(lt->library);
+    free(lt);
+}
+
+/* ---- what is asked for ----------------------------------------------------------------------- */
+
+/* Descriptors of one product; whatever was made is destroyed by fini. */
+struct asked {
+    cublasLtMatmulDesc_t operation;
+    cublasLtMatrixLayout_t a, b, d;
+    cublasLtMatmulPreference_t preference;
+};
+
+static cudaDataType_t type_of(int storage)
+{
+    return storage == MD__CUDA_F16    ? CUDA_R_16F
+           : storage == MD__CUDA_BF16 ? CUDA_R_16BF
+                                      : CUDA_R_32F;
+}
+
+/* How far the address is a power of two's multiple: up to 256. */
+static uint32_t alignment(const void *at)
+{
+    uint32_t bytes = 256;
+    while ((uintptr_t)at % bytes)
+        bytes /= 2;
+    return bytes;
+}
+
+static bool epilogue_of(const struct md__cuda_product *p, bool bias, int32_t *epilogue)
+{
+    switch (p->function) {
+    case MD__CUDA_RELU:
+        *epilogue = bias ? CUBLASLT_EPILOGUE_RELU_BIAS : CUBLASLT_EPILOGUE_RELU;
+        return true;
+    case MD__CUDA_GELU_TANH:
+        *epilogue = bias ? CUBLASLT_EPILOGUE_GELU_BIAS : CUBLASLT_EPILOGUE_GELU;
+        return true;
+    default:
+        *epilogue = bias ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
+        return p->function == MD__CUDA_IDENTITY;
+    }
+}
+
+/* A side of the product: its leading dimension, and whether it is turned as cuBLASLt sees it. */
+static bool side_of(int64_t row, int64_t column, int64_t width, int32_t *turn, int64_t *leading)
+{
+    *turn = column != 1;
+    *leading = *turn ? column : row;
+    return (column == 1 && row >= width) || row == 1;
+}
+
+/* False: our own kernel's. */
+static bool key_of(const struct md__cuda_product *p, struct key *key)
+{
+    memset(key, 0, sizeof *key);
+    bool bias = p->bias != NULL, plain;
+    *key = (struct key){.m = p->columns,
+                        .n = p->rows,
+                        .k = p->inner,
+                        .batch = p->batch.count,
+                        .stride_a = p->batch.stride[1][0],
+                        .stride_b = p->batch.stride[0][0],
+                        .storage = p->storage,
+                        .has_z = p->z != NULL,
+                        .align_a = alignment(p->b),
+                        .align_b = alignment(p->a),
+                        .align_c = alignment(p->z ? p->z : p->y),
+                        .align_d = alignment(p->y)};
+    plain = epilogue_of(p, bias, &key->epilogue);
+    if (!plain) /* the function follows */
+        key->epilogue = bias ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
+    bool fits = side_of(p->b_row, p->b_column, p->columns, &key->turn_a, &key->lda) &&
+                side_of(p->a_row, p->a_column, p->inner, &key->turn_b, &key->ldb);
+    bool row_bias = !bias || (p->bias_column == 1 && p->bias_row == 0 && p->beta == 1);
+    bool dense = p->y_row == 0 && p->z_repeat == 0 && p->batch.rank == 1;
+    /* a vector as a matrix leaves the other leading dimension undefined: not worth the library */
+    return fits && row_bias && dense && p->inner > 0 && p->columns > 1 && p->rows > 1 &&
+           p->inner > 1 && p->columns <= INT32_MAX && p->rows <= INT32_MAX &&
+           p->inner <= INT32_MAX && p->batch.count <= INT32_MAX;
+}
+
+static cublasStatus_t layout(const struct md__cublaslt *lt, cublasLtMatrixLayout_t *made,
+                             const struct key *key, int64_t rows, int64_t columns, int64_t leading,
+                             int64_t stride)
+{
+    int32_t batch = (int32_t)key->batch;
+    cublasStatus_t status = lt->cublasLtMatrixLayoutCreate(
+        made, type_of(key->storage), (uint64_t)rows, (uint64_t)columns, leading);
+    if (!status)
+        status = lt->cublasLtMatrixLayoutSetAttribute(*made, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT,
+                                                      &batch, sizeof batch);
+    if (!status)
+        status = lt->cublasLtMatrixLayoutSetAttribute(
+            *made, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, &stride, sizeof stride);
+    return status;
+}
+
+static cublasStatus_t describe(const struct md__cublaslt *lt, struct asked *asked,
+                               const struct key *key, const void *bias)
+{
+    int32_t turn_a = key->turn_a ? CUBLAS_OP_T : CUBLAS_OP_N;
+    int32_t turn_b = key->turn_b ? CUBLAS_OP_T : CUBLAS_OP_N;
+    cublasStatus_t status =
+        lt->cublasLtMatmulDescCreate(&asked->operation, CUBLAS_COMPUTE_32F, CUDA_R_32F);
+#define SET(attribute, value)                                                                      \
+    if (!status)                                                                                   \
+    status = lt->cublasLtMatmulDescSetAttribute(                                                   \
+        asked->operation, CUBLASLT_MATMUL_DESC_##attribute, &(value), sizeof(value))
+    SET(TRANSA, turn_a);
+    SET(TRANSB, turn_b);
+    SET(EPILOGUE, key->epilogue);
+    if (bias)
+        SET(BIAS_POINTER, bias);
+#undef SET
+    if (!status)
+        status = layout(lt, &asked->a, key, key->turn_a ? key->k : key->m,
+                        key->turn_a ? key->m : key->k, key->lda, key->stride_a);
+    if (!status)
+        status = layout(lt, &asked->b, key, key->turn_b ? key->n : key->k,
+                        key->turn_b ? key->k : key->n, key->ldb, key->stride_b);
+    return status ? status : layout(lt, &asked->d, key, key->m, key->n, key->m, key->m * key->n);
+}
+
+static void forget(const struct md__cublaslt *lt, struct asked *asked)
+{
+    if (asked->preference)
+        lt->cublasLtMatmulPreferenceDestroy(asked->preference);
+    if (asked->d)
+        lt->cublasLtMatrixLayoutDestroy(asked->d);
+    if (asked->b)
+        lt->cublasLtMatrixLayoutDestroy(asked->b);
+    if (asked->a)
+        lt->cublasLtMatrixLayoutDestroy(asked->a);
+    if (asked->operation)
+        lt->cublasLtMatmulDescDestroy(asked->operation);
+}
+
+/* ---- choice and run -------------------------------------------------------------------------- */
+
+static cublasStatus_t ask(const struct md__cublaslt *lt, struct asked *asked, const struct key *key,
+                          cublasLtMatmulAlgo_t *algorithm)
+{
+    size_t bytes = MD__LIBRARY_WORKSPACE_BYTES;
+    cublasLtMatmulHeuristicResult_t found;
+    int count = 0;
+    cublasStatus_t status = lt->cublasLtMatmulPreferenceCreate(&asked->preference);
+#define SET(attribute, value)                                                                      \
+    if (!status)                                                                                   \
+    status = lt->cublasLtMatmulPreferenceSetAttribute(                                             \
+        asked->preference, CUBLASLT_MATMUL_PREF_##attribute, &(value), sizeof(value))
+    SET(MAX_WORKSPACE_BYTES, bytes);
+    SET(MIN_ALIGNMENT_A_BYTES, key->align_a);
+    SET(MIN_ALIGNMENT_B_BYTES, key->align_b);
+    SET(MIN_ALIGNMENT_C_BYTES, key->align_c);
+    SET(MIN_ALIGNMENT_D_BYTES, key->align_d);
+#undef SET
+    if (!status)
+        status = lt->cublasLtMatmulAlgoGetHeuristic(lt->handle, asked->operation, asked->a,
+                                                    asked->b, asked->d, asked->d, asked->preference,
+                                                    1, &found, &count);
+    if (status || count == 0)
+        return status ? status : CUBLAS_STATUS_NOT_SUPPORTED;
+    *algorithm = found.algo;
+    return found.state;
+}
+
+static const cublasLtMatmulAlgo_t *choose(struct md__cublaslt *lt, struct asked *asked,
+                                          const struct key *key)
+{
+    for (int i = 0; i < lt->count; i++)
+        if (memcmp(&lt->kept[i].key, key, sizeof *key) == 0)
+            return &lt->kept[i].algorithm;
+    struct kept *kept = &lt->kept[lt->next];
+    memset(&kept->key, 0, sizeof kept->key); /* nobody's, should the question fail */
+    if (ask(lt, asked, key, &kept->algorithm))
+        return NULL;
+    kept->key = *key;
+    lt->next = (lt->next + 1) % KEPT;
+    lt->count = lt->count < KEPT ? lt->count + 1 : KEPT;
+    return &kept->algorithm;
+}
+
+int md__cublaslt_product(struct md__cuda_libraries *libraries, md__cuda_stream stream,
+                         const struct md__cuda_product *p)
+{
+    struct md__gpu_libraries *all = (struct md__gpu_libraries *)libraries;
+    struct md__cublaslt *lt = all->cublaslt;
+    struct asked asked = {0};
+    struct key key;
+    int32_t unused;
+    if (!key_of(p, &key))
+        return MD__CUDA_REFUSED;
+    cublasStatus_t status = describe(lt, &asked, &key, p->bias);
+    const cublasLtMatmulAlgo_t *algorithm = status ? NULL : choose(lt, &asked, &key);
+    float alpha = p->alpha, beta = p->z ? 1.0f : 0.0f;
+    if (algorithm)
+        status =
+            lt->cublasLtMatmul(lt->handle, asked.operation, &alpha, p->b, asked.a, p->a, asked.b,
+                               &beta, p->z ? p->z : p->y, asked.d, p->y, asked.d, algorithm,
+                               all->workspace, MD__LIBRARY_WORKSPACE_BYTES, (cudaStream_t)stream);
+    forget(lt, &asked);
+    if (!algorithm || status == CUBLAS_STATUS_NOT_SUPPORTED)
+        return MD__CUDA_REFUSED;
+    if (status)
+        return (int)(status == CUBLAS_STATUS_ALLOC_FAILED ? cudaErrorMemoryAllocation
+                                                          : cudaErrorLaunchFailure);
+    if (epilogue_of(p, p->bias != NULL, &unused))
+        return 0;
+    return md__cuda_unary(stream, p->storage, p->function, p->function_a, p->function_b, p->y, p->y,
+                          p->batch.count * p->rows * p->columns);
+}
