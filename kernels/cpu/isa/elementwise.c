@@ -9,6 +9,7 @@
 
 #include "kernels/cpu/isa/activation.h"
 #include "kernels/cpu/isa/kernels.h"
+#include "kernels/cpu/isa/last.h"
 #include "kernels/cpu/isa/math.h"
 #include "kernels/cpu/ref.h"
 
@@ -119,14 +120,66 @@ static void unary_some(void *context, size_t begin, size_t end, int thread)
     }
 }
 
+/* Columns of x * sigmoid(x), or of sigmoid(x), `n` vectors of them; below -85 Swish is 0. */
+INLINE void gate_group(float *y, size_t lanes, const bool swish, const int n)
+{
+    vf x[GROUP], gate[GROUP], share[GROUP];
+    EACH(n)
+    {
+        x[i] = load_upto(y + i * VL, lanes);
+        gate[i] = x[i] * (float)GATE_SCALE;
+        share[i] = splat(1.0f);
+    }
+    gate_each(share, gate, n);
+    EACH(n)
+    {
+        if (swish)
+            share[i] *= vmax(splat(-85.0f), x[i]);
+        store_upto(y + i * VL, share[i], lanes);
+    }
+}
+
+INLINE void gate_row(float *y, size_t columns, const bool swish)
+{
+    const int many = VECTOR_REGISTERS == 32 ? GROUP : 3;
+    for (; columns >= (size_t)many * VL; columns -= (size_t)many * VL, y += many * VL)
+        gate_group(y, VL, swish, many);
+    for (; columns >= 2 * VL; columns -= 2 * VL, y += 2 * VL)
+        gate_group(y, VL, swish, 2);
+    for (; columns >= VL; columns -= VL, y += VL)
+        gate_group(y, VL, swish, 1);
+    if (columns)
+        gate_group(y, columns, swish, 1);
+}
+
+/*
+ * Behind sums of products a gate's error of a few 2^-24 of 1 is small enough, so that several
+ * vectors may go side by side (math.h); rows that follow each other are one.
+ */
+static void activate_gates(float *y, size_t stride, size_t rows, size_t columns, bool swish)
+{
+    if (stride == columns) {
+        columns *= rows;
+        rows = 1;
+    }
+    for (size_t r = 0; r < rows; r++, y += stride)
+        if (swish)
+            gate_row(y, columns, true);
+        else
+            gate_row(y, columns, false);
+}
+
 void md__activate(const struct md_activation *activation, float *y, size_t stride, size_t rows,
                   size_t columns)
 {
-    struct unary unary = {.op = activation->op,
-                          .a = (float)activation->a,
-                          .b = (float)activation->b};
+    struct unary unary = {
+        .op = activation->op, .a = (float)activation->a, .b = (float)activation->b};
     if (unary.op == MD_OP_GELU && activation->a != 0)
         unary.op = MD_OP_GELU_TANH;
+    if (unary.op == MD_OP_SIGMOID || (unary.op == MD_OP_SWISH && unary.a == 1.0f)) {
+        activate_gates(y, stride, rows, columns, unary.op == MD_OP_SWISH);
+        return;
+    }
     for (size_t r = 0; r < rows; r++, y += stride) {
         unary.x = unary.y = y;
         unary_some(&unary, 0, columns, 0);
