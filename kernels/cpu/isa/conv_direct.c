@@ -223,7 +223,8 @@ static void run_panel(const struct direct *direct, const struct block *block, si
         int64_t width = flat ? axis[2].places : window->out[2];
         size_t line = image * (size_t)(flat ? 1 : window->out[0]) + (size_t)deep;
         line = line * (size_t)(flat ? 1 : window->out[1]) + (size_t)high;
-        size_t y = (line * (size_t)width + (size_t)wide) * outputs + first;
+        size_t pitch_y = run->y_line ? run->y_line : (size_t)width * outputs;
+        size_t y = line * pitch_y + (size_t)wide * outputs + first;
         tile.line = &block->list[r];
         for (size_t t = 0, done = 0; t < tiles; t++) {
             size_t end = (size_t)block->columns * (t + 1) / tiles;

@@ -16,6 +16,7 @@
 static const struct conv_algorithm *const algorithms[] = {
     &md__conv_depthwise,
     &md__conv_winograd,
+    &md__conv_narrow,
     &md__conv_direct,
 };
 #define ALGORITHMS (sizeof algorithms / sizeof *algorithms)

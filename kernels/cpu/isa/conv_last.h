@@ -28,6 +28,7 @@ struct conv_run {
     const void *packed;         /* what pack() made */
     const float *x, *bias, *z;  /* bias, z may be NULL; z has y's shape */
     float *y;                   /* = activation(sum + bias + z) */
+    size_t y_line;              /* floats from line to line of y and z where not dense; 0: dense */
     struct md_activation after; /* what is left to do to stored results: IDENTITY after a clamp */
     bool clamps;                /* the activation is one: see conv_clamped */
     float low, high;
@@ -55,8 +56,10 @@ struct conv_algorithm {
 
 #define md__conv_depthwise MD_ISA_SYMBOL(md__conv_depthwise)
 #define md__conv_direct    MD_ISA_SYMBOL(md__conv_direct)
+#define md__conv_narrow    MD_ISA_SYMBOL(md__conv_narrow)
 #define md__conv_winograd  MD_ISA_SYMBOL(md__conv_winograd)
-extern const struct conv_algorithm md__conv_depthwise, md__conv_direct, md__conv_winograd;
+extern const struct conv_algorithm md__conv_depthwise, md__conv_direct, md__conv_narrow,
+    md__conv_winograd;
 
 /* Relu and Clip, in registers. */
 INLINE vf conv_clamped(const struct conv_run *run, vf v)
