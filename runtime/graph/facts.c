@@ -130,6 +130,18 @@ const struct md_value_info *md__facts_of(const struct md__facts *facts, int t, i
     return value != MD_NONE && md__trace_sure(trace, value) ? &trace->values[value] : NULL;
 }
 
+bool md__sizes_are_fixed(const struct md_graph *graph)
+{
+    bool fixed = true;
+    for (int i = 0; i < graph->input_count; i++) {
+        const struct md_shape *shape = &graph->values[graph->inputs[i].value].shape;
+        fixed &= shape->rank >= 0;
+        for (int d = 0; d < shape->rank; d++)
+            fixed &= shape->dim[d] >= 0;
+    }
+    return fixed;
+}
+
 static const struct md_value_info *fact(const struct md__rewrite *rewrite, int t, int value)
 {
     return md__facts_of(rewrite->facts, t, value);

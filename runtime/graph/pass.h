@@ -10,6 +10,7 @@
  *     pad            zeros around what a convolution reads become its padding
  *     conv, linear   what follows a convolution or a product goes into it
  *     attention      softmax(q k^T) v becomes Attention, however heads were moved about
+ *     slice          of what is only read in part, only that part is computed
  *     compose, share, lower       the regions of fused operators (fused.md)
  *     channels_last  runs of convolutions work on tensors with channels last
  *     transpose      transposes sink until they meet and cancel
@@ -55,6 +56,8 @@ enum md_status md__pass_linear(struct md_graph *graph, const struct md_executabl
 enum md_status md__pass_attention(struct md_graph *graph,
                                   const struct md_executable_options *options,
                                   struct md_pass_report *report, struct md_error *err);
+enum md_status md__pass_slice(struct md_graph *graph, const struct md_executable_options *options,
+                              struct md_pass_report *report, struct md_error *err);
 enum md_status md__pass_transpose(struct md_graph *graph,
                                   const struct md_executable_options *options,
                                   struct md_pass_report *report, struct md_error *err);

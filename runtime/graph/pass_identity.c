@@ -12,19 +12,6 @@
 #include "graph/graph_internal.h"
 #include "graph/rewrite.h"
 
-/* No symbols and no unknown ranks: one trace says all there is to say. */
-static bool sizes_are_fixed(const struct md_graph *graph)
-{
-    bool fixed = true;
-    for (int i = 0; i < graph->input_count; i++) {
-        const struct md_shape *shape = &graph->values[graph->inputs[i].value].shape;
-        fixed &= shape->rank >= 0;
-        for (int d = 0; d < shape->rank; d++)
-            fixed &= shape->dim[d] >= 0;
-    }
-    return fixed;
-}
-
 /* Input i is a constant whose elements all equal `number`; an absent one counts as `absent`. */
 static bool is_number(const struct md__rewrite *rewrite, const struct md_node *node, int i,
                       double number, bool absent)
@@ -76,7 +63,8 @@ static bool cuts_nothing(const struct md__rewrite *rewrite, const struct md_node
 /* Results in another order would have the same shape: the steps must all be 1. */
 static bool keeps_shape(const struct md__rewrite *rewrite, const struct md_node *node)
 {
-    return sizes_are_fixed(rewrite->graph) && md__rw_alike(rewrite, node->in[0], node->out[0]) &&
+    return md__sizes_are_fixed(rewrite->graph) &&
+           md__rw_alike(rewrite, node->in[0], node->out[0]) &&
            (node->op != MD_OP_SLICE || is_number(rewrite, node, 4, 1, true));
 }
 
@@ -175,6 +163,6 @@ enum md_status md__pass_identity(struct md_graph *graph,
                                  const struct md_executable_options *options,
                                  struct md_pass_report *report, struct md_error *err)
 {
-    bool fixed = sizes_are_fixed(graph);
+    bool fixed = md__sizes_are_fixed(graph);
     return md__rewrite_run(graph, options, report, rule, &fixed, NULL, err);
 }

@@ -24,6 +24,7 @@ static const struct {
     {"conv", md__pass_conv},
     {"linear", md__pass_linear},
     {"attention", md__pass_attention},
+    {"slice", md__pass_slice},
     {"compose", md__pass_compose},
     {"share", md__pass_share},
     {"lower", md__pass_lower},

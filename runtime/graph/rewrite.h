@@ -41,6 +41,9 @@ enum md_status md__facts_learn(struct md__facts *facts, const struct md_graph *g
 /* What trace t knows of the value; NULL unless dtype and shape are known. */
 const struct md_value_info *md__facts_of(const struct md__facts *facts, int t, int value);
 
+/* No symbols and no unknown ranks: one trace says all there is to say. */
+bool md__sizes_are_fixed(const struct md_graph *graph);
+
 struct md__rewrite {
     struct md_graph *graph;
     const struct md_executable_options *options;
