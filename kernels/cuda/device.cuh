@@ -115,6 +115,32 @@ MD__DEVICE void md__store(__nv_bfloat16 *y, float value)
         return MD__CUDA_REFUSED;                                                                   \
     }
 
+/* Bytes of an element, of whatever storage launch.h names; 1 for others. */
+static inline int md__storage_bytes(int storage)
+{
+    switch (storage) {
+    case MD__CUDA_F32:
+    case MD__CUDA_I32:
+        return 4;
+    case MD__CUDA_F16:
+    case MD__CUDA_BF16:
+        return 2;
+    case MD__CUDA_I64:
+        return 8;
+    default:
+        return 1;
+    }
+}
+
+/* The bits that stand for an element that is not there: a NaN, or 0. */
+static inline uint64_t md__nothing_of(int storage)
+{
+    return storage == MD__CUDA_F32    ? 0x7fc00000u
+           : storage == MD__CUDA_F16  ? 0x7e00u
+           : storage == MD__CUDA_BF16 ? 0x7fc0u
+                                      : 0;
+}
+
 /* ---- launches -------------------------------------------------------------------------------- */
 
 /* launch.cu: notes the launch; false where no GPU takes its geometry. */

@@ -287,6 +287,8 @@ int md__emulated_launch(void *stream, dim3 grid, dim3 block, size_t shared_bytes
 extern "C" {
 void *md__cuda_stream_of(struct md_device_stream *stream);
 void *md__cuda_libraries_of(struct md_device_context *context);
+/* A table of a test's own, for all contexts; NULL: none. */
+void md__emulated_libraries(void *libraries);
 }
 
 void *md__cuda_stream_of(struct md_device_stream *stream)
@@ -294,8 +296,15 @@ void *md__cuda_stream_of(struct md_device_stream *stream)
     return stream;
 }
 
+static void *given_libraries;
+
+void md__emulated_libraries(void *libraries)
+{
+    given_libraries = libraries;
+}
+
 void *md__cuda_libraries_of(struct md_device_context *context)
 {
     (void)context;
-    return nullptr;
+    return given_libraries;
 }

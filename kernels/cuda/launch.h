@@ -71,10 +71,12 @@ struct md__cuda_map {
     X(ACOS)                                                                                        \
     X(ACOSH)                                                                                       \
     X(ASIN)                                                                                        \
-    X(ASINH) X(ATAN) X(ATANH) X(CEIL) X(CELU) X(COS) X(COSH) X(ELU) X(ERF) X(EXP) X(FLOOR) X(GELU) \
-        X(HARD_SIGMOID) X(HARD_SWISH) X(LEAKY_RELU) X(LOG) X(MISH) X(NEG) X(RECIPROCAL) X(RELU)    \
-            X(ROUND) X(SELU) X(SHRINK) X(SIGMOID) X(SIGN) X(SIN) X(SINH) X(SOFTPLUS) X(SOFTSIGN)   \
-                X(SQRT) X(SWISH) X(TAN) X(TANH) X(THRESHOLDED_RELU) X(CLIP)
+    X(ASINH)                                                                                       \
+    X(ATAN)                                                                                        \
+    X(ATANH) X(CEIL) X(CELU) X(COS) X(COSH) X(ELU) X(ERF) X(EXP) X(FLOOR) X(GELU) X(HARD_SIGMOID)  \
+        X(HARD_SWISH) X(LEAKY_RELU) X(LOG) X(MISH) X(NEG) X(RECIPROCAL) X(RELU) X(ROUND) X(SELU)   \
+            X(SHRINK) X(SIGMOID) X(SIGN) X(SIN) X(SINH) X(SOFTPLUS) X(SOFTSIGN) X(SQRT) X(SWISH)   \
+                X(TAN) X(TANH) X(THRESHOLDED_RELU) X(CLIP)
 
 /* The name of an operator stands for it everywhere; GELU_TANH is Gelu's other form. */
 enum md__cuda_function {
@@ -104,7 +106,9 @@ int md__cuda_clip(md__cuda_stream stream, int storage, const void *x, const void
     X(MUL)                                                                                         \
     X(DIV)                                                                                         \
     X(POW)                                                                                         \
-    X(MIN) X(MAX) X(PRELU) X(SWIGLU) X(MOD) X(FMOD) X(EQUAL) X(LESS) X(LESS_OR_EQUAL) X(GREATER)   \
+    X(MIN)                                                                                         \
+    X(MAX)                                                                                         \
+    X(PRELU) X(SWIGLU) X(MOD) X(FMOD) X(EQUAL) X(LESS) X(LESS_OR_EQUAL) X(GREATER)                 \
         X(GREATER_OR_EQUAL) X(AND) X(OR) X(XOR)
 
 enum md__cuda_pair {
@@ -286,6 +290,7 @@ struct md__cuda_convolution {
     int64_t x_channel, x_place, y_channel, y_place;
     struct md__cuda_window window;
     const void *x, *w, *bias, *z;
+    const void *w_last; /* [outputs, taps, channels / groups], for libraries; or NULL */
     void *y;
     enum md__cuda_function function;
     float function_a, function_b;
@@ -369,6 +374,27 @@ struct md__cuda_recurrent {
 };
 int md__cuda_recurrent(md__cuda_stream stream, const struct md__cuda_recurrent *recurrent);
 
+/* ---- index.cu -------------------------------------------------------------------------------- */
+
+/* `rows` indices of `depth` numbers each, which name slices of `slice` elements; in `batches` equal
+ * parts, each with a part of the data, batch_stride elements apart. */
+struct md__cuda_slices {
+    int depth;
+    bool ids_are_wide; /* int64, not int32 */
+    int64_t rows, slice, batches, batch_stride, dim[MD__CUDA_RANK], stride[MD__CUDA_RANK];
+    const void *ids;
+};
+/* y [rows, slice]; what lies outside gives NaN or 0. */
+int md__cuda_gather_slices(md__cuda_stream stream, int storage,
+                           const struct md__cuda_slices *slices, const void *x, void *y);
+/* updates [rows, slice] into y; what lies outside is left out. */
+int md__cuda_scatter_slices(md__cuda_stream stream, int storage,
+                            const struct md__cuda_slices *slices, const void *updates, void *y);
+/* As md__cuda_gather_elements, the other way. */
+int md__cuda_scatter_elements(md__cuda_stream stream, int storage, int index_storage,
+                              const struct md__cuda_map *map, const void *updates,
+                              const void *indices, void *y, int64_t n, int64_t axis_stride);
+
 /* ---- attention.cu ---------------------------------------------------------------------------- */
 
 struct md__cuda_heads {
@@ -388,6 +414,18 @@ struct md__cuda_attention {
     void *y;
 };
 int md__cuda_attention(md__cuda_stream stream, const struct md__cuda_attention *attention);
+
+/* rotary.cu: tables [positions, half]; ids [batch, steps] (NULL: the tables have a row for each of
+ * them); numbers of a head from 2 half on stay. */
+struct md__cuda_rotary {
+    int storage;
+    bool interleaved, ids_are_wide;
+    int64_t batch, heads, steps, width, half, positions;
+    struct md__cuda_heads at; /* of x and y */
+    const void *x, *cosine, *sine, *ids;
+    void *y;
+};
+int md__cuda_rotary(md__cuda_stream stream, const struct md__cuda_rotary *rotary);
 
 /* moondial.InterpretableAttention: 4 heads * keys bytes of shared memory. */
 struct md__cuda_shared_attention {

@@ -15,6 +15,10 @@ struct md__cuda_libraries {
                    const struct md__cuda_product *product);
     int (*convolve)(struct md__cuda_libraries *libraries, md__cuda_stream stream,
                     const struct md__cuda_convolution *convolution);
+    /* Bytes from the host as device memory, before anything runs; a cudaError on failure. */
+    int (*keep)(struct md__cuda_libraries *libraries, const void *bytes, size_t count,
+                void **memory);
+    void (*drop)(struct md__cuda_libraries *libraries, void *memory);
 };
 
 #endif

@@ -109,37 +109,6 @@ int md__cuda_move(md__cuda_stream stream, int bytes, const struct md__cuda_map *
 
 /* ---- by index -------------------------------------------------------------------------------- */
 
-/* What stands for an element that is not there: all bits of a NaN, or 0. */
-static uint64_t nothing_of(int storage)
-{
-    switch (storage) {
-    case MD__CUDA_F32:
-        return 0x7fc00000u;
-    case MD__CUDA_F16:
-        return 0x7e00u;
-    case MD__CUDA_BF16:
-        return 0x7fc0u;
-    default:
-        return 0;
-    }
-}
-
-static int bytes_of(int storage)
-{
-    switch (storage) {
-    case MD__CUDA_F32:
-    case MD__CUDA_I32:
-        return 4;
-    case MD__CUDA_F16:
-    case MD__CUDA_BF16:
-        return 2;
-    case MD__CUDA_I64:
-        return 8;
-    default:
-        return 1;
-    }
-}
-
 MD__DEVICE int64_t index_at(const void *indices, bool wide, int64_t i)
 {
     return wide ? static_cast<const int64_t *>(indices)[i]
@@ -166,10 +135,10 @@ int md__cuda_gather(md__cuda_stream stream, int storage, int index_storage, cons
     if (total == 0)
         return 0;
     bool wide = index_storage == MD__CUDA_I64;
-    MD__BY_BYTES(bytes_of(storage),
+    MD__BY_BYTES(md__storage_bytes(storage),
                  return md__launch(stream, "gather", gather_kernel<T>, md__blocks(total, THREADS),
                                    dim3(THREADS), 0, (const T *)x, indices, wide, (T *)y,
-                                   (T)nothing_of(storage), n, inner, count, total))
+                                   (T)md__nothing_of(storage), n, inner, count, total))
 }
 
 template <class T>
@@ -192,11 +161,11 @@ int md__cuda_gather_elements(md__cuda_stream stream, int storage, int index_stor
     if (map->count == 0)
         return 0;
     bool wide = index_storage == MD__CUDA_I64;
-    MD__BY_BYTES(bytes_of(storage),
+    MD__BY_BYTES(md__storage_bytes(storage),
                  return md__launch(stream, "gather_elements", gather_elements_kernel<T>,
                                    md__blocks(map->count, THREADS), dim3(THREADS), 0, *map,
-                                   (const T *)x, indices, wide, (T *)y, (T)nothing_of(storage), n,
-                                   axis_stride))
+                                   (const T *)x, indices, wide, (T *)y, (T)md__nothing_of(storage),
+                                   n, axis_stride))
 }
 
 /* ---- padding, triangles ---------------------------------------------------------------------- */

@@ -97,6 +97,44 @@ static enum md_status attention_enqueue(const struct md_device_call *call, struc
 const struct md_device_kernel md__cuda_op_attention = {.supports = attention_supports,
                                                        .enqueue = attention_enqueue};
 
+/* ---- RotaryEmbedding ------------------------------------------------------------------------- */
+
+static bool rotary_supports(const struct md_node *node, const struct md_device_value *in,
+                            int in_count, const struct md_device_value *out, int out_count)
+{
+    (void)node;
+    bool ids = md__given(in, in_count, 3);
+    return md__one_float(in, 3, out, out_count) && md__elements(&in[1]) > 0 &&
+           (!ids || in[3].dtype == MD_I64 || in[3].dtype == MD_I32);
+}
+
+static enum md_status rotary_enqueue(const struct md_device_call *call, struct md_error *err)
+{
+    const struct md_device_value *in = call->in;
+    struct heads x = heads_of(call->node, "num_heads", &in[0].shape);
+    int64_t half = in[1].shape.dim[in[1].shape.rank - 1];
+    struct md__cuda_rotary rotary = {.storage = (int)in[0].storage,
+                                     .interleaved = md_node_int(call->node, "interleaved", 0) != 0,
+                                     .ids_are_wide =
+                                         md__given(in, call->in_count, 3) && in[3].dtype == MD_I64,
+                                     .batch = in[0].shape.dim[0],
+                                     .heads = x.count,
+                                     .steps = x.steps,
+                                     .width = x.width,
+                                     .half = half,
+                                     .positions = md__elements(&in[1]) / half,
+                                     .at = x.at,
+                                     .x = in[0].data,
+                                     .cosine = in[1].data,
+                                     .sine = in[2].data,
+                                     .ids = md__data(call, 3),
+                                     .y = call->out[0].data};
+    return md__launched(md__cuda_rotary(md__cuda_stream_of(call->stream), &rotary), err);
+}
+
+const struct md_device_kernel md__cuda_op_rotary = {.supports = rotary_supports,
+                                                    .enqueue = rotary_enqueue};
+
 /* ---- InterpretableAttention ------------------------------------------------------------------ */
 
 static bool shared_supports(const struct md_node *node, const struct md_device_value *in,

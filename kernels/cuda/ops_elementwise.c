@@ -170,8 +170,9 @@ static bool pair_of(const struct md_node *node, enum md__cuda_pair *pair)
         PAIR(MUL)
         PAIR(DIV)
         PAIR(POW)
-        PAIR(MIN) PAIR(MAX) PAIR(PRELU) PAIR(SWIGLU) PAIR(EQUAL) PAIR(LESS) PAIR(LESS_OR_EQUAL)
-            PAIR(GREATER) PAIR(GREATER_OR_EQUAL) PAIR(AND) PAIR(OR) PAIR(XOR)
+        PAIR(MIN)
+        PAIR(MAX) PAIR(PRELU) PAIR(SWIGLU) PAIR(EQUAL) PAIR(LESS) PAIR(LESS_OR_EQUAL) PAIR(GREATER)
+            PAIR(GREATER_OR_EQUAL) PAIR(AND) PAIR(OR) PAIR(XOR)
 #undef PAIR
 #undef X
                 default : return false;

@@ -36,6 +36,11 @@ extern const struct md_device_kernel md__cuda_op_recurrent, md__cuda_op_attentio
 extern const struct md_device_kernel md__cuda_op_gated_residual, md__cuda_op_gate_add_norm,
     md__cuda_op_resample_norm, md__cuda_op_weighted_sum, md__cuda_op_selection;
 
+extern const struct md_device_kernel md__cuda_op_rotary;
+/* ops_index.c */
+extern const struct md_device_kernel md__cuda_op_gather_nd, md__cuda_op_scatter_nd,
+    md__cuda_op_scatter_elements;
+
 #define MD__CUDA_ROW(id, kernel) [MD_OP_##id] = &md__cuda_op_##kernel,
 
 #define MD__CUDA_TABLE                                                                             \
@@ -184,6 +189,10 @@ extern const struct md_device_kernel md__cuda_op_gated_residual, md__cuda_op_gat
     MD__CUDA_ROW(GATE_ADD_NORM, gate_add_norm) \
     MD__CUDA_ROW(RESAMPLE_NORM, resample_norm) \
     MD__CUDA_ROW(WEIGHTED_SUM, weighted_sum) \
-    MD__CUDA_ROW(VARIABLE_SELECTION, selection)
+    MD__CUDA_ROW(VARIABLE_SELECTION, selection) \
+    MD__CUDA_ROW(ROTARY_EMBEDDING, rotary) \
+    MD__CUDA_ROW(GATHER_ND, gather_nd) \
+    MD__CUDA_ROW(SCATTER_ND, scatter_nd) \
+    MD__CUDA_ROW(SCATTER_ELEMENTS, scatter_elements)
 
 #endif

@@ -2,6 +2,7 @@
  * Nodes whose windows slide over places: convolutions and poolings in both layouts, conv.cu and
  * pool.cu. Global poolings are reductions.
  */
+#include <stdlib.h>
 #include <string.h>
 
 #include "graph/window.h"
@@ -103,6 +104,7 @@ static enum md_status conv_enqueue(const struct md_device_call *call, struct md_
     enum md_status status = conv_init(call, &conv, err);
     if (status)
         return status;
+    conv.w_last = call->prepared;
     md__cuda_stream stream = md__cuda_stream_of(call->stream);
     if (libraries && libraries->convolve)
         error = libraries->convolve(libraries, stream, &conv);
@@ -111,7 +113,54 @@ static enum md_status conv_enqueue(const struct md_device_call *call, struct md_
     return md__launched(error, err);
 }
 
+/* Weights [outputs, channels of a group, taps] as [outputs, taps, channels], in 16 bits. */
+static void turn_weights(const struct md_device_value *w, uint16_t *to)
+{
+    const struct md_tensor from = {.dtype = w->dtype, .shape = w->shape, .data = (void *)w->known};
+    size_t outputs = (size_t)w->shape.dim[0], channels = (size_t)w->shape.dim[1];
+    size_t taps = md__span(&w->shape, 2, w->shape.rank);
+    for (size_t m = 0; m < outputs; m++)
+        for (size_t tap = 0; tap < taps; tap++)
+            for (size_t c = 0; c < channels; c++, to++) {
+                float value = (float)md__get_float(&from, (m * channels + c) * taps + tap);
+                *to = w->storage == MD_F16 ? md_f32_to_f16(value) : md_f32_to_bf16(value);
+            }
+}
+
+/* What the library reads of constant weights; without the library, or for float32, nothing. */
+static enum md_status conv_prepare(struct md_device_context *context, const struct md_node *node,
+                                   const struct md_device_value *in, int in_count, void **prepared,
+                                   size_t *bytes, struct md_error *err)
+{
+    struct md__cuda_libraries *libraries = md__cuda_libraries_of(context);
+    bool narrow = in[1].storage == MD_F16 || in[1].storage == MD_BF16;
+    (void)in_count;
+    *prepared = NULL;
+    *bytes = 0;
+    if (!libraries || !libraries->convolve || node->op != MD_OP_CONV_LAST || !narrow ||
+        !in[1].known)
+        return MD_OK;
+    size_t count = (size_t)md__elements(&in[1]);
+    uint16_t *turned = malloc(count ? count * sizeof *turned : 1);
+    if (!turned)
+        return md_fail(err, MD_ERR_MEMORY, "out of memory");
+    turn_weights(&in[1], turned);
+    int error = libraries->keep(libraries, turned, count * sizeof *turned, prepared);
+    free(turned);
+    *bytes = count * sizeof *turned;
+    return md__launched(error, err);
+}
+
+static void conv_unprepare(struct md_device_context *context, void *prepared)
+{
+    struct md__cuda_libraries *libraries = md__cuda_libraries_of(context);
+    if (libraries && libraries->drop && prepared)
+        libraries->drop(libraries, prepared);
+}
+
 const struct md_device_kernel md__cuda_op_conv = {.supports = conv_supports,
+                                                  .prepare = conv_prepare,
+                                                  .unprepare = conv_unprepare,
                                                   .enqueue = conv_enqueue};
 
 /* ---- poolings -------------------------------------------------------------------------------- */

@@ -7,12 +7,14 @@
  * shape; asking takes host time only, so shapes may also be new while work is captured. Float32 is
  * multiplied in float32, not in TF32; sums are float32 always.
  */
+#include "kernels/cuda/gpu/libraries.h"
+
+#if MD__WITH_CUBLASLT
+
 #include <cublasLt.h>
 #include <dlfcn.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include "kernels/cuda/gpu/libraries.h"
 
 #define LIBRARY "libcublasLt.so.13"
 #define KEPT    512 /* shapes; the oldest makes room */
@@ -290,3 +292,5 @@ int md__cublaslt_product(struct md__cuda_libraries *libraries, md__cuda_stream s
     return md__cuda_unary(stream, p->storage, p->function, p->function_a, p->function_b, p->y, p->y,
                           p->batch.count * p->rows * p->columns);
 }
+
+#endif

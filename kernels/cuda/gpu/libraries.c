@@ -5,6 +5,23 @@
 #include <stdlib.h>
 #include <string.h>
 
+static int keep(struct md__cuda_libraries *libraries, const void *bytes, size_t count,
+                void **memory)
+{
+    (void)libraries;
+    cudaError_t error = cudaMalloc(memory, count);
+    if (error == cudaSuccess)
+        error = cudaMemcpy(*memory, bytes, count, cudaMemcpyHostToDevice);
+    return (int)error;
+}
+
+static void drop(struct md__cuda_libraries *libraries, void *memory)
+{
+    (void)libraries;
+    if (cudaFree(memory) != cudaSuccess)
+        cudaGetLastError(); /* as in delete */
+}
+
 struct md__cuda_libraries *md__cuda_libraries_new(void)
 {
     const char *wanted = getenv("MOONDIAL_CUDA_LIBRARIES");
@@ -17,8 +34,16 @@ struct md__cuda_libraries *md__cuda_libraries_new(void)
         cudaGetLastError(); /* not the next call's */
         return &made->table;
     }
+#if MD__WITH_CUBLASLT
     made->cublaslt = md__cublaslt_new();
     made->table.product = made->cublaslt ? md__cublaslt_product : NULL;
+#endif
+#if MD__WITH_CUDNN
+    made->cudnn = md__cudnn_new();
+    made->table.convolve = made->cudnn ? md__cudnn_convolve : NULL;
+#endif
+    made->table.keep = keep;
+    made->table.drop = drop;
     return &made->table;
 }
 
@@ -27,7 +52,12 @@ void md__cuda_libraries_delete(struct md__cuda_libraries *libraries)
     struct md__gpu_libraries *all = (struct md__gpu_libraries *)libraries;
     if (!all)
         return;
+#if MD__WITH_CUDNN
+    md__cudnn_delete(all->cudnn);
+#endif
+#if MD__WITH_CUBLASLT
     md__cublaslt_delete(all->cublaslt);
+#endif
     if (cudaFree(all->workspace) != cudaSuccess)
         cudaGetLastError(); /* the context is lost: its memory is, too */
     free(all);

@@ -1,0 +1,368 @@
+/*
+ * Convolutions by cuDNN: which plan for which shape.
+ *
+ * The first run of a shape, which is never captured, times the heuristic's first engines and keeps
+ * the fastest whose result agrees with our own kernel's by norm; a shape where none does is our
+ * kernel's from then on. Choices outlive the process in a file of text for each GPU and version of
+ * cuDNN, a line a shape; one that is read from there is checked in numbers all the same. While work
+ * is captured only what has been chosen runs.
+ */
+#include "kernels/cuda/gpu/libraries.h"
+
+#if MD__WITH_CUDNN
+
+#include "kernels/cuda/gpu/cudnn.h"
+
+#include <cuda_runtime_api.h>
+#include <dlfcn.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define LIBRARY     "libcudnn.so.9"
+#define CHOICES_MAX 512
+#define TIMED_RUNS  5
+#define NUMBERS     24
+#define ERROR_F16   5e-3
+#define ERROR_BF16  4e-2
+#define REMEMBERED  4096
+#define CONFIG_NONE (-1) /* our own kernel does it better, or alone does it right */
+#define CONFIG_ASK  (-2)
+
+/* What a plan is made for. */
+struct key {
+    int64_t numbers[NUMBERS];
+};
+
+struct choice {
+    struct key key;
+    struct md__cudnn_graph graph;
+    cudnnBackendDescriptor_t plan; /* NULL: our own kernel */
+};
+
+struct remembered {
+    uint64_t hash;
+    int config;
+};
+
+struct md__cudnn {
+    struct md__cudnn_calls calls;
+    struct choice *choices[CHOICES_MAX];
+    struct remembered remembered[REMEMBERED];
+    int choice_count, remembered_count;
+    char path[512]; /* "": choices are not kept */
+};
+
+/* ---- the file -------------------------------------------------------------------------------- */
+
+static void set_path(struct md__cudnn *nn)
+{
+    const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    struct cudaDeviceProp properties;
+    int device = 0;
+    char folder[256], name[64];
+    if (cudaGetDevice(&device) || cudaGetDeviceProperties(&properties, device))
+        return;
+    if (cache && *cache)
+        snprintf(folder, sizeof folder, "%.200s/moondial", cache);
+    else if (home && *home)
+        snprintf(folder, sizeof folder, "%.200s/.cache/moondial", home);
+    else
+        return;
+    snprintf(name, sizeof name, "%.60s", properties.name);
+    for (char *at = name; *at; at++)
+        *at = *at == ' ' || *at == '/' ? '-' : *at;
+    mkdir(folder, 0700); /* where it cannot be made, the file cannot either */
+    snprintf(nn->path, sizeof nn->path, "%s/cudnn-%zu-%s.txt", folder, nn->calls.cudnnGetVersion(),
+             name);
+}
+
+static void recall_all(struct md__cudnn *nn)
+{
+    unsigned long long hash;
+    int config;
+    FILE *file = nn->path[0] ? fopen(nn->path, "r") : NULL;
+    while (file && nn->remembered_count < REMEMBERED &&
+           fscanf(file, "%llx %d", &hash, &config) == 2)
+        nn->remembered[nn->remembered_count++] = (struct remembered){hash, config};
+    if (file)
+        fclose(file);
+}
+
+/* FNV-1a over the numbers; a collision only costs a check that fails. */
+static uint64_t hash_of(const struct key *key)
+{
+    const unsigned char *bytes = (const unsigned char *)key;
+    uint64_t hash = 14695981039346656037u;
+    for (size_t i = 0; i < sizeof *key; i++)
+        hash = (hash ^ bytes[i]) * 1099511628211u;
+    return hash;
+}
+
+static int recall(const struct md__cudnn *nn, const struct key *key)
+{
+    uint64_t hash = hash_of(key);
+    for (int i = nn->remembered_count - 1; i >= 0; i--)
+        if (nn->remembered[i].hash == hash)
+            return nn->remembered[i].config;
+    return CONFIG_ASK;
+}
+
+static void remember(const struct md__cudnn *nn, const struct key *key, int config)
+{
+    FILE *file = nn->path[0] ? fopen(nn->path, "a") : NULL;
+    if (!file)
+        return;
+    fprintf(file, "%016llx %d\n", (unsigned long long)hash_of(key), config);
+    fclose(file);
+}
+
+/* ---- the library ----------------------------------------------------------------------------- */
+
+struct md__cudnn *md__cudnn_new(void)
+{
+    struct md__cudnn *made = calloc(1, sizeof *made);
+    if (!made)
+        return NULL;
+    made->calls.library = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
+    bool complete = made->calls.library != NULL;
+#define X(name)                                                                                    \
+    complete = complete && (made->calls.name =                                                     \
+                                (__typeof__(&(name)))dlsym(made->calls.library, #name)) != NULL;
+    MD__CUDNN_CALLS(X)
+#undef X
+    if (complete && made->calls.cudnnCreate(&made->calls.handle) == CUDNN_STATUS_SUCCESS) {
+        set_path(made);
+        recall_all(made);
+        return made;
+    }
+    md__cudnn_delete(made);
+    return NULL;
+}
+
+static void choice_delete(const struct md__cudnn *nn, struct choice *choice)
+{
+    if (choice->plan)
+        nn->calls.cudnnBackendDestroyDescriptor(choice->plan);
+    md__cudnn_graph_fini(&nn->calls, &choice->graph);
+    free(choice);
+}
+
+void md__cudnn_delete(struct md__cudnn *nn)
+{
+    if (!nn)
+        return;
+    while (nn->choice_count > 0)
+        choice_delete(nn, nn->choices[--nn->choice_count]);
+    if (nn->calls.handle)
+        nn->calls.cudnnDestroy(nn->calls.handle);
+    if (nn->calls.library)
+        dlclose(nn->calls.library);
+    free(nn);
+}
+
+/* ---- a choice -------------------------------------------------------------------------------- */
+
+static bool is_aligned(const void *at)
+{
+    return (uintptr_t)at % 16 == 0;
+}
+
+/* False: our own kernel's. Images in 16 bits, channels last and in eights. */
+static bool key_of(const struct md__cuda_convolution *p, struct key *key)
+{
+    const struct md__cuda_window *w = &p->window;
+    memset(key, 0, sizeof *key);
+    const int64_t numbers[NUMBERS] = {
+        p->storage,   p->batch,       p->channels,     p->outputs,   p->groups,
+        w->in[1],     w->in[2],       w->kernel[1],    w->kernel[2], w->stride[1],
+        w->stride[2], w->dilation[1], w->dilation[2],  w->before[1], w->before[2],
+        w->after[1],  w->after[2],    p->bias != NULL, p->z != NULL, p->function == MD__CUDA_RELU};
+    memcpy(key->numbers, numbers, sizeof numbers);
+    return p->w_last && !p->transposed && p->x_channel == 1 && p->y_channel == 1 && w->in[0] == 1 &&
+           w->kernel[0] == 1 && w->out[0] == 1 &&
+           (p->storage == MD__CUDA_F16 || p->storage == MD__CUDA_BF16) &&
+           p->channels / p->groups % 8 == 0 && p->outputs / p->groups % 8 == 0 &&
+           is_aligned(p->x) && is_aligned(p->w_last) && is_aligned(p->bias) && is_aligned(p->z) &&
+           is_aligned(p->y);
+}
+
+static cudnnStatus_t run_plan(struct md__gpu_libraries *all, const struct md__cudnn_graph *graph,
+                              cudnnBackendDescriptor_t plan, const struct md__cuda_convolution *p,
+                              void *y)
+{
+    return md__cudnn_execute(&all->cudnn->calls, graph, plan, p, y, all->workspace);
+}
+
+/* Milliseconds of a run; infinite when it fails. */
+static float timed(struct md__gpu_libraries *all, cudaStream_t stream,
+                   const struct md__cudnn_graph *graph, cudnnBackendDescriptor_t plan,
+                   const struct md__cuda_convolution *p, void *y)
+{
+    cudaEvent_t begin = NULL, end = NULL;
+    float ms = INFINITY;
+    bool ran = cudaEventCreate(&begin) == cudaSuccess && cudaEventCreate(&end) == cudaSuccess &&
+               run_plan(all, graph, plan, p, y) == CUDNN_STATUS_SUCCESS &&
+               cudaEventRecord(begin, stream) == cudaSuccess;
+    for (int i = 0; i < TIMED_RUNS && ran; i++)
+        ran = run_plan(all, graph, plan, p, y) == CUDNN_STATUS_SUCCESS;
+    if (ran)
+        ran = cudaEventRecord(end, stream) == cudaSuccess &&
+              cudaEventSynchronize(end) == cudaSuccess &&
+              cudaEventElapsedTime(&ms, begin, end) == cudaSuccess;
+    if (begin)
+        cudaEventDestroy(begin);
+    if (end)
+        cudaEventDestroy(end);
+    return ran ? ms : INFINITY;
+}
+
+/* Room on the device and on the host for a result of ours and one of theirs. */
+struct trial {
+    void *ours, *theirs;
+    float *numbers; /* both results as float32, on the host */
+    void *wide;     /* a result as float32, on the device */
+    int64_t count;
+};
+
+static bool trial_init(struct trial *trial, const struct md__cuda_convolution *p)
+{
+    *trial = (struct trial){.count = p->batch * p->outputs * p->out_places};
+    size_t count = (size_t)trial->count;
+    trial->numbers = malloc(2 * count * sizeof(float));
+    return trial->numbers && cudaMalloc(&trial->ours, 2 * count) == cudaSuccess &&
+           cudaMalloc(&trial->theirs, 2 * count) == cudaSuccess &&
+           cudaMalloc(&trial->wide, count * sizeof(float)) == cudaSuccess;
+}
+
+static void trial_fini(struct trial *trial)
+{
+    cudaFree(trial->ours);
+    cudaFree(trial->theirs);
+    cudaFree(trial->wide);
+    free(trial->numbers);
+    cudaGetLastError(); /* whatever this was, the next call's it is not */
+}
+
+static bool fetch(const struct trial *trial, cudaStream_t stream, int storage, const void *from,
+                  float *to)
+{
+    size_t bytes = (size_t)trial->count * sizeof(float);
+    return md__cuda_convert(stream, storage, MD__CUDA_F32, from, trial->wide, trial->count) == 0 &&
+           cudaMemcpyAsync(to, trial->wide, bytes, cudaMemcpyDeviceToHost, stream) == cudaSuccess &&
+           cudaStreamSynchronize(stream) == cudaSuccess;
+}
+
+/* Whether what lies in trial->theirs agrees with our own kernel's result. */
+static bool agrees(const struct trial *trial, cudaStream_t stream,
+                   const struct md__cuda_convolution *p)
+{
+    float *ours = trial->numbers, *theirs = trial->numbers + trial->count;
+    double bound = p->storage == MD__CUDA_F16 ? ERROR_F16 : ERROR_BF16, off = 0, norm = 0;
+    if (!fetch(trial, stream, p->storage, trial->ours, ours) ||
+        !fetch(trial, stream, p->storage, trial->theirs, theirs))
+        return false;
+    for (int64_t i = 0; i < trial->count; i++) {
+        double d = (double)theirs[i] - (double)ours[i];
+        off += d * d;
+        norm += (double)ours[i] * (double)ours[i];
+    }
+    return off <= bound * bound * norm || (off == 0 && norm == 0);
+}
+
+/* The plan of one engine when it runs in our workspace and is right. */
+static cudnnBackendDescriptor_t try_config(struct md__gpu_libraries *all, cudaStream_t stream,
+                                           const struct md__cudnn_graph *graph, int config,
+                                           const struct md__cuda_convolution *p,
+                                           const struct trial *trial, float *ms)
+{
+    cudnnBackendDescriptor_t plan = NULL;
+    int64_t bytes = 0;
+    if (md__cudnn_plan(&all->cudnn->calls, graph, config, &plan, &bytes))
+        return NULL;
+    *ms = INFINITY;
+    if (bytes <= (int64_t)MD__LIBRARY_WORKSPACE_BYTES)
+        *ms = timed(all, stream, graph, plan, p, trial->theirs);
+    if (*ms < INFINITY && agrees(trial, stream, p))
+        return plan;
+    all->cudnn->calls.cudnnBackendDestroyDescriptor(plan);
+    return NULL;
+}
+
+/* Fills choice->plan; the number of the engine, or CONFIG_NONE. */
+static int choose(struct md__gpu_libraries *all, cudaStream_t stream, struct choice *choice,
+                  const struct md__cuda_convolution *p, int only)
+{
+    struct md__cuda_convolution own = *p;
+    struct trial trial;
+    float best = INFINITY, ms;
+    int chosen = CONFIG_NONE;
+    own.function = p->function == MD__CUDA_RELU ? MD__CUDA_RELU : MD__CUDA_IDENTITY;
+    bool ready = trial_init(&trial, p);
+    own.y = trial.ours;
+    ready = ready && md__cuda_convolve(stream, &own) == 0 &&
+            md__cudnn_graph_init(&all->cudnn->calls, p, &choice->graph) == CUDNN_STATUS_SUCCESS;
+    for (int i = 0; ready && i < choice->graph.config_count; i++) {
+        if (only >= 0 && i != only)
+            continue;
+        cudnnBackendDescriptor_t plan = try_config(all, stream, &choice->graph, i, p, &trial, &ms);
+        if (!plan)
+            continue;
+        bool faster = ms < best;
+        cudnnBackendDescriptor_t worse = faster ? choice->plan : plan;
+        choice->plan = faster ? plan : choice->plan;
+        best = faster ? ms : best;
+        chosen = faster ? i : chosen;
+        if (worse)
+            all->cudnn->calls.cudnnBackendDestroyDescriptor(worse);
+    }
+    trial_fini(&trial);
+    return chosen;
+}
+
+static struct choice *find(struct md__gpu_libraries *all, cudaStream_t stream,
+                           const struct key *key, const struct md__cuda_convolution *p)
+{
+    struct md__cudnn *nn = all->cudnn;
+    enum cudaStreamCaptureStatus capturing = cudaStreamCaptureStatusActive;
+    for (int i = 0; i < nn->choice_count; i++)
+        if (memcmp(&nn->choices[i]->key, key, sizeof *key) == 0)
+            return nn->choices[i];
+    if (cudaStreamIsCapturing(stream, &capturing) != cudaSuccess ||
+        capturing != cudaStreamCaptureStatusNone || nn->choice_count == CHOICES_MAX)
+        return NULL;
+    struct choice *made = calloc(1, sizeof *made);
+    if (!made)
+        return NULL;
+    made->key = *key;
+    int before = recall(nn, key), chosen = CONFIG_NONE;
+    if (before != CONFIG_NONE)
+        chosen = choose(all, stream, made, p, before);
+    if (before == CONFIG_ASK)
+        remember(nn, key, chosen);
+    nn->choices[nn->choice_count++] = made;
+    return made;
+}
+
+int md__cudnn_convolve(struct md__cuda_libraries *libraries, md__cuda_stream stream,
+                       const struct md__cuda_convolution *p)
+{
+    struct md__gpu_libraries *all = (struct md__gpu_libraries *)libraries;
+    struct key key;
+    if (!key_of(p, &key) ||
+        all->cudnn->calls.cudnnSetStream(all->cudnn->calls.handle, (cudaStream_t)stream))
+        return MD__CUDA_REFUSED;
+    struct choice *choice = find(all, (cudaStream_t)stream, &key, p);
+    if (!choice || !choice->plan)
+        return MD__CUDA_REFUSED;
+    if (run_plan(all, &choice->graph, choice->plan, p, p->y))
+        return (int)cudaErrorLaunchFailure;
+    if (p->function == MD__CUDA_IDENTITY || p->function == MD__CUDA_RELU)
+        return 0;
+    return md__cuda_unary(stream, p->storage, p->function, p->function_a, p->function_b, p->y, p->y,
+                          p->batch * p->outputs * p->out_places);
+}
+
+#endif

@@ -1,0 +1,139 @@
+/*
+ * NVIDIA's libraries as kernels see them, a table of functions, played by functions of this test on
+ * the emulated device: what they are given, that a refusal lets our own kernel run, that an error
+ * becomes a status.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "unit.h"
+
+#include "device_case.h"
+#include "kernels/cpu/cpu.h"
+#include "kernels/cuda/libraries.h"
+
+void md__emulated_libraries(void *libraries);
+
+static int products, convolutions, kept;
+static bool weights_are_turned;
+
+static int refuse_product(struct md__cuda_libraries *libraries, md__cuda_stream stream,
+                          const struct md__cuda_product *product)
+{
+    products++;
+    return MD__CUDA_REFUSED;
+}
+
+static int fail_product(struct md__cuda_libraries *libraries, md__cuda_stream stream,
+                        const struct md__cuda_product *product)
+{
+    return 719; /* cudaErrorLaunchFailure */
+}
+
+/* w_last [outputs, taps, channels] holds what the case's weights [outputs, channels, taps] are. */
+static const struct op_run *shown;
+static int refuse_convolution(struct md__cuda_libraries *libraries, md__cuda_stream stream,
+                              const struct md__cuda_convolution *p)
+{
+    const uint16_t *last = p->w_last;
+    const float *first = shown->in[1].data;
+    int64_t channels = p->channels / p->groups;
+    convolutions++;
+    weights_are_turned = last != NULL;
+    for (int64_t m = 0; last && m < p->outputs; m++)
+        for (int64_t c = 0; c < channels; c++)
+            for (int64_t tap = 0; tap < p->taps; tap++)
+                if (last[(m * p->taps + tap) * channels + c] !=
+                    md_f32_to_f16(first[(m * channels + c) * p->taps + tap]))
+                    weights_are_turned = false;
+    return MD__CUDA_REFUSED;
+}
+
+static int keep(struct md__cuda_libraries *libraries, const void *bytes, size_t count,
+                void **memory)
+{
+    *memory = malloc(count);
+    assert_non_null(*memory);
+    memcpy(*memory, bytes, count);
+    kept++;
+    return 0;
+}
+
+static void drop(struct md__cuda_libraries *libraries, void *memory)
+{
+    free(memory);
+    kept--;
+}
+
+static const struct op_case product = {.name = "product",
+                                       .op = MD_OP_MATMUL,
+                                       .in = {F32(5, 7), WEIGHT(7, 9)},
+                                       .out = {F32(5, 9)},
+                                       .absolute = 1e-5};
+static const struct op_case convolution = {.name = "convolution",
+                                           .op = MD_OP_CONV_LAST,
+                                           .in = {F32(2, 7, 6, 8), WEIGHT(16, 4, 3, 3), WEIGHT(16)},
+                                           .out = {F32(2, 5, 4, 16)},
+                                           .attrs = {INT("group", 2)}};
+
+static void test_refusals_run_our_kernels(void **state)
+{
+    struct md__cuda_libraries libraries = {
+        .product = refuse_product, .convolve = refuse_convolution, .keep = keep, .drop = drop};
+    struct op_run run, expected;
+    struct md_error err;
+    md__emulated_libraries(&libraries);
+    op_run_init(&run, &product);
+    op_run_init(&expected, &product);
+    assert_int_equal(
+        op_run_kernel(&expected, md_cpu_reference()->kernels[MD_OP_MATMUL], NULL, &err), OP_DONE);
+    assert_int_equal(op_run_device(&run, MD_F32, &err), OP_DONE);
+    assert_true(op_outputs_agree(&run, &expected, "the device"));
+    assert_int_equal(products, 1);
+    op_run_fini(&run);
+    op_run_fini(&expected);
+    md__emulated_libraries(NULL);
+}
+
+static void test_constant_weights_are_turned_once(void **state)
+{
+    struct md__cuda_libraries libraries = {
+        .convolve = refuse_convolution, .keep = keep, .drop = drop};
+    struct op_run run;
+    struct md_error err;
+    md__emulated_libraries(&libraries);
+    op_run_init(&run, &convolution);
+    shown = &run;
+    assert_int_equal(op_run_device(&run, MD_F16, &err), OP_DONE);
+    assert_int_equal(convolutions, 1);
+    assert_true(weights_are_turned);
+    assert_int_equal(kept, 0);
+    assert_int_equal(op_run_device(&run, MD_F32, &err), OP_DONE);
+    assert_false(weights_are_turned); /* float32 is our own kernel's: it gets none */
+    op_run_fini(&run);
+    md__emulated_libraries(NULL);
+}
+
+static void test_an_error_is_a_status(void **state)
+{
+    struct md__cuda_libraries libraries = {.product = fail_product};
+    struct op_run run;
+    struct md_error err;
+    md__emulated_libraries(&libraries);
+    op_run_init(&run, &product);
+    assert_int_equal(op_run_device(&run, MD_F32, &err), OP_FAILED);
+    assert_int_equal(err.code, MD_ERR_DEVICE);
+    assert_string_equal(err.text, "unspecified launch failure");
+    op_run_fini(&run);
+    md__emulated_libraries(NULL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_refusals_run_our_kernels),
+        cmocka_unit_test(test_constant_weights_are_turned_once),
+        cmocka_unit_test(test_an_error_is_a_status),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
