@@ -397,6 +397,18 @@ int op_device_disagreements(const struct op_case *op_case, const struct op_run *
     return wrong;
 }
 
+int op_device_differs(const struct op_case *op_case, const double *const *outputs)
+{
+    struct op_run wanted;
+    op_run_init(&wanted, op_case);
+    for (int o = 0; o < wanted.out_count; o++)
+        for (size_t i = 0; i < md__count(&wanted.out[o]); i++)
+            md__set_float(&wanted.out[o], i, outputs[o][i]);
+    int wrong = op_device_disagreements(op_case, &wanted);
+    op_run_fini(&wanted);
+    return wrong;
+}
+
 void op_device_report(int least)
 {
     print_message("%s device: %d cases ran, %d were left to the CPU\n", the_driver()->name, ran,

@@ -21,6 +21,9 @@ enum op_result op_run_device(struct op_run *run, enum md_dtype precision, struct
  */
 int op_device_disagreements(const struct op_case *op_case, const struct op_run *expected);
 
+/* The same against committed numbers of each output. */
+int op_device_differs(const struct op_case *op_case, const double *const *outputs);
+
 /* Prints how many cases ran and were refused in this process; fails below `least` that ran. */
 void op_device_report(int least);
 

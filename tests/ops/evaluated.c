@@ -8,9 +8,9 @@
 
 #include "unit.h"
 
+#include "device_case.h"
 #include "graph/evaluate.h"
 #include "kernels/cpu/cpu.h"
-#include "op_case.h"
 
 struct expected {
     struct op_case op_case;
@@ -90,6 +90,9 @@ static void check_table(const struct expected *table, size_t count)
     for (size_t i = 0; i < count; i++)
         for (int b = 0; b<backend_count; b += backend_count> 1 ? backend_count - 1 : 1)
             wrong += !agrees(&table[i], backends[b]);
+    for (size_t i = 0; i < count; i++)
+        wrong += op_device_differs(&table[i].op_case, table[i].outputs);
+    op_device_report(1);
     assert_int_equal(wrong, 0);
 }
 

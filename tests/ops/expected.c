@@ -60,12 +60,8 @@ static void test_kernels_give_what_libraries_give(void **state)
     for (size_t i = 0; i < sizeof expected_cases / sizeof *expected_cases; i++)
         for (int b = 0; b < count; b++)
             wrong += !agrees(&expected_cases[i], backends[b], b % 2 ? NULL : pool);
-    for (size_t i = 0; i < sizeof expected_cases / sizeof *expected_cases; i++) {
-        struct op_run wanted;
-        fill_expected(&wanted, &expected_cases[i]);
-        wrong += op_device_disagreements(&expected_cases[i].op_case, &wanted);
-        op_run_fini(&wanted);
-    }
+    for (size_t i = 0; i < sizeof expected_cases / sizeof *expected_cases; i++)
+        wrong += op_device_differs(&expected_cases[i].op_case, expected_cases[i].outputs);
     op_device_report(270);
     md_pool_delete(pool);
     assert_int_equal(wrong, 0);
