@@ -122,6 +122,127 @@ static struct axis take_last(struct md__walk *walk)
                          .to = walk->stride[1][last]};
 }
 
+/* ---- matrices turned over: one axis runs along in the source, another in the target ---- */
+
+#define TURN_BLOCK 64 /* elements along the source's axis that go together: whole cache lines */
+
+typedef uint32_t four __attribute__((vector_size(16), aligned(4), may_alias));
+
+struct turning {
+    const struct md__move *move;
+    struct axis along, across; /* along: from == 1; across: to == 1 */
+    size_t blocks;             /* of `along` */
+};
+
+/* Four by four elements. */
+static inline void turn_square(const uint32_t *from, int64_t from_step, uint32_t *to,
+                               int64_t to_step)
+{
+    typedef uint32_t vector __attribute__((vector_size(16)));
+    vector a = *(const four *)from, b = *(const four *)(from + from_step);
+    vector c = *(const four *)(from + 2 * from_step), d = *(const four *)(from + 3 * from_step);
+    const vector low = {0, 4, 1, 5}, high = {2, 6, 3, 7}, first = {0, 1, 4, 5},
+                 second = {2, 3, 6, 7};
+    vector ab = __builtin_shuffle(a, b, low), cd = __builtin_shuffle(c, d, low);
+    *(four *)to = __builtin_shuffle(ab, cd, first);
+    *(four *)(to + to_step) = __builtin_shuffle(ab, cd, second);
+    ab = __builtin_shuffle(a, b, high);
+    cd = __builtin_shuffle(c, d, high);
+    *(four *)(to + 2 * to_step) = __builtin_shuffle(ab, cd, first);
+    *(four *)(to + 3 * to_step) = __builtin_shuffle(ab, cd, second);
+}
+
+/* Three channels of a picture, side by side. */
+static void turn_three(const uint32_t *from, int64_t from_step, uint32_t *to, int64_t to_step,
+                       size_t count)
+{
+    for (size_t i = 0; i < count; i++, to += to_step) {
+        uint32_t a = from[i], b = from[i + (size_t)from_step], c = from[i + 2 * (size_t)from_step];
+        to[0] = a;
+        to[1] = b;
+        to[2] = c;
+    }
+}
+
+/* `count` elements along, all across. */
+static void turn_block(const struct turning *turning, const uint32_t *from, uint32_t *to,
+                       size_t count)
+{
+    int64_t from_step = turning->across.from, to_step = turning->along.to;
+    size_t across = turning->across.count, k = 0, whole = count / 4 * 4;
+    if (across == 3) {
+        turn_three(from, from_step, to, to_step, count);
+        return;
+    }
+    for (; k + 4 <= across; k += 4) {
+        const uint32_t *rows = from + (int64_t)k * from_step;
+        for (size_t i = 0; i < whole; i += 4)
+            turn_square(rows + i, from_step, to + (int64_t)i * to_step + k, to_step);
+        for (size_t i = whole; i < count; i++)
+            for (size_t j = 0; j < 4; j++)
+                to[(int64_t)i * to_step + (int64_t)(k + j)] =
+                    rows[(int64_t)j * from_step + (int64_t)i];
+    }
+    for (; k < across; k++)
+        for (size_t i = 0; i < count; i++)
+            to[(int64_t)i * to_step + (int64_t)k] = from[(int64_t)k * from_step + (int64_t)i];
+}
+
+static void turn_some(void *context, size_t begin, size_t end, int thread)
+{
+    (void)thread;
+    const struct turning *turning = context;
+    struct md__walk walk = turning->move->walk;
+    for (size_t i = begin; i < end; i++) {
+        size_t at = i % turning->blocks * TURN_BLOCK, left = turning->along.count - at;
+        md__walk_seek(&walk, i / turning->blocks);
+        turn_block(turning, (const uint32_t *)turning->move->from + walk.at[0] + (int64_t)at,
+                   (uint32_t *)turning->move->to + walk.at[1] + (int64_t)at * turning->along.to,
+                   left < TURN_BLOCK ? left : TURN_BLOCK);
+    }
+}
+
+static struct axis take_axis(struct md__walk *walk, int axis)
+{
+    struct axis taken = {.count = (size_t)walk->dim[axis],
+                         .from = walk->stride[0][axis],
+                         .to = walk->stride[1][axis]};
+    walk->rank--;
+    for (int i = axis; i < walk->rank; i++) {
+        walk->dim[i] = walk->dim[i + 1];
+        for (int w = 0; w < 2; w++)
+            walk->stride[w][i] = walk->stride[w][i + 1];
+    }
+    return taken;
+}
+
+/* Whether the merged walk is over such matrices; then they are moved. */
+static bool turn(struct md__move *move, struct md_pool *pool)
+{
+    struct md__walk *walk = &move->walk;
+    int along = MD_NONE, across = MD_NONE;
+    for (int i = 0; i < walk->rank; i++) {
+        if (walk->stride[0][i] == 1 && walk->stride[1][i] > 1)
+            along = i;
+        if (walk->stride[1][i] == 1 && walk->stride[0][i] > 1)
+            across = i;
+    }
+    if (move->bytes != 4 || along == MD_NONE || across == MD_NONE || walk->dim[along] < 4)
+        return false;
+    struct turning turning = {.move = move};
+    turning.along = take_axis(walk, along);
+    turning.across = take_axis(walk, across - (across > along));
+    turning.blocks = (turning.along.count + TURN_BLOCK - 1) / TURN_BLOCK;
+    size_t count = turning.blocks;
+    for (int i = 0; i < walk->rank; i++)
+        count *= (size_t)walk->dim[i];
+    md__parallel(pool, count, MOVE_GRAIN_BYTES / (TURN_BLOCK * 4 * turning.across.count) + 1,
+                 turn_some, &turning);
+    return true;
+}
+
+/* ---- any move ---- */
+
 void md__move_run(struct md__move *move, struct md_pool *pool)
 {
     struct md__walk *walk = &move->walk;
@@ -129,6 +250,8 @@ void md__move_run(struct md__move *move, struct md_pool *pool)
         if (walk->dim[axis] == 0)
             return;
     md__walk_merge(walk);
+    if (turn(move, pool))
+        return;
     choose_inner(walk);
     struct job job = {.move = move, .inner = take_last(walk)};
     job.rows = take_last(walk);

@@ -94,6 +94,8 @@ static const struct op_case cases[] = {
      .in = {TENSOR(MD_BOOL, 5, 1), F32(5, 6), F32()},
      .out = {F32(5, 6)}},
 
+#include "primitives_compare.inc"
+
     {.name = "matmul constant",
      .op = MD_OP_MATMUL,
      .in = {F32(3, 11, 37), WEIGHT(37, 29)},

@@ -48,6 +48,13 @@ extern const struct md_kernel md__global_pool_last, md__norm_last, md__pool_last
 
 extern const struct md_kernel md__dequantize, md__dynamic_quantize, md__int8_dense, md__quantize;
 
+/* comparisons, choices, types */
+#define md__cast    MD_ISA_SYMBOL(md__cast)
+#define md__compare MD_ISA_SYMBOL(md__compare)
+#define md__where   MD_ISA_SYMBOL(md__where)
+
+extern const struct md_kernel md__cast, md__compare, md__where;
+
 /* detection */
 #define md__non_max_suppression MD_ISA_SYMBOL(md__non_max_suppression)
 
@@ -55,6 +62,16 @@ extern const struct md_kernel md__non_max_suppression;
 
 #define MD__ISA_KERNELS(X)                                                                         \
     X(NON_MAX_SUPPRESSION, md__non_max_suppression)                                                \
+    X(EQUAL, md__compare)                                                                          \
+    X(LESS, md__compare)                                                                           \
+    X(LESS_OR_EQUAL, md__compare)                                                                  \
+    X(GREATER, md__compare)                                                                        \
+    X(GREATER_OR_EQUAL, md__compare)                                                               \
+    X(AND, md__compare)                                                                            \
+    X(OR, md__compare)                                                                             \
+    X(WHERE, md__where)                                                                            \
+    X(CAST, md__cast)                                                                              \
+    X(CAST_LIKE, md__cast)                                                                         \
     X(ABS, md__unary)                                                                              \
     X(NEG, md__unary)                                                                              \
     X(EXP, md__unary)                                                                              \
