@@ -10,8 +10,7 @@
     {                                                                                              \
         .name = name_, .op = MD_OP_ATTENTION, .in = {__VA_ARGS__}, .out = {y_}, .absolute = 1e-5,  \
         .relative = 1e-5
-#define END                                                                                        \
-    }
+#define END }
 
 static const struct op_case cases[] = {
     ATTENTION("attention", F32(2, 3, 5, 7), F32(2, 3, 5, 19), F32(2, 3, 23, 19), F32(2, 3, 23, 7))
@@ -47,6 +46,17 @@ static const struct op_case cases[] = {
     ATTENTION("attention, softcap", F32(2, 3, 5, 7), F32(2, 3, 5, 19), F32(2, 3, 23, 19),
               F32(2, 3, 23, 7)),
     .attrs = {FLOAT("softcap", 2)} END,
+    ATTENTION("attention of one query", F32(2, 3, 1, 70), F32(2, 3, 1, 64), F32(2, 3, 257, 64),
+              F32(2, 3, 257, 70)) END,
+    ATTENTION("attention of one query, shared keys", F32(2, 1, 8 * 64), F32(2, 1, 8 * 64),
+              F32(2, 2, 33, 64), F32(2, 2, 33, 64), F32(2, 1, 1, 33)),
+    .attrs = {INT("q_num_heads", 8)} END,
+    ATTENTION("attention of few queries, causal", F32(1, 2, 5, 19), F32(1, 2, 5, 7),
+              F32(1, 2, 9, 7), F32(1, 2, 9, 19)),
+    .attrs = {INT("is_causal", 1)} END,
+    ATTENTION("attention of many heads", F32(3, 60, 8 * 9), F32(3, 60, 8 * 9), F32(3, 60, 4 * 9),
+              F32(3, 60, 4 * 9)),
+    .attrs = {INT("q_num_heads", 8), INT("kv_num_heads", 4)} END,
     ATTENTION("attention of no queries", F32(2, 3, 0, 7), F32(2, 3, 0, 19), F32(2, 3, 23, 19),
               F32(2, 3, 23, 7)) END,
 };
