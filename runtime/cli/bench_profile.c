@@ -36,8 +36,8 @@ static void label_of(const struct md_node *node, char *text, size_t size)
 {
     const char *name = md_op_info(node->op)->name, *dot = strrchr(name, '.');
     const char *activation = md_node_string(node, "activation", "");
-    bool is_conv = strstr(name, "Conv") != NULL;
-    bool adds = is_conv && dot != NULL && node->in_count > 3 && node->in[3] != MD_NONE;
+    bool is_conv = node->op == MD_OP_CONV_LAST || node->op == MD_OP_FUSED_CONV;
+    bool adds = is_conv && node->in_count > 3 && node->in[3] != MD_NONE;
 
     snprintf(text, size, "%s%s%s%s", dot != NULL ? dot + 1 : name, adds ? " + Add" : "",
              activation[0] != '\0' ? " + " : "", activation);

@@ -9,7 +9,7 @@
 #include "graph/activation.h"
 #include "graph/body.h"
 
-#define INPUTS_MAX 6
+#define INPUTS_MAX 9
 
 int md__last_residual(enum md_op op)
 {

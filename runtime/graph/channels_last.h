@@ -18,6 +18,8 @@ static const struct swap {
     {MD_OP_CONV, MD_OP_CONV_LAST, 1u << 0, true},
     {MD_OP_FUSED_CONV, MD_OP_CONV_LAST, 1u << 0 | 1u << 3, true},
     {MD_OP_CONV_TRANSPOSE, MD_OP_CONV_TRANSPOSE_LAST, 1u << 0, true},
+    {MD_OP_QLINEAR_CONV, MD_OP_QLINEAR_CONV_LAST, 1u << 0, true},
+    {MD_OP_CONV_INTEGER, MD_OP_CONV_INTEGER_LAST, 1u << 0, true},
     {MD_OP_MAX_POOL, MD_OP_MAX_POOL_LAST, 1u << 0, false},
     {MD_OP_AVERAGE_POOL, MD_OP_AVERAGE_POOL_LAST, 1u << 0, false},
     {MD_OP_GLOBAL_MAX_POOL, MD_OP_GLOBAL_MAX_POOL_LAST, 1u << 0, false},
@@ -30,6 +32,7 @@ static const struct swap {
 
 /* Elementwise: every input of the rank of the output is turned, scalars stay. */
 static const enum md_op elementwise[] = {
+    /* clang-format off */
     MD_OP_IDENTITY, MD_OP_ABS,          MD_OP_CEIL,       MD_OP_CELU,  MD_OP_COS,
     MD_OP_ELU,      MD_OP_ERF,          MD_OP_EXP,        MD_OP_FLOOR, MD_OP_GELU,
     MD_OP_LOG,      MD_OP_HARD_SIGMOID, MD_OP_HARD_SWISH, MD_OP_MISH,  MD_OP_LEAKY_RELU,
@@ -39,6 +42,8 @@ static const enum md_op elementwise[] = {
     MD_OP_ADD,      MD_OP_SUB,          MD_OP_MUL,        MD_OP_DIV,   MD_OP_POW,
     MD_OP_PRELU,    MD_OP_MIN,          MD_OP_MAX,        MD_OP_SUM,   MD_OP_MEAN,
     MD_OP_WHERE,    MD_OP_CAST,
+    MD_OP_QLINEAR_ADD, MD_OP_QUANTIZE_LINEAR, MD_OP_DEQUANTIZE_LINEAR, /* of one scale for all */
+    /* clang-format on */
 };
 
 #endif

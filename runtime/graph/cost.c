@@ -127,7 +127,13 @@ static void operator_cost(const struct md_node *node, const struct md_value_info
     case MD_OP_MATMUL:
     case MD_OP_MATMUL_INTEGER:
     case MD_OP_QLINEAR_MATMUL:
+    case MD_OP_QLINEAR_GEMM:
+    case MD_OP_MATMUL_INTEGER_TO_FLOAT:
         report->flops += 2 * elements(out) * last_dim(&in[0]);
+        break;
+    case MD_OP_QLINEAR_CONV:
+    case MD_OP_QLINEAR_CONV_LAST:
+        report->flops += 2 * elements(out) * elements(&in[3]) / (double)in[3].shape.dim[0];
         break;
     case MD_OP_GEMM:
         report->flops +=
@@ -139,6 +145,8 @@ static void operator_cost(const struct md_node *node, const struct md_value_info
     case MD_OP_CONV:
     case MD_OP_FUSED_CONV:
     case MD_OP_CONV_LAST:
+    case MD_OP_CONV_INTEGER:
+    case MD_OP_CONV_INTEGER_LAST:
         report->flops += 2 * elements(out) * elements(&in[1]) / (double)in[1].shape.dim[0];
         break;
     case MD_OP_CONV_TRANSPOSE:

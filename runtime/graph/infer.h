@@ -59,6 +59,8 @@ MD_INFER_RULE(md_infer_dequantize);
 MD_INFER_RULE(md_infer_dynamic_quantize);
 MD_INFER_RULE(md_infer_matmul_integer);
 MD_INFER_RULE(md_infer_qlinear_matmul);
+MD_INFER_RULE(md_infer_qlinear_add);
+MD_INFER_RULE(md_infer_qlinear_gemm);
 /* infer_shape.c */
 MD_INFER_RULE(md_infer_reshape);
 MD_INFER_RULE(md_infer_squeeze);
@@ -158,6 +160,8 @@ MD_INFER_RULE(md_infer_selection);
 MD_INFER_RULE(md_infer_conv_last);
 MD_INFER_RULE(md_infer_conv_transpose_last);
 MD_INFER_RULE(md_infer_pool_last);
+MD_INFER_RULE(md_infer_qlinear_conv_last);
+MD_INFER_RULE(md_infer_conv_integer_last);
 MD_INFER_RULE(md_infer_global_pool_last);
 MD_INFER_RULE(md_infer_norm_last);
 MD_INFER_RULE(md_infer_resize_last);

@@ -7,7 +7,7 @@
 #include "graph/activation.h"
 #include "graph/infer.h"
 
-#define INPUTS_MAX 8
+#define INPUTS_MAX 9
 
 /* [N, D.., C] as [N, C, D..], or back. */
 static struct md_shape turned(const struct md_shape *shape, bool to_last)
@@ -57,9 +57,24 @@ MD_INFER_RULE(md_infer_conv_transpose_last)
                                    md_infer_conv_transpose, err);
 }
 
+/* x, its scale and zero point, weights as ONNX has them, ...: as QLinearConv */
+MD_INFER_RULE(md_infer_qlinear_conv_last)
+{
+    return md__infer_last(node, in, in_count, out, out_count, 1u << 0, md_infer_qlinear_conv, err);
+}
+
+MD_INFER_RULE(md_infer_conv_integer_last)
+{
+    return md__infer_last(node, in, in_count, out, out_count, 1u << 0, md_infer_conv_integer, err);
+}
+
+/* Bytes have maxima, too. */
 MD_INFER_RULE(md_infer_pool_last)
 {
-    enum md_status status = md__infer_dtype(in, 0, MD_F32, err);
+    bool bytes = in[0].dtype == MD_U8 || in[0].dtype == MD_I8;
+    enum md_status status = MD_OK;
+    if (node->op != MD_OP_MAX_POOL_LAST || !bytes)
+        status = md__infer_dtype(in, 0, MD_F32, err);
     return status ? status
                   : md__infer_last(node, in, in_count, out, out_count, 1u << 0, md_infer_pool, err);
 }

@@ -1,7 +1,8 @@
 /*
  * Shape rules of quantised operators. Scales and zero points come one a tensor, one an index of an
  * axis, or one a block along an axis. Quantised dtypes are the integers of 8 and 16 bits; the
- * standard's narrower ones and its 4 and 8 bit floats are no dtypes of ours.
+ * standard's narrower ones and its 4 and 8 bit floats are no dtypes of ours. QLinearAdd and
+ * QLinearGemm, made by the pass `quantized`, are here as well.
  */
 #include "graph/infer.h"
 
@@ -183,5 +184,65 @@ MD_INFER_RULE(md_infer_qlinear_matmul)
     if (!status)
         status = expect_bytes(in, 7, err);
     out[0].dtype = in[7].dtype;
+    return status;
+}
+
+/* The level parameters [first, last) of a QLinearAdd or QLinearGemm: one number each. */
+static enum md_status expect_levels(const struct md_value_info *in, int value, int first,
+                                    enum md_dtype dtype, struct md_error *err)
+{
+    enum md_status status = MD_OK;
+    for (int i = first; !status && i < first + 2; i++) {
+        size_t count;
+        status = md__infer_dtype(in, i, i == first ? MD_F32 : dtype, err);
+        if (!status)
+            status = md_shape_count(&in[i].shape, 1, &count, err);
+        if (!status && (count != 1 || in[i].shape.rank > 1))
+            status = md_fail(err, MD_ERR_UNSUPPORTED, "input %d of shape %s, wanted one value", i,
+                             MD_SHAPE(in[i]));
+    }
+    return status || value < 0 ? status : expect_bytes(in, value, err);
+}
+
+/* a, its scale and zero point, b, its scale and zero point, then those of the result. */
+MD_INFER_RULE(md_infer_qlinear_add)
+{
+    (void)node, (void)in_count, (void)out_count;
+    enum md_status status = expect_levels(in, 0, 1, in[0].dtype, err);
+    if (!status)
+        status = expect_levels(in, 3, 4, in[3].dtype, err);
+    if (!status)
+        status = expect_bytes(in, 7, err);
+    if (!status)
+        status = expect_levels(in, -1, 6, in[7].dtype, err);
+    if (!status)
+        status = md__infer_expect(in, 3, "b", in[0].shape.rank, in[0].shape.dim, err);
+    out[0].dtype = in[7].dtype;
+    out[0].shape = in[0].shape;
+    return status;
+}
+
+/* a [M, K], b [K, N] (transB: [N, K]) with levels one or one a column, bias [N]?: as QLinearMatMul
+ * and a bias. */
+MD_INFER_RULE(md_infer_qlinear_gemm)
+{
+    struct md_value_info own[8];
+    (void)out_count;
+    for (int i = 0; i < 8; i++)
+        own[i] = in[i];
+    if (in[0].shape.rank != 2 || in[3].shape.rank != 2)
+        return md_fail(err, MD_ERR_INVALID, "%s times %s are no matrices", MD_SHAPE(in[0]),
+                       MD_SHAPE(in[3]));
+    if (md_node_int(node, "transB", 0)) {
+        own[3].shape.dim[0] = in[3].shape.dim[1];
+        own[3].shape.dim[1] = in[3].shape.dim[0];
+    }
+    enum md_status status = md_infer_qlinear_matmul(node, own, 8, out, 1, err);
+    if (!status)
+        status = expect_levels(in, -1, 1, in[0].dtype, err);
+    if (!status && md__has(in, in_count, 8))
+        status = md__infer_dtype(in, 8, MD_I32, err);
+    if (!status && md__has(in, in_count, 8))
+        status = md__infer_expect(in, 8, "bias", 1, &own[3].shape.dim[1], err);
     return status;
 }

@@ -277,7 +277,15 @@ struct md_node;
       md_body_tail_last)                                                                           \
     X(GROUP_NORM_LAST, "moondial.GroupNormalizationLast", 3, 4, 1, 1, md_infer_norm_last,          \
       md_body_tail_last)                                                                           \
-    X(RESIZE_LAST, "moondial.ResizeLast", 1, 5, 1, 1, md_infer_resize_last, md_body_tail_last)
+    X(RESIZE_LAST, "moondial.ResizeLast", 1, 5, 1, 1, md_infer_resize_last, md_body_tail_last)     \
+    X(QLINEAR_CONV_LAST, "moondial.QLinearConvLast", 8, 9, 1, 1, md_infer_qlinear_conv_last,       \
+      md_body_tail_last)                                                                           \
+    X(CONV_INTEGER_LAST, "moondial.ConvIntegerLast", 2, 4, 1, 1, md_infer_conv_integer_last,       \
+      md_body_tail_last)                                                                           \
+    /* quantised: body_quantized.c */                                                              \
+    X(QLINEAR_ADD, "moondial.QLinearAdd", 8, 8, 1, 1, md_infer_qlinear_add, md_body_qlinear_add)   \
+    X(QLINEAR_GEMM, "moondial.QLinearGemm", 8, 9, 1, 1, md_infer_qlinear_gemm,                     \
+      md_body_qlinear_gemm)
 
 enum md_op {
 #define X(id, ...) MD_OP_##id,

@@ -239,6 +239,7 @@ static enum md_status try_swap(struct turning *turning, const struct md_node *no
 static bool inputs_fit(const struct turning *turning, const struct md_node *node, int rank,
                        unsigned *turned)
 {
+    bool levels = node->op == MD_OP_QUANTIZE_LINEAR || node->op == MD_OP_DEQUANTIZE_LINEAR;
     *turned = 0;
     for (int i = 0; i < node->in_count; i++) {
         int value = node->in[i];
@@ -248,6 +249,8 @@ static bool inputs_fit(const struct turning *turning, const struct md_node *node
         int own = constant->data ? constant->shape.rank : md__turning_rank(turning, value);
         if (own == 0 || (constant->data && md_tensor_count(constant) == 1 && own <= rank))
             continue;
+        if (levels && i > 0) /* along an axis, which the attribute names */
+            return false;
         if (i >= 31 || (own != rank && !(constant->data && own > 0 && own < rank)))
             return false;
         *turned |= 1u << i;

@@ -5,10 +5,11 @@
 #include "graph/rewrite.h"
 
 /*
- * Folding first, so that weights put together from several tensors are constants when lowering
- * shows them to kernels; composing before lowering, which checks what it did; channels_last after
- * it, because it cuts through regions and forgets them; tail for what it made; dead code last,
- * because lowering leaves the bodies' constants behind.
+ * Quantised networks first, whose weights folding would turn into float32; then folding, so that
+ * weights put together from several tensors are constants when lowering shows them to kernels;
+ * composing before lowering, which checks what it did; channels_last after it, because it cuts
+ * through regions and forgets them; tail for what it made; dead code last, because lowering leaves
+ * the bodies' constants behind.
  */
 static const struct {
     const char *name;
@@ -16,6 +17,7 @@ static const struct {
                           struct md_pass_report *report, struct md_error *err);
 } passes[] = {
     /* clang-format off */
+    {"quantized", md__pass_quantized},
     {"fold", md__pass_fold},
     {"branch", md__pass_branch},
     {"identity", md__pass_identity},

@@ -199,6 +199,24 @@ static void read_call(struct reader *reader, const char *op, int *outputs, int o
         free_attr(&attrs[i]);
 }
 
+/* A constant of random bytes or of small int32s. */
+static int random_integers(struct reader *reader, enum md_dtype dtype, int rank, const int64_t *dim)
+{
+    struct md_error err;
+    struct md_tensor tensor;
+    struct md_shape shape = md_shape_of(rank, dim);
+    int value;
+    assert_ok(md_tensor_new(dtype, &shape, &tensor, &err));
+    for (size_t i = 0; i < md_tensor_count(&tensor); i++)
+        if (dtype == MD_I32)
+            ((int32_t *)tensor.data)[i] = (int32_t)(graphs_next(&reader->state) % 2001) - 1000;
+        else
+            ((uint8_t *)tensor.data)[i] = (uint8_t)(graphs_next(&reader->state) >> 8);
+    assert_ok(md_graph_constant(reader->graph, "", &tensor, &value, &err));
+    md_tensor_unref(&tensor);
+    return value;
+}
+
 /* x[..] or w{..}, behind the bracket. */
 static int read_declaration(struct reader *reader, const char *name, bool is_input)
 {
@@ -214,6 +232,12 @@ static int read_declaration(struct reader *reader, const char *name, bool is_inp
     }
     if (is_input)
         return graphs_input(reader->graph, name, MD_F32, rank, dim);
+    if (take(reader, "u8"))
+        return random_integers(reader, MD_U8, rank, dim);
+    if (take(reader, "i8"))
+        return random_integers(reader, MD_I8, rank, dim);
+    if (take(reader, "i32"))
+        return random_integers(reader, MD_I32, rank, dim);
     struct md_tensor tensor = graphs_random(&reader->state, rank, dim);
     int value = graphs_floats(reader->graph, rank, dim, tensor.data);
     md_tensor_unref(&tensor);

@@ -4,9 +4,9 @@
  *     x[2,3,n]; w{3,1}; a b = Split(Relu(Mul(x, w)), axis=1); y = Concat(b, a, [1.5], axis=1); -> y
  *
  * x[..] is a float32 input, whose dimensions are sizes or symbols; w{..} a constant of random
- * numbers; 2 or 0.5 in place of an argument a scalar, [1,2] a list of int64, [1.5] of float32, _ an
- * absent input. Attributes are name=1, name=0.5, name='text' or name=[1,2]. Operators of other
- * domains go by their whole names.
+ * numbers, w{..}u8, i8 or i32 one of those integers; 2 or 0.5 in place of an argument a scalar,
+ * [1,2] a list of int64, [1.5] of float32, _ an absent input. Attributes are name=1, name=0.5,
+ * name='text' or name=[1,2]. Operators of other domains go by their whole names.
  */
 #ifndef MD_TESTS_PROGRAMS_H
 #define MD_TESTS_PROGRAMS_H

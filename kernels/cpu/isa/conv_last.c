@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "kernels/cpu/isa/kernels.h"
+#include "kernels/cpu/isa/last.h"
 
 static const struct conv_algorithm *const algorithms[] = {
     &md__conv_depthwise,
@@ -27,21 +28,10 @@ union prepared {
     char room[64];
 };
 
-/* [N, D.., C] as windows want it. */
-static struct md_shape channels_first(const struct md_shape *shape)
-{
-    struct md_shape made = *shape;
-    int last = shape->rank - 1;
-    for (int i = last; i > 1; i--)
-        made.dim[i] = shape->dim[i - 1];
-    made.dim[1] = shape->dim[last];
-    return made;
-}
-
 static bool describe(const struct md_node *node, const struct md_tensor *in, int threads,
                      struct conv *conv)
 {
-    const struct md_shape x = channels_first(&in[0].shape), *w = &in[1].shape;
+    const struct md_shape x = last_as_first(&in[0].shape), *w = &in[1].shape;
     struct md_window window;
     *conv = (struct conv){.transposed = node->op == MD_OP_CONV_TRANSPOSE_LAST, .threads = threads};
     if (conv->transposed ? md__window_init_transposed(node, &x, w, &window, NULL)

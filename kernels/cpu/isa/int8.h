@@ -215,4 +215,36 @@ INLINE vi load_bytes(const void *p, size_t n, bool is_signed)
 #endif
 }
 
+/* ---- what becomes of sums ---- */
+
+/* Sums of `lanes` columns (VL or more: VL) from `column` on become elements of y from `at` on. */
+INLINE void byte_store_vector(const struct byte_result *result, size_t at, size_t column, vi sum,
+                              size_t lanes, const enum md_dtype dtype)
+{
+    if (dtype == MD_I32) {
+        int32_t *y = (int32_t *)result->y + at;
+        if (lanes >= VL)
+            *(vi_anywhere *)y = sum;
+        else
+            memcpy(y, &sum, lanes * sizeof *y);
+        return;
+    }
+    bool whole = lanes >= VL;
+    const float *factors = result->scale + column;
+    vf value = vi_to_float(sum) * (whole ? load(factors) : load_some(factors, lanes));
+    if (dtype == MD_F32) {
+        const float *bias = result->bias ? result->bias + column : NULL;
+        float *y = (float *)result->y + at;
+        if (bias)
+            value += whole ? load(bias) : load_some(bias, lanes);
+        if (whole)
+            store(y, value);
+        else
+            store_some(y, value, lanes);
+        return;
+    }
+    value = vmin(vmax(value, splat(result->low)), splat(result->high));
+    store_bytes((uint8_t *)result->y + at, vf_round(value) + result->zero, lanes);
+}
+
 #endif

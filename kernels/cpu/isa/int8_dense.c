@@ -233,5 +233,13 @@ static enum md_status dense_run(const struct md_kernel_call *call, struct md_err
     return MD_OK;
 }
 
-const struct md_kernel md__int8_dense = {
-    .prepare = dense_prepare, .scratch_bytes = dense_scratch, .run = dense_run};
+/* QLinearGemm has no reference to hand on to. */
+static bool dense_supports(const struct md_node *node, const struct md_tensor *in, int in_count)
+{
+    return reference_of(node->op) || is_ours(node, in, in_count);
+}
+
+const struct md_kernel md__int8_dense = {.supports = dense_supports,
+                                         .prepare = dense_prepare,
+                                         .scratch_bytes = dense_scratch,
+                                         .run = dense_run};

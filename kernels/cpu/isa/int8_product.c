@@ -97,35 +97,6 @@ void byte_start(const struct byte_weights *weights, bool is_signed, int32_t x_ze
 
 /* ---- results --------------------------------------------------------------------------------- */
 
-INLINE void store_vector(const struct byte_result *result, size_t at, size_t column, vi sum,
-                         size_t lanes, const enum md_dtype dtype)
-{
-    if (dtype == MD_I32) {
-        int32_t *y = (int32_t *)result->y + at;
-        if (lanes >= VL)
-            *(vi_anywhere *)y = sum;
-        else
-            memcpy(y, &sum, lanes * sizeof *y);
-        return;
-    }
-    bool whole = lanes >= VL;
-    const float *factors = result->scale + column;
-    vf value = vi_to_float(sum) * (whole ? load(factors) : load_some(factors, lanes));
-    if (dtype == MD_F32) {
-        const float *bias = result->bias ? result->bias + column : NULL;
-        float *y = (float *)result->y + at;
-        if (bias)
-            value += whole ? load(bias) : load_some(bias, lanes);
-        if (whole)
-            store(y, value);
-        else
-            store_some(y, value, lanes);
-        return;
-    }
-    value = vmin(vmax(value, splat(result->low)), splat(result->high));
-    store_bytes((uint8_t *)result->y + at, vf_round(value) + result->zero, lanes);
-}
-
 /* Sums of each place's terms, where zero points of weights ask for them. */
 static void sum_x(const struct byte_product *product, size_t places, int32_t *sums)
 {
@@ -161,7 +132,7 @@ INLINE void store_block(const struct byte_product *product, const int32_t *sums,
             vi sum = vi_load(sums + i * BLOCK_COLUMNS + c - first) + vi_load(result->start + c);
             if (weights->has_zeros)
                 sum -= vi_load(zeros + c) * x_sums[i];
-            store_vector(result, at[i] + c, c, sum, end - c, dtype);
+            byte_store_vector(result, at[i] + c, c, sum, end - c, dtype);
         }
     }
 }

@@ -43,10 +43,16 @@ extern const struct md_kernel md__global_pool_last, md__norm_last, md__pool_last
 /* bytes: quantised operators */
 #define md__dequantize       MD_ISA_SYMBOL(md__dequantize)
 #define md__dynamic_quantize MD_ISA_SYMBOL(md__dynamic_quantize)
+#define md__int8_add         MD_ISA_SYMBOL(md__int8_add)
+#define md__int8_conv_last   MD_ISA_SYMBOL(md__int8_conv_last)
 #define md__int8_dense       MD_ISA_SYMBOL(md__int8_dense)
+#define md__int8_pool        MD_ISA_SYMBOL(md__int8_pool)
 #define md__quantize         MD_ISA_SYMBOL(md__quantize)
 
-extern const struct md_kernel md__dequantize, md__dynamic_quantize, md__int8_dense, md__quantize;
+extern const struct md_kernel md__dequantize, md__dynamic_quantize, md__int8_add,
+    md__int8_conv_last, md__int8_dense, md__quantize;
+/* MaxPoolLast of bytes: pool_last.c hands it on. */
+enum md_status md__int8_pool(const struct md_kernel_call *call, struct md_error *err);
 
 /* comparisons, choices, types */
 #define md__cast    MD_ISA_SYMBOL(md__cast)
@@ -135,6 +141,10 @@ extern const struct md_kernel md__non_max_suppression;
     X(DYNAMIC_QUANTIZE_LINEAR, md__dynamic_quantize)                                               \
     X(MATMUL_INTEGER, md__int8_dense)                                                              \
     X(QLINEAR_MATMUL, md__int8_dense)                                                              \
-    X(MATMUL_INTEGER_TO_FLOAT, md__int8_dense)
+    X(MATMUL_INTEGER_TO_FLOAT, md__int8_dense)                                                     \
+    X(QLINEAR_ADD, md__int8_add)                                                                   \
+    X(QLINEAR_CONV_LAST, md__int8_conv_last)                                                       \
+    X(CONV_INTEGER_LAST, md__int8_conv_last)                                                       \
+    X(QLINEAR_GEMM, md__int8_dense)
 
 #endif

@@ -113,23 +113,17 @@ static void pool_rows(void *context, size_t begin, size_t end, int thread)
 
 static bool pool_supports(const struct md_node *node, const struct md_tensor *in, int in_count)
 {
-    return md__all_f32(node, in, in_count) && node->out_count <= 1 && in[0].shape.rank <= 5;
-}
-
-/* The shape as ONNX has it, which windows are worked out on. */
-static struct md_shape channels_first(const struct md_shape *shape)
-{
-    struct md_shape made = *shape;
-    made.dim[1] = shape->dim[shape->rank - 1];
-    for (int i = 2; i < shape->rank; i++)
-        made.dim[i] = shape->dim[i - 1];
-    return made;
+    bool bytes = in[0].dtype == MD_U8 || in[0].dtype == MD_I8;
+    return (bytes || md__all_f32(node, in, in_count)) && node->out_count <= 1 &&
+           in[0].shape.rank <= 5;
 }
 
 static enum md_status pool_run(const struct md_kernel_call *call, struct md_error *err)
 {
-    struct md_shape shape = channels_first(&call->in[0].shape);
+    struct md_shape shape = last_as_first(&call->in[0].shape);
     struct md_window window;
+    if (call->in[0].dtype != MD_F32)
+        return md__int8_pool(call, err);
     enum md_status status = md__window_init(call->node, &shape, NULL, &window, err);
     if (status)
         return status;
