@@ -109,6 +109,7 @@ struct byte_summing {
     void (*sum)(const struct byte_block *block, size_t places, size_t panels,
                 struct byte_state *state);
     void (*end)(struct byte_state *state);
+    bool dots;         /* dot_bytes() may be used */
     bool takes_signed; /* adds int8 x as they are; otherwise their highest bit is flipped */
 };
 const struct byte_summing *byte_summing(void);
@@ -183,6 +184,33 @@ INLINE vf vi_to_float(vi v)
 INLINE vi vf_round(vf v)
 {
     return (vi)(v + 0x1.8p23f) - 0x4b400000;
+}
+
+/* sum + x w over the four bytes of each lane, x unsigned, w signed: one instruction of VNNI. */
+INLINE vi dot_bytes(vi sum, vi x, vi w)
+{
+#if defined(MD_ISA_avx512)
+    __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(x), "v"(w));
+#elif defined(MD_ISA_avx2)
+    __asm__("%{vex%} vpdpbusd %2, %1, %0" : "+x"(sum) : "x"(x), "x"(w));
+#else
+    sum += x * w; /* never chosen */
+#endif
+    return sum;
+}
+
+/* Products of the 16-bit halves of each lane, added up. */
+INLINE vi multiply_pairs(vi a, vi b)
+{
+#if defined(MD_ISA_avx512)
+    return (vi)_mm512_madd_epi16((__m512i)a, (__m512i)b);
+#elif defined(MD_ISA_avx2)
+    return (vi)_mm256_madd_epi16((__m256i)a, (__m256i)b);
+#elif defined(__SSE2__)
+    return (vi)_mm_madd_epi16((__m128i)a, (__m128i)b);
+#else
+    return (a << 16 >> 16) * (b << 16 >> 16) + (a >> 16) * (b >> 16);
+#endif
 }
 
 /* Stores the low bytes of the first n lanes. */

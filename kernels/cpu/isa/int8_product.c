@@ -125,13 +125,14 @@ INLINE void store_block(const struct byte_product *product, const int32_t *sums,
     end = end < weights->columns ? end : weights->columns;
     if (weights->has_zeros)
         sum_x(product, places, x_sums);
-    for (size_t i = 0; i < places; i++) {
-        if (at[i] == BYTE_SKIPPED)
-            continue;
-        for (size_t c = first; c < end; c += VL) {
-            vi sum = vi_load(sums + i * BLOCK_COLUMNS + c - first) + vi_load(result->start + c);
+    for (size_t c = first; c < end; c += VL) {
+        vi start = vi_load(result->start + c), zero = vi_load(zeros + c);
+        for (size_t i = 0; i < places; i++) {
+            vi sum = vi_load(sums + i * BLOCK_COLUMNS + c - first) + start;
+            if (at[i] == BYTE_SKIPPED)
+                continue;
             if (weights->has_zeros)
-                sum -= vi_load(zeros + c) * x_sums[i];
+                sum -= zero * x_sums[i];
             byte_store_vector(result, at[i] + c, c, sum, end - c, dtype);
         }
     }

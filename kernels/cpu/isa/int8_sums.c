@@ -24,19 +24,6 @@ typedef int16_t vs __attribute__((vector_size(4 * VL), may_alias));
 
 /* ---- widening -------------------------------------------------------------------------------- */
 
-INLINE vi multiply_pairs(vi a, vi b)
-{
-#if defined(MD_ISA_avx512)
-    return (vi)_mm512_madd_epi16((__m512i)a, (__m512i)b);
-#elif defined(MD_ISA_avx2)
-    return (vi)_mm256_madd_epi16((__m256i)a, (__m256i)b);
-#elif defined(__SSE2__)
-    return (vi)_mm_madd_epi16((__m128i)a, (__m128i)b);
-#else
-    return (a << 16 >> 16) * (b << 16 >> 16) + (a >> 16) * (b >> 16);
-#endif
-}
-
 /* sum + x w over four bytes a lane, x the same in all. */
 INLINE vi add_widened(vi sum, int32_t x, vi even, vi odd)
 {
@@ -44,22 +31,8 @@ INLINE vi add_widened(vi sum, int32_t x, vi even, vi odd)
     return sum + multiply_pairs(vi_splat((int32_t)((uint32_t)x >> 8) & 0x00ff00ff), odd);
 }
 
-/* ---- VNNI ------------------------------------------------------------------------------------ */
-
-INLINE vi add_dot(vi sum, int32_t x, vi w)
-{
-    vi all = vi_splat(x);
-#if defined(MD_ISA_avx512)
-    __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(all), "v"(w));
-#elif defined(MD_ISA_avx2)
-    __asm__("%{vex%} vpdpbusd %2, %1, %0" : "+x"(sum) : "x"(all), "x"(w));
-#else
-    sum += all * w; /* never chosen */
-#endif
-    return sum;
-}
-
-/* ---- both: a few places by one panel --------------------------------------------------------- */
+/* ---- that or VNNI: a few places by one panel
+ * --------------------------------------------------------- */
 
 INLINE void sum_places(const struct byte_block *block, size_t first, size_t panel,
                        const size_t places, const bool dot)
@@ -82,7 +55,7 @@ INLINE void sum_places(const struct byte_block *block, size_t first, size_t pane
                     int32_t bytes;
                     memcpy(&bytes, x + r * block->place + i, 4);
                     bytes ^= flip;
-                    sum[r][v] = dot ? add_dot(sum[r][v], bytes, four)
+                    sum[r][v] = dot ? dot_bytes(sum[r][v], vi_splat(bytes), four)
                                     : add_widened(sum[r][v], bytes, even, odd);
                 }
             }
@@ -127,7 +100,7 @@ static void sum_dot(const struct byte_block *block, size_t places, size_t panels
     sum_block(block, places, panels, true);
 }
 
-static const struct byte_summing dot = {.sum = sum_dot};
+static const struct byte_summing dot = {.sum = sum_dot, .dots = true};
 
 #endif
 
@@ -216,7 +189,8 @@ static TILES void end_tiles(struct byte_state *state)
     *state = (struct byte_state){0};
 }
 
-static const struct byte_summing tiles = {.sum = sum_tiles, .end = end_tiles, .takes_signed = true};
+static const struct byte_summing tiles = {
+    .sum = sum_tiles, .end = end_tiles, .dots = true, .takes_signed = true};
 
 /* Linux wants to be asked before a process first uses tiles, whose contents take 8 KB a thread. */
 static bool may_use_tiles(void)
