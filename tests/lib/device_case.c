@@ -223,13 +223,20 @@ static void upload_input(struct bench *bench, const struct md_tensor *tensor, in
     free(stored);
 }
 
+/* Once before the capture, as libraries need it, on whatever the inputs hold: no contents may lead
+ * a kernel outside its buffers. */
 static enum md_status capture_and_launch(struct bench *bench, struct op_run *run,
                                          struct md_error *err)
 {
     const struct md_device_driver *driver = bench->driver;
     struct md_device_capture *capture = NULL;
-    assert_int_equal(driver->capture_begin(bench->stream, err), MD_OK);
     enum md_status status = bench->kernel->enqueue(&bench->call, err);
+    if (status == MD_OK)
+        status = driver->stream_wait(bench->stream, err);
+    if (status != MD_OK)
+        return status;
+    assert_int_equal(driver->capture_begin(bench->stream, err), MD_OK);
+    status = bench->kernel->enqueue(&bench->call, err);
     assert_int_equal(driver->capture_end(bench->stream, &capture, NULL), MD_OK);
     for (int i = 0; i < run->in_count; i++)
         if (bench->in[i].data)

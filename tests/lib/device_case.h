@@ -8,10 +8,10 @@
 #include "op_case.h"
 
 /*
- * Runs the case on the emulated device with floats stored as `precision`. The work is captured
- * before the inputs are on the device, so that nothing can have looked at them, and launched twice.
- * OP_REFUSED: there is no kernel, or it says no. Buffers lie between guard bytes (under
- * AddressSanitizer: alone); inputs must come back unchanged.
+ * Runs the case on the emulated device with floats stored as `precision`. The work is done once on
+ * inputs that hold anything, captured before they are on the device, so that nothing can have
+ * looked at them, and launched twice. OP_REFUSED: there is no kernel, or it says no. Buffers lie
+ * between guard bytes (under AddressSanitizer: alone); inputs must come back unchanged.
  */
 enum op_result op_run_device(struct op_run *run, enum md_dtype precision, struct md_error *err);
 
