@@ -2,7 +2,10 @@
 import os
 import sys
 import tempfile
+import threading
+import time
 import unittest
+from unittest import mock
 import xml.etree.ElementTree as xml
 from contextlib import redirect_stdout
 from io import StringIO
@@ -76,6 +79,43 @@ class Suites(unittest.TestCase):
             status, _ = runner.execute(["/bin/sh", "-c", "sleep 60 & wait"], 0.2)
         self.assertNotEqual(status, 0)
         self.assertIn("took longer", said.getvalue())
+
+
+class Builds(unittest.TestCase):
+    def build(self, says, status, behind):
+        seen = []
+
+        def execute(command, _, environment=None, echo=False):
+            seen.append((command, echo))
+            return status, says
+
+        tally = runner.Tally()
+        with redirect_stdout(StringIO()) as said, mock.patch.object(runner, "execute", execute):
+            built = runner.Building("asan", behind).succeeded(tally)
+        self.assertEqual(seen[0][0][-2:], ["tools/build", "asan"])
+        return built, tally.names, said.getvalue()
+
+    def test_one_that_fails_is_a_failure_with_its_words(self):
+        for behind in (False, True):
+            built, names, said = self.build("error: no such thing\n", 1, behind)
+            self.assertEqual((built, names), (False, ["build asan"]))
+            self.assertEqual("no such thing" in said, behind)  # else they were echoed as they came
+        self.assertEqual(self.build("done\n", 0, True), (True, [], "done\n"))
+
+    def test_behind_is_the_lowest_priority(self):
+        status, output = runner.execute(runner.BEHIND + ["nice"], 20)
+        self.assertEqual((status, int(output)), (0, min(19, os.nice(0) + 19)))
+
+    def test_an_interrupt_ends_what_runs_behind(self):
+        with redirect_stdout(StringIO()):
+            thread = threading.Thread(target=runner.execute, args=(["sleep", "60"], 50))
+            thread.start()
+            while not runner.RUNNING:
+                time.sleep(0.01)
+            runner.end_all()
+            thread.join(20)
+        self.assertFalse(thread.is_alive())
+        self.assertEqual(runner.RUNNING, set())
 
 
 if __name__ == "__main__":
