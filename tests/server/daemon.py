@@ -110,6 +110,15 @@ class Daemon:
             time.sleep(0.05)
         raise RuntimeError("not ready: " + " | ".join(self.log))
 
+    def wait_in_flight(self, count, seconds=30):
+        """Until so many requests are with the scripts."""
+        wanted = f"moondial_http_requests_in_flight {count}\n"
+        for _ in range(int(seconds * 50)):
+            if wanted in self.get("/metrics").body.decode():
+                return
+            time.sleep(0.02)
+        raise AssertionError(f"there never were {count} requests: " + " | ".join(self.log))
+
     def wait_log(self, part, seconds=10):
         """The first log line with this in it; lines arrive a little after what they tell."""
         for _ in range(int(seconds * 50)):

@@ -16,6 +16,7 @@ return md.app {
     routes = {
         md.get("/hello", function() return { hello = true } end),
         md.get("/nap", function() md.sleep(1) return { rested = true } end),
+        md.get("/rest", function() md.sleep(3) return { rested = true } end),
         md.get("/sleep", function() md.sleep(20) return { rested = true } end),
     },
 }
@@ -28,7 +29,7 @@ class Ending(unittest.TestCase):
             answers = []
             client = threading.Thread(target=lambda: answers.append(daemon.get("/nap")))
             client.start()
-            time.sleep(0.3)
+            daemon.wait_in_flight(1)
             self.assertEqual(daemon.stop(number), 0)
             client.join()
             self.assertEqual(answers[0].json(), {"rested": True})
@@ -41,20 +42,21 @@ class Ending(unittest.TestCase):
 
     def test_draining_refuses_the_new(self):
         with Daemon({"app.lua": APP}) as daemon:
-            nap = threading.Thread(target=lambda: daemon.get("/nap"))
+            rest = threading.Thread(target=lambda: daemon.get("/rest"))
             idle = daemon.connect()
             daemon.get("/hello", connection=idle)
-            nap.start()
-            time.sleep(0.3)
+            rest.start()
+            daemon.wait_in_flight(1)
             daemon.process.send_signal(signal.SIGTERM)
-            time.sleep(0.2)
             ready = daemon.get("/ready", connection=idle)
+            while ready.status == 200:
+                ready = daemon.get("/ready", connection=idle)
             self.assertEqual((ready.status, ready.json()["reason"]), (503, "draining"))
             self.assertEqual(ready.headers["connection"], "close")
             refused = daemon.get("/hello")
             self.assertEqual((refused.status, refused.json()["code"]), (503, "UNAVAILABLE"))
             self.assertEqual(daemon.process.wait(30), 0)
-            nap.join()
+            rest.join()
 
     def test_second_signal_ends_at_once(self):
         with Daemon({"app.lua": APP}) as daemon:
@@ -66,9 +68,9 @@ class Ending(unittest.TestCase):
 
             thread = threading.Thread(target=client)
             thread.start()
-            time.sleep(0.3)
+            daemon.wait_in_flight(1)
             daemon.process.send_signal(signal.SIGTERM)
-            time.sleep(0.3)
+            daemon.wait_log("draining")
             self.assertNotEqual(daemon.stop(signal.SIGTERM), 0)
             thread.join()
 
