@@ -386,6 +386,8 @@ int md__cli_bench(int argc, char **argv)
         {"--symbol", MD__FLAG_TEXT, &bench.symbols},
         {"--iterations", MD__FLAG_INT, &bench.iterations},
         {"--device", MD__FLAG_TEXT, &bench.options.device},
+        {"--precision", MD__FLAG_TEXT, &bench.options.precision},
+        {"--captures-off", MD__FLAG_BOOL, &bench.options.captures_off},
         {"--isa", MD__FLAG_TEXT, &bench.options.isa},
         {"--passes-off", MD__FLAG_TEXT, &bench.options.passes_off},
         {"--pack-cache", MD__FLAG_TEXT, &bench.options.pack_cache},

@@ -68,16 +68,27 @@ const char *md__cli_lib_dir(void);
 const char *md__cli_packs_folder(const char *given);
 /* Threads for 0: as many as this process may use processors. */
 int md__cli_threads(int wanted);
-/* The backend of --device and --isa. */
-enum md_status md__cli_backend(const char *device, const char *isa,
-                               const struct md_backend **backend, struct md_error *err);
+/* The CPU's kernels, for --isa. */
+enum md_status md__cli_backend(const char *isa, const struct md_backend **backend,
+                               struct md_error *err);
+
+/* ---- accelerators (devices.c) ---- */
+
+struct md__device_choice {
+    struct md_accelerator *accelerator; /* NULL: the CPU does it all. The caller's to delete */
+    char why[256];                      /* then: the reason */
+    bool is_missed; /* there is a driver in this build, but no device for it to use */
+};
+/* --device: "auto", "cpu", "cuda", "cuda:1". */
+enum md_status md__cli_device(const char *device, struct md__device_choice *chosen,
+                              struct md_error *err);
 
 /* ---- models (open.c) ---- */
 
 struct md__open_options {
-    const char *path, *device, *isa, *passes_off, *pack_cache;
+    const char *path, *device, *isa, *passes_off, *pack_cache, *precision;
     int threads;
-    bool low_memory;
+    bool low_memory, captures_off;
 };
 
 /* A model made executable outside the registry: run, bench, inspect. */
@@ -86,6 +97,7 @@ struct md__opened {
     struct md_pool *pool;
     struct md_executable *executable;
     const struct md_backend *backend;
+    struct md__device_choice device;
     char *config;
     int threads;
     int64_t parameters;       /* of the graph as it was built */

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "cli/inspect.h"
 #include "cli/sample.h"
 #include "kernels/cpu/cpu.h"
 
@@ -138,19 +139,34 @@ static json_t *passes_json(void)
 static json_t *plan_json(const struct md_plan_report *report)
 {
     return json_pack(
-        "{s:i, s:i, s:I, s:I, s:I, s:I, s:f, s:f, s:f}", "steps", report->steps, "fused_steps",
-        report->fused_steps, "arena_bytes", (json_int_t)report->arena_bytes, "scratch_bytes",
-        (json_int_t)report->scratch_bytes, "constant_bytes", (json_int_t)report->constant_bytes,
-        "prepared_bytes", (json_int_t)report->prepared_bytes, "flops", report->flops, "bytes",
-        report->bytes, "transcendentals", report->transcendentals);
+        "{s:i, s:i, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:I, s:I}", "steps", report->steps,
+        "fused_steps", report->fused_steps, "arena_bytes", (json_int_t)report->arena_bytes,
+        "scratch_bytes", (json_int_t)report->scratch_bytes, "constant_bytes",
+        (json_int_t)report->constant_bytes, "prepared_bytes", (json_int_t)report->prepared_bytes,
+        "flops", report->flops, "bytes", report->bytes, "transcendentals", report->transcendentals,
+        "device_bytes", (json_int_t)report->device_bytes, "pinned_bytes",
+        (json_int_t)report->pinned_bytes);
 }
 
-/* Steps by operator and by what runs them; "kernels" are the backend's own, "reference" the plain
- * ones that it falls back on, "control" the executable itself. */
+const char *const md__place_names[MD__PLACES] = {"kernels", "reference", "control", "device",
+                                                 "copies"};
+
+static enum md__place place_of(const struct md_step_time *step)
+{
+    if (step->side != MD_STEP_HOST) {
+        return step->side == MD_STEP_DEVICE ? MD__PLACE_DEVICE : MD__PLACE_COPIES;
+    }
+    if (step->kernel == NULL) {
+        return MD__PLACE_CONTROL;
+    }
+    return step->kernel == md_cpu_reference()->kernels[step->node->op] ? MD__PLACE_REFERENCE
+                                                                       : MD__PLACE_KERNELS;
+}
+
+/* By operator, too; a copy counts for the one that it is made for. */
 static json_t *places_json(const struct md__opened *model, struct md_error *err)
 {
-    static const char *const names[] = {"kernels", "reference", "control"};
-    int count = md_executable_profile(model->executable, NULL, 0), counts[3] = {0};
+    int count = md_executable_profile(model->executable, NULL, 0), counts[MD__PLACES] = {0};
     struct md_step_time *rows = calloc((size_t)count + 1, sizeof *rows);
     json_t *by_operator = json_object(), *places;
 
@@ -161,22 +177,21 @@ static json_t *places_json(const struct md__opened *model, struct md_error *err)
     }
     md_executable_profile(model->executable, rows, count);
     for (int i = 0; i < count; i++) {
-        const struct md_kernel *plain = md_cpu_reference()->kernels[rows[i].node->op];
-        int place = rows[i].kernel == NULL ? 2 : rows[i].kernel == plain ? 1 : 0;
+        enum md__place place = place_of(&rows[i]);
         const char *op = md_op_info(rows[i].node->op)->name;
         json_t *own = json_object_get(by_operator, op);
         if (own == NULL) {
             own = json_object();
             json_object_set_new(by_operator, op, own);
         }
-        json_int_t so_far = json_integer_value(json_object_get(own, names[place]));
-        json_object_set_new(own, names[place], json_integer(so_far + 1));
+        json_int_t so_far = json_integer_value(json_object_get(own, md__place_names[place]));
+        json_object_set_new(own, md__place_names[place], json_integer(so_far + 1));
         counts[place]++;
     }
     free(rows);
     places = json_object();
-    for (int i = 0; i < 3; i++) {
-        json_object_set_new(places, names[i], json_integer(counts[i]));
+    for (int i = 0; i < MD__PLACES; i++) {
+        json_object_set_new(places, md__place_names[i], json_integer(counts[i]));
     }
     json_object_set_new(places, "by_operator", by_operator);
     return places;
@@ -184,6 +199,21 @@ static json_t *places_json(const struct md__opened *model, struct md_error *err)
 
 /* As long as a loop may keep one waiting: it ends, if at all, by data that is not here. */
 #define RUN_NS_MAX INT64_C(5000000000)
+
+/* Where models run, and why not on an accelerator. */
+static json_t *device_json(const struct md__opened *model, const char *precision)
+{
+    struct md_accelerator_report report;
+
+    if (model->device.accelerator == NULL) {
+        return json_pack("{s:s, s:s}", "runs", "cpu", "why", model->device.why);
+    }
+    md_accelerator_report(model->device.accelerator, &report);
+    return json_pack("{s:s, s:s, s:s, s:s*, s:I, s:s*}", "runs", report.driver, "name",
+                     report.info.name, "version", report.info.version, "precision", precision,
+                     "weight_bytes", (json_int_t)report.weight_bytes, "failure",
+                     report.failure[0] != '\0' ? report.failure : NULL);
+}
 
 static const char *what_is_kept(const struct md_graph *graph)
 {
@@ -249,6 +279,7 @@ static enum md_status gather_run(const struct md__opened *model, struct md__samp
         json_object_set_new(report, "plan", plan_json(&plan));
         json_object_set_new(report, "places", places);
         json_object_set_new(report, "rolling", rolling_json(model));
+        json_object_set_new(report, "device", device_json(model, plan.precision));
     }
     for (int i = 0; i < graph->output_count; i++) {
         md_tensor_unref(&outputs[i]);
@@ -291,116 +322,6 @@ static json_t *gather(const char *path, const struct md__opened *model, struct m
     return report;
 }
 
-/* ---- printing ---- */
-
-/* Names come out of a file: the terminal is not to obey them. */
-static void print_name(const char *name, int width)
-{
-    int columns = 0;
-
-    for (; name[columns] != '\0'; columns++) {
-        unsigned char c = (unsigned char)name[columns];
-        putchar(c < 0x20 || c == 0x7f ? '?' : c);
-    }
-    printf("%*s", columns < width ? width - columns : 0, "");
-}
-
-static void print_counts(const char *title, const json_t *object)
-{
-    const char *name;
-    json_t *value;
-
-    printf("%s\n", title);
-    json_object_foreach((json_t *)(uintptr_t)object, name, value)
-    {
-        printf("  ");
-        print_name(name, 44);
-        printf(" %lld\n", (long long)json_number_value(value));
-    }
-}
-
-static void print_ports(const char *title, const json_t *ports)
-{
-    size_t index;
-    json_t *port;
-
-    printf("%s\n", title);
-    json_array_foreach(ports, index, port)
-    {
-        const json_t *known = json_object_get(port, "shape");
-        char *shape = json_is_null(known) ? NULL : json_dumps(known, JSON_ENCODE_ANY);
-        printf("  ");
-        print_name(json_string_value(json_object_get(port, "name")), 24);
-        printf(" %-8s %s\n",
-               json_is_null(json_object_get(port, "dtype"))
-                   ? "?"
-                   : json_string_value(json_object_get(port, "dtype")),
-               shape != NULL ? shape : "?");
-        free(shape);
-    }
-}
-
-static void print_regions(const json_t *regions)
-{
-    print_counts("fused operators that were asked for", json_object_get(regions, "asked"));
-    printf("  fused %lld, kept as primitives %lld, refused for wrong numbers %lld\n",
-           (long long)json_integer_value(json_object_get(regions, "fused")),
-           (long long)json_integer_value(json_object_get(regions, "kept")),
-           (long long)json_integer_value(json_object_get(regions, "disagreed")));
-}
-
-static void print_places(const char *backend, const json_t *places)
-{
-    const char *name;
-    json_t *own;
-
-    printf("what runs where: %lld steps on kernels of %s, %lld on reference kernels, "
-           "%lld of control flow\n",
-           (long long)json_integer_value(json_object_get(places, "kernels")), backend,
-           (long long)json_integer_value(json_object_get(places, "reference")),
-           (long long)json_integer_value(json_object_get(places, "control")));
-    json_object_foreach(json_object_get(places, "by_operator"), name, own)
-    {
-        long long plain = json_integer_value(json_object_get(own, "reference"));
-        if (plain > 0) {
-            printf("  %-44s %lld on reference kernels\n", name, plain);
-        }
-    }
-}
-
-static void print_rolling(const json_t *rolling)
-{
-    if (json_is_true(json_object_get(rolling, "rolls"))) {
-        printf("rolling: keeps %s; %lld bytes a window\n",
-               json_string_value(json_object_get(rolling, "keeps")),
-               (long long)json_integer_value(json_object_get(rolling, "window_bytes")));
-    } else {
-        printf("rolling: no, %s\n", json_string_value(json_object_get(rolling, "why")));
-    }
-}
-
-static void print_text(const json_t *report)
-{
-    const char *backend = json_string_value(json_object_get(report, "backend"));
-
-    printf("%s: %lld parameters, on %s\n", json_string_value(json_object_get(report, "model")),
-           (long long)json_integer_value(json_object_get(report, "parameters")), backend);
-    print_ports("inputs", json_object_get(report, "inputs"));
-    print_ports("outputs (at the sizes below)", json_object_get(report, "outputs"));
-    print_counts("symbols, and their sizes here (--symbol NAME=SIZE)",
-                 json_object_get(report, "symbols"));
-    print_counts("operators, after passes", json_object_get(report, "operators"));
-    if (json_is_null(json_object_get(report, "plan"))) {
-        printf("no plan at these sizes: %s\n",
-               json_string_value(json_object_get(report, "no_plan")));
-        return;
-    }
-    print_regions(json_object_get(report, "regions"));
-    print_counts("plan", json_object_get(report, "plan"));
-    print_places(backend, json_object_get(report, "places"));
-    print_rolling(json_object_get(report, "rolling"));
-}
-
 int md__cli_inspect(int argc, char **argv)
 {
     struct md__open_options options = {0};
@@ -410,6 +331,7 @@ int md__cli_inspect(int argc, char **argv)
         {"--json", MD__FLAG_BOOL, &as_json},
         {"--symbol", MD__FLAG_TEXT, &symbols},
         {"--device", MD__FLAG_TEXT, &options.device},
+        {"--precision", MD__FLAG_TEXT, &options.precision},
         {"--isa", MD__FLAG_TEXT, &options.isa},
         {"--threads", MD__FLAG_INT, &options.threads},
         {"--passes-off", MD__FLAG_TEXT, &options.passes_off},
@@ -436,7 +358,7 @@ int md__cli_inspect(int argc, char **argv)
         json_dumpf(report, stdout, JSON_INDENT(2));
         putchar('\n');
     } else if (status == MD_OK) {
-        print_text(report);
+        md__inspect_print(report);
     }
     json_decref(report);
     md__sample_fini(&sample);

@@ -45,13 +45,20 @@ enum md_status md__open(const struct md__open_options *options, struct md__opene
                                         .kept_bytes_max = KEPT_BYTES_MAX,
                                         .passes_off = options->passes_off,
                                         .packs_folder = md__cli_packs_folder(options->pack_cache),
-                                        .low_memory = options->low_memory};
+                                        .low_memory = options->low_memory,
+                                        .captures_off = options->captures_off};
     struct md_graph *graph = NULL;
     enum md_status status;
 
     *model = (struct md__opened){.threads = md__cli_threads(options->threads)};
-    status = md__cli_backend(options->device ? options->device : "auto",
-                             options->isa ? options->isa : "auto", &model->backend, err);
+    status = md__cli_backend(options->isa ? options->isa : "auto", &model->backend, err);
+    if (status == MD_OK) {
+        status = md_precision_parse(options->precision ? options->precision : "auto",
+                                    &how.precision, err);
+    }
+    if (status == MD_OK) {
+        status = md__cli_device(options->device ? options->device : "auto", &model->device, err);
+    }
     if (status == MD_OK) {
         status = md_script_builder_new(md__cli_lib_dir(), md_clock_system(), &model->builder, err);
     }
@@ -68,6 +75,7 @@ enum md_status md__open(const struct md__open_options *options, struct md__opene
     if (status == MD_OK) {
         how.backend = model->backend;
         how.pool = model->pool;
+        how.accelerator = model->device.accelerator;
         status = md_executable_new(graph, &how, &model->executable, err);
     }
     if (status != MD_OK) {
@@ -92,6 +100,7 @@ void md__opened_close(struct md__opened *model)
     if (model->executable != NULL) {
         md_executable_delete(model->executable);
     }
+    md_accelerator_delete(model->device.accelerator);
     if (model->pool != NULL) {
         md_pool_delete(model->pool);
     }

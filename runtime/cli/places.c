@@ -78,7 +78,7 @@ int md__cli_threads(int wanted)
     return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
 }
 
-static enum md_status pick_isa(const char *isa, const struct md_backend **backend,
+enum md_status md__cli_backend(const char *isa, const struct md_backend **backend,
                                struct md_error *err)
 {
     static const struct {
@@ -103,16 +103,4 @@ static enum md_status pick_isa(const char *isa, const struct md_backend **backen
     }
     return md_fail(err, MD_ERR_INVALID,
                    "isa \"%.32s\" is none of auto, reference, portable, avx2, avx512", isa);
-}
-
-enum md_status md__cli_backend(const char *device, const char *isa,
-                               const struct md_backend **backend, struct md_error *err)
-{
-    if (strcmp(device, "cuda") == 0) {
-        return md_fail(err, MD_ERR_INVALID, "device cuda is not available in this version");
-    }
-    if (strcmp(device, "auto") != 0 && strcmp(device, "cpu") != 0) {
-        return md_fail(err, MD_ERR_INVALID, "device \"%.32s\" is none of auto, cpu, cuda", device);
-    }
-    return pick_isa(isa, backend, err);
 }

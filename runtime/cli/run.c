@@ -100,6 +100,7 @@ int md__cli_run(int argc, char **argv)
         {"--in", MD__FLAG_LIST, &given},
         {"--out", MD__FLAG_TEXT, &folder},
         {"--device", MD__FLAG_TEXT, &options.device},
+        {"--precision", MD__FLAG_TEXT, &options.precision},
         {"--isa", MD__FLAG_TEXT, &options.isa},
         {"--threads", MD__FLAG_INT, &options.threads},
         {"--passes-off", MD__FLAG_TEXT, &options.passes_off},

@@ -36,6 +36,7 @@ struct daemon {
     struct md_store *store;
     struct md_model_builder builder;
     struct md_serve *serve;
+    struct md__device_choice device;
     char packs_folder[PATH_MAX];
     struct md_script *script;
     struct md_http *http;
@@ -113,6 +114,29 @@ static const char *packs_folder(struct daemon *daemon)
     return daemon->packs_folder;
 }
 
+static enum md_status choose_device(struct daemon *daemon, struct md_serve_options *options,
+                                    struct md_error *err)
+{
+    const struct md_config *config = daemon->settings.config;
+    struct md__device_choice *device = &daemon->device;
+    enum md_status status =
+        md_precision_parse(md_config_string(config, "precision"), &options->precision, err);
+
+    if (status == MD_OK) {
+        status = md__cli_device(md_config_string(config, "device"), device, err);
+    }
+    options->accelerator = device->accelerator;
+    options->cpu_reason = device->why;
+    if (device->accelerator != NULL) {
+        struct md_accelerator_report report;
+        md_accelerator_report(device->accelerator, &report);
+        md_log(MD_LOG_INFO, "device", "serving on %s (%s)", report.info.name, report.info.version);
+    } else if (status == MD_OK && device->is_missed) {
+        md_log(MD_LOG_INFO, "device", "%s: serving on the CPU", device->why);
+    }
+    return status;
+}
+
 static enum md_status start_executor(struct daemon *daemon, struct md_error *err)
 {
     const struct md_config *config = daemon->settings.config;
@@ -127,9 +151,11 @@ static enum md_status start_executor(struct daemon *daemon, struct md_error *err
         .packs_bytes_max = (size_t)md_config_int(config, "pack_cache_bytes_max"),
         .low_memory = md_config_bool(config, "low_memory"),
     };
-    enum md_status status = md__cli_backend(md_config_string(config, "device"),
-                                            md_config_string(config, "isa"), &options.backend, err);
+    enum md_status status = md__cli_backend(md_config_string(config, "isa"), &options.backend, err);
 
+    if (status == MD_OK) {
+        status = choose_device(daemon, &options, err);
+    }
     if (status == MD_OK) {
         status = md_serve_new(&options, &daemon->serve, err);
     }
@@ -172,6 +198,7 @@ static enum md_status start_http(struct daemon *daemon, struct md_error *err)
         .clock = daemon->clock,
         .script = daemon->script,
         .store = daemon->store,
+        .serve = daemon->serve,
         .address = daemon->address,
         .insecure = md_config_bool(config, "insecure"),
         .tls_certificate = file_or_null(config, "tls_cert"),
@@ -306,6 +333,7 @@ static void stop(struct daemon *daemon)
         md_script_delete(daemon->script);
     }
     md_serve_delete(daemon->serve);
+    md_accelerator_delete(daemon->device.accelerator);
     md_script_builder_delete(&daemon->builder);
     if (daemon->store != NULL) {
         md_store_close(daemon->store);

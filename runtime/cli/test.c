@@ -39,10 +39,9 @@ static void print_result(const struct testing *testing, const struct md_test_res
 
 static void add_result(const struct testing *testing, const struct md_test_result *result)
 {
-    json_t *entry =
-        json_pack("{s:s, s:s, s:i, s:b, s:b, s:f}", "file", result->file, "name", result->name,
-                  "line", result->line, "fast", result->fast, "passed", result->passed, "ms",
-                  result->ms);
+    json_t *entry = json_pack("{s:s, s:s, s:i, s:b, s:b, s:f}", "file", result->file, "name",
+                              result->name, "line", result->line, "fast", result->fast, "passed",
+                              result->passed, "ms", result->ms);
     if (!result->passed)
         json_object_set_new(entry, "failure",
                             json_pack("{s:s, s:i, s:s, s:s, s:s}", "file", result->failed_file,
@@ -99,7 +98,7 @@ static enum md_status start_executor(struct testing *testing, struct md_error *e
         .batch_max = (int)md_config_int(testing->config, "batch_max"),
         .kept_bytes_max = (size_t)md_config_int(testing->config, "rolling_bytes_max"),
     };
-    enum md_status status = md__cli_backend("cpu", "auto", &options.backend, err);
+    enum md_status status = md__cli_backend("auto", &options.backend, err);
     if (status == MD_OK)
         status = md_serve_new(&options, &testing->serve, err);
     if (status == MD_OK)

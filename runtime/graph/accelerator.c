@@ -122,6 +122,13 @@ void md_accelerator_report(struct md_accelerator *accelerator, struct md_acceler
     pthread_mutex_unlock(&accelerator->facts);
 }
 
+void md_accelerator_usage(struct md_accelerator *accelerator, struct md_device_usage *usage)
+{
+    md__accelerator_lock(accelerator);
+    accelerator->driver->usage(accelerator->context, usage);
+    md__accelerator_unlock(accelerator);
+}
+
 const struct md_device_driver *md__accelerator_driver(const struct md_accelerator *accelerator)
 {
     return accelerator->driver;

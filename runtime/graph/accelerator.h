@@ -48,12 +48,15 @@ struct md_accelerator_report {
     int64_t captures;      /* recorded */
     int64_t failed_runs;   /* done on the CPU instead, after a failed call */
     int64_t memory_runs;   /* likewise, after device memory was full */
-    int64_t repeated_runs; /* done again in float32, because an output was NaN or infinite */
+    int64_t repeated_runs; /* done again in float32: an input was out of range, or an output was NaN
+                              or infinite */
     size_t weight_bytes, arena_bytes, pinned_bytes; /* held now */
     size_t free_bytes, total_bytes;                 /* 0 when the driver does not say */
 };
 void md_accelerator_report(struct md_accelerator *accelerator,
                            struct md_accelerator_report *report);
+/* How busy it is; everything -1 where nobody knows. */
+void md_accelerator_usage(struct md_accelerator *accelerator, struct md_device_usage *usage);
 
 /* ---- for device_*.c ---- */
 

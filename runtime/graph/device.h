@@ -28,7 +28,7 @@ extern "C" {
 #endif
 
 /* Goes up with any change of this header; the table of operators is checked by its own size. */
-#define MD_DEVICE_ABI 1
+#define MD_DEVICE_ABI 2
 
 struct md_device_context; /* one device, opened */
 struct md_device_stream;  /* work in order */
@@ -100,6 +100,14 @@ struct md_device_info {
     size_t memory_bytes;
 };
 
+/* How busy a device is, with everything that runs on it; -1: not known. */
+struct md_device_usage {
+    double busy_pct, memory_busy_pct; /* of the time: computing; moving memory */
+    double memory_used_bytes;
+    double clock_mhz, memory_clock_mhz;
+    double power_w, temperature_c;
+};
+
 /*
  * Every function that can fail returns a status: MD_ERR_MEMORY when device or pinned memory is
  * full, MD_ERR_UNAVAILABLE when there is no device to use (no driver, too old), MD_ERR_DEVICE for
@@ -131,6 +139,9 @@ struct md_device_driver {
     enum md_status (*memory)(struct md_device_context *context, size_t *free_bytes,
                              size_t *total_bytes, struct md_error *err);
 
+    /* Never fails, and works in a context that is lost. */
+    void (*usage)(struct md_device_context *context, struct md_device_usage *usage);
+
     enum md_status (*stream_new)(struct md_device_context *context,
                                  struct md_device_stream **stream, struct md_error *err);
     void (*stream_delete)(struct md_device_stream *stream);
@@ -158,11 +169,8 @@ struct md_device_driver {
                            size_t bytes, struct md_error *err);
     enum md_status (*fill)(struct md_device_stream *stream, void *to, int byte, size_t bytes,
                            struct md_error *err);
-    /*
-     * Elements of one float dtype (float32, float16, bfloat16) into another, both in device memory,
-     * not overlapping; round to nearest even. Finite numbers beyond float16 become its largest,
-     * never infinite.
-     */
+    /* Elements of one float dtype (float32, float16, bfloat16) into another, both in device memory,
+     * not overlapping; round to nearest even, beyond the range to infinity. */
     enum md_status (*convert)(struct md_device_stream *stream, void *to, enum md_dtype to_dtype,
                               const void *from, enum md_dtype from_dtype, size_t count,
                               struct md_error *err);

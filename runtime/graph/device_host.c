@@ -5,7 +5,6 @@
  */
 #include "graph/device_host.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -101,6 +100,12 @@ static enum md_status host_memory(struct md_device_context *context, size_t *fre
     (void)err;
     *free_bytes = *total_bytes = SIZE_MAX / 2;
     return MD_OK;
+}
+
+static void host_usage(struct md_device_context *context, struct md_device_usage *usage)
+{
+    (void)context;
+    *usage = (struct md_device_usage){-1, -1, -1, -1, -1, -1, -1};
 }
 
 /* ---- streams, events, captures ---- */
@@ -294,10 +299,8 @@ static float read_float(const void *from, enum md_dtype dtype, size_t i)
 
 static void write_float(void *to, enum md_dtype dtype, size_t i, float value)
 {
-    const float largest = 65504.0f; /* of float16 */
     if (dtype == MD_F16)
-        ((uint16_t *)to)[i] = md_f32_to_f16(
-            isfinite(value) && fabsf(value) > largest ? copysignf(largest, value) : value);
+        ((uint16_t *)to)[i] = md_f32_to_f16(value);
     else if (dtype == MD_BF16)
         ((uint16_t *)to)[i] = md_f32_to_bf16(value);
     else
@@ -337,6 +340,7 @@ void md_device_host_driver(struct md_device_driver *driver, const char *name,
                                         .pin = host_allocate,
                                         .unpin = host_release,
                                         .memory = host_memory,
+                                        .usage = host_usage,
                                         .stream_new = host_stream_new,
                                         .stream_delete = host_stream_delete,
                                         .stream_wait = host_stream_wait,

@@ -34,6 +34,7 @@ struct md__device {
     size_t arena_bytes, staging_bytes;
     uint64_t generation;   /* goes up when arena or staging move */
     bool used;             /* in the run at hand */
+    bool narrow;           /* in the run at hand: what came from the host was out of range */
     enum md_status failed; /* in the run at hand: what the driver or a kernel gave */
     int failures;          /* runs that failed one after the other */
     bool off;              /* too many did: the CPU has it all */
@@ -81,6 +82,12 @@ void md__device_delete(struct md__device *device);
 const char *md__device_precision(const struct md__device *device); /* NULL without a device */
 /* The dtype in which a value of this one is stored. */
 enum md_dtype md__device_storage(const struct md__device *device, enum md_dtype dtype);
+/*
+ * Whether the storage holds these numbers. Below -1e8 a finite number is a mask's: float16 holds
+ * another that does the same, which lift_masks puts in its place.
+ */
+bool md__device_holds(enum md_dtype storage, const float *data, size_t count);
+void md__device_lift_masks(enum md_dtype storage, float *data, size_t count);
 /* Weights, arena and staging for the plan, and its values' addresses. Under the lock. */
 enum md_status md__device_ready(struct md__device *device, struct md_plan *plan,
                                 struct md_error *err);

@@ -14,7 +14,8 @@
 #include "graph/device_internal.h"
 
 #define F16_MAX     65504.0f
-#define MASK_MIN    (-30000.0f) /* e to that is 0, and sums of two are in range */
+#define MASK_FROM   (-1e8f)     /* and below: what masks add to scores, no measure of anything */
+#define MASK_MIN    (-30000.0f) /* does the same: e to that is 0, and sums of two are in range */
 #define CHUNK_BYTES ((size_t)4 << 20)
 #define BF16_FROM   8 /* compute capability that has bfloat16 */
 
@@ -34,27 +35,19 @@ const char *md__device_precision(const struct md__device *device)
                                                           : MD_PRECISION_F32);
 }
 
-/* How finite numbers leave the range of float16. */
-struct range {
-    bool above, below;
-};
-
-static struct range range_of(const struct md_tensor *tensor)
+bool md__device_holds(enum md_dtype storage, const float *data, size_t count)
 {
-    const float *data = tensor->data;
-    struct range range = {false, false};
-    size_t count = md_tensor_count(tensor);
-    for (size_t i = 0; i < count; i++) {
-        range.above |= data[i] > F16_MAX && data[i] < INFINITY;
-        range.below |= data[i] < -F16_MAX && data[i] > -INFINITY;
-    }
-    return range;
+    unsigned out = 0;
+    for (size_t i = 0; storage == MD_F16 && i < count; i++)
+        out |= (data[i] > F16_MAX && data[i] < INFINITY) ||
+               (data[i] < -F16_MAX && data[i] > MASK_FROM);
+    return !out;
 }
 
-/* Large negative numbers alone are what masks add to scores: any that is large enough does. */
-static bool is_mask(struct range range)
+void md__device_lift_masks(enum md_dtype storage, float *data, size_t count)
 {
-    return range.below && !range.above;
+    for (size_t i = 0; storage == MD_F16 && i < count; i++)
+        data[i] = data[i] <= MASK_FROM && data[i] > -INFINITY ? MASK_MIN : data[i];
 }
 
 static enum md_dtype choose_storage(const struct md_graph *graph, enum md_precision precision,
@@ -67,7 +60,8 @@ static enum md_dtype choose_storage(const struct md_graph *graph, enum md_precis
         return wide;
     for (int v = 0; precision == MD_PRECISION_AUTO && v < graph->value_count; v++) {
         const struct md_tensor *constant = &graph->values[v].constant;
-        if (constant->data && constant->dtype == MD_F32 && range_of(constant).above)
+        if (constant->data && constant->dtype == MD_F32 &&
+            !md__device_holds(MD_F16, constant->data, md_tensor_count(constant)))
             return wide;
     }
     return MD_F16;
@@ -174,20 +168,15 @@ void md__device_plan_fini(struct md__device_plan *plan)
 
 /* ---- weights ---- */
 
-static void narrow(const float *from, size_t count, enum md_dtype dtype, struct range range,
-                   uint16_t *to)
+static void narrow(const float *from, size_t count, enum md_dtype dtype, uint16_t *to)
 {
     for (size_t i = 0; i < count; i++) {
         float x = from[i];
-        if (dtype == MD_BF16) {
-            to[i] = md_f32_to_bf16(x);
-            continue;
-        }
-        if (is_mask(range) && x < MASK_MIN && x > -INFINITY)
-            x = MASK_MIN;
-        else if (x > F16_MAX && x < INFINITY)
-            x = F16_MAX;
-        to[i] = md_f32_to_f16(x);
+        md__device_lift_masks(dtype, &x, 1);
+        to[i] = dtype == MD_BF16                ? md_f32_to_bf16(x)
+                : x > F16_MAX && x < INFINITY   ? md_f32_to_f16(F16_MAX)
+                : x < -F16_MAX && x > -INFINITY ? md_f32_to_f16(-F16_MAX)
+                                                : md_f32_to_f16(x);
     }
 }
 
@@ -196,12 +185,11 @@ static enum md_status upload_narrowed(struct md__device *device, const struct md
                                       char *to, struct md_error *err)
 {
     size_t count = md_tensor_count(tensor), each = CHUNK_BYTES / 2;
-    struct range range = range_of(tensor);
     uint16_t *piece = malloc(2 * (count < each ? count : each) + 1);
     enum md_status status = piece ? MD_OK : md_fail(err, MD_ERR_MEMORY, "out of memory");
     for (size_t done = 0; !status && done < count; done += each) {
         size_t now = count - done < each ? count - done : each;
-        narrow((const float *)tensor->data + done, now, device->storage, range, piece);
+        narrow((const float *)tensor->data + done, now, device->storage, piece);
         status = device->driver->upload(device->stream, to + 2 * done, piece, 2 * now, err);
         if (!status)
             status = device->driver->stream_wait(device->stream, err);

@@ -77,20 +77,36 @@ static enum md_status enqueue(struct md__device *device, const struct md_plan *p
     return status;
 }
 
-/* What the copies in [begin, end) take from the host, or give it. */
-static void stage(const struct md__device *device, const struct md_plan *plan, int begin, int end,
-                  enum md_step_side side)
+/* What the copies in [begin, end) take from the host; false: the storage does not hold it. */
+static bool feed(const struct md__device *device, const struct md_plan *plan, int begin, int end)
 {
+    bool holds = true;
     for (int s = begin; s < end; s++) {
-        if (plan->steps[s].side != side)
+        if (plan->steps[s].side != MD_STEP_TO_DEVICE)
             continue;
         const struct md__border *border = &plan->device->borders[plan->steps[s].part];
-        void *home = (void *)(uintptr_t)plan->group_data[border->host_group];
-        size_t bytes = border->count * md_dtype_bytes(border->dtype);
-        if (bytes && side == MD_STEP_TO_DEVICE)
-            memcpy(staged(device, border), home, bytes);
-        else if (bytes)
-            memcpy(home, staged(device, border), bytes);
+        if (border->count == 0)
+            continue;
+        memcpy(staged(device, border), plan->group_data[border->host_group],
+               border->count * md_dtype_bytes(border->dtype));
+        if (border->dtype == border->storage)
+            continue;
+        float *numbers = (float *)(void *)staged(device, border);
+        holds = holds && md__device_holds(border->storage, numbers, border->count);
+        md__device_lift_masks(border->storage, numbers, border->count);
+    }
+    return holds;
+}
+
+static void take(const struct md__device *device, const struct md_plan *plan, int begin, int end)
+{
+    for (int s = begin; s < end; s++) {
+        if (plan->steps[s].side != MD_STEP_TO_HOST)
+            continue;
+        const struct md__border *border = &plan->device->borders[plan->steps[s].part];
+        if (border->count)
+            memcpy((void *)(uintptr_t)plan->group_data[border->host_group], staged(device, border),
+                   border->count * md_dtype_bytes(border->dtype));
     }
 }
 
@@ -143,8 +159,11 @@ enum md_status md__device_run(struct md_executable *executable, struct md_plan *
     device->used = true;
     md__accelerator_lock(device->accelerator);
     enum md_status status = md__device_ready(device, plan, err);
+    if (!status && !feed(device, plan, s, end)) {
+        device->narrow = true;
+        status = md_fail(err, MD_ERR_DEVICE, "numbers beyond the range of float16");
+    }
     if (!status) {
-        stage(device, plan, s, end, MD_STEP_TO_DEVICE);
         bool whole = !alone && device->captures && segment->warm;
         status = whole ? launch(device, plan, segment, err) : enqueue(device, plan, s, end, err);
     }
@@ -154,7 +173,7 @@ enum md_status md__device_run(struct md_executable *executable, struct md_plan *
         status = status ? status : ended;
     }
     if (!status)
-        stage(device, plan, s, end, MD_STEP_TO_HOST);
+        take(device, plan, s, end);
     md__accelerator_unlock(device->accelerator);
     md_stage_end(span);
     segment->warm |= !status && !alone;
@@ -170,7 +189,7 @@ bool md__device_begin(struct md_executable *executable)
     struct md__device *device = executable->device;
     if (!device || device->off || executable->guards || !md_accelerator_usable(device->accelerator))
         return false;
-    device->used = false;
+    device->used = device->narrow = false;
     device->failed = MD_OK;
     return true;
 }
@@ -225,14 +244,14 @@ bool md__device_wants_cpu(struct md_executable *executable, enum md_status statu
         return false; /* the model's own, or the caller's */
     if (status && device->failed == MD_ERR_MEMORY && limits && limits->small_first)
         return false;
-    if (status) {
+    if (status && !device->narrow) {
         note_failure(executable, err);
         return true;
     }
     device->failures = 0;
     if (!device->used)
         return false;
-    bool again = wants_float32(executable, outputs);
+    bool again = device->narrow || wants_float32(executable, outputs);
     const struct md_accelerator_counts one = {.runs = !again, .repeated_runs = again};
     md__accelerator_count(device->accelerator, &one);
     return again;

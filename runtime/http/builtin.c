@@ -28,6 +28,11 @@ static void write_degraded(struct md_http *http, struct md_buffer *json)
         md_buffer_text(json, json->length > before ? "," : "");
         md_json_string(json, text, strlen(text));
     }
+    if (http->options.serve != NULL &&
+        md_serve_device_trouble(http->options.serve, text, sizeof text)) {
+        md_buffer_text(json, json->length > before ? "," : "");
+        md_json_string(json, text, strlen(text));
+    }
 }
 
 /*
@@ -49,6 +54,10 @@ static enum md_status health(struct md__exchange *exchange, struct md_response *
     }
     if (json->length == before + 1) {
         json->length = before; /* the app adds nothing */
+    }
+    if (http->options.serve != NULL) {
+        md_buffer_text(json, ",\"device\":");
+        md_serve_device_json(http->options.serve, json);
     }
     md_buffer_text(json, ",\"runtime\":\"moondial " MD_VERSION "\",\"degraded\":[");
     write_degraded(http, json);
@@ -81,6 +90,9 @@ static enum md_status metrics(struct md__exchange *exchange, struct md_response 
     const char *accept = md__header(&exchange->request, "accept");
 
     md__process_metrics(exchange->http);
+    if (exchange->http->options.serve != NULL) {
+        md_serve_device_metrics(exchange->http->options.serve);
+    }
     if (accept != NULL && strstr(accept, "application/json") != NULL) {
         md_metrics_render_json(md_metrics_global(), &response->body);
     } else {

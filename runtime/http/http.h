@@ -22,6 +22,7 @@
 
 #include "base/clock.h"
 #include "script/script.h"
+#include "serve/serve.h"
 #include "store/store.h"
 
 struct md_http;
@@ -38,6 +39,7 @@ struct md_http_options {
     struct md_clock *clock;
     struct md_script *script; /* may be NULL: built-in routes only */
     struct md_store *store;   /* may be NULL; its trouble shows in /health */
+    struct md_serve *serve;   /* may be NULL; likewise its device */
     const char *address;      /* IPv4, or localhost ("127.0.0.1") */
     int port;                 /* 0: any free one, see md_http_port */
     bool insecure;            /* lets an address other than loopback do without an API key */

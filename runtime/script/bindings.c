@@ -10,6 +10,7 @@
     X(rows)                                                                                        \
     X(metrics)                                                                                     \
     X(model)                                                                                       \
+    X(device)                                                                                      \
     X(system)                                                                                      \
     X(tensor)                                                                                      \
     X(graph)                                                                                       \

@@ -43,7 +43,8 @@ enum { KEYS_MAX = 500 };
     X(save_interval_s, "5", true, false, "a crash loses at most this much of the feed")            \
     X(retention_days, "30", true, false, "how long stored forecasts and alerts are kept")          \
     X(history_bytes_max, "1073741824", true, false, "largest size of the stored history")          \
-    X(device, "\"auto\"", true, false, "where models run: auto, cpu, cuda")                        \
+    X(device, "\"auto\"", true, false, "where models run: auto, cpu, cuda, cuda:1 ...")            \
+    X(precision, "\"auto\"", true, false, "of models on a GPU: auto, fp32, fp16, bf16")            \
     X(isa, "\"auto\"", true, false,                                                                \
       "instruction set of the CPU kernels: auto, portable, avx2 ...")                              \
     X(threads, "0", true, false, "threads of one inference; 0: one per core")                      \

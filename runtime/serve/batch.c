@@ -15,13 +15,6 @@
 #include "base/span.h"
 #include "serve/internal.h"
 
-static bool has_rows(const struct md_model *model, int input)
-{
-    const struct md_shape *shape = &model->inputs[input].shape;
-
-    return shape->rank > 0 && shape->dim[0] == model->batch_symbol;
-}
-
 bool md__call_can_join(const struct md_call *first, const struct md_call *other)
 {
     const struct md_model *model = first->model;
@@ -32,7 +25,7 @@ bool md__call_can_join(const struct md_call *first, const struct md_call *other)
     }
     for (int i = 0; i < model->input_count; i++) {
         struct md_shape a = first->inputs[i].shape, b = other->inputs[i].shape;
-        if (has_rows(model, i)) {
+        if (md__model_has_rows(model, i)) {
             b.dim[0] = a.dim[0];
         } else if (first->inputs[i].data != other->inputs[i].data) {
             return false; /* shared inputs must be the same tensor */
@@ -56,9 +49,10 @@ static void note_kept(const struct md_model *model)
     md_metric_set(model->metrics.runs_full, (double)report.runs_full);
 }
 
-static enum md_status run(struct md_serve *serve, struct md_model *model,
-                          const struct md_tensor *inputs, int64_t rows, struct md_tensor *outputs,
-                          const struct md_run_limits *limits, struct md_error *err)
+static enum md_status run_once(struct md_serve *serve, struct md_model *model,
+                               const struct md_tensor *inputs, int64_t rows,
+                               struct md_tensor *outputs, const struct md_run_limits *limits,
+                               struct md_error *err)
 {
     int64_t begin, end;
     enum md_status status;
@@ -83,6 +77,19 @@ static enum md_status run(struct md_serve *serve, struct md_model *model,
         md__model_note_shapes(serve, model, inputs);
     }
     return status;
+}
+
+static enum md_status run(struct md_serve *serve, struct md_model *model,
+                          const struct md_tensor *inputs, int64_t rows, struct md_tensor *outputs,
+                          const struct md_run_limits *limits, struct md_error *err)
+{
+    const struct md__fit fit = {serve, model, inputs, rows, limits, run_once};
+
+    if (model->batches && serve->options.accelerator != NULL &&
+        md_accelerator_usable(serve->options.accelerator)) {
+        return md__batch_fit(&fit, outputs, err);
+    }
+    return run_once(serve, model, inputs, rows, outputs, limits, err);
 }
 
 static void drop(struct md_tensor *tensors, int count)
@@ -118,7 +125,7 @@ static enum md_status gather(const struct md_call *calls, int port, int64_t rows
     enum md_status status;
     char *to;
 
-    if (!has_rows(calls->model, port)) {
+    if (!md__model_has_rows(calls->model, port)) {
         *joined = md_tensor_ref(&calls->inputs[port]);
         return MD_OK;
     }
@@ -248,7 +255,7 @@ static enum md_status run_piece(struct md_serve *serve, struct md_call *call, in
         own.windows = &windows;
     }
     for (int i = 0; i < model->input_count && status == MD_OK; i++) {
-        if (has_rows(model, i)) {
+        if (md__model_has_rows(model, i)) {
             status = md_tensor_rows(&call->inputs[i], row, rows, &inputs[i], err);
         } else {
             inputs[i] = md_tensor_ref(&call->inputs[i]);

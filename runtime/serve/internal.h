@@ -39,7 +39,9 @@ struct md_model {
     int recent_count, recent_next;
     int64_t batch_symbol; /* the dimension that stands for "batch"; 0: the model has none */
     bool finite;          /* inputs must not hold NaN or infinity */
-    bool batches;         /* rows of different calls can be concatenated, and results split */
+    int64_t
+        fitting_rows; /* more do not fit the accelerator's memory; 0: all did (the executor's) */
+    bool batches;     /* rows of different calls can be concatenated, and results split */
     struct md__model_metrics metrics;
 };
 
@@ -56,7 +58,7 @@ struct md_call {
     struct md_model *model;
     struct md_tensor *inputs, *outputs;
     struct md_windows windows; /* each: rows of them, the call's own; NULL: none given */
-    int64_t rows; /* along the batch symbol; 1 for models that have none */
+    int64_t rows;              /* along the batch symbol; 1 for models that have none */
     int64_t queued_ns, deadline_ns;
     int64_t taken_ns, begin_ns, end_ns; /* by the executor; its first run's begin, last one's end */
     struct md_call *next;
@@ -112,6 +114,25 @@ void md__call_finish(struct md_call *call, const struct md_error *err);
 /* batch.c: runs calls (linked by next) that can_join allowed together; finishes every one. */
 bool md__call_can_join(const struct md_call *first, const struct md_call *other);
 void md__batch_run(struct md_serve *serve, struct md_call *calls, int64_t rows);
+
+/* The input's first axis is the batch. */
+bool md__model_has_rows(const struct md_model *model, int input);
+
+/* fit.c: the rows of a padded batch on an accelerator */
+int64_t md__batch_bucket(int64_t rows);
+/* A batch that is to run on one, in as few runs as fit; `run` does one. Outputs are new. */
+struct md__fit {
+    struct md_serve *serve;
+    struct md_model *model;
+    const struct md_tensor *inputs;
+    int64_t rows;
+    const struct md_run_limits *limits;
+    enum md_status (*run)(struct md_serve *serve, struct md_model *model,
+                          const struct md_tensor *inputs, int64_t rows, struct md_tensor *outputs,
+                          const struct md_run_limits *limits, struct md_error *err);
+};
+enum md_status md__batch_fit(const struct md__fit *fit, struct md_tensor *outputs,
+                             struct md_error *err);
 
 /* executor.c */
 void *md__executor(void *serve);

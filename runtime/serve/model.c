@@ -140,6 +140,13 @@ static void find_batch_symbol(struct md_model *model, const struct md_graph *gra
     }
 }
 
+bool md__model_has_rows(const struct md_model *model, int input)
+{
+    const struct md_shape *shape = &model->inputs[input].shape;
+
+    return shape->rank > 0 && shape->dim[0] == model->batch_symbol;
+}
+
 static void find_metrics(struct md_serve *serve, struct md_model *model)
 {
     const char *ok[] = {model->name, "ok"}, *failed[] = {model->name, "error"};

@@ -210,6 +210,8 @@ static enum md_status make_model(struct md_serve *serve, const char *name, const
         .packs_folder = serve->options.packs_folder,
         .packs_bytes_max = serve->options.packs_bytes_max,
         .low_memory = serve->options.low_memory,
+        .accelerator = serve->options.accelerator,
+        .precision = serve->options.precision,
     };
     struct md_executable *executable = NULL;
     struct md_model *before = NULL;

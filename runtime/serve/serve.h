@@ -69,6 +69,9 @@ struct md_serve_options {
     const char *packs_folder; /* see md_executable_options; lent */
     size_t packs_bytes_max;
     bool low_memory;
+    struct md_accelerator *accelerator; /* lent, takes what it can; NULL: the CPU does it all */
+    const char *cpu_reason;             /* lent: why there is none; NULL: nobody asked */
+    enum md_precision precision;        /* on it */
 };
 
 enum md_status md_serve_new(const struct md_serve_options *options, struct md_serve **serve,
@@ -187,6 +190,25 @@ bool md_call_done(struct md_call *call);
 const struct md_tensor *md_call_output(const struct md_call *call, int index);
 /* Ends the caller's interest: a call that is still queued is cancelled. */
 void md_call_unref(struct md_call *call);
+
+/* ---- the device ---- */
+
+/* Where models run now. */
+struct md_serve_device {
+    const char *runs;            /* "cpu", or the name of the driver: "cuda" */
+    char why[256];               /* why not on an accelerator; "" when they do */
+    bool accelerated;            /* the rest is filled in */
+    enum md_precision precision; /* that was asked for */
+    struct md_accelerator_report report;
+    struct md_device_usage usage;
+};
+void md_serve_device(struct md_serve *serve, struct md_serve_device *device);
+/* {"runs":"cpu","why":"no NVIDIA driver"} */
+void md_serve_device_json(struct md_serve *serve, struct md_buffer *json);
+/* An accelerator was there and has failed for good: says so. */
+bool md_serve_device_trouble(struct md_serve *serve, char *text, size_t size);
+/* Brings the device's metrics up to date; none without an accelerator. */
+void md_serve_device_metrics(struct md_serve *serve);
 
 /* Calls waiting now; for /status and tests. */
 int md_serve_queue_depth(struct md_serve *serve);

@@ -121,7 +121,8 @@ local function metadata(fleet, answer, input_points)
         prediction_time = md.time.iso(fleet.made_at_ms),
         history_end = md.time.iso(fleet.end_ms),
         horizon_steps = fleet.steps, step_minutes = fleet.step_min, input_points = input_points,
-        device = "cpu", silent_servers = md.json.array(fleet.silent), problem = fleet.problem,
+        device = md.device().runs, problem = fleet.problem,
+        silent_servers = md.json.array(fleet.silent),
     }
 end
 

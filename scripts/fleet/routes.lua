@@ -53,6 +53,7 @@ local function status()
         running = true,
         tick_count = fleet.ticks(),
         window_size = fleet.servers():stats().samples,
+        device = md.device(),
         warmup = {
             is_warmed_up = warmup.complete,
             progress_percent = math.floor(share * 100),

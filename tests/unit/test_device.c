@@ -260,7 +260,7 @@ static void weights_out_of_range_make_it_bfloat16(void **state)
 
 static void masks_fit_into_float16(void **state)
 {
-    build("x[n,4]; s=Add(x, [0.0, -1000000000.0, 0.0, -100000.0]); y=Softmax(s, axis=-1); -> y",
+    build("x[n,4]; s=Add(x, [0.0, -1000000000.0, 0.0, -300000000.0]); y=Softmax(s, axis=-1); -> y",
           NULL, MD_PRECISION_AUTO);
     run_both(5, 5e-3);
     assert_string_equal(plan_report().precision, "fp16");
@@ -275,6 +275,39 @@ static void an_output_that_overflows_is_computed_again(void **state)
     run_both(5, 0);
     assert_int_equal(device_report().repeated_runs, 2);
     assert_int_equal(device_report().runs, 0);
+}
+
+static void an_input_out_of_range_is_left_to_float32(void **state)
+{
+    build("x[n,4]; b=Mul(x, 0.0001); y=Sigmoid(b); -> y", NULL, MD_PRECISION_F16);
+    struct md_tensor in, want, have;
+    assert_ok(md_tensor_new(MD_F32, &(const struct md_shape){2, {1, 4}}, &in, &err));
+    const float given[] = {1, 70000, -200000, 3};
+    memcpy(in.data, given, sizeof given);
+    assert_ok(md_executable_run(plain, &in, 1, &want, 1, &err));
+    assert_ok(md_executable_run(placed, &in, 1, &have, 1, &err));
+    compare(&want, &have, 0);
+    assert_int_equal(device_report().repeated_runs, 1);
+    assert_int_equal(device_report().failed_runs, 0);
+    md_tensor_unref(&in);
+    md_tensor_unref(&want);
+    md_tensor_unref(&have);
+}
+
+static void masks_among_inputs_fit_into_float16(void **state)
+{
+    build("x[n,4]; y=Softmax(x, axis=-1); -> y", NULL, MD_PRECISION_F16);
+    struct md_tensor in, want, have;
+    assert_ok(md_tensor_new(MD_F32, &(const struct md_shape){2, {1, 4}}, &in, &err));
+    const float given[] = {1, -3.4e38f, -INFINITY, -1e9f};
+    memcpy(in.data, given, sizeof given);
+    assert_ok(md_executable_run(plain, &in, 1, &want, 1, &err));
+    assert_ok(md_executable_run(placed, &in, 1, &have, 1, &err));
+    compare(&want, &have, 0);
+    assert_int_equal(device_report().runs, 1);
+    md_tensor_unref(&in);
+    md_tensor_unref(&want);
+    md_tensor_unref(&have);
 }
 
 static void shapes_that_follow_data_split_the_plan(void **state)
@@ -406,6 +439,8 @@ int main(void)
         device_test(weights_out_of_range_make_it_bfloat16),
         device_test(masks_fit_into_float16),
         device_test(an_output_that_overflows_is_computed_again),
+        device_test(an_input_out_of_range_is_left_to_float32),
+        device_test(masks_among_inputs_fit_into_float16),
         device_test(shapes_that_follow_data_split_the_plan),
         device_test(memory_that_does_not_suffice_leaves_it_to_the_cpu),
         device_test(who_has_smaller_batches_is_told_first),

@@ -1,6 +1,6 @@
 /*
  * The host as a device: work is done at once or recorded, captures run as often as they are
- * launched and read what is in memory then, conversions saturate, and nothing is lost count of.
+ * launched and read what is in memory then, conversions round, and nothing is lost count of.
  */
 #include <math.h>
 
@@ -99,7 +99,7 @@ static void a_capture_that_nobody_ended_dies_with_its_stream(void **state)
     driver.release(context, a);
 }
 
-static void conversions_round_and_saturate(void **state)
+static void conversions_round_as_tensors_do(void **state)
 {
     const float given[] = {1.0f, 65520.0f, -1e9f, INFINITY, NAN, 0.1f};
     float back[6];
@@ -108,7 +108,7 @@ static void conversions_round_and_saturate(void **state)
     assert_ok(driver.convert(stream, narrow, MD_F16, wide, MD_F32, 6, &err));
     assert_ok(driver.convert(stream, wide, MD_F32, narrow, MD_F16, 6, &err));
     assert_ok(driver.download(stream, back, wide, sizeof back, &err));
-    assert_true(back[0] == 1 && back[1] == 65504 && back[2] == -65504);
+    assert_true(back[0] == 1 && isinf(back[1]) && isinf(back[2]) && back[2] < 0);
     assert_true(isinf(back[3]) && isnan(back[4]) && back[5] == md_f16_to_f32(md_f32_to_f16(0.1f)));
     assert_ok(driver.upload(stream, wide, given, sizeof given, &err));
     assert_ok(driver.convert(stream, narrow, MD_BF16, wide, MD_F32, 6, &err));
@@ -127,7 +127,7 @@ int main(void)
         cmocka_unit_test(memory_that_nobody_has_is_refused),
         cmocka_unit_test(captured_work_runs_when_launched),
         cmocka_unit_test(a_capture_that_nobody_ended_dies_with_its_stream),
-        cmocka_unit_test(conversions_round_and_saturate),
+        cmocka_unit_test(conversions_round_as_tensors_do),
     };
     return cmocka_run_group_tests(tests, open_device, close_device);
 }

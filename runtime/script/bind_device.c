@@ -1,0 +1,68 @@
+/* md.device(): where models run, and why; of a GPU, how busy it is. */
+#include "script/internal.h"
+#include "serve/serve.h"
+
+static void set_text(lua_State *L, const char *name, const char *text)
+{
+    lua_pushstring(L, text);
+    lua_setfield(L, -2, name);
+}
+
+/* What is not known (negative) is left out. */
+static void set_number(lua_State *L, const char *name, double value)
+{
+    if (value < 0)
+        return;
+    lua_pushnumber(L, value);
+    lua_setfield(L, -2, name);
+}
+
+static void push_accelerator(lua_State *L, const struct md_serve_device *device)
+{
+    const struct md_accelerator_report *report = &device->report;
+    set_text(L, "name", report->info.name);
+    set_text(L, "version", report->info.version);
+    set_text(L, "precision", md_precision_name(device->precision));
+    set_number(L, "index", report->info.index);
+    set_number(L, "memory_bytes", (double)report->total_bytes);
+    set_number(L, "free_bytes", (double)report->free_bytes);
+    set_number(L, "weight_bytes", (double)report->weight_bytes);
+    set_number(L, "arena_bytes", (double)report->arena_bytes);
+    set_number(L, "runs_done", (double)report->runs);
+    set_number(L, "runs_failed", (double)report->failed_runs);
+    set_number(L, "runs_without_memory", (double)report->memory_runs);
+    set_number(L, "runs_repeated", (double)report->repeated_runs);
+    set_number(L, "busy_pct", device->usage.busy_pct);
+    set_number(L, "memory_busy_pct", device->usage.memory_busy_pct);
+    set_number(L, "memory_used_bytes", device->usage.memory_used_bytes);
+    set_number(L, "clock_mhz", device->usage.clock_mhz);
+    set_number(L, "memory_clock_mhz", device->usage.memory_clock_mhz);
+    set_number(L, "power_w", device->usage.power_w);
+    set_number(L, "temperature_c", device->usage.temperature_c);
+}
+
+/* () -> { runs = "cpu", why = "no NVIDIA driver" }, or what push_accelerator adds */
+static int device_look(lua_State *L)
+{
+    struct md_serve_device device = {.runs = "cpu"};
+    struct md_serve *serve = md__state(L)->script->serve;
+    md__check_acting(L, "md.device");
+    if (serve != NULL)
+        md_serve_device(serve, &device);
+    lua_newtable(L);
+    set_text(L, "runs", device.runs);
+    if (device.why[0] != '\0')
+        set_text(L, "why", device.why);
+    if (device.accelerated)
+        push_accelerator(L, &device);
+    return 1;
+}
+
+static void bind(lua_State *L, struct md_script *script)
+{
+    static const luaL_Reg functions[] = {{"device", device_look}, {NULL, NULL}};
+    (void)script;
+    luaL_register(L, NULL, functions);
+}
+
+const struct md__binding md__binding_device = {.name = "device", .bind = bind};
