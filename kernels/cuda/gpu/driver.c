@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "kernels/cuda/gpu/context.h"
+#include "kernels/cuda/gpu/libraries.h"
 
 #define MAJOR_MIN 7 /* sm_75: older GPUs lack the FP16 products that kernels are compiled for */
 #define MINOR_MIN 5
@@ -115,6 +116,8 @@ static enum md_status describe(struct md_device_context *context, struct md_erro
 
 static void gpu_close(struct md_device_context *context)
 {
+    if (!context->lost)
+        md__cuda_libraries_delete(context->libraries);
     md__nvml_delete(context->nvml);
     free(context);
 }
@@ -136,6 +139,7 @@ static enum md_status gpu_open(int index, struct md_device_context **opened, str
     char address[32];
     if (cudaDeviceGetPCIBusId(address, (int)sizeof address, index) == cudaSuccess)
         context->nvml = md__nvml_new(address);
+    context->libraries = md__cuda_libraries_new();
     *opened = context;
     return MD_OK;
 }
