@@ -9,7 +9,8 @@ struct entry {
     uint64_t key;
     int node;
     int64_t tick;
-    uint64_t run; /* the last that used it */
+    uint64_t run;  /* the last that used it */
+    uint64_t made; /* the run that its memory is from */
     size_t bytes;
     void *memory; /* NULL: an empty place */
 };
@@ -72,8 +73,14 @@ static struct entry *place_of(const struct md_kept *kept, int node, uint64_t key
     return &kept->entries[at];
 }
 
-/* Makes the table anew for `more` entries, without those that were idle. */
-static bool rebuild(struct md_kept *kept, size_t more, int64_t oldest_tick)
+struct ticks {
+    int64_t oldest, newest;
+};
+
+static const struct ticks all_ticks = {INT64_MIN, INT64_MAX};
+
+/* Makes the table anew for `more` entries, without those of other ticks. */
+static bool rebuild(struct md_kept *kept, size_t more, struct ticks ticks)
 {
     struct md_kept made = {.places = 64};
     while (made.places < 2 * (kept->used + more))
@@ -83,7 +90,7 @@ static bool rebuild(struct md_kept *kept, size_t more, int64_t oldest_tick)
         return false;
     for (size_t i = 0; i < kept->places; i++) {
         struct entry *entry = &kept->entries[i];
-        if (entry->memory && entry->tick < oldest_tick)
+        if (entry->memory && (entry->tick < ticks.oldest || entry->tick > ticks.newest))
             drop(kept, entry);
         else if (entry->memory)
             *place_of(&made, entry->node, entry->key) = *entry;
@@ -103,7 +110,7 @@ static bool room_for(struct md_kept *kept, size_t count)
         kept->windows = larger;
         kept->window_room = (int)count;
     }
-    return kept->places >= 2 * (kept->used + count) || rebuild(kept, count, INT64_MIN);
+    return kept->places >= 2 * (kept->used + count) || rebuild(kept, count, all_ticks);
 }
 
 static bool fill(struct md_kept *kept, struct entry *entry, size_t bytes)
@@ -120,9 +127,31 @@ static bool fill(struct md_kept *kept, struct entry *entry, size_t bytes)
         drop(kept, entry);
     entry->memory = memory;
     entry->bytes = bytes;
+    entry->made = kept->run;
     kept->report.bytes += bytes;
     kept->used++;
     return true;
+}
+
+/* Whether all would have room, before any takes of it. */
+static bool fits(const struct md_kept *kept, int node, const struct md_windows *windows,
+                 size_t bytes)
+{
+    size_t total = kept->report.bytes;
+    for (int i = 0; i < windows->count && total <= kept->report.bytes_max; i++) {
+        const struct entry *entry = place_of(kept, node, windows->each[i].key);
+        total += bytes - (entry->memory ? entry->bytes : 0);
+    }
+    return total <= kept->report.bytes_max;
+}
+
+/* A run that is to be a full one leaves nothing of its own. */
+static void give_back(struct md_kept *kept)
+{
+    for (size_t i = 0; i < kept->places; i++)
+        if (kept->entries[i].memory && kept->entries[i].made == kept->run)
+            drop(kept, &kept->entries[i]);
+    rebuild(kept, 0, all_ticks); /* searches end at an empty place */
 }
 
 /* False: a key came twice, or there is no room. */
@@ -141,16 +170,28 @@ static bool take_all(struct md_kept *kept, int node, const struct md_windows *wi
     return true;
 }
 
+/* Once a tick, and after one that was wrong: what is further from it than may be is idle. */
+static void drop_idle(struct md_kept *kept, const struct md_windows *windows)
+{
+    int64_t tick = windows->tick, idle = MD_KEPT_IDLE_TICKS;
+    if (tick <= kept->tick && tick >= kept->tick - idle)
+        return;
+    kept->tick = tick;
+    rebuild(kept, (size_t)windows->count, (struct ticks){tick - idle, tick + idle});
+}
+
 struct md_kept_windows *md__kept_take(struct md_kept *kept, int node,
                                       const struct md_windows *windows, size_t bytes)
 {
     kept->run++;
-    if (windows->tick > kept->tick) {
-        kept->tick = windows->tick;
-        rebuild(kept, (size_t)windows->count, windows->tick - MD_KEPT_IDLE_TICKS);
-    }
+    drop_idle(kept, windows);
     bytes = (bytes + 4095) / 4096 * 4096;
-    if (!room_for(kept, (size_t)windows->count) || !take_all(kept, node, windows, bytes)) {
+    bool done = room_for(kept, (size_t)windows->count) && fits(kept, node, windows, bytes);
+    if (done && !take_all(kept, node, windows, bytes)) {
+        give_back(kept);
+        done = false;
+    }
+    if (!done) {
         kept->report.runs_full++;
         return NULL;
     }

@@ -9,9 +9,10 @@
  * compares all bits. A late row, a gap that was filled, another scaling, a wrong step number or two
  * series of one key cost time, never correctness; and another model is another executable.
  *
- * Memory is bounded by bytes_max. What was not seen for MD_KEPT_IDLE_TICKS steps goes; beyond the
- * cap nothing that is still in use is dropped for others (all would miss in turn): runs that do not
- * fit are computed in full, and counted. One thread at a time, as with the executable.
+ * Memory is bounded by bytes_max. What was not seen for MD_KEPT_IDLE_TICKS steps goes, also what
+ * was seen at a step that turns out to lie ahead; beyond the cap nothing that is still in use is
+ * dropped for others (all would miss in turn): runs that do not fit are computed in full, counted,
+ * and keep nothing. One thread at a time, as with the executable.
  */
 #ifndef MD_GRAPH_KEPT_H
 #define MD_GRAPH_KEPT_H

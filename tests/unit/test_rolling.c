@@ -403,7 +403,6 @@ static void test_memory_ends_at_its_cap(void **state)
 /* Two rows of one key are two series as far as anybody can tell: nothing of them is kept. */
 static void test_a_key_that_comes_twice_keeps_nothing(void **state)
 {
-    (void)state;
     struct rolling rolling;
     struct md_kept_report report;
     begin(&rolling, "fleet_small", AS_BUILT, MD_ISA_BEST, 13, ROOMY);
@@ -424,13 +423,39 @@ static void test_a_key_that_comes_twice_keeps_nothing(void **state)
     md_executable_kept(rolling.executable, &report);
     assert_int_equal(report.runs_full, 3);
     assert_int_equal(report.runs_kept, 0);
+    assert_int_equal(report.bytes, 0);
+    assert_int_equal(report.windows, 0);
+    end(&rolling);
+}
+
+/* A run whose windows do not fit takes nothing from the room of those that do. */
+static void test_a_run_that_does_not_fit_keeps_nothing(void **state)
+{
+    struct rolling rolling;
+    struct md_kept_report report;
+    begin(&rolling, "fleet_small", AS_BUILT, MD_ISA_BEST, 13, ROOMY);
+    size_t each = md_executable_window_bytes(rolling.executable);
+    end(&rolling);
+    begin(&rolling, "fleet_small", AS_BUILT, MD_ISA_BEST, 13, 2 * (each + 16384));
+    for (int i = 0; i < 4; i++) {
+        struct batch batch = {.servers = {0, 1, 2, 3, 4}, .count = i < 2 ? 5 : 1};
+        tick(&rolling);
+        make_inputs(&rolling, &batch);
+        const struct md_windows windows = {batch.windows, batch.count, rolling.fleet->newest};
+        struct md_tensor output = run(&rolling, &batch, &windows);
+        md_executable_kept(rolling.executable, &report);
+        assert_int_equal(report.runs_full, i < 2 ? i + 1 : 2);
+        assert_int_equal(report.windows, i < 2 ? 0 : 1);
+        md_tensor_unref(&output);
+        for (int k = 0; k < PORTS_MAX; k++)
+            md_tensor_unref(&batch.inputs[k]);
+    }
     end(&rolling);
 }
 
 /* A series that is forecast no more gives its memory back. */
-static void test_idle_windows_go(void **state)
+static void idle_windows_go(int64_t ahead)
 {
-    (void)state;
     struct rolling rolling;
     struct md_kept_report report;
     begin(&rolling, "fleet_small", AS_BUILT, MD_ISA_BEST, 13, ROOMY);
@@ -439,7 +464,8 @@ static void test_idle_windows_go(void **state)
         tick(&rolling);
         make_inputs(&rolling, &batch);
         batch.windows[0].key = 5;
-        const struct md_windows windows = {batch.windows, batch.count, rolling.fleet->newest};
+        int64_t now = rolling.fleet->newest + (i == 9 ? ahead : 0);
+        const struct md_windows windows = {batch.windows, batch.count, now};
         struct md_tensor output = run(&rolling, &batch, &windows);
         md_tensor_unref(&output);
         for (int k = 0; k < PORTS_MAX; k++)
@@ -452,6 +478,13 @@ static void test_idle_windows_go(void **state)
     end(&rolling);
 }
 
+/* Also after one tick that claims to be far ahead, or long ago. */
+static void test_idle_windows_go(void **state)
+{
+    for (int ahead = -100000; ahead <= 100000; ahead += 100000)
+        idle_windows_go(ahead);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -461,6 +494,7 @@ int main(void)
         cmocka_unit_test(test_memory_ends_at_its_cap),
         cmocka_unit_test(test_a_key_that_comes_twice_keeps_nothing),
         cmocka_unit_test(test_idle_windows_go),
+        cmocka_unit_test(test_a_run_that_does_not_fit_keeps_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
