@@ -17,6 +17,7 @@
 #include "graph/device_internal.h"
 #include "graph/executable_internal.h"
 #include "graph/graph_internal.h"
+#include "tensor/mapping.h"
 
 #define PLAN_BYTES_DEFAULT ((size_t)4 << 30)
 #define PLANS_DEFAULT      16
@@ -47,6 +48,24 @@ static enum md_status check_operators(const struct md_executable *executable, st
             return md_fail(err, MD_ERR_UNSUPPORTED, "%s: %s has no kernel for this operator",
                            md__node_text(&graph->nodes[n], text, sizeof text),
                            executable->options.backend->name);
+    }
+    return MD_OK;
+}
+
+/* The mapped files that constants lie in, each once. */
+static enum md_status find_files(struct md_executable *executable, struct md_error *err)
+{
+    const struct md_graph *graph = executable->graph;
+    executable->files = calloc((size_t)graph->value_count + 1, sizeof(struct md_owner *));
+    if (!executable->files)
+        return md_fail(err, MD_ERR_MEMORY, "out of memory");
+    for (int v = 0; v < graph->value_count; v++) {
+        struct md_owner *owner = graph->values[v].constant.owner;
+        int known = 0;
+        while (known < executable->file_count && executable->files[known] != owner)
+            known++;
+        if (known == executable->file_count && md_mapping_is_file(owner))
+            executable->files[executable->file_count++] = md_owner_ref(owner);
     }
     return MD_OK;
 }
@@ -85,7 +104,9 @@ static enum md_status build(struct md_executable *executable, struct md_error *e
     if (!executable->prepared || !executable->facts)
         return md_fail(err, MD_ERR_MEMORY, "out of memory");
     const struct md_plan_context context = {.graph = graph, .options = options};
-    status = md__planner_new(&context, &executable->planner, err);
+    status = find_files(executable, err);
+    if (!status)
+        status = md__planner_new(&context, &executable->planner, err);
     return status ? status : md__device_new(executable, err);
 }
 
@@ -149,6 +170,9 @@ void md_executable_delete(struct md_executable *executable)
     md__kept_delete(executable->kept);
     if (!executable->is_body)
         md_graph_delete(executable->graph);
+    for (int i = 0; i < executable->file_count; i++)
+        md_owner_unref(executable->files[i]);
+    free(executable->files);
     free(executable->facts);
     free(executable->tails);
     free(executable->memory);

@@ -29,6 +29,8 @@ struct md_executable {
     struct md_kept *kept; /* NULL before the first run with windows */
     struct md__device *device; /* NULL: there is none to use */
     bool device_on;            /* for the run or plan at hand */
+    struct md_owner **files; /* that constants are in: checked after each run */
+    int file_count;
     bool profiling, guards;
     bool is_body; /* of a control node: its graph belongs to the outer one */
 };

@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "graph/device_internal.h"
 #include "graph/graph_internal.h"
+#include "tensor/mapping.h"
 
 static enum md_status check_inputs(const struct md_executable *executable,
                                    const struct md_tensor *inputs, struct md_error *err)
@@ -184,6 +185,18 @@ static enum md_status run_all(struct md_executable *executable, const struct md_
     return status;
 }
 
+/* Whether what the run has read was there all the time. */
+static enum md_status check_files(const struct md_executable *executable,
+                                  const struct md_tensor *inputs, struct md_error *err)
+{
+    enum md_status status = MD_OK;
+    for (int i = 0; i < executable->file_count && !status; i++)
+        status = md_mapping_check(executable->files[i], err);
+    for (int i = 0; i < executable->graph->input_count && !status; i++)
+        status = md_mapping_check(inputs[i].owner, err);
+    return status;
+}
+
 enum md_status md__executable_run(struct md_executable *executable, const struct md_tensor *inputs,
                                   int input_count, struct md_tensor *outputs, int output_count,
                                   struct md__run *run, struct md_error *err)
@@ -210,6 +223,8 @@ enum md_status md__executable_run(struct md_executable *executable, const struct
         if (!status)
             status = run_all(executable, inputs, outputs, run, err);
     }
+    if (!status)
+        status = check_files(executable, inputs, err);
     for (int i = 0; status && i < output_count; i++)
         md_tensor_unref(&outputs[i]);
     return status;

@@ -4,8 +4,10 @@
  * them.
  *
  * Replacing a model by renaming a new file over it is always safe: the mapping keeps the old file.
- * Truncating a mapped file in place is not: the kernel answers a later access with SIGBUS, and no
- * check at open can prevent that. Everything of ours that writes model and tensor files renames.
+ * Everything of ours that writes model and tensor files does that. Writing over a mapped file in
+ * place changes weights under whoever computes with them, or takes them away: then they read as
+ * zeros (the process handles SIGBUS for its mappings, for nothing else), and md_mapping_check,
+ * asked after a computation, says that its results are worth nothing.
  */
 #ifndef MD_TENSOR_MAPPING_H
 #define MD_TENSOR_MAPPING_H
@@ -15,6 +17,13 @@
 /* *owner has one reference; its memory starts on a 64-byte boundary. An empty file has bytes = 0.
  */
 enum md_status md_mapping_open(const char *path, struct md_owner **owner, struct md_error *err);
+
+/* Of a file that others may write to. */
+bool md_mapping_is_file(const struct md_owner *owner);
+/* MD_ERR_IO: the file has been cut off, or written to, since it was mapped: another size or time of
+ * change. Of other memory, and of a file that is gone or replaced, it is always MD_OK. One call of
+ * the operating system. */
+enum md_status md_mapping_check(const struct md_owner *owner, struct md_error *err);
 
 /*
  * The contents will not be read soon: lets go of the pages that they alone take of a mapped file.
