@@ -109,7 +109,9 @@ static void describe_blocks(const struct byte_conv_run *run, struct blocks *bloc
         bytes = blocks->deep * line;
     } else {
         size_blocks(blocks, blocks->image_places, BLOCK_BYTES / place, BLOCK_PLACES, run->threads);
-        bytes = blocks->in_place ? 0 : blocks->height * place;
+        size_t line = out[2] ? (size_t)((out[2] - 1) * window->stride[2] + kernel[2]) : 0;
+        bytes = byte_aligned(blocks->height * place + SLACK) + line * conv->group_channels;
+        bytes = blocks->in_place ? 0 : bytes;
     }
     size_t tasks = conv->batch * conv->groups * blocks->count;
     tasks *= blocks->lines ? (size_t)out[0] : 1;
@@ -191,33 +193,50 @@ static void fill_patch(const struct blocks *blocks, size_t image, size_t group, 
     }
 }
 
+/* A run of bytes for each place: from `x`, `x_step` apart, to `to`, `apart`. */
+INLINE void spread_runs(const uint8_t *x, size_t x_step, size_t bytes, size_t count, uint8_t *to,
+                        size_t apart)
+{
+    if (bytes >= 16 && bytes <= 32) {
+        for (size_t i = 0; i < count; i++, x += x_step, to += apart) {
+            memcpy(to, x, 16);
+            memcpy(to + bytes - 16, x + bytes - 16, 16);
+        }
+        return;
+    }
+    for (size_t i = 0; i < count; i++, x += x_step, to += apart)
+        copy_bytes(to, x, bytes);
+}
+
 /*
  * The terms of one kernel row for `count` places of an output line from `first` on, `apart` bytes
- * from place to place; the row's input line is NULL outside the image.
+ * from place to place; the row's input line is NULL outside the image. Where the taps lie side by
+ * side, `padded` gets the part of the line that the places see, with the zero point around it.
  */
 static void gather_row(const struct byte_conv_run *run, const uint8_t *line, int64_t first,
-                       size_t count, uint8_t *to, size_t apart)
+                       size_t count, uint8_t *to, size_t apart, uint8_t *padded)
 {
     const struct byte_conv *conv = &run->conv;
     const struct md_window *window = &conv->window;
     size_t each = conv->group_channels, row = (size_t)window->kernel[2] * each;
-    int64_t extent = (window->kernel[2] - 1) * window->dilation[2];
-    bool joined = (window->dilation[2] == 1 && conv->groups == 1) || window->kernel[2] == 1;
-    int64_t at = first * window->stride[2] - window->before[2];
-    for (size_t i = 0; i < count; i++, to += apart, at += window->stride[2]) {
+    int64_t at = first * window->stride[2] - window->before[2], step = window->stride[2];
+    if (line && window->dilation[2] == 1) {
+        size_t width = (count - 1) * (size_t)step + (size_t)window->kernel[2];
+        copy_pixels(run, line, at, width, padded);
+        spread_runs(padded, (size_t)step * each, row, count, to, apart);
+        return;
+    }
+    for (size_t i = 0; i < count; i++, to += apart, at += step) {
         if (!line)
             memset(to, run->x_zero, row);
-        else if (joined && at >= 0 && at + extent < window->in[2])
-            copy_bytes(to, line + at * (int64_t)conv->channels, row);
-        else
-            for (int64_t c = 0; c < window->kernel[2]; c++)
-                copy_pixels(run, line, at + c * window->dilation[2], 1, to + (size_t)c * each);
+        for (int64_t c = 0; line && c < window->kernel[2]; c++)
+            copy_pixels(run, line, at + c * window->dilation[2], 1, to + (size_t)c * each);
     }
 }
 
 /* Places of one output line (depth, high), from `wide` on. */
 static void gather_line(const struct blocks *blocks, size_t image, size_t group, int64_t depth,
-                        int64_t height, int64_t wide, size_t count, uint8_t *to)
+                        int64_t height, int64_t wide, size_t count, uint8_t *to, uint8_t *padded)
 {
     const struct byte_conv_run *run = blocks->run;
     const struct md_window *window = &run->conv.window;
@@ -228,7 +247,7 @@ static void gather_line(const struct blocks *blocks, size_t image, size_t group,
             int64_t j = height * window->stride[1] - window->before[1] + b * window->dilation[1];
             bool inside = is_inside(window, 0, i) && is_inside(window, 1, j);
             gather_row(run, inside ? input_line(run, image, group, i, j) : NULL, wide, count, to,
-                       padded_run(&blocks->terms));
+                       padded_run(&blocks->terms), padded);
         }
 }
 
@@ -236,12 +255,13 @@ static void gather(const struct blocks *blocks, size_t image, size_t group, size
                    size_t count, uint8_t *to)
 {
     const int64_t *out = blocks->run->conv.window.out;
+    uint8_t *padded = to + byte_aligned(blocks->height * padded_run(&blocks->terms) + SLACK);
     while (count > 0) {
         int64_t at = (int64_t)first, wide = at % out[2];
         size_t some = (size_t)(out[2] - wide);
         some = some < count ? some : count;
         gather_line(blocks, image, group, at / (out[1] * out[2]), at / out[2] % out[1], wide, some,
-                    to);
+                    to, padded);
         to += some * padded_run(&blocks->terms);
         first += some;
         count -= some;
