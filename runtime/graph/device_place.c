@@ -291,8 +291,10 @@ enum md_status md__device_plan_end(struct md_planner *planner)
     else
         status = md__plan_memory(own->groups, own->group_count, 0, most - own->scratch_bytes,
                                  &own->arena_bytes, planner->err);
-    if (status) /* too large for the device is not too large for the model */
-        own->device->failed = status == MD_ERR_TOO_LARGE ? MD_ERR_MEMORY : status;
+    if (status == MD_ERR_TOO_LARGE) /* for the device; the host may have room */
+        status = md_fail(planner->err, MD_ERR_MEMORY,
+                         "the device's %zu bytes of memory do not hold the plan", most);
+    own->device->failed = status;
     plan->report.device_bytes = own->arena_bytes + own->scratch_bytes;
     plan->report.pinned_bytes = own->staging_bytes;
     return status;
