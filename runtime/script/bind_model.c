@@ -1,6 +1,7 @@
 /*
- * md.model(name): predict, info, loaded. md.models: list, load (scan: bind_model_scan.c). A handle
- * is only a name, so that it can be made at the top of a file and always means the current version.
+ * md.model(name): predict, start, info, loaded. md.models: list, load (scan: bind_model_scan.c). A
+ * handle is only a name, so that it can be made at the top of a file and always means the current
+ * version.
  */
 #include <limits.h>
 #include <math.h>
@@ -21,7 +22,7 @@ struct model {
     char name[MD_SERVE_NAME_MAX];
 };
 
-static const struct md__class model_class;
+static const struct md__class model_class, prediction_class;
 
 /* ---- finding --------------------------------------------------------------------------------- */
 
@@ -279,10 +280,9 @@ static bool check_windows(lua_State *L, struct md_windows *windows)
     return true;
 }
 
-/* (inputs [, windows]) -> outputs | nil, err */
-static int model_predict(lua_State *L)
+/* Queues what arguments 2 and 3 ask for; NULL: why not is in err. Raises. */
+static struct predicting *submit(lua_State *L, struct md_error *err)
 {
-    struct md_error err;
     struct md_port_tensor ports[PORTS_MAX];
     struct md_windows windows;
     const struct model *model = md__object_check(L, 1, &model_class);
@@ -293,18 +293,76 @@ static int model_predict(lua_State *L)
     int64_t deadline_ns = state->task != NULL ? state->task->deadline_ns : 0;
     struct predicting *predicting = calloc(1, sizeof *predicting);
     if (predicting == NULL)
-        return luaL_error(L, "not enough memory");
+        luaL_error(L, "not enough memory");
     predicting->wait =
         (struct md_wait){.block = predict_block, .finish = predict_finish, .drop = predict_drop};
-    enum md_status status = find_model(L, model->name, &predicting->model, &err);
+    enum md_status status = find_model(L, model->name, &predicting->model, err);
     if (status == MD_OK)
-        status = md_serve_submit_rolling(state->script->serve, predicting->model, ports, count,
-                                         rolls ? &windows : NULL, deadline_ns, &predicting->call,
-                                         &err);
+        status =
+            md_serve_submit_rolling(state->script->serve, predicting->model, ports, count,
+                                    rolls ? &windows : NULL, deadline_ns, &predicting->call, err);
     if (status == MD_OK)
-        return md__yield(L, &predicting->wait);
+        return predicting;
     predict_drop(&predicting->wait);
-    return md__return_error(L, &err);
+    return NULL;
+}
+
+/* (inputs [, windows]) -> outputs | nil, err */
+static int model_predict(lua_State *L)
+{
+    struct md_error err;
+    struct predicting *predicting = submit(L, &err);
+    return predicting != NULL ? md__yield(L, &predicting->wait) : md__return_error(L, &err);
+}
+
+/* ---- predictions that go on beside the script ------------------------------------------------ */
+
+struct prediction {
+    struct md__hold hold;
+    struct predicting *predicting; /* NULL once somebody waits for it */
+};
+
+static void prediction_release(struct md__hold *hold)
+{
+    struct prediction *prediction = (struct prediction *)hold;
+    if (prediction->predicting != NULL)
+        predict_drop(&prediction->predicting->wait);
+    prediction->predicting = NULL;
+}
+
+static int prediction_gc(lua_State *L)
+{
+    struct prediction *prediction = lua_touserdata(L, 1);
+    md__unhold(&prediction->hold);
+    prediction_release(&prediction->hold);
+    return 0;
+}
+
+/* (inputs [, windows]) -> prediction | nil, err: what predict gives, when its `wait` is called. A
+ * task that ends before cancels it. */
+static int model_start(lua_State *L)
+{
+    struct md_error err;
+    lua_settop(L, 3);
+    struct prediction *prediction = md__object_new(L, &prediction_class, sizeof *prediction);
+    md__hold(L, &prediction->hold);
+    prediction->hold.release = prediction_release;
+    prediction->predicting = submit(L, &err);
+    if (prediction->predicting == NULL)
+        return md__return_error(L, &err);
+    lua_pushvalue(L, 4);
+    return 1;
+}
+
+/* prediction:wait() -> outputs | nil, err; once. */
+static int prediction_wait(lua_State *L)
+{
+    struct prediction *prediction = md__object_check(L, 1, &prediction_class);
+    struct predicting *predicting = prediction->predicting;
+    luaL_argcheck(L, predicting != NULL, 1, "somebody has waited for it");
+    md__unhold(&prediction->hold);
+    prediction->predicting = NULL;
+    return md__yield(L, &predicting->wait);
 }
 
 /* ---- md.models ------------------------------------------------------------------------------- */
@@ -390,10 +448,17 @@ static int models_load(lua_State *L)
 
 /* ---- the binding ----------------------------------------------------------------------------- */
 
-static const luaL_Reg model_methods[] = {
-    {"predict", model_predict}, {"info", model_info}, {"loaded", model_loaded}, {NULL, NULL}};
+static const luaL_Reg model_methods[] = {{"predict", model_predict},
+                                         {"start", model_start},
+                                         {"info", model_info},
+                                         {"loaded", model_loaded},
+                                         {NULL, NULL}};
+static const luaL_Reg prediction_methods[] = {
+    {"__gc", prediction_gc}, {"wait", prediction_wait}, {NULL, NULL}};
 
 static const struct md__class model_class = {.name = "model", .methods = model_methods};
+static const struct md__class prediction_class = {.name = "prediction",
+                                                  .methods = prediction_methods};
 
 static int model_new(lua_State *L)
 {
@@ -412,6 +477,7 @@ static void bind(lua_State *L, struct md_script *script)
         {"list", models_list}, {"load", models_load}, {"scan", md__models_scan}, {NULL, NULL}};
     (void)script;
     md__class_new(L, &model_class);
+    md__class_new(L, &prediction_class);
     luaL_newmetatable(L, infos_key);
     lua_pop(L, 1);
     luaL_register(L, NULL, functions);

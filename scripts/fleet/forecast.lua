@@ -2,8 +2,9 @@
 --
 -- Servers with enough history are forecast by the model (for the metrics it was trained on), the
 -- others by their trend; every server says which. When the model is missing or fails, everybody is
--- forecast by trend and the answer says why. Servers are taken a hundred at a time, which bounds
--- the memory of a forecast whatever the size of the fleet.
+-- forecast by trend and the answer says why. Servers are taken some at a time, which bounds the
+-- memory of a forecast whatever the size of the fleet; while the model works on some, the windows
+-- of the next are prepared.
 
 local md = require "moondial"
 local features = require "features"
@@ -11,7 +12,9 @@ local metrics = require "metrics"
 local profiles = require "profiles"
 local trend = require "trend"
 
-local SERVERS_AT_A_TIME = 100
+-- A quarter of the fleet at a time, within these bounds (at least as many as the model takes at
+-- once), and how many such batches are prepared ahead of the model.
+local SERVERS_MIN, SERVERS_MAX, AHEAD = 32, 100, 1
 local MODEL = "tft"
 
 -- Quantiles that answers show; a model must have been trained on all three.
@@ -143,9 +146,8 @@ local function usable_target(target)
     return true
 end
 
--- The model's part of a forecast, or nil and why not. `raw` takes what the model itself said, one
--- entry a target, for md.forecasts.put.
-local function predict_by_model(model, batch, raw)
+-- Begins the model's part of a forecast: `batch` with its `prediction`, or nil and why not.
+local function start_model(model, batch)
     local past = math.min(model.past_max, batch.values:dim(2))
     batch.values = batch.values:slice(2, batch.values:dim(2) - past + 1, batch.values:dim(2))
     for index, length in ipairs(batch.lengths) do
@@ -155,13 +157,25 @@ local function predict_by_model(model, batch, raw)
     if not inputs then
         return nil, why
     end
-    local outputs, failure = md.model(MODEL):predict(inputs, {
+    local failure
+    batch.prediction, failure = md.model(MODEL):start(inputs, {
         keys = batch.names, lengths = batch.lengths, step = batch.end_ms / (batch.step_s * 1000),
     })
+    if not batch.prediction then
+        return nil, failure.detail
+    end
+    return batch
+end
+
+-- The model's part of a forecast that start_model has begun, or nil and why not. `raw` takes what
+-- the model itself said, one entry a target, for md.forecasts.put.
+local function finish_model(model, batch, raw)
+    -- What needs no model is worked out while the model runs.
+    local result = trend.forecast(metric_values(batch), model.steps, trend.FORMULAS.beside)
+    local outputs, failure = batch.prediction:wait()
     if not outputs then
         return nil, failure.detail
     end
-    local result = trend.forecast(metric_values(batch), model.steps, trend.FORMULAS.beside)
     local targets = model.config.targets
     for index, target in ipairs(targets) do
         local usable, problem = usable_target(target)
@@ -183,32 +197,43 @@ local function finished(result, batch, name)
     return result
 end
 
-local function add_by_model(fleet, batch)
-    local result, why = predict_by_model(fleet.model, batch, fleet.raw)
-    if not result then
-        md.log.warn("forecast by trend: %s", why)
-        fleet.problem, fleet.model = why, nil
-        return false
-    end
-    fleet.groups[#fleet.groups + 1] = finished(result, batch, MODEL)
-    return true
-end
-
 local function add_by_trend(fleet, batch)
     local result = trend.forecast(metric_values(batch), fleet.steps, trend.FORMULAS.alone)
     fleet.groups[#fleet.groups + 1] = finished(result, batch, "trend")
 end
 
-local function forecast_batch(fleet, batch)
+local function give_up_model(fleet, why)
+    md.log.warn("forecast by trend: %s", why)
+    fleet.problem, fleet.model = why, nil
+end
+
+local function finish_batch(fleet, model, batch)
+    local result, why = finish_model(model, batch, fleet.raw)
+    if result then
+        fleet.groups[#fleet.groups + 1] = finished(result, batch, MODEL)
+    else
+        give_up_model(fleet, why)
+        add_by_trend(fleet, batch)
+    end
+end
+
+-- Forecasts by trend who has too little history, and begins to forecast the others: returns their
+-- batch, or nil when there is nothing to wait for.
+local function begin_batch(fleet, batch)
     local by_model, by_trend = split(batch, fleet.model)
-    if #by_model > 0 and not add_by_model(fleet, part(batch, by_model)) then
-        for _, index in ipairs(by_model) do
-            by_trend[#by_trend + 1] = index
+    local begun, why
+    if #by_model > 0 then
+        local known = #by_trend > 0 and part(batch, by_model) or batch
+        begun, why = start_model(fleet.model, known)
+        if not begun then
+            give_up_model(fleet, why)
+            add_by_trend(fleet, known)
         end
     end
     if #by_trend > 0 then
         add_by_trend(fleet, part(batch, by_trend))
     end
+    return begun
 end
 
 -- A server whose first step has not closed yet is known by the last it sent: that stands in for a
@@ -244,7 +269,7 @@ local function batch_of(servers, names, end_ms, past)
     })
 end
 
--- Forecasts every server that sends. The result's `groups` hold up to a hundred servers each, all
+-- Forecasts every server that sends. The result's `groups` hold some servers each, all
 -- forecast the same way: { model =, names =, profiles =, current =, trend =, p10 =, p50 =, p90 = }
 -- with current and trend [servers, metrics] and the quantiles [servers, metrics, steps]; `raw` is
 -- what the model said, with all its quantiles.
@@ -258,13 +283,20 @@ function forecast.fleet()
         step_min = md.config.step_s / 60, names = sending,
         steps = model and model.steps or md.config.horizon_steps,
     }
-    local past = model and model.past_max or trend.WINDOW_STEPS
-    for first = 1, #sending, SERVERS_AT_A_TIME do
+    local past, begun = model and model.past_max or trend.WINDOW_STEPS, {}
+    local size = math.max(SERVERS_MIN, math.min(SERVERS_MAX, math.ceil(#sending / 4)))
+    for first = 1, #sending, size do
         local names = {}
-        for index = first, math.min(#sending, first + SERVERS_AT_A_TIME - 1) do
+        for index = first, math.min(#sending, first + size - 1) do
             names[#names + 1] = sending[index]
         end
-        forecast_batch(fleet, batch_of(servers, names, end_ms, past))
+        begun[#begun + 1] = begin_batch(fleet, batch_of(servers, names, end_ms, past))
+        if #begun > AHEAD then
+            finish_batch(fleet, model, table.remove(begun, 1))
+        end
+    end
+    for _, batch in ipairs(begun) do
+        finish_batch(fleet, model, batch)
     end
     return fleet
 end

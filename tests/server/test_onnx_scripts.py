@@ -50,6 +50,22 @@ return md.app {
                 x = md.tensor.from(given.x),
             })
         end),
+        md.get("/beside", function()
+            local function start(trips)
+                return choose:start {
+                    double = md.tensor.full({}, 1, "bool"),
+                    trips = md.tensor.full({}, trips, "int64"),
+                    x = md.tensor.from { 1, 2 },
+                }
+            end
+            local first, second, forgotten = start(1), start(2), start(3)
+            local later, sooner = second:wait(), first:wait()
+            local again, problem = pcall(second.wait, second)
+            local none, why = choose:start {}
+            return { first = nested(sooner), second = nested(later), forgotten = forgotten ~= nil,
+                again = again, problem = problem, none = none == nil, why = why.code,
+                missing = select(2, md.model("broken"):start {}).code }
+        end),
         md.get("/call/{name}", function(request)
             return answer(md.model(request.path.name):predict {})
         end),
@@ -127,6 +143,18 @@ class Onnx(unittest.TestCase):
         self.assertEqual(outputs["result"]["values"], [[0, 2]])
         self.assertEqual(outputs["total"]["values"], [1, 0, 2])
         self.assertEqual(self.choose(False, 1, [0, 0])["result"]["shape"], [1, 0])
+
+    def test_predictions_go_on_beside_the_script(self):
+        told = self.daemon.get("/beside")
+        self.assertEqual(told.status, 200, told.body)
+        answer = told.json()
+        for trips, name in ((1, "first"), (2, "second")):
+            self.assertEqual(answer[name], self.choose(True, trips, [1, 2]))
+        self.assertNotEqual(answer["first"], answer["second"])
+        self.assertTrue(answer["forgotten"] and answer["none"])
+        self.assertFalse(answer["again"])
+        self.assertIn("somebody has waited", answer["problem"])
+        self.assertEqual((answer["why"], answer["missing"]), ("INVALID_ARGUMENT", "UNAVAILABLE"))
 
     def test_an_endless_loop_costs_its_own_call(self):
         answer = self.post("/choose", {"double": True, "trips": 2 ** 62, "x": [0.0]})
