@@ -82,8 +82,15 @@ local function part(batch, indices)
     }
 end
 
+-- The newest `steps` of a batch's windows.
+local function last_of(values, steps)
+    local past = values:dim(2)
+    return steps < past and values:slice(2, past - steps + 1, past) or values
+end
+
+-- What trends look at.
 local function metric_values(batch)
-    return batch.values:slice(3, 1, #metrics)
+    return last_of(batch.values, trend.WINDOW_STEPS):slice(3, 1, #metrics)
 end
 
 -- ---- by the model --------------------------------------------------------------------------
@@ -149,7 +156,7 @@ end
 -- Begins the model's part of a forecast: `batch` with its `prediction`, or nil and why not.
 local function start_model(model, batch)
     local past = math.min(model.past_max, batch.values:dim(2))
-    batch.values = batch.values:slice(2, batch.values:dim(2) - past + 1, batch.values:dim(2))
+    batch.values = last_of(batch.values, past)
     for index, length in ipairs(batch.lengths) do
         batch.lengths[index] = math.min(length, past)
     end
