@@ -76,7 +76,8 @@ enum md_status md__window_init(const struct md_node *node, const struct md_shape
             continue;
         }
         int64_t room = in + window->before[i] + window->after[i] - span;
-        if (room < 0)
+        /* with ceil_mode a window may end beyond its axis, the first one as well */
+        if (room < 0 && !(up && room > -stride))
             return md_fail(err, MD_ERR_INVALID, "a window of %lld does not fit axis %d of %s",
                            (long long)span, i + 2, md__shape_text(x).text);
         window->out[i] = (room + (up ? stride - 1 : 0)) / stride + 1;

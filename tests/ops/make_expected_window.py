@@ -72,6 +72,7 @@ def poolings():
         case("ceiled", op, [x], name, kernel_shape=[3, 2], strides=[2, 2], ceil_mode=1,
              pads=[1, 0, 1, 1])
         case("dilated", op, [x], name, kernel_shape=[2, 3], dilations=[3, 1])
+        case("over the end", op, [x], name, kernel_shape=[8, 5], strides=[3, 2], ceil_mode=1)
     case("by column", "MaxPool", [x], "MAX_POOL", outputs=2, kernel_shape=[2, 2],
          storage_order=1)
     case("of int8", "MaxPool", [(x * 50).astype(np.int8)], "MAX_POOL", kernel_shape=[2, 2],
