@@ -124,12 +124,14 @@ static bool epilogue_of(const struct md__cuda_product *p, bool bias, int32_t *ep
     }
 }
 
-/* A side of the product: its leading dimension, and whether it is turned as cuBLASLt sees it. */
-static bool side_of(int64_t row, int64_t column, int64_t width, int32_t *turn, int64_t *leading)
+/* A side of the product, [height, width] by rows: its leading dimension, and whether it is turned
+ * as cuBLASLt sees it; false: it lies in neither way. */
+static bool side_of(int64_t row, int64_t column, int64_t height, int64_t width, int32_t *turn,
+                    int64_t *leading)
 {
-    *turn = column != 1;
+    *turn = column != 1 || row < width;
     *leading = *turn ? column : row;
-    return (column == 1 && row >= width) || row == 1;
+    return !*turn || (row == 1 && column >= height);
 }
 
 /* False: our own kernel's. */
@@ -152,14 +154,12 @@ static bool key_of(const struct md__cuda_product *p, struct key *key)
     plain = epilogue_of(p, bias, &key->epilogue);
     if (!plain) /* the function follows */
         key->epilogue = bias ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
-    bool fits = side_of(p->b_row, p->b_column, p->columns, &key->turn_a, &key->lda) &&
-                side_of(p->a_row, p->a_column, p->inner, &key->turn_b, &key->ldb);
+    bool fits = side_of(p->b_row, p->b_column, p->inner, p->columns, &key->turn_a, &key->lda) &&
+                side_of(p->a_row, p->a_column, p->rows, p->inner, &key->turn_b, &key->ldb);
     bool row_bias = !bias || (p->bias_column == 1 && p->bias_row == 0 && p->beta == 1);
     bool dense = p->y_row == 0 && p->z_repeat == 0 && p->batch.rank == 1;
-    /* a vector as a matrix leaves the other leading dimension undefined: not worth the library */
-    return fits && row_bias && dense && p->inner > 0 && p->columns > 1 && p->rows > 1 &&
-           p->inner > 1 && p->columns <= INT32_MAX && p->rows <= INT32_MAX &&
-           p->inner <= INT32_MAX && p->batch.count <= INT32_MAX;
+    return fits && row_bias && dense && p->inner > 0 && p->columns <= INT32_MAX &&
+           p->rows <= INT32_MAX && p->inner <= INT32_MAX && p->batch.count <= INT32_MAX;
 }
 
 static cublasStatus_t layout(const struct md__cublaslt *lt, cublasLtMatrixLayout_t *made,
