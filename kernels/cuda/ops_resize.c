@@ -56,12 +56,22 @@ static int turned(const struct md_node *node, int rank, int i)
     return i == rank - 1 ? 1 : i + 1;
 }
 
+/* Whether axis i moves anything: a Resize to sizes names all of them. */
+static bool is_used(const struct md_resize *resize, int i)
+{
+    const struct md_resize_axis *axis = &resize->axes[i];
+    bool same = axis->in == axis->out && axis->scale == 1 &&
+                resize->coordinates != MD_RESIZE_CROP &&
+                resize->coordinates != MD_RESIZE_HALF_PIXEL_NN;
+    return axis->used && !same;
+}
+
 static int64_t table_entries(const struct md_resize *resize, int *used)
 {
     int64_t entries = 0;
     *used = 0;
     for (int i = 0; i < resize->rank; i++)
-        if (resize->axes[i].used) {
+        if (is_used(resize, i)) {
             entries += resize->axes[i].out;
             (*used)++;
         }
@@ -126,16 +136,17 @@ static enum md_status resize_enqueue(const struct md_device_call *call, struct m
     int64_t stride[MD_RANK_MAX], entries = 0;
     md__strides(&call->in[0].shape, stride);
     for (int i = 0; i < geo.rank; i++) {
-        const struct md_resize_axis *from = &geo.axes[turned(node, geo.rank, i)];
+        int axis = turned(node, geo.rank, i);
+        const struct md_resize_axis *from = &geo.axes[axis];
         resize.axes[i] = (struct md__cuda_resize_axis){.in = from->in,
                                                        .out = from->out,
                                                        .stride = stride[i],
                                                        .scale = from->scale,
                                                        .begin = from->begin,
                                                        .end = from->end,
-                                                       .used = from->used,
+                                                       .used = is_used(&geo, axis),
                                                        .table = entries};
-        entries += from->used ? from->out : 0;
+        entries += is_used(&geo, axis) ? from->out : 0;
     }
     if (node->op == MD_OP_RESIZE_LAST) {
         resize.z = md__data(call, md__last_residual(node->op));
