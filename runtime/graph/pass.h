@@ -10,6 +10,7 @@
  *     pattern        written-out operators become the operator: GELU, norms, Swish, ...
  *     pad            zeros around what a convolution reads become its padding
  *     conv, linear   what follows a convolution or a product goes into it
+ *     rotary         x cos + turned x sin becomes RotaryEmbedding
  *     attention      softmax(q k^T) v becomes Attention, however heads were moved about
  *     slice          of what is only read in part, only that part is computed
  *     compose, share, lower       the regions of fused operators (fused.md)
@@ -56,6 +57,8 @@ enum md_status md__pass_pad(struct md_graph *graph, const struct md_executable_o
 enum md_status md__pass_conv(struct md_graph *graph, const struct md_executable_options *options,
                              struct md_pass_report *report, struct md_error *err);
 enum md_status md__pass_linear(struct md_graph *graph, const struct md_executable_options *options,
+                               struct md_pass_report *report, struct md_error *err);
+enum md_status md__pass_rotary(struct md_graph *graph, const struct md_executable_options *options,
                                struct md_pass_report *report, struct md_error *err);
 enum md_status md__pass_attention(struct md_graph *graph,
                                   const struct md_executable_options *options,

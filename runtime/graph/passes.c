@@ -25,6 +25,7 @@ static const struct {
     {"pad", md__pass_pad},
     {"conv", md__pass_conv},
     {"linear", md__pass_linear},
+    {"rotary", md__pass_rotary},
     {"attention", md__pass_attention},
     {"slice", md__pass_slice},
     {"compose", md__pass_compose},

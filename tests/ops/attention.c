@@ -61,6 +61,29 @@ static const struct op_case cases[] = {
               F32(2, 3, 23, 7)) END,
 };
 
+#define ROTARY(name_, y_, ...)                                                                     \
+    {                                                                                              \
+        .name = name_, .op = MD_OP_ROTARY_EMBEDDING, .in = {__VA_ARGS__}, .out = {y_},             \
+        .absolute = 1e-6, .relative = 1e-6
+
+static const struct op_case rotations[] = {
+    ROTARY("rotary, heads first", F32(2, 3, 5, 70), F32(2, 3, 5, 70), F32(2, 5, 35), F32(2, 5, 35))
+        END,
+    ROTARY("rotary, heads last, a part", F32(2, 9, 60), F32(2, 9, 60), F32(2, 9, 7), F32(2, 9, 7)),
+    .attrs = {INT("num_heads", 3), INT("rotary_embedding_dim", 14)} END,
+    ROTARY("rotary, neighbours", F32(2, 9, 64), F32(2, 9, 64), F32(2, 9, 16), F32(2, 9, 16)),
+    .attrs = {INT("num_heads", 2), INT("interleaved", 1)} END,
+    ROTARY("rotary of no steps", F32(2, 3, 0, 8), F32(2, 3, 0, 8), F32(2, 0, 4), F32(2, 0, 4)) END,
+};
+
+static void test_rotary_on_all_instruction_sets(void **state)
+{
+    int wrong = 0;
+    for (size_t i = 0; i < sizeof rotations / sizeof *rotations; i++)
+        wrong += op_case_against_reference(&rotations[i]);
+    assert_int_equal(wrong, 0);
+}
+
 static void test_attention_on_all_instruction_sets(void **state)
 {
     int wrong = 0;
@@ -72,6 +95,9 @@ static void test_attention_on_all_instruction_sets(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_attention_on_all_instruction_sets)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_attention_on_all_instruction_sets),
+        cmocka_unit_test(test_rotary_on_all_instruction_sets),
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -20,12 +20,13 @@
 #define md__linear       MD_ISA_SYMBOL(md__linear)
 #define md__matmul       MD_ISA_SYMBOL(md__matmul)
 #define md__recurrent    MD_ISA_SYMBOL(md__recurrent)
+#define md__rotary       MD_ISA_SYMBOL(md__rotary)
 #define md__selection    MD_ISA_SYMBOL(md__selection)
 #define md__softmax      MD_ISA_SYMBOL(md__softmax)
 #define md__unary        MD_ISA_SYMBOL(md__unary)
 #define md__weighted_sum MD_ISA_SYMBOL(md__weighted_sum)
 
-extern const struct md_kernel md__dot_attention;
+extern const struct md_kernel md__dot_attention, md__rotary;
 extern const struct md_kernel md__attention, md__binary, md__clip, md__conv, md__conv_last,
     md__fused_conv, md__gated, md__gemm, md__layer_norm, md__linear, md__matmul, md__recurrent,
     md__selection, md__softmax, md__unary, md__weighted_sum;
@@ -113,6 +114,7 @@ extern const struct md_kernel md__non_max_suppression;
     X(RNN, md__recurrent)                                                                          \
     X(GRU, md__recurrent)                                                                          \
     X(ATTENTION, md__dot_attention)                                                                \
+    X(ROTARY_EMBEDDING, md__rotary)                                                                \
     X(SOFTMAX, md__softmax)                                                                        \
     X(LAYER_NORM, md__layer_norm)                                                                  \
     X(RMS_NORM, md__layer_norm)                                                                    \
