@@ -1,7 +1,7 @@
 /*
- * moondial bench --passes: what each pass and each fused operator gains. The model is opened once
- * with everything on and once more without each of them, all at the same time; every round runs
- * each of these a few times, so that a neighbour's load falls on all alike.
+ * moondial bench --passes: what each pass and each fused operator gains. The model stays open with
+ * everything on; one after the other it is opened once more without each of them, and the two run
+ * in turns, so that a neighbour's load falls on both alike and no third one takes memory.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,7 +9,6 @@
 
 #include "cli/bench.h"
 
-#define VARIANTS_MAX  32
 #define ROUNDS        7
 #define ROUND_NS      100000000 /* of one variant */
 #define TIMES_MAX     512
@@ -61,23 +60,6 @@ static enum md_status open_variant(const struct md__open_options *options, const
     return status;
 }
 
-static enum md_status open_all(const struct md__open_options *options, const char *symbols,
-                               bool shared_known, struct variant *variants, int *count,
-                               struct md_error *err)
-{
-    enum md_status status = open_variant(options, symbols, shared_known, &variants[0], err);
-    const char *name;
-
-    *count = 1;
-    for (int i = 0; status == MD_OK && (name = md_executable_pass_name(i)) != NULL; i++) {
-        if (*count < VARIANTS_MAX && concerns(&variants[0].model, name)) {
-            variants[*count].without = name;
-            status = open_variant(options, symbols, shared_known, &variants[(*count)++], err);
-        }
-    }
-    return status;
-}
-
 /* The first run of all plans and packs, and is not counted. */
 static enum md_status run_round(struct variant *variant, bool counted, struct md_error *err)
 {
@@ -95,101 +77,145 @@ static enum md_status run_round(struct variant *variant, bool counted, struct md
     return status;
 }
 
-static enum md_status time_batch(struct variant *variants, int count, int64_t batch,
+/* Both in turns; `other` may be NULL. */
+static enum md_status time_batch(struct variant *base, struct variant *other, int64_t batch,
                                  struct md_error *err)
 {
+    struct variant *variants[] = {base, other};
     enum md_status status = MD_OK;
 
-    for (int v = 0; v < count && status == MD_OK; v++) {
-        variants[v].count = 0;
-        status = md__sample_resize(&variants[v].sample, batch, err);
+    for (int v = 0; v < 2 && variants[v] != NULL && status == MD_OK; v++) {
+        variants[v]->count = 0;
+        status = md__sample_resize(&variants[v]->sample, batch, err);
     }
     for (int round = 0; round <= ROUNDS; round++) {
-        for (int v = 0; v < count && status == MD_OK; v++) {
-            status = run_round(&variants[v], round > 0, err);
+        for (int v = 0; v < 2 && variants[v] != NULL && status == MD_OK; v++) {
+            status = run_round(variants[v], round > 0, err);
         }
     }
-    for (int v = 0; v < count; v++) {
-        qsort(variants[v].times, (size_t)variants[v].count, sizeof(int64_t), by_value);
+    for (int v = 0; v < 2 && variants[v] != NULL; v++) {
+        qsort(variants[v]->times, (size_t)variants[v]->count, sizeof(int64_t), by_value);
     }
     return status;
 }
 
-static json_t *rows_json(const struct variant *variants, int count, int64_t batch)
+static json_t *row_json(const struct variant *base, const struct variant *variant, int64_t batch)
 {
-    json_t *rows = json_array();
+    double median = (double)variant->times[variant->count / 2];
 
-    for (int v = 0; v < count; v++) {
-        const struct variant *variant = &variants[v];
-        double median = (double)variant->times[variant->count / 2];
-        json_array_append_new(
-            rows, json_pack("{s:I, s:s, s:f, s:f, s:f}", "batch", (json_int_t)batch, "without",
-                            variant->without != NULL ? variant->without : EVERYTHING_ON,
-                            "median_ms", median / 1e6, "min_ms", (double)variant->times[0] / 1e6,
-                            "gain", (double)variant->times[0] / (double)variants[0].times[0]));
-    }
-    return rows;
+    return json_pack("{s:I, s:s, s:f, s:f, s:f}", "batch", (json_int_t)batch, "without",
+                     variant->without != NULL ? variant->without : EVERYTHING_ON, "median_ms",
+                     median / 1e6, "min_ms", (double)variant->times[0] / 1e6, "gain",
+                     (double)variant->times[0] / (double)base->times[0]);
 }
 
-static void print_rows(const json_t *rows)
+static void print_row(const json_t *row)
 {
-    size_t index;
-    json_t *row;
-
-    json_array_foreach(rows, index, row)
-    {
-        printf("%8lld  %-26s %10.3f %10.3f %8.2f\n",
-               (long long)json_integer_value(json_object_get(row, "batch")),
-               json_string_value(json_object_get(row, "without")),
-               json_real_value(json_object_get(row, "median_ms")),
-               json_real_value(json_object_get(row, "min_ms")),
-               json_real_value(json_object_get(row, "gain")));
-    }
+    printf("%8lld  %-26s %10.3f %10.3f %8.2f\n",
+           (long long)json_integer_value(json_object_get(row, "batch")),
+           json_string_value(json_object_get(row, "without")),
+           json_real_value(json_object_get(row, "median_ms")),
+           json_real_value(json_object_get(row, "min_ms")),
+           json_real_value(json_object_get(row, "gain")));
     fflush(stdout);
+}
+
+/* What is asked for, and what came of it. */
+struct report {
+    const int64_t *batches;
+    int batch_count;
+    bool as_json;
+    json_t *rows;
+};
+
+/* A row for each batch: of `other` beside the model with everything on, or of that alone. */
+static enum md_status report_variant(const struct report *report, struct variant *base,
+                                     struct variant *other, struct md_error *err)
+{
+    enum md_status status = MD_OK;
+
+    for (int b = 0; b < report->batch_count && status == MD_OK; b++) {
+        status = time_batch(base, other, report->batches[b], err);
+        if (status == MD_OK) {
+            json_t *row = row_json(base, other != NULL ? other : base, report->batches[b]);
+            if (!report->as_json) {
+                print_row(row);
+            }
+            json_array_append_new(report->rows, row);
+        }
+    }
+    return status;
+}
+
+static void close_variant(struct variant *variant)
+{
+    md__sample_fini(&variant->sample);
+    md__opened_close(&variant->model);
+}
+
+static enum md_status report_without(const struct report *report, const char *name,
+                                     const struct md__open_options *options, const char *symbols,
+                                     bool shared_known, struct variant *base, struct md_error *err)
+{
+    struct variant *other = calloc(1, sizeof *other);
+
+    if (other == NULL) {
+        return md_fail(err, MD_ERR_MEMORY, "out of memory");
+    }
+    other->without = name;
+    enum md_status status = open_variant(options, symbols, shared_known, other, err);
+    if (status == MD_OK) {
+        status = report_variant(report, base, other, err);
+    }
+    close_variant(other);
+    free(other);
+    return status;
+}
+
+static void print_json(const struct md__open_options *options, const struct variant *base,
+                       json_t *rows)
+{
+    json_t *report =
+        json_pack("{s:s, s:s, s:i, s:O}", "model", options->path, "backend",
+                  base->model.backend->name, "threads", base->model.threads, "passes", rows);
+
+    json_dumpf(report, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
+    putchar('\n');
+    json_decref(report);
 }
 
 enum md_status md__bench_passes(const struct md__open_options *options, const char *symbols,
                                 bool shared_known, const int64_t *batches, int batch_count,
                                 bool as_json, struct md_error *err)
 {
-    struct variant *variants = calloc(VARIANTS_MAX, sizeof *variants);
-    json_t *all = json_array();
-    int count = 0;
-    enum md_status status = variants != NULL
-                                ? open_all(options, symbols, shared_known, variants, &count, err)
-                                : md_fail(err, MD_ERR_MEMORY, "out of memory");
+    struct variant *base = calloc(1, sizeof *base);
+    const struct report report = {batches, batch_count, as_json, json_array()};
+    enum md_status status = base != NULL ? open_variant(options, symbols, shared_known, base, err)
+                                         : md_fail(err, MD_ERR_MEMORY, "out of memory");
+    const char *name;
 
     if (status == MD_OK && !as_json) {
         printf(
             "%s on %s, %d threads: without one pass or fused operator at a time;\n"
             "gain: the fastest run over the fastest with everything on\n%8s  %-26s %10s %10s %8s\n",
-            options->path, variants[0].model.backend->name, variants[0].model.threads, "batch",
-            "without", "median ms", "min ms", "gain");
+            options->path, base->model.backend->name, base->model.threads, "batch", "without",
+            "median ms", "min ms", "gain");
     }
-    for (int b = 0; b < batch_count && status == MD_OK; b++) {
-        status = time_batch(variants, count, batches[b], err);
-        if (status == MD_OK) {
-            json_t *rows = rows_json(variants, count, batches[b]);
-            if (!as_json) {
-                print_rows(rows);
-            }
-            json_array_extend(all, rows);
-            json_decref(rows);
+    if (status == MD_OK) {
+        status = report_variant(&report, base, NULL, err);
+    }
+    for (int i = 0; status == MD_OK && (name = md_executable_pass_name(i)) != NULL; i++) {
+        if (concerns(&base->model, name)) {
+            status = report_without(&report, name, options, symbols, shared_known, base, err);
         }
     }
     if (status == MD_OK && as_json) {
-        json_t *report = json_pack("{s:s, s:s, s:i, s:O}", "model", options->path, "backend",
-                                   variants[0].model.backend->name, "threads",
-                                   variants[0].model.threads, "passes", all);
-        json_dumpf(report, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
-        putchar('\n');
-        json_decref(report);
+        print_json(options, base, report.rows);
     }
-    json_decref(all);
-    for (int v = 0; v < count; v++) {
-        md__sample_fini(&variants[v].sample);
-        md__opened_close(&variants[v].model);
+    json_decref(report.rows);
+    if (base != NULL) {
+        close_variant(base);
     }
-    free(variants);
+    free(base);
     return status;
 }

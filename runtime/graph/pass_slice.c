@@ -51,6 +51,11 @@ static bool is_whole(const struct context *context, int value, const struct part
            part->count == md__rw_dim(context->rewrite, value, part->axis);
 }
 
+static bool is_same(const struct part *a, const struct part *b)
+{
+    return a->axis == b->axis && a->start == b->start && a->step == b->step && a->count == b->count;
+}
+
 static enum md_status add_int(struct context *context, int64_t number, int *value)
 {
     const struct md_tensor tensor = {.dtype = MD_I64, .shape = {1, {1}}, .data = &number};
@@ -60,8 +65,7 @@ static enum md_status add_int(struct context *context, int64_t number, int *valu
 static enum md_status slice(struct context *context, int value, const struct part *part, int *made)
 {
     for (int i = 0; i < context->memo_count; i++)
-        if (context->memo[i].value == value &&
-            memcmp(&context->memo[i].part, part, sizeof *part) == 0) {
+        if (context->memo[i].value == value && is_same(&context->memo[i].part, part)) {
             *made = context->memo[i].made;
             return MD_OK;
         }
@@ -77,7 +81,7 @@ static enum md_status slice(struct context *context, int value, const struct par
         int i = context->memo_count++;
         context->memo[i].value = value;
         context->memo[i].made = *made;
-        memcpy(&context->memo[i].part, part, sizeof *part);
+        context->memo[i].part = *part;
     }
     return status;
 }
@@ -307,7 +311,6 @@ static bool one_int(const struct md__rewrite *rewrite, const struct md_node *nod
 static bool read_part(const struct md__rewrite *rewrite, const struct md_node *node,
                       struct part *part)
 {
-    memset(part, 0, sizeof *part); /* parts are compared as bytes */
     int rank = md__rw_rank(rewrite, node->in[0]);
     int64_t start = 0, end = 0, axis = 0, step = 1;
     bool gathers = node->op == MD_OP_GATHER, good = one_int(rewrite, node, 1, &start);
