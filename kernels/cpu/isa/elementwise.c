@@ -209,6 +209,83 @@ static bool unary_supports(const struct md_node *node, const struct md_tensor *i
 
 const struct md_kernel md__unary = {.supports = unary_supports, .run = unary_run, .in_place = true};
 
+/* ---- Pow by one number ----------------------------------------------------------------------- */
+
+enum power { SQUARE, CUBE, ROOT, INVERSE, OTHER };
+
+INLINE vf apply_power(enum power power, vf x)
+{
+    switch (power) {
+    case SQUARE:
+        return x * x;
+    case CUBE:
+        return x * x * x;
+    case ROOT: /* of -infinity Pow gives infinity */
+        return choose(x == -INFINITY, splat(INFINITY), vsqrt(x));
+    default:
+        return 1.0f / x;
+    }
+}
+
+struct powers {
+    const float *x;
+    float *y;
+    enum power power;
+};
+
+INLINE void power_loop(const struct powers *powers, enum power power, size_t begin, size_t end)
+{
+    size_t i = begin;
+    for (; i + VL <= end; i += VL)
+        store(powers->y + i, apply_power(power, load(powers->x + i)));
+    if (i < end)
+        store_some(powers->y + i, apply_power(power, load_some(powers->x + i, end - i)), end - i);
+}
+
+static void power_some(void *context, size_t begin, size_t end, int thread)
+{
+    (void)thread;
+    const struct powers *powers = context;
+    if (powers->power == SQUARE)
+        power_loop(powers, SQUARE, begin, end);
+    else if (powers->power == CUBE)
+        power_loop(powers, CUBE, begin, end);
+    else if (powers->power == ROOT)
+        power_loop(powers, ROOT, begin, end);
+    else
+        power_loop(powers, INVERSE, begin, end);
+}
+
+static enum power power_of(const struct md_tensor *exponent)
+{
+    double number = md__count(exponent) == 1 ? md__get_float(exponent, 0) : 0;
+    return number == 2     ? SQUARE
+           : number == 3   ? CUBE
+           : number == 0.5 ? ROOT
+           : number == -1  ? INVERSE
+                           : OTHER;
+}
+
+static enum md_status power_run(const struct md_kernel_call *call, struct md_error *err)
+{
+    const struct md_tensor *in = call->in, *out = &call->out[0];
+    struct powers powers = {.x = in[0].data, .y = out->data, .power = power_of(&in[1])};
+    if (in[0].dtype != MD_F32 || !md__dtype_is_float(in[1].dtype) || powers.power == OTHER ||
+        md__count(&in[0]) != md__count(out))
+        return md__ref_binary.run(call, err);
+    md__parallel(call->pool, md__count(out), 16384, power_some, &powers);
+    return MD_OK;
+}
+
+static bool power_supports(const struct md_node *node, const struct md_tensor *in, int in_count)
+{
+    return md__ref_binary.supports(node, in, in_count);
+}
+
+const struct md_kernel md__power = {.supports = power_supports, .run = power_run};
+
+/* ---- Clip ------------------------------------------------------------------------------------ */
+
 static enum md_status clip_run(const struct md_kernel_call *call, struct md_error *err)
 {
     if (call->in[0].dtype != MD_F32)

@@ -58,9 +58,10 @@ enum md_status md__int8_pool(const struct md_kernel_call *call, struct md_error 
 /* comparisons, choices, types */
 #define md__cast    MD_ISA_SYMBOL(md__cast)
 #define md__compare MD_ISA_SYMBOL(md__compare)
+#define md__power   MD_ISA_SYMBOL(md__power)
 #define md__where   MD_ISA_SYMBOL(md__where)
 
-extern const struct md_kernel md__cast, md__compare, md__where;
+extern const struct md_kernel md__cast, md__compare, md__power, md__where;
 
 /* detection */
 #define md__non_max_suppression MD_ISA_SYMBOL(md__non_max_suppression)
@@ -79,6 +80,7 @@ extern const struct md_kernel md__non_max_suppression;
     X(WHERE, md__where)                                                                            \
     X(CAST, md__cast)                                                                              \
     X(CAST_LIKE, md__cast)                                                                         \
+    X(POW, md__power)                                                                              \
     X(ABS, md__unary)                                                                              \
     X(NEG, md__unary)                                                                              \
     X(EXP, md__unary)                                                                              \
