@@ -24,7 +24,6 @@
 
 #include <assert.h>
 #include <pthread.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -73,8 +72,6 @@ struct md_pool {
     int64_t spin_ns;
     int started;
     int threads;
-    _Atomic int caller_cpu;  /* of the run that is open */
-    cpu_set_t allowed;       /* processors of whoever made the pool */
     struct share *shares;    /* one a thread, behind the workers */
     struct worker workers[]; /* threads - 1 */
 };
@@ -129,22 +126,6 @@ static void wait_for_news(struct md_pool *pool, uint64_t seen)
     pthread_mutex_unlock(&pool->lock);
 }
 
-/*
- * A worker that wakes where the caller runs takes the processor from it: the two would take turns
- * instead of working side by side, and schedulers may leave them there for seconds. So it moves.
- */
-static void step_aside(struct md_pool *pool)
-{
-    int cpu = sched_getcpu();
-    if (cpu < 0 || cpu >= CPU_SETSIZE ||
-        cpu != atomic_load_explicit(&pool->caller_cpu, memory_order_relaxed))
-        return;
-    cpu_set_t others = pool->allowed;
-    CPU_CLR(cpu, &others);
-    if (CPU_COUNT(&others) > 0)
-        (void)pthread_setaffinity_np(pthread_self(), sizeof others, &others);
-}
-
 static void work(struct md_pool *pool, int thread)
 {
     for (int i = 0; i < pool->threads; i++) {
@@ -189,7 +170,6 @@ static void *worker_main(void *argument)
     uint64_t seen = 0;
     while (!atomic_load(&pool->stop)) {
         if (join(pool, &seen)) {
-            step_aside(pool);
             work(pool, worker->thread);
             leave(pool);
         } else {
@@ -267,7 +247,6 @@ void md_pool_run(struct md_pool *pool, size_t count, size_t grain, md_pool_body 
     pool->context = context;
     pool->count = count;
     pool->chunk = chunk;
-    atomic_store_explicit(&pool->caller_cpu, sched_getcpu(), memory_order_relaxed);
     deal_chunks(pool, (count - 1) / chunk + 1);
     atomic_store(&pool->state, (state / GENERATION + 1) * GENERATION | OPEN);
 
@@ -310,8 +289,6 @@ enum md_status md_pool_new(int threads, int spin_us, struct md_pool **pool_out,
     *pool = (struct md_pool){.threads = threads,
                              .spin_ns = (int64_t)spin_us * 1000,
                              .shares = (struct share *)((char *)pool + size)};
-    if (sched_getaffinity(0, sizeof pool->allowed, &pool->allowed))
-        CPU_ZERO(&pool->allowed);
     pthread_mutex_init(&pool->lock, NULL);
     pthread_cond_init(&pool->work_ready, NULL);
     pthread_cond_init(&pool->workers_left, NULL);
