@@ -6,8 +6,9 @@
 
 A model is a folder NAME/ with model.onnx, in.INPUT.npy and out.OUTPUT.npy; ONNX Runtime runs with
 all its optimisations off, so that its answers are the operators' own. `NAME_int8` is NAME after
-ONNX Runtime's static quantiser, in the QDQ form. PyTorch writes the files through both of its
-exporters (see networks.py), because users' files come from both.
+ONNX Runtime's static quantiser, in the QDQ form; its answers on integers, with all optimisations
+on, are kept beside as integers.OUTPUT.npy. PyTorch writes the files through both of its exporters
+(see networks.py), because users' files come from both.
 """
 
 import argparse
@@ -88,20 +89,29 @@ def file_name(port):
     return re.sub(r"[^A-Za-z0-9._-]", "_", port)
 
 
-def answer(folder, inputs):
-    """Runs the model in ONNX Runtime and writes inputs and outputs beside it."""
+def write_answers(folder, inputs, kind, level):
+    """What ONNX Runtime gives at a level of its optimisations, as KIND.OUTPUT.npy."""
     options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.graph_optimization_level = level
     session = onnxruntime.InferenceSession(os.path.join(folder, "model.onnx"), options,
                                            providers=["CPUExecutionProvider"])
+    taken = {i.name for i in session.get_inputs()}
+    results = session.run(None, {n: x for n, x in inputs.items() if n in taken})
+    named = {port.name: value for port, value in zip(session.get_outputs(), results)}
+    for name, value in named.items():
+        np.save(os.path.join(folder, f"{kind}.{file_name(name)}.npy"), value)
+    return named
+
+
+def answer(folder, inputs):
+    """Runs the model in ONNX Runtime and writes inputs and outputs beside it."""
     for name, value in inputs.items():
         # a port's name may hold any character but a slash
         np.save(os.path.join(folder, f"in.{name}.npy"), value)
-    taken = {i.name for i in session.get_inputs()}
-    results = session.run(None, {n: x for n, x in inputs.items() if n in taken})
-    for port, value in zip(session.get_outputs(), results):
-        np.save(os.path.join(folder, f"out.{file_name(port.name)}.npy"), value)
-    return {port.name: value for port, value in zip(session.get_outputs(), results)}
+    levels = onnxruntime.GraphOptimizationLevel
+    if folder.endswith("_int8"):
+        write_answers(folder, inputs, "integers", levels.ORT_ENABLE_ALL)
+    return write_answers(folder, inputs, "out", levels.ORT_DISABLE_ALL)
 
 
 def make(name, small, varied, target):
