@@ -32,8 +32,9 @@ INLINE float exponentials(const float *x, float *y, size_t count)
         sum += e;
     }
     float total = horizontal_sum(sum);
-    if (rest) {
-        vf e = exp_negative(load_some(x + whole, rest) - max);
+    if (rest) { /* lanes behind the row hold 0, which may be far above its maximum */
+        vf below = load_some(x + whole, rest) - max;
+        vf e = exp_negative(choose(below > 0.0f, (vf){0}, below));
         store_some(y + whole, e, rest);
         for (size_t i = 0; i < rest; i++)
             total += e[i];
