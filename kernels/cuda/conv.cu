@@ -7,10 +7,8 @@
  * then taps, so that channels-last inputs are read along. Narrow groups (depthwise) have a thread
  * for each result. Sums are float32.
  */
-#include "kernels/cuda/functions.cuh"
+#include "kernels/cuda/tile.cuh"
 
-#define SIDE   4
-#define DEPTH  16
 #define TILE   32
 #define NARROW 8 /* outputs of a group */
 
@@ -83,10 +81,7 @@ template <class T> static __global__ void conv_tile_kernel(struct md__cuda_convo
                               : 0.0f;
         }
         __syncthreads();
-        for (int k = 0; k < DEPTH; k++)
-            for (int i = 0; i < SIDE; i++)
-                for (int j = 0; j < SIDE; j++)
-                    sums[i][j] += left[k][down * SIDE + i] * right[k][across * SIDE + j];
+        add_products<TILE>(left, right, down, across, sums);
         __syncthreads();
     }
     for (int i = 0; i < SIDE; i++)

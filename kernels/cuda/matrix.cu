@@ -5,10 +5,7 @@
  * results in a thread's registers, sums in float32. Strides are free, so transposed and broadcast
  * sides need no copies. Small problems take the small tile.
  */
-#include "kernels/cuda/functions.cuh"
-
-#define SIDE  4  /* results a thread has in each direction */
-#define DEPTH 16 /* terms in shared memory at a time */
+#include "kernels/cuda/tile.cuh"
 
 /* Which matrix of a and b number `index` is. */
 MD__DEVICE void batch_offsets(const struct md__cuda_product &p, int64_t index, int64_t *a,
@@ -63,10 +60,7 @@ template <class T, int TILE> static __global__ void product_kernel(struct md__cu
                                     : 0.0f;
             }
             __syncthreads();
-            for (int k = 0; k < DEPTH; k++)
-                for (int i = 0; i < SIDE; i++)
-                    for (int j = 0; j < SIDE; j++)
-                        sums[i][j] += left[k][down * SIDE + i] * right[k][across * SIDE + j];
+            add_products<TILE>(left, right, down, across, sums);
             __syncthreads();
         }
         for (int i = 0; i < SIDE; i++)

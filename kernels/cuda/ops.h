@@ -56,6 +56,9 @@ void md__map_broadcast(struct md__cuda_map *map, const struct md_shape *shape,
 /* Drops axes of 1 and merges neighbours over which all of the first `count` tensors go on alike. */
 void md__map_merge(struct md__cuda_map *map, int count);
 
+/* A shape as ONNX has it: with `last`, of a channels-last tensor. */
+struct md_shape md__device_first(const struct md_shape *shape, bool last);
+
 /* Element i of a known integer input (int32 or int64). */
 int64_t md__known_int(const struct md_device_value *value, int64_t i);
 

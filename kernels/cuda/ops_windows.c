@@ -9,8 +9,7 @@
 #include "kernels/cuda/libraries.h"
 #include "kernels/cuda/ops.h"
 
-/* A channels-last shape as ONNX has it. */
-static struct md_shape first_of(const struct md_shape *shape, bool last)
+struct md_shape md__device_first(const struct md_shape *shape, bool last)
 {
     struct md_shape made = *shape;
     if (!last || shape->rank < 3)
@@ -65,7 +64,8 @@ static enum md_status conv_init(const struct md_device_call *call,
 {
     const struct md_node *node = call->node;
     bool last = conv_is_last(node->op), transposed = is_transposed(node->op);
-    struct md_shape x = first_of(&call->in[0].shape, last), y = first_of(&call->out[0].shape, last);
+    struct md_shape x = md__device_first(&call->in[0].shape, last);
+    struct md_shape y = md__device_first(&call->out[0].shape, last);
     struct md_window window;
     enum md_status status = (transposed ? md__window_init_transposed : md__window_init)(
         node, &x, &call->in[1].shape, &window, err);
@@ -191,7 +191,7 @@ static enum md_status pool_enqueue(const struct md_device_call *call, struct md_
 {
     const struct md_node *node = call->node;
     bool last = pool_is_last(node->op);
-    struct md_shape x = first_of(&call->in[0].shape, last);
+    struct md_shape x = md__device_first(&call->in[0].shape, last);
     struct md_window window;
     enum md_status status = md__window_init(node, &x, NULL, &window, err);
     if (status)

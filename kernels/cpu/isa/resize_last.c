@@ -45,10 +45,7 @@ static enum md_status read_geometry(const struct md_node *node, const struct md_
                                     int in_count, struct md_resize *resize, struct md_error *err)
 {
     struct md_resize_lists lists;
-    struct md_shape shape = in[0].shape;
-    shape.dim[1] = in[0].shape.dim[shape.rank - 1];
-    for (int i = 2; i < shape.rank; i++)
-        shape.dim[i] = in[0].shape.dim[i - 1];
+    const struct md_shape shape = last_as_first(&in[0].shape);
     read_list(in, in_count, 1, lists.roi, &lists.roi_count);
     read_list(in, in_count, 2, lists.scales, &lists.scale_count);
     read_list(in, in_count, 3, lists.sizes, &lists.size_count);

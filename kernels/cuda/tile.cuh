@@ -1,0 +1,26 @@
+/*
+ * The inner step of a tiled product: what conv.cu and matrix.cu do once the tiles of both sides lie
+ * in shared memory as float32. They differ in how they load them and in what they store.
+ */
+#ifndef MD_CUDA_TILE_CUH
+#define MD_CUDA_TILE_CUH
+
+#include "kernels/cuda/functions.cuh"
+
+#define SIDE  4  /* results a thread has in each direction */
+#define DEPTH 16 /* terms in shared memory at a time */
+
+/* Adds DEPTH terms to a thread's results: rows from down * SIDE, columns from across * SIDE on. A
+ * line has an element more than the tile, against bank conflicts. */
+template <int TILE>
+MD__DEVICE void add_products(const float (&left)[DEPTH][TILE + 1],
+                             const float (&right)[DEPTH][TILE + 1], int down, int across,
+                             float (&sums)[SIDE][SIDE])
+{
+    for (int k = 0; k < DEPTH; k++)
+        for (int i = 0; i < SIDE; i++)
+            for (int j = 0; j < SIDE; j++)
+                sums[i][j] += left[k][down * SIDE + i] * right[k][across * SIDE + j];
+}
+
+#endif
