@@ -35,7 +35,7 @@ STEP_SECONDS_MAX_FULL = 1800
 FUZZ_SECONDS = 30
 # Folders of tests/ that are not suites: bench measures, it does not judge.
 NO_SUITES = {"bench", "unit", "ops", "lib", "fuzz"}
-RELEASE_ONLY = {"install", "examples"}
+RELEASE_ONLY = {"install", "examples", "cuda", "gpu"}
 # Plainly on release alone: the unit and server tests bring the same code under the sanitizers.
 INSTRUMENTED_IN_FULL = {"fleet", "reference/alertmanager", "reference/prometheus"}
 ISA_FLAGS = [("AVX-512", {"avx512f", "avx512bw", "avx512dq", "avx512vl"}),
