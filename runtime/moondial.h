@@ -19,7 +19,7 @@
  *             status = md_script_builder_new("lua", md_clock_system(), &builder, err);
  *         if (status == MD_OK) {
  *             md_serve_set_builder(serve, &builder);
- *             status = md_serve_load(serve, "demo", folder, err);
+ *             status = md_serve_load(serve, "demo", folder, NULL, err);
  *         }
  *         if (status == MD_OK)
  *             status = md_serve_model(serve, "demo", &model, err);

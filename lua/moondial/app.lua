@@ -5,6 +5,8 @@
 
 local alerts = require "moondial.alerts"
 local check = require "moondial.check"
+local gpus = require "moondial.gpus"
+local native = require "moondial.native"
 
 local APP = {
     name = { "string", required = true },
@@ -33,7 +35,12 @@ local TICK = {
 local MODEL = {
     path = { "string", required = true },
     optional = { "boolean", default = false },
+    precision = { "string" },
+    batch_max = { "number" },
 }
+
+local PRECISIONS = { auto = true, fp32 = true, fp16 = true, bf16 = true }
+local BATCH_MAX = 65536
 
 local SERIES = {
     key = { "string", required = true },
@@ -93,11 +100,27 @@ local function check_timers(given, mistakes)
     return timers
 end
 
+-- How a model runs: what the service says of it, and how many rows of a batch a GPU begins with.
+local function check_profile(what, model, mistakes)
+    local precision, rows = model.precision, model.batch_max
+    if type(precision) == "string" and not PRECISIONS[precision] then
+        mistakes[#mistakes + 1] = ("%s: precision '%s' is not auto, fp32, fp16 or bf16")
+            :format(what, precision)
+    end
+    if type(rows) == "number" and not (rows >= 1 and rows <= BATCH_MAX and rows % 1 == 0) then
+        mistakes[#mistakes + 1] = ("%s: batch_max is not a whole number from 1 to %d")
+            :format(what, BATCH_MAX)
+    end
+    model.gpu_batch_max = gpus.rows(native.gpu())
+end
+
 local function check_models(given, mistakes)
     local models = {}
     for index, name in ipairs(check.sorted_names(given)) do
-        models[index] = check.fields("models." .. name, given[name], MODEL, mistakes)
+        local what = "models." .. name
+        models[index] = check.fields(what, given[name], MODEL, mistakes)
         models[index].name = name
+        check_profile(what, models[index], mistakes)
     end
     return models
 end

@@ -15,7 +15,7 @@ local md = {}
 -- For the library only.
 local HIDDEN = { freeze = true, source = true, file_of = true, alert_template_mistake = true,
     alert_wants = true, alert_frame = true, alert_trouble = true, alert_tick = true,
-    notify_mistake = true }
+    notify_mistake = true, gpu = true }
 
 for name, value in pairs(native) do
     if not HIDDEN[name] then

@@ -176,6 +176,18 @@ static void read_jobs(lua_State *L, struct md_generation *generation)
     read_single(L, generation, "on_start", MD__JOB_START, "on_start");
 }
 
+/* What the declaration on top of the stack says of how the model is to run. */
+static void read_profile(lua_State *L, struct md_model_profile *profile)
+{
+    struct md_error err;
+    const char *precision = md__field_string(L, -1, "precision", "");
+    profile->has_precision = precision[0] != '\0';
+    if (profile->has_precision && md_precision_parse(precision, &profile->precision, &err) != MD_OK)
+        luaL_error(L, "app.lua: models: %s", err.text);
+    profile->batch_max = (int)md__field_int(L, -1, "batch_max", 0, 0, INT_MAX);
+    profile->accelerator_batch_max = (int)md__field_int(L, -1, "gpu_batch_max", 0, 0, INT_MAX);
+}
+
 static void read_models(lua_State *L, struct md_generation *generation)
 {
     int count = push_list(L, "models");
@@ -184,8 +196,15 @@ static void read_models(lua_State *L, struct md_generation *generation)
         struct md__model_entry *model = &generation->models[i];
         lua_rawgeti(L, -1, i + 1);
         model->name = keep(L, generation, md__field_string(L, -1, "name", NULL));
-        model->path = keep(L, generation, md__field_string(L, -1, "path", NULL));
+        model->given = keep(L, generation, md__field_string(L, -1, "path", NULL));
+        model->path = model->given;
+        if (model->given[0] != '/') {
+            lua_pushfstring(L, "%s/%s", generation->script->dir, model->given);
+            model->path = keep(L, generation, lua_tostring(L, -1));
+            lua_pop(L, 1);
+        }
         model->optional = md__field_bool(L, -1, "optional", false);
+        read_profile(L, &model->profile);
         lua_pop(L, 1);
     }
     lua_pop(L, 1);

@@ -58,9 +58,23 @@ static int device_look(lua_State *L)
     return 1;
 }
 
+/* () -> name, memory_bytes of the GPU that was opened; nothing without one. For the library, while
+ * files load: it stays the same as long as the process lives. */
+static int device_gpu(lua_State *L)
+{
+    struct md_serve *serve = md__state(L)->script->serve;
+    const struct md_device_info *info = serve != NULL ? md_serve_accelerator(serve) : NULL;
+    if (info == NULL)
+        return 0;
+    lua_pushstring(L, info->name);
+    lua_pushnumber(L, (double)info->memory_bytes);
+    return 2;
+}
+
 static void bind(lua_State *L, struct md_script *script)
 {
-    static const luaL_Reg functions[] = {{"device", device_look}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {
+        {"device", device_look}, {"gpu", device_gpu}, {NULL, NULL}};
     (void)script;
     luaL_register(L, NULL, functions);
 }

@@ -113,6 +113,8 @@ static void push_info(lua_State *L, const struct md_model *model)
     set_number(L, "version", (double)md_model_generation(model));
     set_number(L, "loaded_at_ms", (double)md_model_loaded_at_ms(model));
     set_number(L, "parameters", (double)md_model_parameters(model));
+    set_number(L, "batch_max",
+               (double)md_model_batch_max(md__state(L)->script->serve, model));
     set_config(L, md_model_config(model));
     set_ports(L, "inputs", model, md_model_input_count(model), md_model_input);
     set_ports(L, "outputs", model, md_model_output_count(model), md_model_output);
@@ -403,7 +405,9 @@ static enum md_status load_block(struct md_wait *wait, struct md_script *script,
 {
     struct loading *loading = (struct loading *)wait;
     (void)deadline_ns; /* a model that is being built is built to its end */
-    enum md_status status = md_serve_load(script->serve, loading->name, loading->path, err);
+    const struct md_model_profile profile = md__model_profile(script, loading->name);
+    enum md_status status =
+        md_serve_load(script->serve, loading->name, loading->path, &profile, err);
     if (status != MD_OK)
         return status;
     char subject[sizeof loading->name + 8];

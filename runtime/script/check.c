@@ -225,14 +225,13 @@ static int lint(lua_State *L)
 
 static void check_models(struct checking *checking, const struct md_generation *generation)
 {
-    char path[PATH_BYTES], line[PATH_BYTES];
+    char line[PATH_BYTES];
     struct stat status;
     for (int i = 0; i < generation->model_count; i++) {
         const struct md__model_entry *model = &generation->models[i];
-        snprintf(path, sizeof path, "%s/%s", checking->script->dir, model->path);
         snprintf(line, sizeof line, "app.lua: models.%.64s: there is no %.1000s", model->name,
-                 model->path);
-        if (!model->optional && stat(path, &status) != 0)
+                 model->given);
+        if (!model->optional && stat(model->path, &status) != 0)
             report(checking, MD_ERR_NOT_FOUND, line);
     }
 }

@@ -31,7 +31,7 @@ enum { KEYS_MAX = 500 };
     X(http_bytes_max, "536870912", true, false, "bytes of all bodies and answers in progress")     \
     X(response_bytes_max, "67108864", true, false, "largest response body")                        \
     X(request_timeout_ms, "30000", true, false, "a request answers 504 after this")                \
-    X(drain_ms_max, "10000", true, false, "how long what is in progress may take at the end")     \
+    X(drain_ms_max, "10000", true, false, "how long what is in progress may take at the end")      \
     X(api_key, "\"\"", true, true, "clients must send it as X-API-Key or bearer token")            \
     X(api_key_file, "\"\"", true, false, "a file that holds the API key")                          \
     X(cors_origins, "\"\"", true, false, "origins allowed by CORS, separated by commas")           \
@@ -49,7 +49,7 @@ enum { KEYS_MAX = 500 };
       "instruction set of the CPU kernels: auto, portable, avx2 ...")                              \
     X(threads, "0", true, false, "threads of one inference; 0: one per core")                      \
     X(queue_max, "256", true, false, "inference calls that may wait")                              \
-    X(batch_max, "32", true, false, "rows of one inference batch")                                 \
+    X(batch_max, "0", true, false, "rows of one inference batch; 0: 32, on a GPU by its name")     \
     X(rolling_bytes_max, "536870912", true, false, "memory of each model's kept windows; 0: none") \
     X(pack_cache, "\"\"", true, false,                                                             \
       "folder for packed weights; empty: packs in the state folder, if any; off: none")            \

@@ -14,11 +14,11 @@
 #include "script/hooks.h"
 #include "script/internal.h"
 #include "script/sources.h"
+#include "serve/serve.h"
 
 #define MD__ROUTE_SEGMENTS_MAX 16
 
 struct md__alerts;
-struct md_model;
 
 struct md__segment {
     const char *text; /* literal, or the name of a parameter */
@@ -45,8 +45,11 @@ struct md__job {
 };
 
 struct md__model_entry {
-    const char *name, *path; /* path: below the scripts folder */
+    const char *name;
+    const char *path;  /* whole: declared ones begin in the scripts folder, or with a slash */
+    const char *given; /* as it is declared */
     bool optional;
+    struct md_model_profile profile;
 };
 
 struct md_generation {
@@ -141,15 +144,15 @@ void md__job_run(const struct md__job_run *run, struct md__job_failures *known);
 
 /* Loads a model beside what serves, and says in /health when it cannot be; publishes it, taking
  * over the reference. */
-enum md_status md__model_stage(struct md_script *script, const char *name, const char *path,
-                               bool optional, struct md_model **model, struct md_error *err);
+enum md_status md__model_stage(struct md_script *script, const struct md__model_entry *entry,
+                               struct md_model **model, struct md_error *err);
 enum md_status md__model_commit(struct md_script *script, struct md_model *model,
                                 struct md_error *err);
 /* Both. */
-enum md_status md__model_load(struct md_script *script, const char *name, const char *path,
-                              bool optional, struct md_error *err);
-enum md_status md__model_load_declared(struct md_script *script,
-                                       const struct md__model_entry *model, struct md_error *err);
+enum md_status md__model_load(struct md_script *script, const struct md__model_entry *entry,
+                              struct md_error *err);
+/* What the current generation declares of the model; zeros when nothing. */
+struct md_model_profile md__model_profile(struct md_script *script, const char *name);
 /* NULL: the generation declares no such model. */
 const struct md__model_entry *md__model_declared(const struct md_generation *generation,
                                                  const char *name);

@@ -69,20 +69,31 @@ static const char *consequence(struct md_script *script, const char *name)
     return "cannot be loaded anew, the old version goes on";
 }
 
-enum md_status md__model_stage(struct md_script *script, const char *name, const char *path,
-                               bool optional, struct md_model **model, struct md_error *err)
+struct md_model_profile md__model_profile(struct md_script *script, const char *name)
+{
+    struct md_generation *generation = md__generation_current(script);
+    const struct md__model_entry *entry = md__model_declared(generation, name);
+    const struct md_model_profile profile =
+        entry != NULL ? entry->profile : (struct md_model_profile){0};
+    md__generation_unref(generation);
+    return profile;
+}
+
+enum md_status md__model_stage(struct md_script *script, const struct md__model_entry *entry,
+                               struct md_model **model, struct md_error *err)
 {
     char subject[96], reason[320];
     struct md_error cause = {0};
-    snprintf(subject, sizeof subject, "model %.64s", name);
+    snprintf(subject, sizeof subject, "model %.64s", entry->name);
     enum md_status status = script->serve != NULL
-                                ? md_serve_stage(script->serve, name, path, model, &cause)
+                                ? md_serve_stage(script->serve, entry->name, entry->path,
+                                                 &entry->profile, model, &cause)
                                 : md_fail(&cause, MD_ERR_UNAVAILABLE, "models are not served");
-    snprintf(reason, sizeof reason, "%s %s: %.160s", subject, consequence(script, name),
+    snprintf(reason, sizeof reason, "%s %s: %.160s", subject, consequence(script, entry->name),
              cause.text);
     md__degraded_set(script, subject, status != MD_OK ? reason : NULL);
     if (status != MD_OK)
-        md_log(optional ? MD_LOG_WARN : MD_LOG_ERROR, "script", "%s", reason);
+        md_log(entry->optional ? MD_LOG_WARN : MD_LOG_ERROR, "script", "%s", reason);
     return status == MD_OK ? MD_OK : md_fail(err, status, "%s", reason);
 }
 
@@ -98,20 +109,12 @@ enum md_status md__model_commit(struct md_script *script, struct md_model *model
     return status;
 }
 
-enum md_status md__model_load(struct md_script *script, const char *name, const char *path,
-                              bool optional, struct md_error *err)
+enum md_status md__model_load(struct md_script *script, const struct md__model_entry *entry,
+                              struct md_error *err)
 {
     struct md_model *model = NULL;
-    enum md_status status = md__model_stage(script, name, path, optional, &model, err);
+    enum md_status status = md__model_stage(script, entry, &model, err);
     return status == MD_OK ? md__model_commit(script, model, err) : status;
-}
-
-enum md_status md__model_load_declared(struct md_script *script,
-                                       const struct md__model_entry *model, struct md_error *err)
-{
-    char path[PATH_MAX];
-    snprintf(path, sizeof path, "%s/%s", script->dir, model->path);
-    return md__model_load(script, model->name, path, model->optional, err);
 }
 
 /* ---- by name or path ------------------------------------------------------------------------- */
@@ -129,7 +132,7 @@ static enum md_status find_path(struct md_script *script, const char *name, char
     struct md_generation *generation = md__generation_current(script);
     const struct md__model_entry *declared = md__model_declared(generation, name);
     if (declared != NULL)
-        snprintf(path, PATH_MAX, "%s/%s", script->dir, declared->path);
+        snprintf(path, PATH_MAX, "%s", declared->path);
     md__generation_unref(generation);
     return declared != NULL ? MD_OK
                             : md_fail(err, MD_ERR_NOT_FOUND, "no model is named \"%.64s\"", name);
@@ -182,7 +185,8 @@ enum md_status md_script_model_reload(struct md_script *script, const char *name
         find_name(script, resolved, own_name);
         name = own_name;
     }
-    status = md_serve_load(script->serve, name, resolved, err);
+    const struct md_model_profile profile = md__model_profile(script, name);
+    status = md_serve_load(script->serve, name, resolved, &profile, err);
     if (status == MD_OK) {
         char subject[sizeof own_name + 8];
         snprintf(subject, sizeof subject, "model %.63s", name);

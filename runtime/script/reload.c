@@ -130,12 +130,19 @@ static enum md_status wait_drained(struct md_script *script, struct md_error *er
     return MD_OK;
 }
 
-/* Declared models that are new, or have another path, are loaded before the scripts that need them
- * serve, and published with them. An optional one may fail. */
+static bool is_same_model(const struct md__model_entry *a, const struct md__model_entry *b)
+{
+    return strcmp(a->path, b->path) == 0 && a->profile.has_precision == b->profile.has_precision &&
+           a->profile.precision == b->profile.precision &&
+           a->profile.batch_max == b->profile.batch_max &&
+           a->profile.accelerator_batch_max == b->profile.accelerator_batch_max;
+}
+
+/* Declared models that are new, or whose declaration differs, are loaded before the scripts that
+ * need them serve, and published with them. An optional one may fail. */
 static enum md_status load_models(struct change *change)
 {
     const struct md_generation *generation = change->generation;
-    char path[4096];
     if (change->script->scheduler == NULL) /* not started: models have not been loaded at all */
         return MD_OK;
     if (generation->model_count > MD_SERVE_MODELS_MAX)
@@ -144,12 +151,10 @@ static enum md_status load_models(struct change *change)
     for (int i = 0; i < generation->model_count; i++) {
         const struct md__model_entry *model = &generation->models[i];
         const struct md__model_entry *before = md__model_declared(change->old, model->name);
-        if (before != NULL && strcmp(before->path, model->path) == 0)
+        if (before != NULL && is_same_model(before, model))
             continue;
-        snprintf(path, sizeof path, "%s/%s", change->script->dir, model->path);
         struct md_model **staged = &change->models[change->model_count];
-        enum md_status status = md__model_stage(change->script, model->name, path, model->optional,
-                                                staged, change->err);
+        enum md_status status = md__model_stage(change->script, model, staged, change->err);
         change->model_count += status == MD_OK;
         if (status != MD_OK && !model->optional)
             return status;

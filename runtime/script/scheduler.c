@@ -268,7 +268,7 @@ static void *main_thread(void *context)
         matched = match_workers(scheduler, scheduler->before);
     } else {
         for (int i = 0; i < generation->model_count; i++)
-            md__model_load_declared(script, &generation->models[i], NULL);
+            md__model_load(script, &generation->models[i], NULL);
     }
     run_on_start(scheduler);
     begin_schedules(scheduler);

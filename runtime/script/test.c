@@ -146,12 +146,10 @@ static enum md_status open_world(const struct md_script_options *options, struct
  * its place. */
 static bool is_loaded(const struct md_script *script, const struct md__model_entry *entry)
 {
-    char path[4096];
     struct md_model *model = NULL;
     if (script->serve == NULL || md_serve_model(script->serve, entry->name, &model, NULL) != MD_OK)
         return false;
-    snprintf(path, sizeof path, "%s/%s", script->dir, entry->path);
-    bool same = strcmp(md_model_path(model), path) == 0;
+    bool same = strcmp(md_model_path(model), entry->path) == 0;
     md_model_unref(model);
     return same;
 }
@@ -162,7 +160,7 @@ static enum md_status load_models(struct md_script *script, struct md_error *err
     enum md_status status = MD_OK;
     for (int i = 0; i < generation->model_count && status == MD_OK; i++) {
         const struct md__model_entry *model = &generation->models[i];
-        if (!is_loaded(script, model) && md__model_load_declared(script, model, err) != MD_OK &&
+        if (!is_loaded(script, model) && md__model_load(script, model, err) != MD_OK &&
             !model->optional)
             status = err->code;
     }

@@ -237,7 +237,9 @@ static bool check_model(struct md__watcher *watcher, const char *name, const cha
         return false;
     }
     model->taken = now; /* also when it cannot be loaded: not again until it changes */
-    md__model_load(watcher->script, name, path, false, NULL);
+    const struct md__model_entry entry = {
+        .name = name, .path = path, .profile = md__model_profile(watcher->script, name)};
+    md__model_load(watcher->script, &entry, NULL);
     return true;
 }
 
@@ -246,7 +248,6 @@ static bool check_models(struct md__watcher *watcher)
 {
     struct md_script *script = watcher->script;
     struct md_model *models[MD_SERVE_MODELS_MAX];
-    char path[PATH_BYTES];
     bool rest = true;
     int count =
         script->serve != NULL ? md_serve_models(script->serve, models, MD_SERVE_MODELS_MAX) : 0;
@@ -258,11 +259,10 @@ static bool check_models(struct md__watcher *watcher)
     for (int i = 0; script->serve != NULL && i < generation->model_count; i++) {
         struct md_model *loaded = NULL;
         const struct md__model_entry *entry = &generation->models[i];
-        snprintf(path, sizeof path, "%s/%s", script->dir, entry->path);
         if (md_serve_model(script->serve, entry->name, &loaded, NULL) == MD_OK)
             md_model_unref(loaded);
         else
-            rest &= check_model(watcher, entry->name, path);
+            rest &= check_model(watcher, entry->name, entry->path);
     }
     md__generation_unref(generation);
     return rest;

@@ -1,10 +1,10 @@
 /*
  * Batches: several calls become one run of the executable, or one large call becomes several.
  *
- * Both directions are the same walk: the rows of all calls, laid end to end, are cut into runs
- * of at most batch_max rows. A run that is one whole call uses the call's own tensors; a piece
- * of one call uses views of them; a run of several calls copies rows together. Copying is cheap
- * beside inference (the inputs of one forecast are some 30 KB).
+ * Both directions are the same walk: the rows of all calls, laid end to end, are cut into runs of
+ * at most md_model_batch_max rows. A run that is one whole call uses the call's own tensors; a
+ * piece of one call uses views of them; a run of several calls copies rows together. Copying is
+ * cheap beside inference (the inputs of one forecast are some 30 KB).
  *
  * When a shared run fails, its calls are run one by one, so that one call's bad luck is not its
  * neighbours'.
@@ -281,7 +281,7 @@ static enum md_status run_alone(struct md_serve *serve, struct md_call *call, st
                                          .cancelled = &call->abandoned,
                                          .windows =
                                              call->windows.each != NULL ? &call->windows : NULL};
-    int64_t batch_max = serve->options.batch_max;
+    int64_t batch_max = md_model_batch_max(serve, call->model);
     enum md_status status = MD_OK;
 
     if (!call->model->batches || call->rows <= batch_max) {

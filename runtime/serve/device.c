@@ -28,6 +28,12 @@ void md_serve_device(struct md_serve *serve, struct md_serve_device *device)
     }
 }
 
+const struct md_device_info *md_serve_accelerator(const struct md_serve *serve)
+{
+    return serve->options.accelerator != NULL ? md__accelerator_info(serve->options.accelerator)
+                                              : NULL;
+}
+
 void md_serve_device_json(struct md_serve *serve, struct md_buffer *json)
 {
     struct md_serve_device device;

@@ -27,15 +27,17 @@ static void unlink_call(struct md_serve *serve, struct md_call *before, struct m
 static struct md_call *take_batch(struct md_serve *serve, int64_t *rows)
 {
     struct md_call *first = serve->head, *last = first, *before = NULL;
+    int64_t rows_max;
 
     if (first == NULL) {
         return NULL;
     }
+    rows_max = md_model_batch_max(serve, first->model);
     unlink_call(serve, NULL, first);
     *rows = first->rows;
     for (struct md_call *call = serve->head, *next; call != NULL; call = next) {
         next = call->next;
-        if (!call->abandoned && *rows + call->rows <= serve->options.batch_max &&
+        if (!call->abandoned && *rows + call->rows <= rows_max &&
             md__call_can_join(first, call)) {
             unlink_call(serve, before, call);
             *rows += call->rows;

@@ -43,6 +43,7 @@ struct md_model {
         fitting_rows; /* more do not fit the accelerator's memory; 0: all did (the executor's) */
     bool batches;     /* rows of different calls can be concatenated, and results split */
     struct md__model_metrics metrics;
+    struct md_model_profile profile;
 };
 
 enum md__call_state { MD__CALL_QUEUED, MD__CALL_RUNNING, MD__CALL_DONE };

@@ -11,6 +11,8 @@
 #include "model/config.h"
 #include "serve/internal.h"
 
+#define BATCH_MAX 32 /* where nobody says more */
+
 struct md_model *md_model_ref(struct md_model *model)
 {
     model->refs++;
@@ -70,6 +72,23 @@ const char *md_model_backend(const struct md_model *model)
 bool md_model_batches(const struct md_model *model)
 {
     return model->batches;
+}
+
+int md_model_batch_max(struct md_serve *serve, const struct md_model *model)
+{
+    const struct md_accelerator *accelerator = serve->options.accelerator;
+    const struct md_model_profile *profile = &model->profile;
+
+    if (profile->batch_max > 0) {
+        return profile->batch_max;
+    }
+    if (serve->options.batch_max > 0) {
+        return serve->options.batch_max;
+    }
+    return accelerator != NULL && profile->accelerator_batch_max > 0 &&
+                   md_accelerator_usable(accelerator)
+               ? profile->accelerator_batch_max
+               : BATCH_MAX;
 }
 
 int md_model_input_count(const struct md_model *model)

@@ -62,7 +62,6 @@ enum md_status md_serve_new(const struct md_serve_options *options, struct md_se
     }
     serve->options = *options;
     serve->options.queue_max = options->queue_max > 0 ? options->queue_max : 256;
-    serve->options.batch_max = options->batch_max > 0 ? options->batch_max : 32;
     status = md_pool_new(options->threads, SPIN_US, &serve->pool, err);
     if (status != MD_OK) {
         free(serve);
@@ -198,7 +197,8 @@ static int64_t count_parameters(const struct md_graph *graph)
 /* Makes the graph executable, wraps it and warms it, beside whatever the executor runs. */
 static enum md_status make_model(struct md_serve *serve, const char *name, const char *path,
                                  struct md_graph *graph, const char *config,
-                                 struct md_model **model, struct md_error *err)
+                                 const struct md_model_profile *profile, struct md_model **model,
+                                 struct md_error *err)
 {
     struct md_executable_options options = {
         .backend = serve->options.backend,
@@ -211,7 +211,7 @@ static enum md_status make_model(struct md_serve *serve, const char *name, const
         .packs_bytes_max = serve->options.packs_bytes_max,
         .low_memory = serve->options.low_memory,
         .accelerator = serve->options.accelerator,
-        .precision = serve->options.precision,
+        .precision = profile->has_precision ? profile->precision : serve->options.precision,
     };
     struct md_executable *executable = NULL;
     struct md_model *before = NULL;
@@ -234,6 +234,7 @@ static enum md_status make_model(struct md_serve *serve, const char *name, const
     }
     if (status == MD_OK) {
         (*model)->parameters = parameters;
+        (*model)->profile = *profile;
         status = md__model_warm(*model, err);
         if (status == MD_OK && md_executable_keep_packs(executable, &cause) != MD_OK) {
             md_log(MD_LOG_WARN, "serve", "model \"%s\": packed weights are not kept: %s", name,
@@ -315,6 +316,7 @@ enum md_status md_serve_publish(struct md_serve *serve, const char *name, const 
                                 struct md_graph *graph, const char *config_json,
                                 struct md_error *err)
 {
+    const struct md_model_profile profile = {0};
     struct md_model *model = NULL;
     enum md_status status = check_name(name, err);
 
@@ -322,7 +324,7 @@ enum md_status md_serve_publish(struct md_serve *serve, const char *name, const 
         md_graph_delete(graph);
         return status;
     }
-    status = make_model(serve, name, path, graph, config_json, &model, err);
+    status = make_model(serve, name, path, graph, config_json, &profile, &model, err);
     if (status == MD_OK) {
         status = md_serve_commit(serve, model, err);
     }
@@ -337,6 +339,7 @@ enum md_status md_serve_publish(struct md_serve *serve, const char *name, const 
 struct load {
     struct md_serve *serve;
     const char *name, *path;
+    struct md_model_profile profile;
     struct md_model *model;
     struct md_error *err;
     enum md_status status;
@@ -350,8 +353,8 @@ static void *load(void *context)
 
     load->status = md_serve_read(&load->serve->builder, load->path, &graph, &config, load->err);
     if (load->status == MD_OK) {
-        load->status =
-            make_model(load->serve, load->name, load->path, graph, config, &load->model, load->err);
+        load->status = make_model(load->serve, load->name, load->path, graph, config,
+                                  &load->profile, &load->model, load->err);
         if (load->status != MD_OK) {
             md_error_context(load->err, "model \"%s\"", load->name);
         }
@@ -361,7 +364,8 @@ static void *load(void *context)
 }
 
 enum md_status md_serve_stage(struct md_serve *serve, const char *name, const char *path,
-                              struct md_model **model, struct md_error *err)
+                              const struct md_model_profile *profile, struct md_model **model,
+                              struct md_error *err)
 {
     struct load job = {.serve = serve, .name = name, .path = path, .err = err};
     pthread_t thread;
@@ -370,6 +374,7 @@ enum md_status md_serve_stage(struct md_serve *serve, const char *name, const ch
     if (status != MD_OK) {
         return status;
     }
+    job.profile = profile != NULL ? *profile : (struct md_model_profile){0};
     if (pthread_create(&thread, NULL, load, &job) != 0) {
         return md_fail(err, MD_ERR_MEMORY, "cannot start a thread to load \"%s\"", name);
     }
@@ -379,10 +384,10 @@ enum md_status md_serve_stage(struct md_serve *serve, const char *name, const ch
 }
 
 enum md_status md_serve_load(struct md_serve *serve, const char *name, const char *path,
-                             struct md_error *err)
+                             const struct md_model_profile *profile, struct md_error *err)
 {
     struct md_model *model = NULL;
-    enum md_status status = md_serve_stage(serve, name, path, &model, err);
+    enum md_status status = md_serve_stage(serve, name, path, profile, &model, err);
 
     if (status == MD_OK) {
         status = md_serve_commit(serve, model, err);

@@ -3,7 +3,7 @@
  *
  *     md_serve_new(&options, &serve, err);
  *     md_serve_set_builder(serve, &builder);   // script/ registers the Lua model families
- *     md_serve_load(serve, "tft", "scripts/fleet/models/tft", err);
+ *     md_serve_load(serve, "tft", "scripts/fleet/models/tft", NULL, err);
  *
  *     md_serve_model(serve, "tft", &model, err);   // the version that is current now
  *     md_serve_submit(serve, model, inputs, count, 0, &call, err);
@@ -62,7 +62,7 @@ struct md_serve_options {
     const struct md_backend *reference; /* operators that backend lacks, folding, numeric checks */
     int threads;                        /* of the executor's pool, >= 1 */
     int queue_max;                      /* calls waiting; 0: 256 */
-    int batch_max;                      /* rows of one batch; 0: 32 */
+    int batch_max;                      /* rows of one batch; 0: by the device, 32 on the CPU */
     size_t plan_bytes_max;              /* see md_executable_options; 0: its default */
     size_t kept_bytes_max;              /* of kept windows, each model's; 0: none are */
     const char *passes_off;
@@ -84,19 +84,30 @@ void md_serve_delete(struct md_serve *serve);
 /* Set it before the first load. The builder is copied; its context must outlive serve. */
 void md_serve_set_builder(struct md_serve *serve, const struct md_model_builder *builder);
 
+/* What a service says of one of its models; zeros: nothing, so that the options hold. */
+struct md_model_profile {
+    bool has_precision;
+    enum md_precision precision; /* on an accelerator */
+    int batch_max;               /* rows of one batch, wherever it runs */
+    /* Likewise on an accelerator where nobody has given another: a start, which is halved as long
+     * as batches do not fit its memory. */
+    int accelerator_batch_max;
+};
+
 /*
  * Builds, checks and warms on a thread of its own while batches go on, waits for it, then
  * publishes under `name` ([A-Za-z0-9_.-], below MD_SERVE_NAME_MAX). A failure leaves the version
- * that was there.
+ * that was there. The profile is copied; NULL: of zeros.
  */
 enum md_status md_serve_load(struct md_serve *serve, const char *name, const char *path,
-                             struct md_error *err);
+                             const struct md_model_profile *profile, struct md_error *err);
 /*
  * The two halves of it: a version that nobody sees yet (the caller's reference), and its
  * publishing, which takes the reference over, also on failure.
  */
 enum md_status md_serve_stage(struct md_serve *serve, const char *name, const char *path,
-                              struct md_model **model, struct md_error *err);
+                              const struct md_model_profile *profile, struct md_model **model,
+                              struct md_error *err);
 enum md_status md_serve_commit(struct md_serve *serve, struct md_model *model,
                                struct md_error *err);
 /*
@@ -130,6 +141,8 @@ int64_t md_model_parameters(const struct md_model *model); /* elements of the gr
 const char *md_model_config(const struct md_model *model); /* the text of config.json */
 const char *md_model_backend(const struct md_model *model);
 bool md_model_batches(const struct md_model *model); /* concurrent calls can share a batch */
+/* Rows of one batch at most, on the device that it runs on now. */
+int md_model_batch_max(struct md_serve *serve, const struct md_model *model);
 
 /* What the model takes and gives. Symbols are negative dimensions named by md_model_symbol. */
 struct md_model_port {
@@ -203,6 +216,8 @@ struct md_serve_device {
     struct md_device_usage usage;
 };
 void md_serve_device(struct md_serve *serve, struct md_serve_device *device);
+/* What the accelerator is, usable or not; NULL: there is none. */
+const struct md_device_info *md_serve_accelerator(const struct md_serve *serve);
 /* {"runs":"cpu","why":"no NVIDIA driver"} */
 void md_serve_device_json(struct md_serve *serve, struct md_buffer *json);
 /* An accelerator was there and has failed for good: says so. */

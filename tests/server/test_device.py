@@ -113,8 +113,8 @@ class Commands(unittest.TestCase):
 
 
 class Service(unittest.TestCase):
-    def serve(self, env, *flags):
-        daemon = Daemon({"app.lua": APP}, flags, env=env)
+    def serve(self, env, *flags, app=APP):
+        daemon = Daemon({"app.lua": app}, flags, env=env)
         path = os.path.join(daemon.folder, "models")
         os.makedirs(path)
         with open(os.path.join(path, "affine.onnx"), "wb") as file:
@@ -160,6 +160,53 @@ class Service(unittest.TestCase):
             self.assertGreater(
                 self.metric(daemon, 'moondial_device_runs_total{result="done"}'), 2)
             self.assertGreater(self.metric(daemon, "moondial_device_captures_total"), 0)
+
+    def declared(self, text):
+        """APP with more in its model's declaration."""
+        whole = APP.replace('path = "models/affine.onnx"', text)
+        self.assertNotEqual(whole, APP)
+        return whole
+
+    def test_a_declaration_says_how_its_model_runs(self):
+        """Where it lies, in what precision it runs, how many rows of a batch it gets."""
+        folder = tempfile.mkdtemp(prefix="moondial-device-")
+        self.addCleanup(shutil.rmtree, folder)
+        with open(os.path.join(folder, "elsewhere.onnx"), "wb") as file:
+            file.write(elementwise())
+        app = self.declared(f'path = "{folder}/elsewhere.onnx", precision = "bf16", batch_max = 3')
+        rows = [[1.01, 2.02], [3.03, -4.04], [5.05, 6.06], [-7.07, 8.08], [9.09, 0.507]]
+        with self.serve(NONE) as daemon:
+            want = self.predict(daemon, rows)
+        with self.serve(on({}), "--device", "cuda", "--precision", "fp32", app=app) as daemon:
+            have = self.predict(daemon, rows)
+            worst = max(abs(a - b) for x, y in zip(want, have) for a, b in zip(x, y))
+            self.assertLess(worst, 4e-2 * 9.09)
+            self.assertGreater(worst, 1e-4, "that is float32")
+            self.assertEqual(daemon.get("/model").json()["batch_max"], 3)
+            self.assertEqual(self.metric(daemon, "moondial_batch_rows_sum"), 5)
+            self.assertEqual(self.metric(daemon, "moondial_batch_rows_count"), 2)
+
+    def test_batches_begin_as_large_as_the_device_suggests(self):
+        """Of the emulated device nothing is known but a lot of memory."""
+        for env, flags, rows in ((NONE, [], 32), (on({}), ["--device", "cuda"], 256),
+                                 (on({}), ["--device", "cuda", "--batch-max", "7"], 7)):
+            with self.subTest(rows=rows), self.serve(env, *flags) as daemon:
+                self.predict(daemon, [[1, 2]])
+                self.assertEqual(daemon.get("/model").json()["batch_max"], rows)
+
+    def test_a_declaration_is_checked(self):
+        for text, says in (('path = "models/x", precision = "fp8"', "fp8"),
+                           ('path = "models/x", batch_max = 0', "whole number"),
+                           ('path = "models/x", batch_max = 2.5', "whole number"),
+                           ('path = "models/x", batchmax = 2', "did you mean 'batch_max'")):
+            with self.subTest(says=says):
+                folder = tempfile.mkdtemp(prefix="moondial-device-")
+                self.addCleanup(shutil.rmtree, folder)
+                with open(os.path.join(folder, "app.lua"), "w", encoding="utf-8") as file:
+                    file.write(self.declared(text))
+                code, out, err = run_cli("check", folder, env=NONE)
+                self.assertNotEqual(code, 0)
+                self.assertIn(says, out + err)
 
     def test_a_device_lost_while_loading_degrades_the_service(self):
         with self.serve(NONE) as daemon:

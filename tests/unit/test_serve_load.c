@@ -24,7 +24,7 @@ static int begin(void **state)
     assert_ok(md_serve_new(&options, &serve, &err));
     assert_ok(md_script_builder_new(MD_SOURCE_DIR "/lua", options.clock, &builder, &err));
     md_serve_set_builder(serve, &builder);
-    assert_ok(md_serve_load(serve, "tft", FOLDER "model", &err));
+    assert_ok(md_serve_load(serve, "tft", FOLDER "model", NULL, &err));
     return 0;
 }
 
@@ -81,7 +81,7 @@ static void test_a_load_waits_for_no_batch(void **state)
     assert_ok(md_serve_model(serve, "tft", &old, &err));
     pthread_mutex_lock(&serve->device);
     struct md_call *call = submit(old);
-    assert_ok(md_serve_load(serve, "tft", FOLDER "model", &err));
+    assert_ok(md_serve_load(serve, "tft", FOLDER "model", NULL, &err));
     assert_ok(md_serve_model(serve, "tft", &new, &err));
     assert_true(md_model_generation(new) > md_model_generation(old));
     pthread_mutex_unlock(&serve->device);
@@ -101,7 +101,7 @@ static void test_a_load_plans_for_what_is_asked(void **state)
     assert_ok(md_serve_model(serve, "tft", &old, &err));
     assert_int_equal(old->recent_count, 1);
     assert_ok(md_executable_report(old->executable, &ran, &err));
-    assert_ok(md_serve_load(serve, "tft", FOLDER "model", &err));
+    assert_ok(md_serve_load(serve, "tft", FOLDER "model", NULL, &err));
     assert_ok(md_serve_model(serve, "tft", &new, &err));
     assert_ok(md_executable_report(new->executable, &planned, &err));
     assert_true(planned.flops == ran.flops && planned.arena_bytes == ran.arena_bytes);
@@ -112,7 +112,7 @@ static void test_a_load_plans_for_what_is_asked(void **state)
 static void *load_often(void *context)
 {
     for (int i = 0; i < 10; i++)
-        assert_int_equal(md_serve_load(serve, "tft", FOLDER "model", NULL), MD_OK);
+        assert_int_equal(md_serve_load(serve, "tft", FOLDER "model", NULL, NULL), MD_OK);
     *(_Atomic bool *)context = true;
     return NULL;
 }
