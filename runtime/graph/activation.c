@@ -43,16 +43,41 @@ enum md_status md_activation_read(const struct md_node *node, struct md_activati
     double numbers[NUMBERS_MAX];
     for (int i = 0; i < NUMBERS_MAX; i++)
         numbers[i] = i < count && i < row->count ? given->floats[i] : row->numbers[i];
-    *activation = (struct md_activation){row->op, numbers[0], numbers[1]};
+    *activation = (struct md_activation){row->op, numbers[0], numbers[1],
+                                         md_node_float(node, "output_scale", 1),
+                                         md_node_float(node, "output_shift", 0)};
     return MD_OK;
 }
 
 struct md_activation md_activation_of(const struct md_node *node)
 {
-    struct md_activation activation = {MD_OP_IDENTITY, 0, 0};
+    struct md_activation activation = {MD_OP_IDENTITY, 0, 0, 1, 0};
     struct md_error ignored;
     (void)md_activation_read(node, &activation, &ignored);
     return activation;
+}
+
+static int emit_operator(struct md_emit *emit, const struct md_activation *activation, int x)
+{
+    const struct known *row = known;
+    while (row->op != activation->op)
+        row++;
+    if (row->op == MD_OP_IDENTITY)
+        return x;
+    if (row->op == MD_OP_CLIP)
+        return md__emit_node(emit, row->name,
+                             MD__IDS(x, md__emit_float(emit, activation->a),
+                                     md__emit_float(emit, activation->b)),
+                             NULL, 0);
+    if (row->op == MD_OP_GELU) {
+        const struct md_attr form = {.name = "approximate",
+                                     .type = MD_ATTR_STRING,
+                                     .s = activation->a != 0 ? "tanh" : "none"};
+        return md__emit_node(emit, row->name, &x, 1, &form, 1);
+    }
+    const struct md_attr numbers[] = {MD__FLOAT(row->attrs[0], activation->a),
+                                      MD__FLOAT(row->attrs[1], activation->b)};
+    return md__emit_node(emit, row->name, &x, 1, numbers, row->count);
 }
 
 int md__emit_activation(struct md_emit *emit, const struct md_node *node, int x)
@@ -60,23 +85,12 @@ int md__emit_activation(struct md_emit *emit, const struct md_node *node, int x)
     struct md_activation activation;
     if (!emit->status)
         emit->status = md_activation_read(node, &activation, emit->err);
-    if (emit->status || activation.op == MD_OP_IDENTITY)
+    if (emit->status)
         return x;
-    const struct known *row = known;
-    while (row->op != activation.op)
-        row++;
-    if (row->op == MD_OP_CLIP)
-        return md__emit_node(emit, row->name,
-                             MD__IDS(x, md__emit_float(emit, activation.a),
-                                     md__emit_float(emit, activation.b)),
-                             NULL, 0);
-    if (row->op == MD_OP_GELU) {
-        const struct md_attr form = {.name = "approximate",
-                                     .type = MD_ATTR_STRING,
-                                     .s = activation.a != 0 ? "tanh" : "none"};
-        return md__emit_node(emit, row->name, &x, 1, &form, 1);
-    }
-    const struct md_attr numbers[] = {MD__FLOAT(row->attrs[0], activation.a),
-                                      MD__FLOAT(row->attrs[1], activation.b)};
-    return md__emit_node(emit, row->name, &x, 1, numbers, row->count);
+    x = emit_operator(emit, &activation, x);
+    if (activation.scale != 1)
+        x = md__emit_node(emit, "Mul", MD__IDS(x, md__emit_float(emit, activation.scale)), NULL, 0);
+    if (activation.shift != 0)
+        x = md__emit_node(emit, "Add", MD__IDS(x, md__emit_float(emit, activation.shift)), NULL, 0);
+    return x;
 }

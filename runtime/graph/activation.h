@@ -7,7 +7,8 @@
  *     Clip minimum, maximum (no defaults)
  *     Gelu form (0): 1 is its approximation by tanh
  *
- * In parentheses what holds when the numbers are left out.
+ * In parentheses what holds when the numbers are left out. The result is multiplied by the attribute
+ * output_scale (1), then output_shift (0) is added, as some networks learn to.
  */
 #ifndef MD_GRAPH_ACTIVATION_H
 #define MD_GRAPH_ACTIVATION_H
@@ -17,7 +18,19 @@
 struct md_activation {
     enum md_op op; /* MD_OP_IDENTITY: none */
     double a, b;
+    double scale, shift; /* 1, 0: none */
 };
+
+/* There is something to do behind the operator. */
+static inline bool md_activation_shifts(const struct md_activation *activation)
+{
+    return activation->scale != 1 || activation->shift != 0;
+}
+
+static inline bool md_activation_acts(const struct md_activation *activation)
+{
+    return activation->op != MD_OP_IDENTITY || md_activation_shifts(activation);
+}
 
 /* MD_ERR_INVALID names what is wrong with the node's attributes. */
 enum md_status md_activation_read(const struct md_node *node, struct md_activation *activation,

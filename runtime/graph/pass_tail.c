@@ -5,10 +5,13 @@
  *
  *     op(x) + z             z of the same shape: the operator's last input
  *     activation(op(x) + z) its attribute (activation.h lists which)
+ *     .. * a + b            numbers, after a convolution's activation: attributes as well
  *
  * A sum of two such operators is the later one's, so that the other's result is there. Nobody else
  * may read what lies between.
  */
+#include <string.h>
+
 #include "graph/body.h"
 #include "graph/rewrite.h"
 
@@ -52,12 +55,50 @@ static enum md_status put(struct md__rewrite *rewrite, int n, struct md_node nod
     return status;
 }
 
+/*
+ * One number multiplied or added behind a convolution's activation. Its attributes say all of it;
+ * what they were is multiplied as well.
+ */
+static enum md_status shift(struct md__rewrite *rewrite, int n, bool *done, struct md_error *err)
+{
+    const struct md_node *node = &rewrite->graph->nodes[n];
+    struct md_attr attrs[ATTRS_MAX + 2];
+    double number;
+    int side = md__rw_number(rewrite, node->in[0], &number) ? 1 : 0, attr_count = 0, out;
+    int x = node->in[side], constant = node->in[1 - side];
+    const struct md_node *conv = md__rw_sole_maker(rewrite, x);
+    if (rewrite->options->accelerator || !md__rw_weights(rewrite, constant) ||
+        !md__rw_number(rewrite, constant, &number) || !md__rw_alike(rewrite, x, node->out[0]) ||
+        !conv || conv->op != MD_OP_CONV_LAST || conv->attr_count > ATTRS_MAX ||
+        md_node_string(conv, "activation", "")[0] == '\0')
+        return MD_OK;
+    double factor = md_node_float(conv, "output_scale", 1);
+    double sum = md_node_float(conv, "output_shift", 0);
+    factor = node->op == MD_OP_MUL ? factor * number : factor;
+    sum = node->op == MD_OP_MUL ? sum * number : sum + number;
+    for (int i = 0; i < conv->attr_count; i++)
+        if (strncmp(conv->attrs[i].name, "output_s", 8) != 0)
+            attrs[attr_count++] = conv->attrs[i];
+    attrs[attr_count++] = MD_FLOAT_ATTR("output_scale", factor);
+    attrs[attr_count++] = MD_FLOAT_ATTR("output_shift", sum);
+    enum md_status status = md__rw_fused(rewrite, conv->op, conv->in, conv->in_count, attrs,
+                                         attr_count, &out, err);
+    *done = !status && out != MD_NONE && md__rw_replace(rewrite, n, &out);
+    return status;
+}
+
 static enum md_status rule(struct md__rewrite *rewrite, int n, void *context, struct md_error *err)
 {
     (void)context;
-    const struct md_node *node = &rewrite->graph->nodes[n], *open;
+    enum md_op op = rewrite->graph->nodes[n].op;
     double numbers[2];
     int count;
+    bool done = false;
+    enum md_status status =
+        op == MD_OP_ADD || op == MD_OP_MUL ? shift(rewrite, n, &done, err) : MD_OK;
+    if (status || done)
+        return status;
+    const struct md_node *node = &rewrite->graph->nodes[n], *open;
     if (node->op == MD_OP_ADD && md__rw_alike(rewrite, node->in[0], node->in[1])) {
         const struct md_node *a = find_open(rewrite, node->in[0]);
         const struct md_node *b = find_open(rewrite, node->in[1]);

@@ -23,9 +23,21 @@ static const struct program_case cases[] = {
      CONV "y = Relu(Add(c, Resize(MaxPool(d, kernel_shape=[1,2], strides=[1,2]), _, "
           "[1.0,1.0,1.0,2.0], mode='linear'))); -> y",
      "Relu 0 Add 0 moondial.MaxPoolLast 1 moondial.ResizeLast 1"},
+    {"numbers behind an activation",
+     "x[2,3,n,6]; w{4,3,3,3}; y = Add(Mul(HardSwish(Conv(x, w)), 0.75), -2); -> y",
+     "Mul 0 Add 0 moondial.ConvLast 1"},
+    {"one number after the other",
+     "x[2,3,n,6]; w{4,3,3,3}; y = Mul(3, Add(1, Mul(2, Relu(Conv(x, w))))); -> y",
+     "Mul 0 Add 0 moondial.ConvLast 1"},
 };
 
 static const struct program_case stay[] = {
+    {"an activation behind numbers",
+     "x[2,3,n,6]; w{4,3,3,3}; y = Relu(Add(Relu(Conv(x, w)), -1)); -> y",
+     "Add 0 Relu 1 moondial.ConvLast 1"},
+    {"a number for each channel",
+     "x[2,3,n,6]; w{4,3,3,3}; s{4,1,1}; y = Mul(Relu(Conv(x, w)), s); -> y",
+     "Mul 1 moondial.ConvLast 1"},
     {"an output", CONV "y = Relu(d); -> y d", "Relu 1 " NORM " 1"},
     {"read elsewhere", CONV "y = Relu(d); z = Neg(d); -> y z", "Relu 1 " NORM " 1"},
     {"an activation already", CONV "y = Sigmoid(Relu(d)); -> y", "Relu 0 Sigmoid 1 " NORM " 1"},

@@ -29,7 +29,7 @@ struct conv_run {
     const float *x, *bias, *z;  /* bias, z may be NULL; z has y's shape */
     float *y;                   /* = activation(sum + bias + z) */
     size_t y_line;              /* floats from line to line of y and z where not dense; 0: dense */
-    struct md_activation after; /* what is left to do to stored results: IDENTITY after a clamp */
+    struct md_activation after; /* what is left to do to stored results: its shift after a clamp */
     bool clamps;                /* the activation is one: see conv_clamped */
     float low, high;
     void *scratch; /* scratch() bytes, aligned to 64 */
@@ -71,7 +71,7 @@ INLINE vf conv_clamped(const struct conv_run *run, vf v)
 INLINE void conv_activate(const struct conv_run *run, float *y, size_t stride, size_t rows,
                           size_t columns)
 {
-    if (run->after.op != MD_OP_IDENTITY)
+    if (md_activation_acts(&run->after))
         md__activate(&run->after, y, stride, rows, columns);
 }
 

@@ -90,7 +90,7 @@ static enum md_status linear_run(const struct md_kernel_call *call, struct md_er
     struct packed packed = packed_of(prepared);
     struct product product = product_of(call, &packed);
     struct md_activation activation = md_activation_of(call->node);
-    if (activation.op != MD_OP_IDENTITY)
+    if (md_activation_acts(&activation))
         product.activation = &activation;
     if (call->node->op == MD_OP_LINEAR && md__has(call->in, call->in_count, 3)) {
         product.addend = call->in[3].data;

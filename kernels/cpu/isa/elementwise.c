@@ -169,20 +169,30 @@ static void activate_gates(float *y, size_t stride, size_t rows, size_t columns,
             gate_row(y, columns, false);
 }
 
+static void shift_row(float *y, size_t columns, vf scale, vf shift)
+{
+    for (size_t i = 0; i < columns; i += VL)
+        store_upto(y + i, load_upto(y + i, columns - i) * scale + shift, columns - i);
+}
+
 void md__activate(const struct md_activation *activation, float *y, size_t stride, size_t rows,
                   size_t columns)
 {
     struct unary unary = {
         .op = activation->op, .a = (float)activation->a, .b = (float)activation->b};
+    bool shifts = md_activation_shifts(activation);
+    vf scale = splat((float)activation->scale), shift = splat((float)activation->shift);
+    bool gate = unary.op == MD_OP_SIGMOID || (unary.op == MD_OP_SWISH && unary.a == 1.0f);
     if (unary.op == MD_OP_GELU && activation->a != 0)
         unary.op = MD_OP_GELU_TANH;
-    if (unary.op == MD_OP_SIGMOID || (unary.op == MD_OP_SWISH && unary.a == 1.0f)) {
+    if (gate)
         activate_gates(y, stride, rows, columns, unary.op == MD_OP_SWISH);
-        return;
-    }
-    for (size_t r = 0; r < rows; r++, y += stride) {
+    for (size_t r = 0; r < rows && (!gate || shifts); r++, y += stride) {
         unary.x = unary.y = y;
-        unary_some(&unary, 0, columns, 0);
+        if (!gate)
+            unary_some(&unary, 0, columns, 0);
+        if (shifts)
+            shift_row(y, columns, scale, shift);
     }
 }
 

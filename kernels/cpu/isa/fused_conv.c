@@ -45,7 +45,7 @@ static enum md_status fused_run(const struct md_kernel_call *call, struct md_err
                             .z = md__has(call->in, call->in_count, 3) ? call->in[3].data : NULL,
                             .y = call->out[0].data,
                             .count = md__count(&call->out[0])};
-    if (status || (ending.activation.op == MD_OP_IDENTITY && !ending.z))
+    if (status || (!md_activation_acts(&ending.activation) && !ending.z))
         return status;
     md__parallel(call->pool, (ending.count + BLOCK - 1) / BLOCK, 4, end_blocks, &ending);
     return MD_OK;
