@@ -57,18 +57,20 @@ struct md_activation md_activation_of(const struct md_node *node)
     return activation;
 }
 
-static int emit_operator(struct md_emit *emit, const struct md_activation *activation, int x)
+int md__emit_operator(struct md_emit *emit, const struct md_activation *activation, int x)
 {
-    const struct known *row = known;
-    while (row->op != activation->op)
-        row++;
-    if (row->op == MD_OP_IDENTITY)
+    const struct known *row = known, *end = known + sizeof known / sizeof *known;
+    if (activation->op == MD_OP_IDENTITY)
         return x;
+    while (row < end && row->op != activation->op)
+        row++;
+    if (row == end)
+        return md__emit_node(emit, md_op_info(activation->op)->name, &x, 1, NULL, 0);
     if (row->op == MD_OP_CLIP)
-        return md__emit_node(emit, row->name,
-                             MD__IDS(x, md__emit_float(emit, activation->a),
-                                     md__emit_float(emit, activation->b)),
-                             NULL, 0);
+        return md__emit_node(
+            emit, row->name,
+            MD__IDS(x, md__emit_float(emit, activation->a), md__emit_float(emit, activation->b)),
+            NULL, 0);
     if (row->op == MD_OP_GELU) {
         const struct md_attr form = {.name = "approximate",
                                      .type = MD_ATTR_STRING,
@@ -87,7 +89,7 @@ int md__emit_activation(struct md_emit *emit, const struct md_node *node, int x)
         emit->status = md_activation_read(node, &activation, emit->err);
     if (emit->status)
         return x;
-    x = emit_operator(emit, &activation, x);
+    x = md__emit_operator(emit, &activation, x);
     if (activation.scale != 1)
         x = md__emit_node(emit, "Mul", MD__IDS(x, md__emit_float(emit, activation.scale)), NULL, 0);
     if (activation.shift != 0)

@@ -7,8 +7,8 @@
  *     Clip minimum, maximum (no defaults)
  *     Gelu form (0): 1 is its approximation by tanh
  *
- * In parentheses what holds when the numbers are left out. The result is multiplied by the attribute
- * output_scale (1), then output_shift (0) is added, as some networks learn to.
+ * In parentheses what holds when the numbers are left out. The result is multiplied by the
+ * attribute output_scale (1), then output_shift (0) is added, as some networks learn to.
  */
 #ifndef MD_GRAPH_ACTIVATION_H
 #define MD_GRAPH_ACTIVATION_H
@@ -38,6 +38,10 @@ enum md_status md_activation_read(const struct md_node *node, struct md_activati
 
 /* The same for a node whose shape rule has read it. */
 struct md_activation md_activation_of(const struct md_node *node);
+
+/* Emits the operator of x that the activation names, or any other of one input that has no
+ * attributes, without scale and shift. */
+int md__emit_operator(struct md_emit *emit, const struct md_activation *activation, int x);
 
 /* Emits the node's activation of x as its own operator; x itself when there is none. */
 int md__emit_activation(struct md_emit *emit, const struct md_node *node, int x);

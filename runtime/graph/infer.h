@@ -146,6 +146,7 @@ MD_INFER_RULE(md_infer_center_crop_pad);
 MD_INFER_RULE(md_infer_col2im);
 MD_INFER_RULE(md_infer_dropout);
 /* infer_fused.c */
+MD_INFER_RULE(md_infer_chain); /* chain.c */
 MD_INFER_RULE(md_infer_linear);
 MD_INFER_RULE(md_infer_glu);
 MD_INFER_RULE(md_infer_resample_norm);

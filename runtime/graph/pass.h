@@ -17,6 +17,7 @@
  *     channels_last  runs of convolutions work on tensors with channels last
  *     transpose      transposes sink until they meet and cancel
  *     tail           what follows channels-last operators goes into them
+ *     chain          elementwise operators that follow each other run tile by tile
  *     dead           what nobody reads goes
  *
  * A new pass over ONNX operators is a rule for md__rewrite_run (rewrite.h) or a row of
@@ -79,6 +80,8 @@ enum md_status md__pass_channels_last(struct md_graph *graph,
                                       struct md_pass_report *report, struct md_error *err);
 enum md_status md__pass_tail(struct md_graph *graph, const struct md_executable_options *options,
                              struct md_pass_report *report, struct md_error *err);
+enum md_status md__pass_chain(struct md_graph *graph, const struct md_executable_options *options,
+                              struct md_pass_report *report, struct md_error *err);
 enum md_status md__pass_dead(struct md_graph *graph, const struct md_executable_options *options,
                              struct md_pass_report *report, struct md_error *err);
 

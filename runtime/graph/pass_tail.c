@@ -81,8 +81,8 @@ static enum md_status shift(struct md__rewrite *rewrite, int n, bool *done, stru
             attrs[attr_count++] = conv->attrs[i];
     attrs[attr_count++] = MD_FLOAT_ATTR("output_scale", factor);
     attrs[attr_count++] = MD_FLOAT_ATTR("output_shift", sum);
-    enum md_status status = md__rw_fused(rewrite, conv->op, conv->in, conv->in_count, attrs,
-                                         attr_count, &out, err);
+    enum md_status status =
+        md__rw_fused(rewrite, conv->op, conv->in, conv->in_count, attrs, attr_count, &out, err);
     *done = !status && out != MD_NONE && md__rw_replace(rewrite, n, &out);
     return status;
 }

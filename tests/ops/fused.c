@@ -294,6 +294,7 @@ static const struct op_case cases[] = {
      .out = {F32(2, 5, 3)},
      .attrs = {INT("heads", 2), INT("head_size", 4)},
      .absolute = 5e-6},
+#include "fused_chain.inc"
 #include "fused_last.inc"
 
 #include "fused_tail.inc"

@@ -275,6 +275,8 @@ struct parsed {
     struct md_value_info in[MEMBERS_MAX], out[8];
     int in_count, out_count;
     const char *error;
+    char strings[4][16]; /* of an attribute that lists some */
+    const char *listed[4];
 };
 
 static int64_t number(const char **at)
@@ -325,7 +327,17 @@ static void attribute(struct parsed *parsed, const char **at, const char *equals
     snprintf(parsed->words[k], sizeof parsed->words[k], "%.*s", (int)(equals - *at), *at);
     attr->name = parsed->words[k];
     *at = equals + 1;
-    if (**at == '(') {
+    if (**at == '(' && isalpha((unsigned char)(*at)[1])) {
+        attr->type = MD_ATTR_STRINGS;
+        for ((*at)++; isalpha((unsigned char)**at); *at += (*at)[strcspn(*at, ",)")] != '\0') {
+            size_t length = strcspn(*at, ",)");
+            char *made = parsed->strings[attr->count];
+            snprintf(made, sizeof parsed->strings[0], "%.*s", (int)length, *at);
+            parsed->listed[attr->count++] = made;
+            *at += length;
+        }
+        attr->strings = parsed->listed;
+    } else if (**at == '(') {
         (*at)++;
         attr->type = MD_ATTR_INTS;
         attr->count = list(at, ')', parsed->lists[k]);

@@ -114,17 +114,17 @@ static const struct program_case shared[] = {
 
 static void written_out_operators_are_found(void **state)
 {
-    program_check_all(cases, sizeof cases / sizeof *cases, NULL, 2e-5);
+    program_check_all(cases, sizeof cases / sizeof *cases, "chain", 2e-5);
 }
 
 static void what_resembles_them_stays(void **state)
 {
-    program_check_all(stay, sizeof stay / sizeof *stay, NULL, 2e-5);
+    program_check_all(stay, sizeof stay / sizeof *stay, "chain", 2e-5);
 }
 
 static void shared_values_are_still_made(void **state)
 {
-    program_check_all(shared, sizeof shared / sizeof *shared, NULL, 2e-5);
+    program_check_all(shared, sizeof shared / sizeof *shared, "chain", 2e-5);
 }
 
 int main(void)

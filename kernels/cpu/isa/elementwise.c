@@ -8,6 +8,7 @@
 #include <math.h>
 
 #include "kernels/cpu/isa/activation.h"
+#include "kernels/cpu/isa/elementwise.h"
 #include "kernels/cpu/isa/kernels.h"
 #include "kernels/cpu/isa/last.h"
 #include "kernels/cpu/isa/math.h"
@@ -17,13 +18,6 @@
 
 /* Gelu's approximation: a loop of its own, in this file only. */
 #define MD_OP_GELU_TANH MD_OP_COUNT
-
-struct unary {
-    enum md_op op;
-    const float *x;
-    float *y;
-    float a, b; /* the operator's attributes, in the order of ref_unary.c */
-};
 
 INLINE vf clamped(vf x, vf low, vf high)
 {
@@ -104,10 +98,8 @@ INLINE void unary_loop(const struct unary *unary, enum md_op op, size_t begin, s
     X(SWISH)                                                                                       \
     X(MISH) X(LEAKY_RELU) X(HARD_SIGMOID) X(HARD_SWISH) X(CLIP) X(GELU_TANH)
 
-static void unary_some(void *context, size_t begin, size_t end, int thread)
+void md__unary_elements(const struct unary *unary, size_t begin, size_t end)
 {
-    (void)thread;
-    const struct unary *unary = context;
     switch (unary->op) {
 #define X(id)                                                                                      \
     case MD_OP_##id:                                                                               \
@@ -118,6 +110,20 @@ static void unary_some(void *context, size_t begin, size_t end, int thread)
     default:
         break;
     }
+}
+
+static void unary_some(void *context, size_t begin, size_t end, int thread)
+{
+    (void)thread;
+    md__unary_elements(context, begin, end);
+}
+
+struct unary md__unary_of(const struct md_activation *activation)
+{
+    bool tanh = activation->op == MD_OP_GELU && activation->a != 0;
+    return (struct unary){.op = tanh ? MD_OP_GELU_TANH : activation->op,
+                          .a = (float)activation->a,
+                          .b = (float)activation->b};
 }
 
 /* Columns of x * sigmoid(x), or of sigmoid(x), `n` vectors of them; below -85 Swish is 0. */
@@ -178,19 +184,16 @@ static void shift_row(float *y, size_t columns, vf scale, vf shift)
 void md__activate(const struct md_activation *activation, float *y, size_t stride, size_t rows,
                   size_t columns)
 {
-    struct unary unary = {
-        .op = activation->op, .a = (float)activation->a, .b = (float)activation->b};
+    struct unary unary = md__unary_of(activation);
     bool shifts = md_activation_shifts(activation);
     vf scale = splat((float)activation->scale), shift = splat((float)activation->shift);
     bool gate = unary.op == MD_OP_SIGMOID || (unary.op == MD_OP_SWISH && unary.a == 1.0f);
-    if (unary.op == MD_OP_GELU && activation->a != 0)
-        unary.op = MD_OP_GELU_TANH;
     if (gate)
         activate_gates(y, stride, rows, columns, unary.op == MD_OP_SWISH);
     for (size_t r = 0; r < rows && (!gate || shifts); r++, y += stride) {
         unary.x = unary.y = y;
         if (!gate)
-            unary_some(&unary, 0, columns, 0);
+            md__unary_elements(&unary, 0, columns);
         if (shifts)
             shift_row(y, columns, scale, shift);
     }
@@ -312,15 +315,6 @@ const struct md_kernel md__clip = {.run = clip_run, .in_place = true};
 
 /* ---- two inputs ------------------------------------------------------------------------------ */
 
-struct binary {
-    enum md_op op;
-    const float *a, *b;
-    float *y;
-    size_t inner;       /* length of the plain loop */
-    int a_step, b_step; /* 0 or 1 */
-    struct md__walk outer;
-};
-
 INLINE vf apply_binary(enum md_op op, vf a, vf b)
 {
     switch (op) {
@@ -369,8 +363,10 @@ INLINE void binary_loop(const struct binary *binary, enum md_op op, int a_step, 
     md__walk_seek(&walk, begin / inner);
     while (begin < end) {
         size_t count = inner - skip < end - begin ? inner - skip : end - begin;
-        binary_row(op, binary->a + walk.at[0] + (a_step ? skip : 0), a_step,
-                   binary->b + walk.at[1] + (b_step ? skip : 0), b_step, binary->y + begin, count);
+        size_t a = (size_t)walk.at[0] + (a_step ? skip : 0) - binary->first[0];
+        size_t b = (size_t)walk.at[1] + (b_step ? skip : 0) - binary->first[1];
+        binary_row(op, binary->a + a, a_step, binary->b + b, b_step,
+                   binary->y + (begin - binary->first[2]), count);
         begin += count;
         skip = 0;
         md__walk_next(&walk);
@@ -389,10 +385,8 @@ INLINE void binary_steps(const struct binary *binary, enum md_op op, size_t begi
 
 #define BINARY_OPS(X) X(ADD) X(SUB) X(MUL) X(DIV) X(MIN) X(MAX)
 
-static void binary_some(void *context, size_t begin, size_t end, int thread)
+void md__binary_elements(const struct binary *binary, size_t begin, size_t end)
 {
-    (void)thread;
-    const struct binary *binary = context;
     switch (binary->op) {
 #define X(id)                                                                                      \
     case MD_OP_##id:                                                                               \
@@ -405,10 +399,20 @@ static void binary_some(void *context, size_t begin, size_t end, int thread)
     }
 }
 
-/* Splits the last merged axis off the walk. */
-static void take_inner(struct binary *binary)
+static void binary_some(void *context, size_t begin, size_t end, int thread)
+{
+    (void)thread;
+    md__binary_elements(context, begin, end);
+}
+
+/* The last merged axis is split off the walk. */
+void md__binary_shapes(struct binary *binary, const struct md_shape *a, const struct md_shape *b,
+                       const struct md_shape *y)
 {
     struct md__walk *walk = &binary->outer;
+    md__walk_init(walk, y->rank, y->dim);
+    md__walk_broadcast(walk, 0, a);
+    md__walk_broadcast(walk, 1, b);
     md__walk_merge(walk);
     int last = --walk->rank;
     binary->inner = (size_t)walk->dim[last];
@@ -425,10 +429,7 @@ static enum md_status binary_run(const struct md_kernel_call *call, struct md_er
     if (count == 0)
         return MD_OK;
     struct binary binary = {.op = call->node->op, .a = in[0].data, .b = in[1].data, .y = out->data};
-    md__walk_init(&binary.outer, out->shape.rank, out->shape.dim);
-    md__walk_broadcast(&binary.outer, 0, &in[0].shape);
-    md__walk_broadcast(&binary.outer, 1, &in[1].shape);
-    take_inner(&binary);
+    md__binary_shapes(&binary, &in[0].shape, &in[1].shape, &out->shape);
     md__parallel(call->pool, count, 16384, binary_some, &binary);
     return MD_OK;
 }
@@ -438,4 +439,5 @@ static bool binary_supports(const struct md_node *node, const struct md_tensor *
     return md__ref_binary.supports(node, in, in_count);
 }
 
-const struct md_kernel md__binary = {.supports = binary_supports, .run = binary_run};
+const struct md_kernel md__binary = {
+    .supports = binary_supports, .run = binary_run, .in_place = true};

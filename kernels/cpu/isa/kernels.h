@@ -12,6 +12,7 @@
 #define md__conv         MD_ISA_SYMBOL(md__conv)
 #define md__conv_last    MD_ISA_SYMBOL(md__conv_last)
 #define md__fused_conv   MD_ISA_SYMBOL(md__fused_conv)
+#define md__chain        MD_ISA_SYMBOL(md__chain)
 #define md__clip         MD_ISA_SYMBOL(md__clip)
 #define md__dot_attention MD_ISA_SYMBOL(md__dot_attention)
 #define md__gated        MD_ISA_SYMBOL(md__gated)
@@ -26,7 +27,7 @@
 #define md__unary        MD_ISA_SYMBOL(md__unary)
 #define md__weighted_sum MD_ISA_SYMBOL(md__weighted_sum)
 
-extern const struct md_kernel md__dot_attention, md__rotary;
+extern const struct md_kernel md__chain, md__dot_attention, md__rotary;
 extern const struct md_kernel md__attention, md__binary, md__clip, md__conv, md__conv_last,
     md__fused_conv, md__gated, md__gemm, md__layer_norm, md__linear, md__matmul, md__recurrent,
     md__selection, md__softmax, md__unary, md__weighted_sum;
@@ -69,6 +70,7 @@ extern const struct md_kernel md__cast, md__compare, md__power, md__where;
 extern const struct md_kernel md__non_max_suppression;
 
 #define MD__ISA_KERNELS(X)                                                                         \
+    X(CHAIN, md__chain)                                                                            \
     X(NON_MAX_SUPPRESSION, md__non_max_suppression)                                                \
     X(EQUAL, md__compare)                                                                          \
     X(LESS, md__compare)                                                                           \
