@@ -30,6 +30,35 @@
 #define MD__HOST_DEVICE __host__ __device__ static __forceinline__
 #define MD__DEVICE      __device__ static __forceinline__
 
+/* ---- notices --------------------------------------------------------------------------------- */
+
+#ifdef __CUDACC__
+/* Device code is not linked across files, so each has a pointer of its own, which the list of
+ * launch.cu knows how to set. */
+struct md__notice_unit {
+    int (*set)(unsigned *words);
+    md__notice_unit *next;
+    explicit md__notice_unit(int (*set_)(unsigned *words));
+};
+static __device__ unsigned *md__notice_words;
+static int md__notice_set(unsigned *words)
+{
+    return (int)cudaMemcpyToSymbol(md__notice_words, &words, sizeof words);
+}
+static md__notice_unit md__this_unit(md__notice_set);
+
+MD__DEVICE void md__note(enum md__cuda_notice notice)
+{
+    if (md__notice_words)
+        static_cast<volatile unsigned *>(md__notice_words)[notice] = 1;
+}
+#else
+MD__DEVICE void md__note(enum md__cuda_notice notice)
+{
+    md_device_host_notice(1u << notice);
+}
+#endif
+
 /* ---- elements -------------------------------------------------------------------------------- */
 
 MD__DEVICE float md__load(const float *x)
@@ -66,6 +95,8 @@ MD__DEVICE void md__store(float *y, float value)
 }
 MD__DEVICE void md__store(__half *y, float value)
 {
+    if (fabsf(value) >= 65520.0f && fabsf(value) < INFINITY) /* rounds to infinity */
+        md__note(MD__CUDA_OVERFLOW);
     *y = __float2half_rn(value);
 }
 MD__DEVICE void md__store(__nv_bfloat16 *y, float value)

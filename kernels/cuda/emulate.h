@@ -112,6 +112,7 @@ float md_f16_to_f32(uint16_t bits);
 uint16_t md_f32_to_f16(float value);
 float md_bf16_to_f32(uint16_t bits);
 uint16_t md_f32_to_bf16(float value);
+void md_device_host_notice(unsigned bits);
 }
 
 static inline float __half2float(__half x)

@@ -1,8 +1,8 @@
 /*
  * GatherND, ScatterND, ScatterElements: slices and elements named by indices in device memory.
  *
- * An index outside its axis reads a NaN (of integers 0) and writes nothing: a captured run has
- * nobody to tell. Where two indices name one place, either may win, as the standard has it.
+ * An index outside its axis reads a NaN (of integers 0), writes nothing, and is noted. Where two
+ * indices name one place, either may win, as the standard has it.
  */
 #include "kernels/cuda/device.cuh"
 
@@ -17,8 +17,10 @@ MD__DEVICE int64_t slice_at(const struct md__cuda_slices &p, int64_t row)
         int64_t index = p.ids_are_wide ? static_cast<const int64_t *>(p.ids)[i]
                                        : static_cast<const int32_t *>(p.ids)[i];
         index += index < 0 ? p.dim[k] : 0;
-        if (index < 0 || index >= p.dim[k])
+        if (index < 0 || index >= p.dim[k]) {
+            md__note(MD__CUDA_OUTSIDE);
             return -1;
+        }
         at += index * p.stride[k];
     }
     return at;
@@ -82,7 +84,9 @@ static __global__ void scatter_elements_kernel(struct md__cuda_map map, const T 
             rest /= map.dim[axis];
         }
         at += at < 0 ? n : 0;
-        if (at >= 0 && at < n)
+        if (at < 0 || at >= n)
+            md__note(MD__CUDA_OUTSIDE);
+        else
             y[to + at * axis_stride] = updates[i];
     }
 }

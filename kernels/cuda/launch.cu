@@ -36,6 +36,28 @@ int64_t md__cuda_launch_count(void)
     return launches;
 }
 
+#ifdef __CUDACC__
+static md__notice_unit *units;
+
+md__notice_unit::md__notice_unit(int (*set_)(unsigned *words)) : set(set_), next(units)
+{
+    units = this;
+}
+
+int md__cuda_notices_at(unsigned *words)
+{
+    int error = 0;
+    for (const md__notice_unit *unit = units; unit && !error; unit = unit->next)
+        error = unit->set(words);
+    return error;
+}
+#else
+int md__cuda_notices_at(unsigned *words)
+{
+    return words ? MD__CUDA_REFUSED : 0;
+}
+#endif
+
 const char *md__cuda_error_text(int error)
 {
     if (error == MD__CUDA_REFUSED)

@@ -53,6 +53,10 @@ int64_t md__cuda_launch_count(void);
 /* While `only` is true, launches of this thread are checked and noted, and not done: for tests of
  * geometry, whose pointers may then be anything. */
 void md__cuda_launch_only_note(bool only);
+/* Where kernels of the current GPU set a word for each enum md__cuda_notice that they meet: memory
+ * that the GPU can write; NULL: nowhere. The emulation tells device_host.h instead. */
+enum md__cuda_notice { MD__CUDA_OVERFLOW, MD__CUDA_OUTSIDE, MD__CUDA_NOTICES };
+int md__cuda_notices_at(unsigned *words);
 /* The text of what a launcher returned. */
 const char *md__cuda_error_text(int error);
 

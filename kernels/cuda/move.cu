@@ -109,10 +109,16 @@ int md__cuda_move(md__cuda_stream stream, int bytes, const struct md__cuda_map *
 
 /* ---- by index -------------------------------------------------------------------------------- */
 
-MD__DEVICE int64_t index_at(const void *indices, bool wide, int64_t i)
+/* Index i, from the beginning of an axis of n; -1: it lies outside. */
+MD__DEVICE int64_t index_at(const void *indices, bool wide, int64_t i, int64_t n)
 {
-    return wide ? static_cast<const int64_t *>(indices)[i]
-                : static_cast<const int32_t *>(indices)[i];
+    int64_t at = wide ? static_cast<const int64_t *>(indices)[i]
+                      : static_cast<const int32_t *>(indices)[i];
+    at += at < 0 ? n : 0;
+    if (at >= 0 && at < n)
+        return at;
+    md__note(MD__CUDA_OUTSIDE);
+    return -1;
 }
 
 template <class T>
@@ -120,10 +126,9 @@ static __global__ void gather_kernel(const T *x, const void *indices, bool wide,
                                      int64_t n, int64_t inner, int64_t count, int64_t total)
 {
     for (int64_t i = md__first(); i < total; i += md__stride()) {
-        int64_t at = index_at(indices, wide, i / inner % count);
-        at += at < 0 ? n : 0;
+        int64_t at = index_at(indices, wide, i / inner % count, n);
         int64_t from = (i / inner / count * n + at) * inner + i % inner;
-        y[i] = at >= 0 && at < n ? x[from] : nothing;
+        y[i] = at >= 0 ? x[from] : nothing;
     }
 }
 
@@ -147,10 +152,9 @@ static __global__ void gather_elements_kernel(struct md__cuda_map map, const T *
                                               int64_t n, int64_t axis_stride)
 {
     for (int64_t i = md__first(); i < map.count; i += md__stride()) {
-        int64_t from, unused, at = index_at(indices, wide, i);
+        int64_t from, unused, at = index_at(indices, wide, i, n);
         both(map, i, &from, &unused);
-        at += at < 0 ? n : 0;
-        y[i] = at >= 0 && at < n ? x[from + at * axis_stride] : nothing;
+        y[i] = at >= 0 ? x[from + at * axis_stride] : nothing;
     }
 }
 

@@ -7,19 +7,10 @@
  * of each channel, so that few channels still fill a GPU; mean, factor and addend of each channel
  * and batch element from them; the result, with residual and activation.
  */
-#include <type_traits>
-
 #include "kernels/cuda/functions.cuh"
 
 /* ---- Softmax, LogSoftmax, Hardmax, LpNormalization --------------------------------------------
  */
-
-/* How far x lies above the largest of its line. A line of float16 that is -infinity all along is
- * one whose mask outgrew 16 bits: its numbers count as equal, as -1e9 makes them in float32. */
-template <class T> MD__DEVICE float above(float x, float most)
-{
-    return std::is_same<T, __half>::value && most == -INFINITY ? 0.0f : x - most;
-}
 
 template <class T>
 static __global__ void softmax_rows_kernel(enum md__cuda_line kind, const T *x, T *y, int64_t lines,
@@ -32,11 +23,11 @@ static __global__ void softmax_rows_kernel(enum md__cuda_line kind, const T *x, 
             most = md__larger()(md__load(&row[i]), most);
         most = md__block_all(most, md__larger());
         for (int64_t i = threadIdx.x; i < n; i += blockDim.x)
-            sum += expf(above<T>(md__load(&row[i]), most));
+            sum += expf(md__load(&row[i]) - most);
         sum = md__block_all(sum, md__plus());
         float inverse = 1.0f / sum, logarithm = logf(sum);
         for (int64_t i = threadIdx.x; i < n; i += blockDim.x) {
-            float value = above<T>(md__load(&row[i]), most);
+            float value = md__load(&row[i]) - most;
             md__store(&y[l * n + i],
                       kind == MD__CUDA_LINE_SOFTMAX ? expf(value) * inverse : value - logarithm);
         }
@@ -59,16 +50,16 @@ static __global__ void lines_kernel(enum md__cuda_line kind, const T *x, T *y, i
         }
         if (kind == MD__CUDA_LINE_SOFTMAX || kind == MD__CUDA_LINE_LOG_SOFTMAX)
             for (int64_t i = 0; i < n; i++)
-                sum += expf(above<T>(md__load(&x[base + i * inner]), most));
+                sum += expf(md__load(&x[base + i * inner]) - most);
         norm = kind == MD__CUDA_LINE_L2 ? sqrtf(norm) : norm;
         for (int64_t i = 0; i < n; i++) {
             float value = md__load(&x[base + i * inner]);
             switch (kind) {
             case MD__CUDA_LINE_SOFTMAX:
-                value = expf(above<T>(value, most)) / sum;
+                value = expf(value - most) / sum;
                 break;
             case MD__CUDA_LINE_LOG_SOFTMAX:
-                value = above<T>(value, most) - logf(sum);
+                value = value - most - logf(sum);
                 break;
             case MD__CUDA_LINE_HARDMAX:
                 value = i == best;

@@ -28,7 +28,7 @@ extern "C" {
 #endif
 
 /* Goes up with any change of this header; the table of operators is checked by its own size. */
-#define MD_DEVICE_ABI 2
+#define MD_DEVICE_ABI 3
 
 struct md_device_context; /* one device, opened */
 struct md_device_stream;  /* work in order */
@@ -108,6 +108,12 @@ struct md_device_usage {
     double power_w, temperature_c;
 };
 
+/* What a kernel met that no host looks at while work runs; the run is not to be trusted. */
+enum md_device_notice {
+    MD_DEVICE_OVERFLOW = 1, /* a finite number that its storage does not hold was stored */
+    MD_DEVICE_OUTSIDE = 2   /* an index lay outside its axis */
+};
+
 /*
  * Every function that can fail returns a status: MD_ERR_MEMORY when device or pinned memory is
  * full, MD_ERR_UNAVAILABLE when there is no device to use (no driver, too old), MD_ERR_DEVICE for
@@ -138,6 +144,10 @@ struct md_device_driver {
     void (*unpin)(struct md_device_context *context, void *memory);
     enum md_status (*memory)(struct md_device_context *context, size_t *free_bytes,
                              size_t *total_bytes, struct md_error *err);
+
+    /* Bits of what kernels have met since the last call; asked while no stream has work left. NULL:
+     * nobody knows. Never fails. */
+    unsigned (*notices)(struct md_device_context *context);
 
     /* Never fails, and works in a context that is lost. */
     void (*usage)(struct md_device_context *context, struct md_device_usage *usage);

@@ -102,6 +102,21 @@ static enum md_status host_memory(struct md_device_context *context, size_t *fre
     return MD_OK;
 }
 
+static _Thread_local unsigned noticed; /* work is done on the thread that asks for it */
+
+void md_device_host_notice(unsigned bits)
+{
+    noticed |= bits;
+}
+
+static unsigned host_notices(struct md_device_context *context)
+{
+    unsigned bits = noticed;
+    (void)context;
+    noticed = 0;
+    return bits;
+}
+
 static void host_usage(struct md_device_context *context, struct md_device_usage *usage)
 {
     (void)context;
@@ -340,6 +355,7 @@ void md_device_host_driver(struct md_device_driver *driver, const char *name,
                                         .pin = host_allocate,
                                         .unpin = host_release,
                                         .memory = host_memory,
+                                        .notices = host_notices,
                                         .usage = host_usage,
                                         .stream_new = host_stream_new,
                                         .stream_delete = host_stream_delete,

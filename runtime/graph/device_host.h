@@ -24,6 +24,10 @@ void md_device_host_driver(struct md_device_driver *driver, const char *name,
 enum md_status md_device_host_do(struct md_device_stream *stream, void (*work)(const void *),
                                  const void *arguments, size_t bytes, struct md_error *err);
 
+/* What a kernel here meets, bits of enum md_device_notice: for the driver's notices(), asked on
+ * the same thread. */
+void md_device_host_notice(unsigned bits);
+
 /* Blocks of memory, streams, events and captures that are alive in the context: for leak checks. */
 int md_device_host_alive(const struct md_device_context *context);
 

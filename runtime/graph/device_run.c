@@ -142,6 +142,24 @@ static enum md_status launch(struct md__device *device, const struct md_plan *pl
     return status;
 }
 
+static unsigned notices(const struct md__device *device)
+{
+    return device->driver->notices
+               ? device->driver->notices(md__accelerator_context(device->accelerator))
+               : 0;
+}
+
+/* The work is done; whether its results mean anything. */
+static enum md_status heed(struct md__device *device, struct md_error *err)
+{
+    unsigned met = notices(device);
+    device->narrow = met != 0;
+    return met ? md_fail(err, MD_ERR_DEVICE,
+                         met & MD_DEVICE_OUTSIDE ? "an index outside its axis"
+                                                 : "numbers beyond the range of float16")
+               : MD_OK;
+}
+
 static struct md__segment *segment_at(const struct md_plan *plan, int s)
 {
     struct md__segment *segment = plan->device->segments;
@@ -159,6 +177,7 @@ enum md_status md__device_run(struct md_executable *executable, struct md_plan *
     device->used = true;
     md__accelerator_lock(device->accelerator);
     enum md_status status = md__device_ready(device, plan, err);
+    notices(device); /* what a run that failed has left */
     if (!status && !feed(device, plan, s, end)) {
         device->narrow = true;
         status = md_fail(err, MD_ERR_DEVICE, "numbers beyond the range of float16");
@@ -172,6 +191,8 @@ enum md_status md__device_run(struct md_executable *executable, struct md_plan *
         enum md_status ended = device->driver->stream_wait(device->stream, status ? NULL : err);
         status = status ? status : ended;
     }
+    if (!status)
+        status = heed(device, err);
     if (!status)
         take(device, plan, s, end);
     md__accelerator_unlock(device->accelerator);

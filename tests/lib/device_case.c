@@ -38,7 +38,7 @@ struct bench {
     size_t scratch_bytes, prepared_bytes;
 };
 
-static int ran, refused;
+static int ran, refused[MD_OP_COUNT];
 
 static enum md_dtype storage_of(enum md_dtype dtype, enum md_dtype precision)
 {
@@ -396,7 +396,7 @@ int op_device_disagreements(const struct op_case *op_case, const struct op_run *
     if (result == OP_DONE)
         wrong += !op_outputs_agree(&run, expected, the_driver()->name);
     op_run_fini(&run);
-    *(result == OP_REFUSED ? &refused : &ran) += 1;
+    *(result == OP_REFUSED ? &refused[op_case->op] : &ran) += 1;
     if (!is_wide(op_case)) {
         wrong += !narrow_agrees(op_case, expected, MD_F16, 5e-3);
         wrong += !narrow_agrees(op_case, expected, MD_BF16, 4e-2);
@@ -418,7 +418,14 @@ int op_device_differs(const struct op_case *op_case, const double *const *output
 
 void op_device_report(int least)
 {
+    int left = 0;
+    for (int op = 0; op < MD_OP_COUNT; op++)
+        left += refused[op];
     print_message("%s device: %d cases ran, %d were left to the CPU\n", the_driver()->name, ran,
-                  refused);
+                  left);
+    for (int op = 0; op < MD_OP_COUNT; op++)
+        if (refused[op] > 0)
+            print_message("  left to the CPU: %d of %s\n", refused[op],
+                          md_op_info((enum md_op)op)->name);
     assert_true(ran >= least);
 }

@@ -1,11 +1,13 @@
 /*
  * What 16 bits do to masks and sums, on the emulated device: a mask constant beyond float16 hides
- * what it hides, whole lines of it stay finite, and sums pass what float16 can hold on their way.
+ * what it hides, sums pass what float16 can hold on their way, and what outgrows it is told.
  */
 #include <math.h>
 
 #include "unit.h"
 
+#include "graph/device_host.h"
+#include "graph/device_internal.h"
 #include "kernels/cuda/launch.h"
 #include "tensor/tensor.h"
 
@@ -27,28 +29,50 @@ static void test_mask_constants_fit(void **state)
         assert_true(md_f16_to_f32(narrow[i]) == stored[i]);
 }
 
-/* -65504 and a score below it are -infinity once they are stored. */
-static void test_a_hidden_line_is_even(void **state)
+static unsigned noticed(void)
+{
+    struct md_device_driver driver;
+    md_device_host_driver(&driver, "masks", NULL);
+    return driver.notices(NULL);
+}
+
+/* As on the CPU: a line of infinities has no shares. What made one of finite numbers is told. */
+static void test_a_line_that_outgrows_is_told(void **state)
 {
     uint16_t scores[2 * N], mask[2 * N], sum[2 * N], shares[2 * N];
     struct md__cuda_map map = {
         .rank = 1, .count = (int64_t)2 * N, .dim = {(int64_t)2 * N}, .stride = {{1}, {1}}};
     fill(scores, 2 * N, -100);
-    fill(mask, 2 * N, -65504);
+    fill(mask, 2 * N, -INFINITY);
     mask[N] = md_f32_to_f16(0); /* one key of the second line is seen */
+    noticed();
     assert_int_equal(
         md__cuda_binary(NULL, MD__CUDA_F16, MD__CUDA_PAIR_ADD, 1, 1, &map, scores, mask, sum), 0);
-    assert_true(isinf(md_f16_to_f32(sum[0])));
     assert_int_equal(
         md__cuda_lines(NULL, MD__CUDA_F16, MD__CUDA_LINE_SOFTMAX, sum, shares, 2, N, 1), 0);
     for (int i = 0; i < N; i++) {
-        assert_true(fabsf(md_f16_to_f32(shares[i]) - 1.0f / N) < 1e-4f);
+        assert_true(isnan(md_f16_to_f32(shares[i])));
         assert_true(md_f16_to_f32(shares[N + i]) == (i == 0));
     }
+    assert_int_equal(noticed(), 0); /* infinite numbers were given */
+    fill(mask, 2 * N, -65504);
     assert_int_equal(
-        md__cuda_lines(NULL, MD__CUDA_F16, MD__CUDA_LINE_SOFTMAX, sum, shares, 1, N, 2), 0);
-    for (int i = 0; i < 2 * N; i++)
-        assert_true(isfinite(md_f16_to_f32(shares[i])));
+        md__cuda_binary(NULL, MD__CUDA_F16, MD__CUDA_PAIR_ADD, 1, 1, &map, scores, mask, sum), 0);
+    assert_true(isinf(md_f16_to_f32(sum[0])));
+    assert_int_equal(noticed(), MD_DEVICE_OVERFLOW);
+    assert_int_equal(noticed(), 0);
+}
+
+/* What a model's mask becomes when it is stored (device_memory.c): sums of two stay finite. */
+static void test_masks_of_models_add_up(void **state)
+{
+    float masks[] = {-1e9f, -3.4e38f, -INFINITY, -100};
+    md__device_lift_masks(MD_F16, masks, 4);
+    for (int i = 0; i < 2; i++) {
+        assert_true(isfinite(md_f16_to_f32(md_f32_to_f16(2 * masks[i] - 1000))));
+        assert_true(expf(masks[i] + 1000) == 0);
+    }
+    assert_true(isinf(masks[2]) && masks[3] == -100);
 }
 
 static void test_sums_pass_float16(void **state)
@@ -63,6 +87,10 @@ static void test_sums_pass_float16(void **state)
     assert_true(md_f16_to_f32(y) == 200);
     assert_int_equal(md__cuda_reduce(NULL, MD__CUDA_F16, MD__CUDA_REDUCE_L2, &one, &all, x, &y), 0);
     assert_true(md_f16_to_f32(y) == 12800);
+    noticed();
+    assert_int_equal(md__cuda_reduce(NULL, MD__CUDA_F16, MD__CUDA_REDUCE_SUM, &one, &all, x, &y),
+                     0);
+    assert_int_equal(noticed(), MD_DEVICE_OVERFLOW);
 }
 
 static void test_attention_without_keys_is_finite(void **state)
@@ -119,7 +147,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_mask_constants_fit),
-        cmocka_unit_test(test_a_hidden_line_is_even),
+        cmocka_unit_test(test_a_line_that_outgrows_is_told),
+        cmocka_unit_test(test_masks_of_models_add_up),
         cmocka_unit_test(test_sums_pass_float16),
         cmocka_unit_test(test_attention_without_keys_is_finite),
     };

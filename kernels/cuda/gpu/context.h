@@ -14,6 +14,7 @@ struct md_device_context {
     struct md_device_info info;
     struct md__cuda_libraries *libraries; /* NULL: own kernels only */
     struct md__nvml *nvml;                /* NULL: it does not tell */
+    unsigned *notices; /* pinned: kernels write it, the host reads it */
     bool lost;
 };
 

@@ -114,10 +114,45 @@ static enum md_status describe(struct md_device_context *context, struct md_erro
                    info->major, info->minor, MAJOR_MIN, MINOR_MIN);
 }
 
+/* Memory of the host that kernels write to: rarely, so that it costs them nothing. */
+static enum md_status notices_init(struct md_device_context *context, struct md_error *err)
+{
+    size_t bytes = MD__CUDA_NOTICES * sizeof *context->notices;
+    void *memory = NULL, *seen = NULL;
+    enum md_status status =
+        md__gpu_call(context, cudaHostAlloc(&memory, bytes, cudaHostAllocMapped), err);
+    context->notices = memory;
+    if (!status)
+        status = md__gpu_call(context, cudaHostGetDevicePointer(&seen, memory, 0), err);
+    if (status)
+        return status;
+    memset(memory, 0, bytes);
+    return md__gpu_check(context, (cudaError_t)md__cuda_notices_at(seen), "notices", err);
+}
+
+static void notices_fini(struct md_device_context *context)
+{
+    if (!context->notices)
+        return;
+    md__cuda_notices_at(NULL);
+    md__gpu_call(context, cudaFreeHost(context->notices), NULL);
+}
+
+static unsigned gpu_notices(struct md_device_context *context)
+{
+    volatile unsigned *words = context->notices;
+    unsigned bits = (words[MD__CUDA_OVERFLOW] ? MD_DEVICE_OVERFLOW : 0) |
+                    (words[MD__CUDA_OUTSIDE] ? MD_DEVICE_OUTSIDE : 0);
+    words[MD__CUDA_OVERFLOW] = words[MD__CUDA_OUTSIDE] = 0;
+    return bits;
+}
+
 static void gpu_close(struct md_device_context *context)
 {
-    if (!context->lost)
+    if (!context->lost) {
         md__cuda_libraries_delete(context->libraries);
+        notices_fini(context);
+    }
     md__nvml_delete(context->nvml);
     free(context);
 }
@@ -132,6 +167,8 @@ static enum md_status gpu_open(int index, struct md_device_context **opened, str
     enum md_status status = bind(context, err);
     if (!status)
         status = describe(context, err);
+    if (!status)
+        status = notices_init(context, err);
     if (status) {
         gpu_close(context);
         return status;
@@ -403,6 +440,7 @@ static const struct md_device_driver driver = {
     .pin = gpu_pin,
     .unpin = gpu_unpin,
     .memory = gpu_memory,
+    .notices = gpu_notices,
     .usage = gpu_usage,
     .stream_new = gpu_stream_new,
     .stream_delete = gpu_stream_delete,
