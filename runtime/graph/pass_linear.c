@@ -3,6 +3,7 @@
  * and an activation become moondial.Linear, whose kernel does all of it before it stores.
  *
  *     Add(MatMul(x, W), b)                  b a row of constants
+ *     Mul(Linear(x, W, b), s)               s a row of constants, which multiplies W and b
  *     Add(Linear(x, W, b), z)               z of the same shape
  *     activation(Linear(x, W, b, z))
  *
@@ -116,7 +117,43 @@ static enum md_status addition(struct md__rewrite *rewrite, int n, struct md_err
     return put_linear(rewrite, n, &sides[second], NULL, NULL, 0, err);
 }
 
-static enum md_status rule(struct md__rewrite *rewrite, int n, void *context, struct md_error *err)
+/* So many columns of `rows` rows, each times its number of `scale`; or rows, where `turned`. */
+static enum md_status scaled(struct md__rewrite *rewrite, int *value, bool turned, size_t outputs,
+                             const struct md_tensor *scale, struct md_error *err)
+{
+    const struct md_tensor *from = md__rw_weights(rewrite, *value);
+    struct md_tensor made;
+    enum md_status status = md_tensor_new(MD_F32, &from->shape, &made, err);
+    if (status)
+        return status;
+    const float *numbers = scale->data, *old = from->data;
+    size_t count = md_tensor_count(from), each = count / outputs;
+    for (size_t i = 0; i < count; i++)
+        ((float *)made.data)[i] = old[i] * numbers[turned ? i / each : i % outputs];
+    status = md__rw_add_constant(rewrite, &made, value, err);
+    md_tensor_unref(&made);
+    return status;
+}
+
+/* linear * s, before anything was added but constants. */
+static enum md_status scaling(struct md__rewrite *rewrite, int n, struct md_error *err)
+{
+    const struct md_node node = rewrite->graph->nodes[n];
+    struct linear linear;
+    int side = md__rw_weights(rewrite, node.in[0]) ? 1 : 0;
+    const struct md_tensor *scale = md__rw_weights(rewrite, node.in[1 - side]);
+    if (!scale || !find_linear(rewrite, node.in[side], &linear) || linear.active ||
+        linear.z != MD_NONE || !is_row(rewrite, node.in[1 - side], linear.outputs))
+        return MD_OK;
+    size_t outputs = (size_t)linear.outputs;
+    enum md_status status = scaled(rewrite, &linear.w, linear.turned, outputs, scale, err);
+    if (!status && linear.b != MD_NONE)
+        status = scaled(rewrite, &linear.b, false, outputs, scale, err);
+    return status ? status : put_linear(rewrite, n, &linear, NULL, NULL, 0, err);
+}
+
+enum md_status md__linear_rule(struct md__rewrite *rewrite, int n, void *context,
+                               struct md_error *err)
 {
     (void)context;
     struct linear linear;
@@ -125,6 +162,8 @@ static enum md_status rule(struct md__rewrite *rewrite, int n, void *context, st
     const struct md_node *node = &rewrite->graph->nodes[n];
     if (node->op == MD_OP_ADD)
         return addition(rewrite, n, err);
+    if (node->op == MD_OP_MUL)
+        return scaling(rewrite, n, err);
     const char *name = md__rw_activation(rewrite, node, numbers, &count);
     if (!name || !find_linear(rewrite, node->in[0], &linear) || linear.active)
         return MD_OK;
@@ -134,5 +173,5 @@ static enum md_status rule(struct md__rewrite *rewrite, int n, void *context, st
 enum md_status md__pass_linear(struct md_graph *graph, const struct md_executable_options *options,
                                struct md_pass_report *report, struct md_error *err)
 {
-    return md__rewrite_run(graph, options, report, rule, NULL, NULL, err);
+    return md__rewrite_run(graph, options, report, md__linear_rule, NULL, NULL, err);
 }

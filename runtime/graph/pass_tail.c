@@ -1,7 +1,7 @@
 /*
  * What follows a channels-last operator goes into it, where it ends with a residual and an
  * activation (md__last_residual): norms and Resize, and convolutions that pass_conv.c could not
- * see.
+ * see. Products whose Transposes have gone take in what pass_linear.c would have given them.
  *
  *     op(x) + z             z of the same shape: the operator's last input
  *     activation(op(x) + z) its attribute (activation.h lists which)
@@ -94,6 +94,12 @@ static enum md_status rule(struct md__rewrite *rewrite, int n, void *context, st
     double numbers[2];
     int count;
     bool done = false;
+    int before = rewrite->count;
+    enum md_status linear = md__is_listed(rewrite->options->passes_off, "linear")
+                                ? MD_OK
+                                : md__linear_rule(rewrite, n, NULL, err);
+    if (linear || rewrite->count > before)
+        return linear;
     enum md_status status =
         op == MD_OP_ADD || op == MD_OP_MUL ? shift(rewrite, n, &done, err) : MD_OK;
     if (status || done)

@@ -127,6 +127,10 @@ bool md__rw_replace(struct md__rewrite *rewrite, int n, const int *values);
 /* Drops what was added at this node. */
 void md__rw_undo(struct md__rewrite *rewrite);
 
+/* The rule of pass_linear.c, for what stands behind products once transposes are gone. */
+enum md_status md__linear_rule(struct md__rewrite *rewrite, int n, void *context,
+                               struct md_error *err);
+
 /* The backend has a kernel for the operator that is its own, not the reference's. */
 static inline bool md__has_own_kernel(const struct md_executable_options *options, enum md_op op)
 {

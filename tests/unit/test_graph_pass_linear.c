@@ -11,6 +11,12 @@ static const struct program_case cases[] = {
     {"a bias of more axes", "x[2,n,6]; w{6,8}; b{1,1,8}; y = Add(MatMul(x, w), b); -> y",
      "MatMul 0 Add 0 " LINEAR " 1"},
     {"a vector", "x[6]; w{6,8}; b{8}; y = Add(MatMul(x, w), b); -> y", LINEAR " 1"},
+    {"a factor for each column", X "s{8}; z[2,n,8]; y = Add(z, Mul(Add(MatMul(x, w), b), s)); -> y",
+     "Mul 0 Add 0 " LINEAR " 1"},
+    {"factors of rows",
+     "x[n,6]; w{8,6}; b{8}; s{1,8}; y = Relu(Mul(s, Gemm(x, w, b, transB=1))); -> y",
+     "Mul 0 Relu 0 " LINEAR " 1"},
+    {"factors without a bias", X "s{8}; y = Mul(MatMul(x, w), s); -> y", "Mul 0 " LINEAR " 1"},
     {"a residual", X "z[2,n,8]; y = Add(z, Add(MatMul(x, w), b)); -> y", "Add 0 " LINEAR " 1"},
     {"a residual without a bias", X "z[2,n,8]; y = Add(MatMul(x, w), z); -> y", LINEAR " 1 Add 0"},
     {"two products", X "v{6,8}; y = Add(MatMul(x, w), MatMul(x, v)); -> y",
@@ -29,6 +35,10 @@ static const struct program_case cases[] = {
 
 static const struct program_case stay[] = {
     {"a product alone", X "y = MatMul(x, w); -> y", "MatMul 1"},
+    {"factors of rows of the result", "x[2,3,6]; w{6,8}; s{3,1}; y = Mul(MatMul(x, w), s); -> y",
+     "MatMul 1 Mul 1"},
+    {"factors behind an activation", X "s{8}; y = Mul(Relu(Add(MatMul(x, w), b)), s); -> y",
+     "Mul 1 " LINEAR " 1"},
     {"read elsewhere", X "m = MatMul(x, w); y = Add(m, b); z = Neg(m); -> y z", "MatMul 1 Add 1"},
     {"a bias that is no row", "x[2,3,6]; w{6,8}; b{3,1}; y = Add(MatMul(x, w), b); -> y",
      "MatMul 1 Add 1"},

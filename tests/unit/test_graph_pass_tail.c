@@ -23,6 +23,11 @@ static const struct program_case cases[] = {
      CONV "y = Relu(Add(c, Resize(MaxPool(d, kernel_shape=[1,2], strides=[1,2]), _, "
           "[1.0,1.0,1.0,2.0], mode='linear'))); -> y",
      "Relu 0 Add 0 moondial.MaxPoolLast 1 moondial.ResizeLast 1"},
+    {"a product between transposes",
+     CONV
+     "w2{4,4}; b2{4}; f{4,1,1}; p = Transpose(c, perm=[0,2,3,1]); "
+     "q = Transpose(Add(MatMul(p, w2), b2), perm=[0,3,1,2]); y = Relu(Add(Mul(q, f), c)); -> y",
+     "Mul 0 Add 0 Relu 0 moondial.Linear 1"},
     {"numbers behind an activation",
      "x[2,3,n,6]; w{4,3,3,3}; y = Add(Mul(HardSwish(Conv(x, w)), 0.75), -2); -> y",
      "Mul 0 Add 0 moondial.ConvLast 1"},

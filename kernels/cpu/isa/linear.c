@@ -103,21 +103,42 @@ struct block {
     size_t k, k_end;       /* inputs */
     size_t first_column;   /* of all the weights' columns, where y and the addend begin */
     bool starts, finishes; /* the sums */
+    bool fetches;          /* the panel after the one at hand is far away */
 };
 
-/* sum += rows of x times inputs [k, k_end) of a panel. */
-INLINE void sum_inputs(const float *x, size_t x_stride, const float *w, size_t inputs,
-                       vf sum[ROWS_MAX][PANEL], const int mr, const int nv)
+/* sum += rows of x times one input of a panel. */
+INLINE void sum_input(const float *x, size_t x_stride, const float *w, vf sum[ROWS_MAX][PANEL],
+                      const int mr, const int nv)
 {
-    for (size_t k = 0; k < inputs; k++, w += nv * VL) {
 #pragma GCC unroll 8
-        for (int r = 0; r < mr; r++) {
-            vf input = splat(x[(size_t)r * x_stride + k]);
+    for (int r = 0; r < mr; r++) {
+        vf input = splat(x[(size_t)r * x_stride]);
 #pragma GCC unroll 4
-            for (int v = 0; v < nv; v++)
-                sum[r][v] += input * *(const vf *)(w + v * VL);
-        }
+        for (int v = 0; v < nv; v++)
+            sum[r][v] += input * *(const vf *)(w + v * VL);
     }
+}
+
+/*
+ * sum += rows of x times inputs [k, k_end) of a panel. Meanwhile asks for the lines at `ahead`,
+ * which the next panel begins with: so many for every AHEAD_INPUTS inputs.
+ */
+#define AHEAD_INPUTS 8
+#define LINE_FLOATS  16
+
+INLINE void sum_inputs(const float *x, size_t x_stride, const float *w, size_t inputs,
+                       vf sum[ROWS_MAX][PANEL], const int mr, const int nv, const float *ahead,
+                       size_t lines)
+{
+    size_t k = 0;
+    for (; lines && k + AHEAD_INPUTS <= inputs; k += AHEAD_INPUTS) {
+        for (size_t line = 0; line < lines; line++, ahead += LINE_FLOATS)
+            __builtin_prefetch(ahead, 0, 2);
+        for (size_t i = 0; i < AHEAD_INPUTS; i++, w += nv * VL)
+            sum_input(x + k + i, x_stride, w, sum, mr, nv);
+    }
+    for (; k < inputs; k++, w += nv * VL)
+        sum_input(x + k, x_stride, w, sum, mr, nv);
 }
 
 /* One row would wait for its own sums: even and odd inputs get sums of their own. */
@@ -156,7 +177,8 @@ INLINE void ask_ahead(const struct product *p, const float *x, const float *y, c
 /* Rows [row, row + mr) of a block with the panel whose first vector is `first`. */
 INLINE void multiply_tile(const struct packed *packed, const struct product *p,
                           const struct block *block, size_t row, size_t first, const int mr,
-                          const int nv, const enum epilogue epilogue)
+                          const int nv, const enum epilogue epilogue, const float *ahead,
+                          size_t lines)
 {
     vf sum[ROWS_MAX][PANEL];
     size_t at = first * VL - block->first_column;
@@ -183,7 +205,7 @@ INLINE void multiply_tile(const struct packed *packed, const struct product *p,
     if (mr == 1)
         sum_inputs_of_one(x, w, block->k_end - block->k, sum, nv);
     else
-        sum_inputs(x, p->x_stride, w, block->k_end - block->k, sum, mr, nv);
+        sum_inputs(x, p->x_stride, w, block->k_end - block->k, sum, mr, nv, ahead, lines);
 
     if (epilogue == GLU) {
         const int together = nv == 4 && mr % 3 == 0 ? 3 : 1;
@@ -211,6 +233,34 @@ INLINE void multiply_tile(const struct packed *packed, const struct product *p,
 /* As many rows a tile as leave the accumulators in registers. */
 #define TILE_ROWS(nv) ((nv) == PANEL ? 6 : ROWS_MAX)
 
+/*
+ * Weights stay in the second-level cache for no longer than one layer of a network, so the first
+ * tile of each panel would wait for a far cache or for memory. Tiles ask for the next panel while
+ * they compute, each for its share.
+ */
+struct ahead {
+    const float *at, *end;
+    size_t step, lines; /* floats that a tile asks for; lines for every AHEAD_INPUTS inputs */
+};
+enum { LINES_MAX = 4 };
+
+INLINE struct ahead next_panel(const struct packed *packed, const struct block *block, size_t first,
+                               size_t tiles)
+{
+    size_t next = first + PANEL, inputs = block->k_end - block->k, left = packed->vectors - next;
+    if (!block->fetches || next >= packed->vectors || tiles == 0)
+        return (struct ahead){0};
+    size_t width = left < PANEL ? left : PANEL, floats = inputs * width * VL;
+    size_t lines = (floats - 1) / (inputs / AHEAD_INPUTS * LINE_FLOATS * tiles + 1) + 1;
+    struct ahead ahead = {
+        .at = packed->weights + (next * packed->inputs + block->k * width) * VL,
+        .lines = lines < LINES_MAX ? lines : LINES_MAX,
+    };
+    ahead.end = ahead.at + floats;
+    ahead.step = inputs / AHEAD_INPUTS * LINE_FLOATS * ahead.lines;
+    return ahead;
+}
+
 /* The rows of a block by one panel of a width known when compiling. */
 INLINE void multiply_panel(const struct packed *packed, const struct product *p,
                            const struct block *block, size_t first, const int nv,
@@ -218,16 +268,18 @@ INLINE void multiply_panel(const struct packed *packed, const struct product *p,
 {
     const int rows = TILE_ROWS(nv);
     size_t row = block->row, end = block->end;
-    for (; row + (size_t)rows <= end; row += (size_t)rows)
-        multiply_tile(packed, p, block, row, first, rows, nv, epilogue);
+    struct ahead ahead = next_panel(packed, block, first, (end - row) / (size_t)rows);
+    for (; row + (size_t)rows <= end; row += (size_t)rows, ahead.at += ahead.step)
+        multiply_tile(packed, p, block, row, first, rows, nv, epilogue, ahead.at,
+                      ahead.at < ahead.end ? ahead.lines : 0);
     if (row + 4 <= end) {
-        multiply_tile(packed, p, block, row, first, 4, nv, epilogue);
+        multiply_tile(packed, p, block, row, first, 4, nv, epilogue, NULL, 0);
         row += 4;
     }
     for (; row + 2 <= end; row += 2)
-        multiply_tile(packed, p, block, row, first, 2, nv, epilogue);
+        multiply_tile(packed, p, block, row, first, 2, nv, epilogue, NULL, 0);
     if (row < end)
-        multiply_tile(packed, p, block, row, first, 1, nv, epilogue);
+        multiply_tile(packed, p, block, row, first, 1, nv, epilogue, NULL, 0);
 }
 
 /* What the panel that starts at `column` of y has stored, which is still in a near cache. */
@@ -289,6 +341,7 @@ void md__multiply_panels(const struct packed *packed, const struct product *p, s
     struct block block = {.first_column = first * VL};
     for (block.row = 0; block.row < p->rows; block.row = block.end) {
         block.end = block.row + rows < p->rows ? block.row + rows : p->rows;
+        block.fetches = far || block.row == 0;
         block.k = 0;
         do {
             block.k_end = cut && inputs - block.k > INPUT_BLOCK ? block.k + INPUT_BLOCK : inputs;
@@ -337,6 +390,28 @@ static void multiply_columns(void *context, size_t begin, size_t end, int thread
     md__multiply_panels(split->packed, &part, begin, end);
 }
 
+/* Items are CELL_ROWS rows of one panel, panel after panel. */
+#define CELL_ROWS (ROW_BLOCK / 2)
+
+static void multiply_cells(void *context, size_t begin, size_t end, int thread)
+{
+    (void)thread;
+    const struct split_product *split = context;
+    size_t rows = split->whole->rows, blocks = (rows + CELL_ROWS - 1) / CELL_ROWS;
+    while (begin < end) {
+        size_t panel = begin / blocks, first = begin % blocks;
+        size_t some = end - begin < blocks - first ? end - begin : blocks - first;
+        size_t row = first * CELL_ROWS, last = (first + some) * CELL_ROWS;
+        struct product part = product_rows(split->whole, row, (last < rows ? last : rows) - row);
+        size_t column = panel * PANEL * VL >> split->packed->paired;
+        part.y += column;
+        part.addend = part.addend ? part.addend + column : NULL;
+        part.y_columns -= column;
+        md__multiply_panels(split->packed, &part, panel, panel + 1);
+        begin += some;
+    }
+}
+
 /* How much longer than all threads' even share the busiest takes, with `pieces` of equal size that
  * cover `whole` of them. */
 static double unevenness(double whole, size_t pieces, size_t threads)
@@ -344,20 +419,26 @@ static double unevenness(double whole, size_t pieces, size_t threads)
     return (double)((pieces + threads - 1) / threads) * (double)threads / whole;
 }
 
+enum split { SPLIT_ROWS, SPLIT_PANELS, SPLIT_CELLS };
+
 /*
  * Rows or panels? Whichever leaves no thread idle at the end; and else what leaves each thread the
- * smaller part to read that it does not share.
+ * smaller part to read that it does not share. Both, when neither goes well with the threads.
  */
-static bool splits_panels(const struct packed *packed, size_t rows, size_t threads)
+static enum split split_of(const struct packed *packed, size_t rows, size_t threads)
 {
     size_t panels = panels_of(packed), blocks = (rows + ROW_BLOCK - 1) / ROW_BLOCK;
+    double cells = (double)rows / CELL_ROWS * (double)packed->vectors / PANEL;
     double by_rows = unevenness((double)rows / ROW_BLOCK, blocks, threads);
     double by_panels = unevenness((double)packed->vectors / PANEL, panels, threads);
+    double by_cells = unevenness(cells, (size_t)(cells + 1), threads);
     if (rows < ROW_BLOCK / 2)
-        return panels > 1;
+        return panels > 1 ? SPLIT_PANELS : SPLIT_ROWS;
+    if (by_cells * 1.05 < by_rows && by_cells * 1.05 < by_panels)
+        return SPLIT_CELLS;
     if (by_panels > by_rows * 1.05 || by_rows > by_panels * 1.05)
-        return by_panels < by_rows;
-    return packed->vectors * VL > rows;
+        return by_panels < by_rows ? SPLIT_PANELS : SPLIT_ROWS;
+    return packed->vectors * VL > rows ? SPLIT_PANELS : SPLIT_ROWS;
 }
 
 void md__multiply_parallel(struct md_pool *pool, const struct packed *packed,
@@ -365,7 +446,14 @@ void md__multiply_parallel(struct md_pool *pool, const struct packed *packed,
 {
     struct split_product split = {packed, product};
     size_t threads = pool ? (size_t)md_pool_threads(pool) : 1, panels = panels_of(packed);
-    if (threads > 1 && splits_panels(packed, product->rows, threads)) {
+    enum split how = threads > 1 ? split_of(packed, product->rows, threads) : SPLIT_ROWS;
+    if (how == SPLIT_CELLS) {
+        size_t cost = CELL_ROWS * (packed->inputs * PANEL / 2 + PANEL * 8);
+        size_t cells = (product->rows + CELL_ROWS - 1) / CELL_ROWS * panels;
+        md__parallel(pool, cells, md__grain(cost), multiply_cells, &split);
+        return;
+    }
+    if (how == SPLIT_PANELS) {
         size_t cost = product->rows * (packed->inputs * PANEL / 2 + PANEL * 8);
         size_t reading = packed->inputs * PANEL * VL / 3; /* from the third-level cache */
         cost = cost > reading ? cost : reading;
