@@ -15,8 +15,8 @@
 
 struct md_accelerator;
 
-/* How float32 is stored on a device. auto: float16, or where weights are out of its range bfloat16,
- * or float32 on devices that lack bfloat16. */
+/* How float32 is stored on a device. auto: float16; where weights or values are out of its range
+ * bfloat16, or float32 on devices that lack it; float32 where 16 bits are off (device_try.c). */
 enum md_precision { MD_PRECISION_AUTO, MD_PRECISION_F32, MD_PRECISION_F16, MD_PRECISION_BF16 };
 
 /* "auto", "fp32", "fp16", "bf16"; "?" for a number that is none. */

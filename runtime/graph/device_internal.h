@@ -27,6 +27,7 @@ struct md__device {
     const struct md_graph *graph;
     enum md_dtype storage; /* of float32 */
     bool captures;         /* segments are captured */
+    bool tries;            /* the next run shows whether `storage` does (device_try.c) */
     struct md_device_stream *stream;
     struct md__device_block *weights;  /* one a value of the graph */
     struct md__device_block *prepared; /* one a node */
@@ -34,7 +35,8 @@ struct md__device {
     size_t arena_bytes, staging_bytes;
     uint64_t generation;   /* goes up when arena or staging move */
     bool used;             /* in the run at hand */
-    bool narrow;           /* in the run at hand: what came from the host was out of range */
+    bool narrow;           /* in the run at hand: the CPU has to do it again */
+    bool outgrown;         /* in the run at hand: numbers were out of range */
     enum md_status failed; /* in the run at hand: what the driver or a kernel gave */
     int failures;          /* runs that failed one after the other */
     bool off;              /* too many did: the CPU has it all */
@@ -106,6 +108,25 @@ bool md__device_add_node(struct md_planner *planner, int n);
 void md__device_add_view(struct md_planner *planner, const struct md_node *node);
 /* Once all nodes are placed: copies of what outlives the plan, segments, offsets. */
 enum md_status md__device_plan_end(struct md_planner *planner);
+
+/* Where numbers go that float16 does not hold: bfloat16, or float32 where the device lacks it. */
+enum md_dtype md__device_wide(const struct md__device *device);
+/* From now on in another storage: weights and packed ones are dropped. No plan may be left. */
+void md__device_restore(struct md__device *device, enum md_dtype storage);
+
+/* ---- device_try.c ---- */
+
+/* How far outputs may be off, by norm, for 16 bits to be chosen. */
+#define MD_DEVICE_ERROR_MAX 5e-3
+
+/* Whether the run at hand is to be done on the CPU, too, and compared. */
+bool md__device_tries(const struct md_executable *executable);
+/* Whether what the device gave is near enough; if so, its storage is settled. */
+bool md__device_agrees(struct md_executable *executable, const struct md_tensor *right,
+                       const struct md_tensor *outputs);
+/* Under precision auto: a storage that holds more, where the last run outgrew this one or was off.
+ * Drops all plans; false: there is none. */
+bool md__device_widen(struct md_executable *executable);
 
 /* ---- device_run.c ---- */
 

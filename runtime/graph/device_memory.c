@@ -50,6 +50,11 @@ void md__device_lift_masks(enum md_dtype storage, float *data, size_t count)
         data[i] = data[i] <= MASK_FROM && data[i] > -INFINITY ? MASK_MIN : data[i];
 }
 
+enum md_dtype md__device_wide(const struct md__device *device)
+{
+    return md__accelerator_info(device->accelerator)->major >= BF16_FROM ? MD_BF16 : MD_F32;
+}
+
 static enum md_dtype choose_storage(const struct md_graph *graph, enum md_precision precision,
                                     const struct md_device_info *info)
 {
@@ -104,6 +109,7 @@ enum md_status md__device_new(struct md_executable *executable, struct md_error 
         md__device_delete(device);
         return MD_OK;
     }
+    device->tries = options->precision == MD_PRECISION_AUTO && device->storage != MD_F32;
     executable->device = device;
     return MD_OK;
 }
@@ -123,8 +129,27 @@ static void drop_prepared(struct md__device *device)
         if (device->prepared[n].data && kernel->unprepare)
             kernel->unprepare(context, device->prepared[n].data);
         count_memory(device, -(int64_t)device->prepared[n].bytes, 0, 0);
+        device->prepared[n] = (struct md__device_block){0};
     }
-    free(device->prepared);
+}
+
+static void drop_weights(struct md__device *device)
+{
+    struct md_device_context *context = md__accelerator_context(device->accelerator);
+    for (int v = 0; device->weights && v < device->graph->value_count; v++) {
+        device->driver->release(context, device->weights[v].data);
+        count_memory(device, -(int64_t)device->weights[v].bytes, 0, 0);
+        device->weights[v] = (struct md__device_block){0};
+    }
+}
+
+void md__device_restore(struct md__device *device, enum md_dtype storage)
+{
+    md__accelerator_lock(device->accelerator);
+    drop_prepared(device);
+    drop_weights(device);
+    md__accelerator_unlock(device->accelerator);
+    device->storage = storage;
 }
 
 void md__device_delete(struct md__device *device)
@@ -134,16 +159,14 @@ void md__device_delete(struct md__device *device)
     struct md_device_context *context = md__accelerator_context(device->accelerator);
     md__accelerator_lock(device->accelerator);
     drop_prepared(device);
-    for (int v = 0; device->weights && v < device->graph->value_count; v++) {
-        device->driver->release(context, device->weights[v].data);
-        count_memory(device, -(int64_t)device->weights[v].bytes, 0, 0);
-    }
+    drop_weights(device);
     device->driver->release(context, device->arena);
     device->driver->unpin(context, device->staging);
     device->driver->stream_delete(device->stream);
     md__accelerator_unlock(device->accelerator);
     count_memory(device, 0, -(int64_t)device->arena_bytes, -(int64_t)device->staging_bytes);
     free(device->weights);
+    free(device->prepared);
     free(device);
 }
 

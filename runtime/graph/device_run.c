@@ -154,6 +154,7 @@ static enum md_status heed(struct md__device *device, struct md_error *err)
 {
     unsigned met = notices(device);
     device->narrow = met != 0;
+    device->outgrown = met & MD_DEVICE_OVERFLOW;
     return met ? md_fail(err, MD_ERR_DEVICE,
                          met & MD_DEVICE_OUTSIDE ? "an index outside its axis"
                                                  : "numbers beyond the range of float16")
@@ -179,7 +180,7 @@ enum md_status md__device_run(struct md_executable *executable, struct md_plan *
     enum md_status status = md__device_ready(device, plan, err);
     notices(device); /* what a run that failed has left */
     if (!status && !feed(device, plan, s, end)) {
-        device->narrow = true;
+        device->narrow = device->outgrown = true;
         status = md_fail(err, MD_ERR_DEVICE, "numbers beyond the range of float16");
     }
     if (!status) {
@@ -210,7 +211,7 @@ bool md__device_begin(struct md_executable *executable)
     struct md__device *device = executable->device;
     if (!device || device->off || executable->guards || !md_accelerator_usable(device->accelerator))
         return false;
-    device->used = device->narrow = false;
+    device->used = device->narrow = device->outgrown = false;
     device->failed = MD_OK;
     return true;
 }

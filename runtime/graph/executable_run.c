@@ -197,6 +197,45 @@ static enum md_status check_files(const struct md_executable *executable,
     return status;
 }
 
+static void unref_all(struct md_tensor *outputs, int count)
+{
+    for (int i = 0; i < count; i++)
+        md_tensor_unref(&outputs[i]);
+}
+
+/* On the CPU, then on the device in one storage after the other until they agree; with none, the
+ * CPU's are the outputs. */
+static enum md_status run_to_compare(struct md_executable *executable,
+                                     const struct md_tensor *inputs, struct md_tensor *outputs,
+                                     struct md__run *run, struct md_error *err)
+{
+    int count = executable->graph->output_count;
+    int64_t iterations_left = run->iterations_left;
+    struct md_tensor *tried = calloc((size_t)count + 1, sizeof *tried);
+    executable->device_on = false;
+    enum md_status status = tried ? run_all(executable, inputs, outputs, run, err)
+                                  : md_fail(err, MD_ERR_MEMORY, "out of memory");
+    bool more = !status, agrees = false;
+    while (more && !agrees && md__device_begin(executable)) {
+        struct md_error own = {0};
+        executable->device_on = true;
+        run->iterations_left = iterations_left;
+        enum md_status here = check_inputs(executable, inputs, &own); /* as below */
+        here = here ? here : run_all(executable, inputs, tried, run, &own);
+        agrees = !md__device_wants_cpu(executable, here, run->limits, tried, &own) && !here &&
+                 md__device_agrees(executable, outputs, tried);
+        unref_all(agrees ? outputs : tried, count);
+        if (agrees)
+            memcpy(outputs, tried, (size_t)count * sizeof *tried);
+        else
+            more = md__device_widen(executable);
+        memset(tried, 0, (size_t)count * sizeof *tried);
+    }
+    executable->device_on = agrees;
+    free(tried);
+    return status;
+}
+
 enum md_status md__executable_run(struct md_executable *executable, const struct md_tensor *inputs,
                                   int input_count, struct md_tensor *outputs, int output_count,
                                   struct md__run *run, struct md_error *err)
@@ -212,21 +251,22 @@ enum md_status md__executable_run(struct md_executable *executable, const struct
     if (!status)
         status = check_inputs(executable, inputs, err);
     executable->device_on = md__device_begin(executable);
+    bool compares = !status && executable->device_on && md__device_tries(executable);
     if (!status)
-        status = run_all(executable, inputs, outputs, run, err);
-    if (executable->device_on &&
+        status = (compares ? run_to_compare : run_all)(executable, inputs, outputs, run, err);
+    if (executable->device_on && !compares &&
         md__device_wants_cpu(executable, status, run->limits, outputs, err)) {
-        for (int i = 0; i < output_count; i++)
-            md_tensor_unref(&outputs[i]);
+        unref_all(outputs, output_count);
         executable->device_on = false;
+        md__device_widen(executable);
         status = check_inputs(executable, inputs, err); /* its facts made room for others */
         if (!status)
             status = run_all(executable, inputs, outputs, run, err);
     }
     if (!status)
         status = check_files(executable, inputs, err);
-    for (int i = 0; status && i < output_count; i++)
-        md_tensor_unref(&outputs[i]);
+    if (status)
+        unref_all(outputs, output_count);
     return status;
 }
 
