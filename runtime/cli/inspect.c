@@ -277,6 +277,7 @@ static enum md_status gather_run(const struct md__opened *model, struct md__samp
         json_object_set_new(report, "outputs", outputs_json(graph, shown));
         json_object_set_new(report, "regions", regions_json(model, &plan));
         json_object_set_new(report, "plan", plan_json(&plan));
+        json_object_set_new(places, "left", json_integer(plan.left_steps));
         json_object_set_new(report, "places", places);
         json_object_set_new(report, "rolling", rolling_json(model));
         json_object_set_new(report, "device", device_json(model, plan.precision));

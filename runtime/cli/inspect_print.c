@@ -93,11 +93,12 @@ static void print_device(const json_t *device, const json_t *places)
         printf("device: cpu (%s)\n", why);
         return;
     }
-    printf("device: %s in %s, %lld steps on it, %lld copies\n",
+    printf("device: %s in %s, %lld steps on it, %lld copies, %lld steps not worth theirs\n",
            json_string_value(json_object_get(device, "name")),
            json_string_value(json_object_get(device, "precision")),
            (long long)json_integer_value(json_object_get(places, "device")),
-           (long long)json_integer_value(json_object_get(places, "copies")));
+           (long long)json_integer_value(json_object_get(places, "copies")),
+           (long long)json_integer_value(json_object_get(places, "left")));
     if (failure != NULL) {
         printf("  failed, the CPU took over: %s\n", failure);
     }

@@ -28,7 +28,7 @@ extern "C" {
 #endif
 
 /* Goes up with any change of this header; the table of operators is checked by its own size. */
-#define MD_DEVICE_ABI 3
+#define MD_DEVICE_ABI 4
 
 struct md_device_context; /* one device, opened */
 struct md_device_stream;  /* work in order */
@@ -92,12 +92,25 @@ struct md_device_kernel {
 
 /* ---- drivers ---- */
 
+/*
+ * About how fast it is, for choosing what is worth its copies. Zeros: it takes no time at all, so
+ * that everything it can do is put there.
+ */
+struct md_device_speed {
+    double flops, bytes; /* a second: float32 arithmetic, its own memory */
+    double copy_bytes;   /* a second, between host and device */
+    double step_s;       /* one kernel in a stream, however small */
+    double copy_s;       /* one copy likewise */
+    double wait_s;       /* for all that is on a stream */
+};
+
 struct md_device_info {
     char name[96];    /* "NVIDIA H200" */
     char version[96]; /* "driver 13.0, runtime 13.0", for people */
     int index;        /* among the devices of this driver */
     int major, minor; /* compute capability */
     size_t memory_bytes;
+    struct md_device_speed speed;
 };
 
 /* How busy a device is, with everything that runs on it; -1: not known. */

@@ -28,6 +28,7 @@ struct md__device {
     enum md_dtype storage; /* of float32 */
     bool captures;         /* segments are captured */
     bool tries;            /* the next run shows whether `storage` does (device_try.c) */
+    bool weighs;           /* what is not worth its copies stays on the host */
     struct md_device_stream *stream;
     struct md__device_block *weights;  /* one a value of the graph */
     struct md__device_block *prepared; /* one a node */
@@ -64,6 +65,7 @@ struct md__segment {
 
 struct md__device_plan {
     struct md__device *device;
+    bool *chosen;                   /* of each node of the plan: its place is the device */
     struct md_device_value *values; /* arguments of the device's steps */
     int *value_groups;              /* MD_NONE: absent, or read on the host only */
     struct md_group *groups;        /* in device memory; of a weight, index is the value */
@@ -79,7 +81,8 @@ struct md__device_plan {
 
 /* executable->device, or NULL where there is no accelerator to use; a device that fails here is
  * told and not used. */
-enum md_status md__device_new(struct md_executable *executable, struct md_error *err);
+enum md_status md__device_new(struct md_executable *executable, const char *passes_off,
+                              struct md_error *err);
 void md__device_delete(struct md__device *device);
 const char *md__device_precision(const struct md__device *device); /* NULL without a device */
 /* The dtype in which a value of this one is stored. */
@@ -106,6 +109,9 @@ enum md_status md__device_plan_init(struct md_planner *planner, size_t tensors, 
 bool md__device_add_node(struct md_planner *planner, int n);
 /* The node's output is its input's memory, on whichever side that lies. */
 void md__device_add_view(struct md_planner *planner, const struct md_node *node);
+/* The kernel that could take the node; NULL: none. */
+const struct md_device_kernel *md__device_kernel(struct md_planner *planner,
+                                                 const struct md_node *node);
 /* Once all nodes are placed: copies of what outlives the plan, segments, offsets. */
 enum md_status md__device_plan_end(struct md_planner *planner);
 
@@ -127,6 +133,11 @@ bool md__device_agrees(struct md_executable *executable, const struct md_tensor 
 /* Under precision auto: a storage that holds more, where the last run outgrew this one or was off.
  * Drops all plans; false: there is none. */
 bool md__device_widen(struct md_executable *executable);
+
+/* ---- device_choose.c ---- */
+
+/* Before any node is placed: fills `chosen`. */
+enum md_status md__device_choose(struct md_planner *planner);
 
 /* ---- device_run.c ---- */
 

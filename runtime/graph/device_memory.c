@@ -12,6 +12,7 @@
 
 #include "base/log.h"
 #include "graph/device_internal.h"
+#include "graph/pass.h"
 
 #define F16_MAX     65504.0f
 #define MASK_FROM   (-1e8f)     /* and below: what masks add to scores, no measure of anything */
@@ -88,7 +89,8 @@ static enum md_status make(struct md__device *device, struct md_error *err)
     return status;
 }
 
-enum md_status md__device_new(struct md_executable *executable, struct md_error *err)
+enum md_status md__device_new(struct md_executable *executable, const char *passes_off,
+                              struct md_error *err)
 {
     const struct md_executable_options *options = &executable->options;
     struct md_error own = {0};
@@ -101,6 +103,7 @@ enum md_status md__device_new(struct md_executable *executable, struct md_error 
     device->driver = md__accelerator_driver(options->accelerator);
     device->graph = executable->graph;
     device->captures = !options->captures_off;
+    device->weighs = !md__is_listed(passes_off, "place");
     device->generation = 1;
     device->storage = choose_storage(executable->graph, options->precision,
                                      md__accelerator_info(options->accelerator));

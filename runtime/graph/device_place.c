@@ -1,8 +1,8 @@
 /*
- * Placing on a device: which nodes it takes, and what is copied where. The planner asks node by
- * node, in the order of execution; copies are steps of the plan, put in before the first step that
- * lacks a value on its side. Everything is decided for concrete shapes, so a node may run on the
- * device for one batch and on the CPU for another.
+ * Placing on a device: what lies there, and what is copied where, once device_choose.c has chosen
+ * the nodes. The planner asks node by node, in the order of execution; copies are steps of the
+ * plan, put in before the first step that lacks a value on its side. Everything is decided for
+ * concrete shapes, so a node may run on the device for one batch and on the CPU for another.
  *
  * The device's groups follow the same rules as the host's (plan.h) in an arena of their own: a
  * value, its views and what is computed in place over it. What outlives a plan is on the host at
@@ -13,9 +13,6 @@
 #include "graph/device_internal.h"
 
 #define ALIGN ((size_t)256)
-
-/* Integers of this size that nothing on the device needs are counting, which the host does. */
-#define COUNTING_BYTES ((size_t)64 << 10)
 
 static size_t rounded(size_t bytes)
 {
@@ -31,6 +28,7 @@ enum md_status md__device_plan_init(struct md_planner *planner, size_t tensors, 
     if (!made)
         return md_fail(planner->err, MD_ERR_MEMORY, "out of memory while planning");
     made->device = planner->context->device;
+    made->chosen = md_arena_array(memory, nodes, sizeof *made->chosen);
     made->values = md_arena_array(memory, tensors, sizeof *made->values);
     made->value_groups = md_arena_array(memory, tensors, sizeof *made->value_groups);
     made->groups = md_arena_array(memory, groups, sizeof *made->groups);
@@ -38,8 +36,8 @@ enum md_status md__device_plan_init(struct md_planner *planner, size_t tensors, 
     made->borders = md_arena_array(memory, 2 * groups, sizeof *made->borders);
     made->segments = md_arena_array(memory, steps, sizeof *made->segments);
     plan->device = made;
-    return made->values && made->value_groups && made->groups && made->works && made->borders &&
-                   made->segments
+    return made->chosen && made->values && made->value_groups && made->groups && made->works &&
+                   made->borders && made->segments
                ? MD_OK
                : md_fail(planner->err, MD_ERR_MEMORY, "out of memory while planning");
 }
@@ -146,29 +144,14 @@ static struct md_device_value describe(const struct md_planner *planner, int val
                                     .known = info->known};
 }
 
-/* Small integers made of what is on the host: sizes, indices, masks of places. */
-static bool is_counting(const struct md_planner *planner, const struct md_node *node)
-{
-    for (int i = 0; i < node->in_count; i++)
-        if (node->in[i] != MD_NONE && planner->device_groups[node->in[i]] != MD_NONE &&
-            !planner->graph->values[node->in[i]].constant.data)
-            return false;
-    for (int i = 0; i < node->out_count; i++)
-        if (md__device_storage(NULL, planner->trace.values[node->out[i]].dtype) == MD_F32 ||
-            md__plan_value_bytes(planner, node->out[i]) > COUNTING_BYTES)
-            return false;
-    return true;
-}
-
-/* The kernel that takes the node, whose values are described behind the others; NULL: none does. */
-static const struct md_device_kernel *find_kernel(struct md_planner *planner,
-                                                  const struct md_node *node)
+/* Its values are described behind the others. */
+const struct md_device_kernel *md__device_kernel(struct md_planner *planner,
+                                                 const struct md_node *node)
 {
     struct md__device_plan *own = planner->plan->device;
     const struct md_device_kernel *kernel = own->device->driver->kernels[node->op];
     struct md_device_value *in = &own->values[own->value_count], *out = in + node->in_count;
-    if (!kernel || md_op_is_control(node->op) || md__plan_node_is_open(planner, node) ||
-        is_counting(planner, node))
+    if (!kernel || md_op_is_control(node->op) || md__plan_node_is_open(planner, node))
         return NULL;
     for (int i = 0; i < node->in_count; i++) {
         in[i] = describe(planner, node->in[i]);
@@ -248,7 +231,9 @@ static void add_step(struct md_planner *planner, const struct md_device_kernel *
 bool md__device_add_node(struct md_planner *planner, int n)
 {
     const struct md_node *node = &planner->graph->nodes[n];
-    const struct md_device_kernel *kernel = find_kernel(planner, node);
+    const struct md_plan *plan = planner->plan;
+    const struct md_device_kernel *kernel =
+        plan->device->chosen[n - plan->node_begin] ? md__device_kernel(planner, node) : NULL;
     if (kernel) {
         add_step(planner, kernel, n);
         return true;

@@ -107,7 +107,7 @@ static enum md_status build(struct md_executable *executable, struct md_error *e
     status = find_files(executable, err);
     if (!status)
         status = md__planner_new(&context, &executable->planner, err);
-    return status ? status : md__device_new(executable, err);
+    return status ? status : md__device_new(executable, passes_off, err);
 }
 
 enum md_status md__executable_new_body(struct md_graph *graph,
@@ -326,6 +326,7 @@ static void add_report(struct md_plan_report *total, const struct md_plan_report
     total->steps += own->steps;
     total->fused_steps += own->fused_steps;
     total->device_steps += own->device_steps;
+    total->left_steps += own->left_steps;
     total->copies += own->copies;
     if (own->device_bytes > total->device_bytes)
         total->device_bytes = own->device_bytes;

@@ -125,6 +125,7 @@ struct md_plan_report {
     double transcendentals; /* exp, tanh, sigmoid, ... evaluations */
     int steps, fused_steps;
     int device_steps, copies;          /* of steps: on the device; between it and the host */
+    int left_steps;                    /* of the host's: the device could, but not worth it */
     size_t device_bytes, pinned_bytes; /* its arena with scratch; what copies go through */
     const char *precision;             /* of float32 on the device: "fp16"; NULL: there is none */
     int splits;                        /* where planning had to wait for what the run found */

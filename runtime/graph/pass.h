@@ -19,6 +19,7 @@
  *     tail           what follows channels-last operators goes into them
  *     chain          elementwise operators that follow each other run tile by tile
  *     dead           what nobody reads goes
+ *     place          what is not worth its copies stays off the accelerator (device_choose.c)
  *
  * A new pass over ONNX operators is a rule for md__rewrite_run (rewrite.h) or a row of
  * pass_pattern.c, a row of passes.c, and a table of small programs that it changes and must not
@@ -87,6 +88,12 @@ enum md_status md__pass_dead(struct md_graph *graph, const struct md_executable_
 
 /* Whether the comma-separated list names it. */
 bool md__is_listed(const char *list, const char *name);
+
+/*
+ * There is an accelerator, and it has no kernel for this fused operator, but for what it is made of
+ * (as far as is known): written out it runs there, as a whole the CPU would have to do it.
+ */
+bool md__device_lacks(const struct md_executable_options *options, enum md_op op);
 
 /* Runs the table of passes in order. An unknown name in passes_off is MD_ERR_INVALID. */
 enum md_status md__passes_run(struct md_graph *graph, const struct md_executable_options *options,

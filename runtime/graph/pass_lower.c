@@ -289,7 +289,8 @@ static void lower_region(struct lowering *lowering, int r, bool *done, bool *kee
     done[r] = region->parent != MD_NONE && done[region->parent];
     if (done[r] || region->node_begin == region->node_end || is_constant(graph, &region->fused))
         return;
-    bool wanted = kernel && !md__is_listed(lowering->options->passes_off,
+    bool wanted = kernel && !md__device_lacks(lowering->options, region->op) &&
+                  !md__is_listed(lowering->options->passes_off,
                                            strchr(md_op_info(region->op)->name, '.') + 1);
     enum verdict verdict =
         wanted && !leaks(lowering, region) ? judge(lowering, region) : UNSUITABLE;

@@ -386,7 +386,8 @@ enum md_status md__pass_quantized(struct md_graph *graph,
                                   const struct md_executable_options *options,
                                   struct md_pass_report *report, struct md_error *err)
 {
-    if (!options->backend->kernels[MD_OP_QLINEAR_CONV_LAST])
+    if (!options->backend->kernels[MD_OP_QLINEAR_CONV_LAST] ||
+        md__device_lacks(options, MD_OP_QLINEAR_CONV))
         return MD_OK;
     return md__rewrite_run(graph, options, report, rule, NULL, NULL, err);
 }

@@ -36,6 +36,7 @@ static const struct {
     {"tail", md__pass_tail},
     {"chain", md__pass_chain},
     {"dead", md__pass_dead},
+    {"place", NULL}, /* while planning for an accelerator: device_choose.c */
     /* clang-format on */
 };
 #define PASS_COUNT (sizeof passes / sizeof *passes)
@@ -68,6 +69,24 @@ bool md__is_listed(const char *list, const char *name)
     return false;
 }
 
+bool md__device_lacks(const struct md_executable_options *options, enum md_op op)
+{
+    if (!options->accelerator || !md_accelerator_usable(options->accelerator))
+        return false;
+    const struct md_device_kernel *const *kernels =
+        md__accelerator_driver(options->accelerator)->kernels;
+    switch (op) {
+    case MD_OP_QLINEAR_CONV:
+    case MD_OP_QLINEAR_CONV_LAST:
+    case MD_OP_CONV_INTEGER_LAST:
+    case MD_OP_QLINEAR_ADD:
+    case MD_OP_QLINEAR_GEMM: /* written out they are float32 between these two */
+        return !kernels[op] && kernels[MD_OP_QUANTIZE_LINEAR] && kernels[MD_OP_DEQUANTIZE_LINEAR];
+    default:
+        return !kernels[op];
+    }
+}
+
 static enum md_status check_names(const char *list, struct md_error *err)
 {
     for (; list && *list; list += strcspn(list, ","), list += *list == ',') {
@@ -88,7 +107,7 @@ enum md_status md__passes_run(struct md_graph *graph, const struct md_executable
 {
     enum md_status status = check_names(options->passes_off, err);
     for (size_t p = 0; !status && p < PASS_COUNT; p++)
-        if (!md__is_listed(options->passes_off, passes[p].name))
+        if (passes[p].run && !md__is_listed(options->passes_off, passes[p].name))
             status = passes[p].run(graph, options, report, err);
     md__facts_delete(report->facts);
     report->facts = NULL;

@@ -460,7 +460,7 @@ enum md_status md__plan_place(struct md_planner *planner)
     if (plan->parent)
         place_kept(planner);
     place_facts(planner);
-    enum md_status status = MD_OK;
+    enum md_status status = plan->device ? md__device_choose(planner) : MD_OK;
     for (int n = plan->node_begin; !status && n < plan->node_end; n++)
         status = md__plan_add_node(planner, n);
     if (!status && plan->device)

@@ -264,7 +264,8 @@ enum md_status md__rw_fused(struct md__rewrite *rewrite, enum md_op op, const in
     struct md_node node = {.op = op, .region = MD_NONE, .out_count = 1};
     *output = MD_NONE;
     if (in_count > FUSED_INPUTS_MAX ||
-        md__is_listed(rewrite->options->passes_off, dot ? dot + 1 : name))
+        md__is_listed(rewrite->options->passes_off, dot ? dot + 1 : name) ||
+        md__device_lacks(rewrite->options, op))
         return MD_OK;
     enum md_status status = md__graph_node_copy(graph, graph->nodes[rewrite->at].name, in, in_count,
                                                 attrs, attr_count, &node, err);

@@ -111,7 +111,7 @@ enum md_status md__rw_node(struct md__rewrite *rewrite, const char *op, const in
                            int output_count, struct md_error *err);
 /*
  * Adds a fused operator as one node, without its body; *output is MD_NONE when the backend has no
- * kernel that takes it, or it is switched off by name.
+ * kernel that takes it, it is switched off by name, or an accelerator lacks it.
  */
 enum md_status md__rw_fused(struct md__rewrite *rewrite, enum md_op op, const int *in, int in_count,
                             const struct md_attr *attrs, int attr_count, int *output,

@@ -17,6 +17,7 @@ static struct md_device_kernel kernels[MD_OP_COUNT];
 static const struct md_device_kernel *table[MD_OP_COUNT];
 static struct md_device_context *opened;
 static size_t bytes_max;
+static struct md_device_speed told_speed;
 
 static struct {
     int calls, at;
@@ -155,6 +156,7 @@ static void tell(struct md_device_context *context, struct md_device_info *info)
 {
     host.info(context, info);
     info->memory_bytes = bytes_max;
+    info->speed = told_speed;
 }
 
 static bool is_lost(struct md_device_context *context)
@@ -242,6 +244,11 @@ void reference_device_set_bytes(size_t bytes)
     bytes_max = bytes;
 }
 
+void reference_device_set_speed(const struct md_device_speed *speed)
+{
+    told_speed = *speed;
+}
+
 const struct md_device_driver *reference_device(const char *ops, const char *lacks)
 {
     for (enum md_op op = 0; op < MD_OP_COUNT; op++) {
@@ -271,6 +278,7 @@ const struct md_device_driver *reference_device(const char *ops, const char *lac
     driver.capture_end = capture_end;
     driver.capture_launch = capture_launch;
     bytes_max = SIZE_MAX / 2;
+    told_speed = (struct md_device_speed){0};
     reference_device_fail(-1, MD_OK, false);
     return &driver;
 }

@@ -17,6 +17,9 @@ const struct md_device_driver *reference_device(const char *ops, const char *lac
 /* As many bytes as its devices tell they have, and give. Default: all that there are. */
 void reference_device_set_bytes(size_t bytes);
 
+/* As fast as it tells it is, from when it is opened. Default: it takes no time. */
+void reference_device_set_speed(const struct md_device_speed *speed);
+
 /* What its open device still holds; 0 when everything was given back. */
 int reference_device_alive(void);
 
