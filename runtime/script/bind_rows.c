@@ -88,14 +88,14 @@ static int json_choice(lua_State *L)
 
 /* ---- rows ------------------------------------------------------------------------------------ */
 
-/* How many rows there are along the first `axes` axes of a tensor; raises when it has fewer. */
-static size_t rows_along(lua_State *L, const char *name, const struct md_tensor *tensor, int axes)
+/* How many rows there are along the first `axes` axes; raises when there are fewer. */
+static size_t rows_along(lua_State *L, const char *name, const struct md_shape *shape, int axes)
 {
     size_t count = 1;
-    if (tensor->shape.rank < axes)
+    if (shape->rank < axes)
         luaL_error(L, "rows: %s does not begin with %d axes", name, axes);
     for (int i = 0; i < axes; i++)
-        count *= (size_t)tensor->shape.dim[i];
+        count *= (size_t)shape->dim[i];
     return count;
 }
 
@@ -103,9 +103,8 @@ static size_t rows_along(lua_State *L, const char *name, const struct md_tensor 
 static void check_axes(lua_State *L, const struct md__column *column,
                        const struct md__column *first, int axes)
 {
-    size_t bytes = (size_t)axes * sizeof first->tensor->shape.dim[0];
-    if (column->tensor->shape.rank < axes ||
-        memcmp(column->tensor->shape.dim, first->tensor->shape.dim, bytes) != 0)
+    size_t bytes = (size_t)axes * sizeof first->shape->dim[0];
+    if (column->shape->rank < axes || memcmp(column->shape->dim, first->shape->dim, bytes) != 0)
         luaL_error(L, "rows: %s and %s do not begin with the same %d axes", first->name,
                    column->name, axes);
 }
@@ -116,8 +115,9 @@ static size_t column_rows(lua_State *L, const struct md__column *column, int axe
 {
     switch (column->kind) {
     case MD__COLUMN_TENSOR:
+    case MD__COLUMN_LAZY:
     case MD__COLUMN_CHOICE:
-        return rows_along(L, column->name, column->tensor, axes);
+        return rows_along(L, column->name, column->shape, axes);
     case MD__COLUMN_TEXTS:
         return column->texts.count == 1 ? SIZE_MAX : column->texts.count;
     case MD__COLUMN_OBJECT:
@@ -135,9 +135,9 @@ static size_t row_count(lua_State *L, const struct md__columns *columns, int axe
     for (int i = 0; i < columns->count; i++) {
         const struct md__column *column = &columns->column[i];
         size_t rows = column_rows(L, column, axes);
-        if (column->tensor != NULL && first != NULL)
+        if (column->shape != NULL && first != NULL)
             check_axes(L, column, first, axes);
-        if (column->tensor != NULL && first == NULL)
+        if (column->shape != NULL && first == NULL)
             first = column;
         if (rows != SIZE_MAX && count != SIZE_MAX && rows != count)
             luaL_error(L, "rows: %s has %d rows, not %d", column->name, (int)rows, (int)count);
@@ -145,7 +145,7 @@ static size_t row_count(lua_State *L, const struct md__columns *columns, int axe
     }
     if (columns->present == NULL)
         return count;
-    size_t rows = rows_along(L, "present", columns->present, axes);
+    size_t rows = rows_along(L, "present", &columns->present->shape, axes);
     if (count != SIZE_MAX && rows != count)
         luaL_error(L, "rows: present has another number of rows");
     return rows;
@@ -153,9 +153,8 @@ static size_t row_count(lua_State *L, const struct md__columns *columns, int axe
 
 static int depth_check(lua_State *L, const struct md__columns *inner)
 {
-    if (inner->depth >= DEPTH_MAX)
-        luaL_error(L, "rows: nested deeper than %d", DEPTH_MAX);
-    return inner->depth + 1;
+    return inner->depth < DEPTH_MAX ? inner->depth + 1
+                                    : luaL_error(L, "rows: nested deeper than %d", DEPTH_MAX);
 }
 
 /* The column that the value at `value` describes. */
@@ -166,12 +165,15 @@ static struct md__column column_of(lua_State *L, int value, int environment,
     struct md__columns *rows = md__object_test(L, value, &rows_class);
     struct md__place *inner = md__object_test(L, value, &inner_class);
     struct choice *choice = md__object_test(L, value, &choice_class);
-    column.tensor = md__tensor_test(L, value);
-    if (column.tensor != NULL)
-        return column;
-    if (choice != NULL) {
+    if ((column.tensor = md__tensor_test(L, value)) != NULL) {
+        column.shape = &column.tensor->shape;
+    } else if ((column.lazy = md__lazy_test(L, value)) != NULL) {
+        column.kind = MD__COLUMN_LAZY;
+        column.shape = md__lazy_shape(column.lazy);
+    } else if (choice != NULL) {
         column.kind = MD__COLUMN_CHOICE;
         column.tensor = choice->tensor;
+        column.shape = &choice->tensor->shape;
         column.texts = choice->texts;
     } else if (rows != NULL || inner != NULL) {
         column.kind = MD__COLUMN_OBJECT;
@@ -289,8 +291,8 @@ static void *new_part(lua_State *L, const struct md__class *class, size_t size)
 static struct md_shape leading_shape(const struct md__columns *columns, size_t count)
 {
     for (int i = 0; i < columns->count; i++)
-        if (columns->column[i].tensor != NULL)
-            return columns->column[i].tensor->shape;
+        if (columns->column[i].shape != NULL)
+            return *columns->column[i].shape;
     if (columns->present != NULL)
         return columns->present->shape;
     return (struct md_shape){.rank = 1, .dim = {count < SIZE_MAX ? (int64_t)count : INT64_MAX}};

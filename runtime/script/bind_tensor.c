@@ -307,7 +307,9 @@ static void bind(lua_State *L, struct md_script *script)
     (void)script;
     md__class_new(L, &md__tensor_class);
     md__class_extend(L, &md__tensor_class, md__tensor_math_methods);
+    md__class_extend(L, &md__tensor_class, md__tensor_grade_methods);
     md__class_extend(L, &md__tensor_class, md__tensor_reduce_methods);
+    md__class_extend(L, &md__tensor_class, md__tensor_scan_methods);
     md__class_extend(L, &md__tensor_class, md__tensor_move_methods);
     md__bind_table(L, "tensor", functions);
     md__bind_table(L, "tensor", md__tensor_move_functions);

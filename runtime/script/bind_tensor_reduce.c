@@ -1,6 +1,6 @@
 /*
  * Reductions and scans of tensors along one axis. The axis disappears from the result; without an
- * axis the whole tensor becomes a number.
+ * axis the whole tensor becomes a number. Of a lazy tensor the last axis is reduced, tile by tile.
  *
  * Plain names pass NaN on (one missing value makes the mean missing); the nan* forms leave missing
  * values out and give NaN where nothing is left. Sums run in double.
@@ -53,9 +53,25 @@ static int reduce_all(lua_State *L, const struct md_tensor *tensor, reduce_body 
     return 1;
 }
 
+struct reduction {
+    reduce_body body;
+    double option;
+};
+
+static float reduce_some(const float *values, int64_t stride, int64_t count, const void *context)
+{
+    const struct reduction *reduction = context;
+    struct run run = {values, count, stride};
+    return reduction->body(&run, reduction->option);
+}
+
 /* tensor:name([axis [, option]]) */
 static int reduce(lua_State *L, reduce_body body, double option)
 {
+    if (md__lazy_test(L, 1) != NULL) {
+        struct reduction reduction = {body, option};
+        return md__lazy_push_reduced(L, reduce_some, &reduction);
+    }
     const struct md_tensor *tensor = float_check(L, 1);
     md__spend(L, (double)md_tensor_bytes(tensor) / BYTES_PER_UNIT);
     if (lua_isnoneornil(L, 2))
@@ -319,6 +335,7 @@ static int tensor_fill_forward(lua_State *L)
     return 1;
 }
 
+/* Those of lazy tensors, too. */
 const luaL_Reg md__tensor_reduce_methods[] = {
     {"sum", tensor_sum},
     {"nansum", tensor_nansum},
@@ -333,6 +350,6 @@ const luaL_Reg md__tensor_reduce_methods[] = {
     {"slope", tensor_slope},
     {"count_finite", tensor_count_finite},
     {"first_at_least", tensor_first_at_least},
-    {"fill_forward", tensor_fill_forward},
     {NULL, NULL},
 };
+const luaL_Reg md__tensor_scan_methods[] = {{"fill_forward", tensor_fill_forward}, {NULL, NULL}};

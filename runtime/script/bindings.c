@@ -13,6 +13,7 @@
     X(device)                                                                                      \
     X(system)                                                                                      \
     X(tensor)                                                                                      \
+    X(lazy)                                                                                        \
     X(graph)                                                                                       \
     X(series)                                                                                      \
     X(calendar)                                                                                    \

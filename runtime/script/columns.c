@@ -57,6 +57,9 @@ static void write_column(const struct md__column *column, int axes, size_t index
     case MD__COLUMN_TENSOR:
         md__tensor_encode(column->tensor, axes, index, decimals, out);
         break;
+    case MD__COLUMN_LAZY:
+        md__lazy_encode(column->lazy, axes, index, decimals, out);
+        break;
     case MD__COLUMN_TEXTS:
         write_text(&column->texts, column->texts.count == 1 ? 0 : index, out);
         break;

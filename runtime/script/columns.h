@@ -8,6 +8,7 @@
 
 #include "base/buffer.h"
 #include "base/pool.h"
+#include "script/lazy.h"
 #include "tensor/tensor.h"
 
 enum { MD__DECIMALS_OF_CALLER = -2 };
@@ -21,6 +22,7 @@ struct md__texts {
 
 enum md__column_kind {
     MD__COLUMN_TENSOR, /* numbers, or nested arrays of them */
+    MD__COLUMN_LAZY,   /* likewise, worked out where they are written */
     MD__COLUMN_TEXTS,  /* one for each row; a single one stands in all */
     MD__COLUMN_CHOICE, /* texts[tensor[row]], from 1; null where there is none */
     MD__COLUMN_OBJECT  /* of other columns */
@@ -40,7 +42,9 @@ struct md__column {
     struct md__texts texts;
     size_t key_at, key_length; /* "name": in the keys of its columns */
     const char *name;
+    const struct md_shape *shape; /* of the numbers; NULL: there are none */
     const struct md_tensor *tensor;
+    const struct md__lazy *lazy;
     int decimals; /* MD__DECIMALS_OF_CALLER, -1: shortest */
     struct md__place object;
 };

@@ -10,6 +10,7 @@
 #define MD_SCRIPT_TENSOR_OBJECT_H
 
 #include "script/internal.h"
+#include "script/lazy.h"
 #include "tensor/tensor.h"
 
 struct md__tensor_object {
@@ -20,9 +21,22 @@ struct md__tensor_object {
 
 extern const struct md__class md__tensor_class;
 extern const luaL_Reg md__tensor_methods[]; /* bind_tensor.c, which adds the others: */
-extern const luaL_Reg md__tensor_math_methods[], md__tensor_reduce_methods[];
+extern const luaL_Reg md__tensor_grade_methods[], md__tensor_scan_methods[];
 extern const luaL_Reg md__tensor_move_methods[], md__tensor_move_functions[];
 int md__tensor_gc(lua_State *L);
+
+/* Lazy tensors (lazy.h) as Lua objects: bind_lazy.c. They have these methods of tensors, too. */
+extern const struct md__class md__lazy_class;
+extern const luaL_Reg md__tensor_math_methods[], md__tensor_reduce_methods[];
+/* The lazy tensor at index, NULL when it is something else. */
+struct md__lazy *md__lazy_test(lua_State *L, int index);
+/* Pushes `op` of the values at indices 1 to `count` as a lazy tensor; raises. */
+int md__lazy_push(lua_State *L, enum md_vector_op op, int count);
+/* Pushes the reduction of the lazy tensor at index 1 along the axis at index 2; raises. */
+int md__lazy_push_reduced(lua_State *L, md__lazy_reducer reducer, const void *context);
+/* The value at index as an operand: a lazy tensor, a tensor (one of another dtype as a float32 copy
+ * that is left on the stack) or a number; raises. */
+struct md__operand md__operand_check(lua_State *L, int index);
 
 /* Pushes an object without a tensor yet: fill its `tensor` with a reference of its own at once.
  * Made first, so that nothing is lost when it raises. */

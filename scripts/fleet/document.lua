@@ -19,57 +19,61 @@ end
 
 local document = {}
 
--- Per server and metric, [servers, metrics]: what the policies look at. `near` is the next half
--- hour, `far` all steps.
-local function outlook(group, step_min)
-    local steps = group.p50:dim(3)
-    local near = math.max(1, math.min(steps, math.floor(environment.NEAR_MIN / step_min)))
-    local p10, p50 = group.p10:slice(3, 1, near), group.p50:slice(3, 1, near)
-    local p90 = group.p90:slice(3, 1, near)
-    return {
-        near_mean = { p10 = p10:mean(3), p50 = p50:mean(3), p90 = p90:mean(3) },
-        near = { p50_max = p50:amax(3), p90_max = p90:amax(3), p50_min = p50:amin(3),
-            steps = near },
-        far = { p50_max = group.p50:amax(3), p90_max = group.p90:amax(3),
-            p50_min = group.p50:amin(3), steps = steps },
-    }
-end
-
 local PLACES = {}
 for index, metric in ipairs(metrics) do
     PLACES[metric.name] = index
 end
 
--- { metric name = column } of [servers, metrics], each made when it is asked for. Busy is what is
--- not idle; where idle is not reported, user time has to do. `idle` [servers]: unless it is the
--- column of that name.
-local function by_name(values, idle)
+-- { metric name = column [servers] }, each made by `column_of(place)` when it is asked for. Busy is
+-- what is not idle; where idle is not reported, user time has to do. `idle` [servers]: unless it is
+-- the column of that name.
+local function by_name(column_of, idle)
     return setmetatable({}, { __index = function(named, name)
         local place, column = PLACES[name], nil
         if name == "cpu_used_pct" then
             local unused = idle or named.cpu_idle_pct
             column = unused:isnan():where(named.cpu_user_pct, unused:neg():add(100))
         elseif place then
-            column = values:slice(2, place, place):reshape { values:dim(1) }
+            column = column_of(place)
         end
         named[name] = column
         return column
     end })
 end
 
+-- The mean of each metric's forecast [servers, metrics, steps].
+local function means(forecast)
+    local servers = forecast:dim(1)
+    return function(place)
+        return forecast:slice(2, place, place):mean(3):reshape { servers }
+    end
+end
+
+-- The next half hour of a group's forecasts.
+local function next_steps(group, step_min)
+    local steps = group.p50:dim(3)
+    local near = math.max(1, math.min(steps, math.floor(environment.NEAR_MIN / step_min)))
+    return { steps = near, p10 = group.p10:slice(3, 1, near), p50 = group.p50:slice(3, 1, near),
+        p90 = group.p90:slice(3, 1, near) }
+end
+
 -- What is said of the servers beside their forecasts: risk scores [servers], fields of the answer,
 -- probabilities of an incident.
 local function judged(group, step_min)
-    local seen = outlook(group, step_min)
-    local current, expected = by_name(group.current), by_name(seen.near_mean.p50)
+    local near, servers = next_steps(group, step_min), #group.names
+    local current = by_name(function(place)
+        return group.current:slice(2, place, place):reshape { servers }
+    end)
+    local expected = by_name(means(near.p50))
     -- Little idle time is the bad side, so the pessimist takes its lower quantile.
-    local pessimistic = by_name(seen.near_mean.p90, by_name(seen.near_mean.p10).cpu_idle_pct)
+    local pessimistic = by_name(means(near.p90), means(near.p10)(PLACES.cpu_idle_pct))
     local scores = risk.scores(group.profiles, current, pessimistic)
     local fields = { alert = risk.alerts(scores), risk_score = scores:round(1),
         display_metrics = display.rows(current, expected) }
-    return scores:totable(), fields, {
-        near = environment.servers("near", seen.near, seen.near.steps),
-        far = environment.servers("far", seen.far, seen.far.steps),
+    return {
+        scores = scores:totable(), fields = fields,
+        near = environment.servers("near", near.p50, near.p90),
+        far = environment.servers("far", group.p50, group.p90),
     }
 end
 
@@ -96,8 +100,8 @@ local function labels(kinds)
     return list
 end
 
-local function add_group(answer, group, step_min, wanted)
-    local scores, fields, probabilities = judged(group, step_min)
+-- An object for each server of a group, from what has been `judged` of it.
+local function rows_of(group, fields, wanted)
     local rows = forecasts(group, wanted)
     for index, metric in ipairs(metrics) do
         if wanted.metrics[metric.name] then
@@ -105,18 +109,16 @@ local function add_group(answer, group, step_min, wanted)
         end
     end
     fields.profile, fields.model = labels(group.profiles), group.model
-    answer.parts[#answer.parts + 1] = { names = group.names, rows = md.json.rows(fields) }
-    for index, name in ipairs(group.names) do
-        answer.scores[name] = scores[index]
-        answer.probabilities[name] = { near = probabilities.near[index],
-            far = probabilities.far[index] }
-    end
-    answer.by_model = answer.by_model or group.model ~= "trend"
+    return { names = group.names, rows = md.json.rows(fields) }
 end
 
-local function metadata(fleet, answer, input_points)
+local function metadata(fleet, input_points)
+    local by_model = false
+    for _, group in ipairs(fleet.groups) do
+        by_model = by_model or group.model ~= "trend"
+    end
     return {
-        model_type = answer.by_model and "TFT" or "heuristic",
+        model_type = by_model and "TFT" or "heuristic",
         model_dir = fleet.model and fleet.model.path or md.json.null,
         prediction_time = md.time.iso(fleet.made_at_ms),
         history_end = md.time.iso(fleet.end_ms),
@@ -124,14 +126,6 @@ local function metadata(fleet, answer, input_points)
         device = md.device().runs, problem = fleet.problem,
         silent_servers = md.json.array(fleet.silent),
     }
-end
-
-local function in_order(names, values)
-    local ordered = {}
-    for index, name in ipairs(names) do
-        ordered[index] = values[name]
-    end
-    return ordered
 end
 
 -- The servers of a group that are wanted, as a group of its own; nil when there are none.
@@ -153,43 +147,64 @@ local function part(group, wanted)
     return #indices > 0 and picked or nil
 end
 
-local function nothing_yet()
-    return { parts = {}, scores = {}, probabilities = {} }
-end
-
 -- The `predictions` of those that are wanted (asked.lua).
 function document.predictions(fleet, wanted)
-    local answer = nothing_yet()
+    local parts = {}
     for _, group in ipairs(fleet.groups) do
         local wanted_part = part(group, wanted)
         if wanted_part then
-            add_group(answer, wanted_part, fleet.step_min, wanted)
+            parts[#parts + 1] = rows_of(wanted_part,
+                judged(wanted_part, fleet.step_min).fields, wanted)
         end
     end
-    return md.json.named(answer.parts)
+    return md.json.named(parts)
+end
+
+local function append(list, more)
+    for _, value in ipairs(more) do
+        list[#list + 1] = value
+    end
+end
+
+-- Scores by the servers' names, from those of each group.
+local function scores_in_order(fleet, judgements)
+    local by_server, ordered = {}, {}
+    for index, group in ipairs(fleet.groups) do
+        for place, name in ipairs(group.names) do
+            by_server[name] = judgements[index].scores[place]
+        end
+    end
+    for index, name in ipairs(fleet.names) do
+        ordered[index] = by_server[name]
+    end
+    return ordered
+end
+
+local function summary(fleet, judgements)
+    local counted = risk.summary(fleet.names, scores_in_order(fleet, judgements))
+    for _, ranking in ipairs { "top_5_risks", "top_10_risks", "top_20_risks" } do
+        counted[ranking] = md.json.array(counted[ranking])
+    end
+    counted.risk_calculation_time = md.time.iso(fleet.made_at_ms)
+    return counted
 end
 
 -- The whole answer. `alerts` are entries of active.lua.
 function document.of(fleet, alerts, input_points)
-    local answer = nothing_yet()
-    for _, group in ipairs(fleet.groups) do
-        add_group(answer, group, fleet.step_min, asked.EVERYTHING)
+    local parts, judgements, near, far = {}, {}, {}, {}
+    for index, group in ipairs(fleet.groups) do
+        local judgement = judged(group, fleet.step_min)
+        judgements[index] = judgement
+        parts[index] = rows_of(group, judgement.fields, asked.EVERYTHING)
+        append(near, judgement.near)
+        append(far, judgement.far)
     end
-    local scored = {}
-    for index, name in ipairs(fleet.names) do
-        scored[index] = { name = name, score = answer.scores[name] }
-    end
-    local summary = risk.summary(scored)
-    for _, ranking in ipairs { "top_5_risks", "top_10_risks", "top_20_risks" } do
-        summary[ranking] = md.json.array(summary[ranking])
-    end
-    summary.risk_calculation_time = md.time.iso(fleet.made_at_ms)
     return {
-        predictions = md.json.named(answer.parts),
+        predictions = md.json.named(parts),
         alerts = md.json.array(alerts),
-        environment = environment.fleet(in_order(fleet.names, answer.probabilities)),
-        metadata = metadata(fleet, answer, input_points),
-        summary = summary,
+        environment = environment.fleet(near, far),
+        metadata = metadata(fleet, input_points),
+        summary = summary(fleet, judgements),
     }
 end
 

@@ -34,37 +34,64 @@ local FLEET_HEALTH = { { "critical", 0.6 }, { "warning", 0.3 } }
 
 policy.by_metric("environment.lua", "HIGH", HIGH, policy.pair)
 policy.by_metric("environment.lua", "LOW", LOW, policy.pair)
+policy.numbers_by("environment.lua", "SPANS", SPANS, { "near", "far" },
+    { critical = { 0, 1 }, warning = { 0, 1 }, steps_min = { 1, math.huge } })
 
 local environment = { NEAR_MIN = NEAR_MIN, HIGH = HIGH, LOW = LOW }
 
--- The warning (1) or critical (2) limits of all metrics, to meet [servers, metrics]; `never` is
--- what no value passes.
-local function limits(judged, place, never)
-    local list = {}
+-- The metrics that `judged` (HIGH, LOW) names stand from place `first` to `last`; limits to meet
+-- [servers, metrics] of these, and `never` for those between that it does not name.
+local function watched(judged, never)
+    local first, last = #metrics, 1
     for index, metric in ipairs(metrics) do
-        list[index] = judged[metric.name] and judged[metric.name][place] or never
+        if judged[metric.name] then
+            first, last = math.min(first, index), math.max(last, index)
+        end
     end
-    return md.tensor.from(list)
+    if first > last then -- it names none
+        first, last = 1, 0
+    end
+    local warning, critical = {}, {}
+    for index = first, last do
+        local limits = judged[metrics[index].name] or { never, never }
+        warning[#warning + 1], critical[#critical + 1] = limits[1], limits[2]
+    end
+    return first, last, md.tensor.from(warning), md.tensor.from(critical)
 end
 
--- One where a limit is passed: `peaks` has p50_max, p90_max and p50_min, [servers, metrics].
-local function passing(peaks, place)
-    local high = limits(HIGH, place, math.huge)
-    local above = peaks.p50_max:gt(high):max(peaks.p90_max:gt(high:add(PESSIMIST_MARGIN)))
-    return above:max(peaks.p50_min:lt(limits(LOW, place, -math.huge)))
+-- How many metrics of each server [servers] are critical, and how many others call for a warning,
+-- from ones and zeros [servers, metrics].
+local function counts(critical, warning)
+    return critical:sum(2), warning:mul(critical:neg():add(1)):sum(2)
 end
 
--- Probability of each server, a list, over one span ("near" or "far") of `steps` steps, from the
--- peaks of its forecasts there.
-function environment.servers(span_name, peaks, steps)
+local function count_high(p50, p90)
+    local first, last, warning, critical = watched(HIGH, math.huge)
+    local median = p50:slice(2, first, last):amax(3)
+    local pessimist = p90:slice(2, first, last):amax(3)
+    local function passing(limits)
+        return median:gt(limits):max(pessimist:gt(limits:add(PESSIMIST_MARGIN)))
+    end
+    return counts(passing(critical), passing(warning))
+end
+
+local function count_low(p50)
+    local first, last, warning, critical = watched(LOW, -math.huge)
+    local median = p50:slice(2, first, last):amin(3)
+    return counts(median:lt(critical), median:lt(warning))
+end
+
+-- Probability of each server, a list, over one span ("near" or "far"), from its forecasts there,
+-- [servers, metrics, steps].
+function environment.servers(span_name, p50, p90)
     local span = SPANS[span_name]
-    local critical = passing(peaks, 2)
-    local warning = passing(peaks, 1):mul(critical:neg():add(1))
-    local criticals, warnings = critical:sum(2):totable(), warning:sum(2):totable()
-    local list = {}
+    local highs, highs_warning = count_high(p50, p90)
+    local lows, lows_warning = count_low(p50)
+    local criticals, warnings = highs:add(lows):totable(), highs_warning:add(lows_warning):totable()
+    local is_long, list = p50:dim(3) >= span.steps_min, {}
     for index, count in ipairs(criticals) do
         local probability = count * span.critical + warnings[index] * span.warning
-        list[index] = steps < span.steps_min and 0 or math.min(1, probability)
+        list[index] = is_long and math.min(1, probability) or 0
     end
     return list
 end
@@ -78,14 +105,14 @@ local function health_of(near)
     return "healthy"
 end
 
--- The answer's `environment`, from each server's { near = , far = } probabilities.
-function environment.fleet(servers)
+-- The answer's `environment`, from the servers' probabilities, two lists.
+function environment.fleet(near_of, far_of)
     local near, far, high_risk = 0, 0, 0
-    for _, server in ipairs(servers) do
-        near, far = near + server.near, far + server.far
-        high_risk = high_risk + (server.near > HIGH_RISK_ABOVE and 1 or 0)
+    for index, probability in ipairs(near_of) do
+        near, far = near + probability, far + far_of[index]
+        high_risk = high_risk + (probability > HIGH_RISK_ABOVE and 1 or 0)
     end
-    local count = math.max(1, #servers)
+    local count = math.max(1, #near_of)
     near, far = near / count, far / count
     return {
         prob_30m = near,
@@ -93,8 +120,8 @@ function environment.fleet(servers)
         incident_probability_30m = near,
         incident_probability_8h = far,
         high_risk_servers = high_risk,
-        total_servers = #servers,
-        fleet_health = #servers == 0 and "unknown" or health_of(near),
+        total_servers = #near_of,
+        fleet_health = #near_of == 0 and "unknown" or health_of(near),
     }
 end
 

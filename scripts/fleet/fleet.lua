@@ -118,7 +118,8 @@ function fleet.channels(tick)
                 if tick.wants(metric.name, quantile) then
                     list[#list + 1] = { column = metric.name, quantile = quantile,
                         step_s = md.config.step_s, keys = group.names,
-                        values = group[field]:slice(2, index, index):reshape { servers, steps } }
+                        values = group[field]:slice(2, index, index):tensor()
+                            :reshape { servers, steps } }
                 end
             end
         end

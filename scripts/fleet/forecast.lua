@@ -15,7 +15,8 @@ local trend = require "trend"
 -- A quarter of the fleet at a time, within these bounds (at least as many as the model takes at
 -- once), and how many such batches are prepared ahead of the model.
 local SERVERS_MIN, SERVERS_MAX, AHEAD = 32, 100, 1
-local MODEL = "tft"
+local MODEL, TREND = "tft", "trend"
+local FORMULAS = { [MODEL] = trend.FORMULAS.beside, [TREND] = trend.FORMULAS.alone }
 
 -- Quantiles that answers show; a model must have been trained on all three.
 local SHOWN = { p10 = 0.1, p50 = 0.5, p90 = 0.9 }
@@ -111,34 +112,34 @@ local function metric_by_name(name)
     end
 end
 
--- `whole` [servers, metrics, steps] with `values` [servers, steps] in place of metric `index`.
-local function replaced(whole, index, values)
-    local pieces = {}
-    if index > 1 then
-        pieces[1] = whole:slice(2, 1, index - 1)
-    end
-    pieces[#pieces + 1] = values:reshape { whole:dim(1), 1, whole:dim(3) }
-    if index < #metrics then
-        pieces[#pieces + 1] = whole:slice(2, index + 1, #metrics)
-    end
-    return md.tensor.concat(pieces, 2)
-end
-
--- Puts one target's quantiles in the place of that metric's trend.
-local function take_over(result, target, prediction)
-    local index, metric = metric_by_name(target.name)
-    local servers, steps = prediction:dim(1), prediction:dim(2)
+-- What the model says of one target: a copy within the metric's range of each quantile that is
+-- shown, { p10 =, p50 =, p90 = }, [servers, 1, steps].
+local function shown_of(target, prediction)
+    local _, metric = metric_by_name(target.name)
+    local shown = {}
     for field, quantile in pairs(SHOWN) do
         local at = quantile_index(target, quantile)
-        local values = prediction:slice(3, at, at):reshape { servers, steps }
-            :clip(metric.low, metric.ceiling or math.huge)
-        result[field] = replaced(result[field], index, values)
+        shown[field] = prediction:slice(3, at, at):clip(metric.low, metric.ceiling or math.huge)
+            :transpose { 1, 3, 2 }
     end
-    local last = result.p50:slice(2, index, index):slice(3, steps, steps)
-        :reshape { servers, 1 }
-    local slope = last:sub(result.current:slice(2, index, index)):div(steps)
-    local before = result.trend:reshape { servers, #metrics, 1 }
-    result.trend = replaced(before, index, slope):reshape { servers, #metrics }
+    return shown
+end
+
+-- One at metric `index`, zero at the others, to choose by in [servers, metrics, steps].
+local function only(index)
+    return md.tensor.zeros({ 1, #metrics, 1 }):set(1, index, 1, 1)
+end
+
+-- Puts what the model says of a target in the place of that metric's trend.
+local function take_over(result, name, shown)
+    local index = metric_by_name(name)
+    local is_target, steps = only(index), shown.p50:dim(3)
+    for field, values in pairs(shown) do
+        result[field] = is_target:where(values, result[field])
+    end
+    local now = result.current:slice(2, index, index)
+    local slope = shown.p50:slice(3, steps, steps):sub(now):div(steps)
+    result.trend = is_target:where(slope, result.trend)
 end
 
 local function usable_target(target)
@@ -174,11 +175,12 @@ local function start_model(model, batch)
     return batch
 end
 
--- The model's part of a forecast that start_model has begun, or nil and why not. `raw` takes what
--- the model itself said, one entry a target, for md.forecasts.put.
+-- Waits for the model that start_model has told what to do: what it says of each target and the
+-- `fit` of the other metrics, or nil and why not. `raw` takes what the model itself said, one entry
+-- a target, for md.forecasts.put.
 local function finish_model(model, batch, raw)
     -- What needs no model is worked out while the model runs.
-    local result = trend.forecast(metric_values(batch), model.steps, trend.FORMULAS.beside)
+    local piece = { fit = trend.fit(metric_values(batch), FORMULAS[MODEL]), targets = {} }
     local outputs, failure = batch.prediction:wait()
     if not outputs then
         return nil, failure.detail
@@ -190,23 +192,66 @@ local function finish_model(model, batch, raw)
             return nil, problem
         end
         local output = #targets > 1 and "prediction_" .. index - 1 or "prediction"
-        take_over(result, target, outputs[output])
+        piece.targets[target.name] = shown_of(target, outputs[output])
         raw[#raw + 1] = { keys = batch.names, target = target.name,
             quantiles = target.quantiles, values = outputs[output] }
     end
-    return result
+    return piece
 end
 
 -- ---- the fleet -----------------------------------------------------------------------------
 
-local function finished(result, batch, name)
-    result.model, result.names, result.profiles = name, batch.names, batch.profiles
-    return result
+-- Keeps a piece of what will be a group (below): of those servers that `name` forecasts.
+local function add_piece(fleet, name, batch, piece)
+    piece.names, piece.profiles = batch.names, batch.profiles
+    local pieces = fleet.pieces[name]
+    pieces[#pieces + 1] = piece
+end
+
+local function joined_lists(pieces, field)
+    local all = {}
+    for _, piece in ipairs(pieces) do
+        for _, entry in ipairs(piece[field]) do
+            all[#all + 1] = entry
+        end
+    end
+    return all
+end
+
+-- The tensors of all pieces' tables that `table_of` finds, by their names.
+local function joined_tensors(pieces, table_of)
+    local all = {}
+    for name in pairs(table_of(pieces[1])) do
+        local list = {}
+        for index, piece in ipairs(pieces) do
+            list[index] = table_of(piece)[name]
+        end
+        all[name] = md.tensor.concat(list, 1)
+    end
+    return all
+end
+
+-- The group that `pieces` make up, forecast by `name`.
+local function joined(pieces, name, steps)
+    local fit = joined_tensors(pieces, function(piece)
+        return piece.fit
+    end)
+    local group = trend.lines(fit, steps, FORMULAS[name])
+    group.model, group.current, group.trend = name, fit.current, fit.slope
+    group.names, group.profiles = joined_lists(pieces, "names"), joined_lists(pieces, "profiles")
+    for target in pairs(pieces[1].targets) do
+        take_over(group, target, joined_tensors(pieces, function(piece)
+            return piece.targets[target]
+        end))
+    end
+    local shape = { #group.names, #metrics }
+    group.current, group.trend = group.current:reshape(shape), group.trend:reshape(shape)
+    return group
 end
 
 local function add_by_trend(fleet, batch)
-    local result = trend.forecast(metric_values(batch), fleet.steps, trend.FORMULAS.alone)
-    fleet.groups[#fleet.groups + 1] = finished(result, batch, "trend")
+    add_piece(fleet, TREND, batch,
+        { fit = trend.fit(metric_values(batch), FORMULAS[TREND]), targets = {} })
 end
 
 local function give_up_model(fleet, why)
@@ -215,9 +260,9 @@ local function give_up_model(fleet, why)
 end
 
 local function finish_batch(fleet, model, batch)
-    local result, why = finish_model(model, batch, fleet.raw)
-    if result then
-        fleet.groups[#fleet.groups + 1] = finished(result, batch, MODEL)
+    local piece, why = finish_model(model, batch, fleet.raw)
+    if piece then
+        add_piece(fleet, MODEL, batch, piece)
     else
         give_up_model(fleet, why)
         add_by_trend(fleet, batch)
@@ -276,9 +321,9 @@ local function batch_of(servers, names, end_ms, past)
     })
 end
 
--- Forecasts every server that sends. The result's `groups` hold some servers each, all
--- forecast the same way: { model =, names =, profiles =, current =, trend =, p10 =, p50 =, p90 = }
--- with current and trend [servers, metrics] and the quantiles [servers, metrics, steps]; `raw` is
+-- Forecasts every server that sends. The result's `groups` (by the model, by trend) hold some
+-- servers each: { model =, names =, profiles =, current =, trend =, p10 =, p50 =, p90 = } with
+-- current and trend [servers, metrics] and the quantiles lazy, [servers, metrics, steps]; `raw` is
 -- what the model said, with all its quantiles.
 function forecast.fleet()
     local servers = md.series "servers"
@@ -286,7 +331,8 @@ function forecast.fleet()
     local end_ms, now_ms = servers:closed_ms(), md.now_ms()
     local sending, silent = who_sends(servers, now_ms)
     local fleet = {
-        model = model, groups = {}, raw = {}, silent = silent, end_ms = end_ms, made_at_ms = now_ms,
+        model = model, groups = {}, raw = {}, pieces = { [MODEL] = {}, [TREND] = {} },
+        silent = silent, end_ms = end_ms, made_at_ms = now_ms,
         step_min = md.config.step_s / 60, names = sending,
         steps = model and model.steps or md.config.horizon_steps,
     }
@@ -305,6 +351,11 @@ function forecast.fleet()
     for _, batch in ipairs(begun) do
         finish_batch(fleet, model, batch)
     end
+    for _, name in ipairs { MODEL, TREND } do
+        local pieces = fleet.pieces[name]
+        fleet.groups[#fleet.groups + 1] = #pieces > 0 and joined(pieces, name, fleet.steps) or nil
+    end
+    fleet.pieces = nil
     return fleet
 end
 

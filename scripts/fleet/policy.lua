@@ -1,5 +1,5 @@
 -- Mistakes in the tables of risk.lua and environment.lua, found when the daemon loads them: a
--- misspelt metric would never count, and a limit in quotes would end every forecast.
+-- misspelt metric would never count, and a number in quotes would end every forecast.
 
 local check = require "moondial.check"
 local metrics = require "metrics"
@@ -67,6 +67,21 @@ function policy.points(what, entry, mistakes)
     end
 end
 
+-- Numbers by name, within `ranges` = { name = { low, high }, ... }.
+local function numbers_within(what, given, ranges, mistakes)
+    local schema = {}
+    for name in pairs(ranges) do
+        schema[name] = NUMBER
+    end
+    for name, value in pairs(check.fields(what, given, schema, mistakes)) do
+        local low, high = ranges[name][1], ranges[name][2]
+        if type(value) == "number" and not (value >= low and value <= high) then
+            mistakes[#mistakes + 1] = ("%s.%s must be from %g to %g, not %g"):format(what, name,
+                low, high, value)
+        end
+    end
+end
+
 -- ---- tables: these raise all mistakes at once ------------------------------------------------
 
 -- { metric = entry, ... }
@@ -100,6 +115,27 @@ function policy.levels(file, what, given)
         local where = ("%s[%d]"):format(what, index)
         local from = check.fields(where, level, LEVEL, mistakes).from
         above = type(from) == "number" and down(where, from, above, mistakes) or above
+    end
+    check.done(mistakes, file)
+end
+
+-- { name = number, ... }, each within ranges[name] = { low, high }
+function policy.numbers(file, what, given, ranges)
+    local mistakes = {}
+    numbers_within(what, given, ranges, mistakes)
+    check.done(mistakes, file)
+end
+
+-- { name = { field = number, ... }, ... }: just these names, each with all the fields of `ranges`.
+function policy.numbers_by(file, what, given, names, ranges)
+    local mistakes, schema = {}, {}
+    for _, name in ipairs(names) do
+        schema[name] = { "map", required = true }
+    end
+    for name, entry in pairs(check.fields(what, given, schema, mistakes)) do
+        if type(entry) == "table" then
+            numbers_within(what .. "." .. name, entry, ranges, mistakes)
+        end
     end
     check.done(mistakes, file)
 end

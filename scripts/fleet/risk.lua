@@ -44,6 +44,7 @@ local LEVELS = {
     { level = "healthy", from = 0, color = "#44ff44", emoji = "🟢", label = "Healthy" },
 }
 
+policy.numbers("risk.lua", "WEIGHTS", WEIGHTS, { current = { 0, 1 }, predicted = { 0, 1 } })
 policy.by_metric("risk.lua", "POINTS", POINTS, policy.points)
 policy.by_profile("risk.lua", "PROFILE_POINTS", PROFILE_POINTS, policy.points, POINTS)
 policy.levels("risk.lua", "LEVELS", LEVELS)
@@ -140,44 +141,51 @@ function risk.alerts(scores)
     }
 end
 
-local function first(names, count)
-    local head = {}
-    for index = 1, math.min(count, #names) do
-        head[index] = names[index]
+-- Indices of the `count` highest numbers of a list, highest first, equal ones in order.
+local function highest(numbers, count)
+    local indices = {}
+    for index, number in ipairs(numbers) do
+        local place = math.min(#indices, count)
+        while place > 0 and numbers[indices[place]] < number do
+            indices[place + 1] = indices[place]
+            place = place - 1
+        end
+        if place < count then
+            indices[place + 1] = index
+        end
+        indices[count + 1] = nil
     end
-    return head
+    return indices
 end
 
--- Counts and rankings over `scored` = { { name = , score = }, ... }; ties keep that order.
-function risk.summary(scored)
-    local counts, total, highest, ranked = {}, 0, 0, {}
-    for index, server in ipairs(scored) do
-        local level = risk.level(server.score).level
+local function at(names, indices, count)
+    local picked = {}
+    for place = 1, math.min(count, #indices) do
+        picked[place] = names[indices[place]]
+    end
+    return picked
+end
+
+-- Counts and rankings over the servers' names and scores, two lists; ties keep their order.
+function risk.summary(names, scores)
+    local counts, total, most = {}, 0, 0
+    for _, score in ipairs(scores) do
+        local level = risk.level(score).level
         counts[level] = (counts[level] or 0) + 1
-        total, highest = total + server.score, math.max(highest, server.score)
-        ranked[index] = { name = server.name, score = server.score, place = index }
+        total, most = total + score, math.max(most, score)
     end
-    table.sort(ranked, function(a, b)
-        if a.score ~= b.score then
-            return a.score > b.score
-        end
-        return a.place < b.place
-    end)
-    local names = {}
-    for index, server in ipairs(ranked) do
-        names[index] = server.name
-    end
+    local ranked = highest(scores, 20)
     return {
-        total_servers = #scored,
+        total_servers = #scores,
         critical_count = counts.critical or 0,
         warning_count = counts.warning or 0,
         degrading_count = counts.watch or 0,
         healthy_count = counts.healthy or 0,
-        avg_risk_score = #scored > 0 and round1(total / #scored) or 0,
-        max_risk_score = round1(highest),
-        top_5_risks = first(names, 5),
-        top_10_risks = first(names, 10),
-        top_20_risks = first(names, 20),
+        avg_risk_score = #scores > 0 and round1(total / #scores) or 0,
+        max_risk_score = round1(most),
+        top_5_risks = at(names, ranked, 5),
+        top_10_risks = at(names, ranked, 10),
+        top_20_risks = at(names, ranked, 20),
     }
 end
 

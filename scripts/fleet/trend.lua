@@ -5,8 +5,9 @@
 --     p10/p90  p50 -/+ spread x noise x sqrt(i); noise is the standard deviation of those steps
 --
 -- Used for every metric of a server whose history is too short for the model ("alone"), and for
--- the metrics that the model does not forecast ("beside"). All arithmetic is on tensors
--- [servers, steps, metrics]; nothing here loops over values.
+-- the metrics that the model does not forecast ("beside"). All arithmetic is on tensors; nothing
+-- here loops over values. The lines are lazy tensors: they are drawn, from a few numbers each,
+-- where somebody looks at them, and where the answer is written.
 
 local md = require "moondial"
 local metrics = require "metrics"
@@ -66,43 +67,41 @@ local function noise_of(recent, counts, formula)
     return counts:ge(NOISE_VALUES_MIN):where(deviation, formula.noise_unknown)
 end
 
--- p50, p10 and p90 of the line, each [servers, metrics, steps].
-local function bands(current, slope, noise, steps, formula)
+-- The lines that `fit` (trend.fit) describes: { p10 =, p50 =, p90 = }, lazy tensors
+-- [servers, metrics, steps].
+function trend.lines(fit, steps, formula)
     local ahead = md.tensor.range(1, steps)
     local ceiling = per_metric(function(metric)
         return metric.ceiling or math.huge
-    end):max(current)
+    end):max(fit.current)
     local whole = per_metric(function(metric)
         return metric.whole and 1 or 0
     end)
-    local p50 = slope:mul(ahead):add(current):max(0):min(ceiling)
+    local p50 = fit.slope:lazy():mul(ahead):add(fit.current):max(0):min(ceiling)
     p50 = whole:where(cut(p50), p50)
-    local width = noise:mul(formula.spread):mul(ahead:sqrt())
+    local width = fit.noise:mul(formula.spread):lazy():mul(ahead:sqrt())
     local p10, p90 = p50:sub(width):max(0), p50:add(width)
     if formula.whole_bands then
         p90 = whole:where(cut(p90), p90):min(ceiling)
     else
         p90 = whole:where(p90, p90:min(ceiling))
     end
-    return p10, p50, p90
+    return { p10 = p10, p50 = p50, p90 = p90 }
 end
 
--- Forecasts `steps` steps ahead from `window` [servers, steps, metrics], NaN where nothing was
--- sent. Metrics a server never sent have NaN throughout.
-function trend.forecast(window, steps, formula)
+-- What trends need to know of `window` [servers, steps, metrics], NaN where nothing was sent: the
+-- present values, slopes and noise, each [servers, metrics, 1]. Metrics that a server never sent
+-- have NaN.
+function trend.fit(window, formula)
     local servers, past = window:dim(1), window:dim(2)
     local recent = window:slice(2, math.max(1, past - WINDOW_STEPS + 1), past)
     local last = recent:dim(2)
     local counts = recent:count_finite(2)
-    local current = recent:fill_forward(2):slice(2, last, last)
-        :reshape { servers, #metrics, 1 }
-    local slope = slope_of(recent, counts, formula):reshape { servers, #metrics, 1 }
-    local noise = noise_of(recent, counts, formula):reshape { servers, #metrics, 1 }
-    local p10, p50, p90 = bands(current, slope, noise, steps, formula)
+    local shape = { servers, #metrics, 1 }
     return {
-        current = current:reshape { servers, #metrics },
-        trend = slope:reshape { servers, #metrics },
-        p10 = p10, p50 = p50, p90 = p90,
+        current = recent:fill_forward(2):slice(2, last, last):reshape(shape),
+        slope = slope_of(recent, counts, formula):reshape(shape),
+        noise = noise_of(recent, counts, formula):reshape(shape),
     }
 end
 

@@ -1,6 +1,7 @@
 /*
- * Tensors in Lua: runs tests/unit/lua_tensors.lua in a bare state with the sandbox and the
- * bindings. The checks are in Lua, where the API is read; each failing one raises with its line.
+ * Tensors in Lua: runs tests/unit/lua_tensors.lua and lua_lazy.lua in a bare state with the sandbox
+ * and the bindings. The checks are in Lua, where the API is read; each failing one raises with its
+ * line.
  */
 #include "script/internal.h"
 #include "script/sources.h"
@@ -9,6 +10,7 @@
 static int run_checks(lua_State *L)
 {
     md__load_file(L, lua_touserdata(L, 1), "lua_tensors.lua");
+    md__load_file(L, lua_touserdata(L, 1), "lua_lazy.lua");
     return 0;
 }
 

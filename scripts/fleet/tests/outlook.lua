@@ -6,32 +6,22 @@ local display = require "display"
 local environment = require "environment"
 local metrics = require "metrics"
 
--- [servers, metrics] of numbers by metric, one table a server; nothing is NaN.
-local function columns(servers)
-    local rows = {}
-    for index, values in ipairs(servers) do
-        rows[index] = {}
-        for place, metric in ipairs(metrics) do
-            rows[index][place] = values[metric.name] or 0 / 0
-        end
-    end
-    return md.tensor.from(rows)
-end
-
--- Probabilities from { metric = { p50_max, p90_max, p50_min } }, one table a server.
+-- Probabilities from { metric = { p50_max, p90_max, p50_min } }, one table a server, in forecasts
+-- of so many steps.
 local function probabilities(span, servers, steps)
-    local peaks = {}
-    for place, name in ipairs { "p50_max", "p90_max", "p50_min" } do
-        local picked = {}
-        for index, values in ipairs(servers) do
-            picked[index] = {}
-            for metric, peak in pairs(values) do
-                picked[index][metric] = peak[place]
+    local p50, p90 = {}, {}
+    for index, values in ipairs(servers) do
+        p50[index], p90[index] = {}, {}
+        for place, metric in ipairs(metrics) do
+            local peaks = values[metric.name] or { 0 / 0, 0 / 0, 0 / 0 }
+            p50[index][place], p90[index][place] = {}, {}
+            for step = 1, steps do
+                p50[index][place][step] = step == 2 and peaks[1] or peaks[3]
+                p90[index][place][step] = step == 3 and peaks[2] or peaks[3]
             end
         end
-        peaks[name] = columns(picked)
     end
-    return environment.servers(span, peaks, steps)
+    return environment.servers(span, md.tensor.from(p50):lazy(), md.tensor.from(p90):lazy())
 end
 
 local TROUBLED = {

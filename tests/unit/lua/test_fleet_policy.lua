@@ -78,16 +78,27 @@ check.test("levels begin at 70, 40 and 20, before rounding", function()
 end)
 
 check.test("the summary counts on that scale and ranks, ties in order", function()
-    local summary = risk.summary {
-        { name = "a", score = 10 }, { name = "b", score = 70 }, { name = "c", score = 45.26 },
-        { name = "d", score = 10 }, { name = "e", score = 25 }, { name = "f", score = 70 },
-    }
+    local summary = risk.summary({ "a", "b", "c", "d", "e", "f" }, { 10, 70, 45.26, 10, 25, 70 })
     check.same(summary, { total_servers = 6, critical_count = 2, warning_count = 1,
         degrading_count = 1, healthy_count = 2, avg_risk_score = 38.4, max_risk_score = 70,
         top_5_risks = { "b", "f", "c", "e", "a" },
         top_10_risks = { "b", "f", "c", "e", "a", "d" },
         top_20_risks = { "b", "f", "c", "e", "a", "d" } })
-    check.equal(risk.summary({}).avg_risk_score, 0)
+    check.equal(risk.summary({}, {}).avg_risk_score, 0)
+end)
+
+check.test("the twenty highest of many, whatever their order", function()
+    local names, rising, falling, same = {}, {}, {}, {}
+    for index = 1, 50 do
+        names[index], rising[index], falling[index], same[index] = "s" .. index, index, -index, 7
+    end
+    local function top(scores)
+        local list = risk.summary(names, scores).top_20_risks
+        return #list .. " " .. list[1] .. " " .. list[2] .. " " .. list[20]
+    end
+    check.equal(top(rising), "20 s50 s49 s31")
+    check.equal(top(falling), "20 s1 s2 s20")
+    check.equal(top(same), "20 s1 s2 s20")
 end)
 
 check.test("the shipped rules are good rules on the fleet's metrics", function()
@@ -183,14 +194,14 @@ check.test("alerts are sorted most severe first, then by time, ties in order", f
 end)
 
 check.test("the fleet's probability is the mean of its servers", function()
-    check.same(environment.fleet { { near = 1, far = 0.5 }, { near = 0, far = 0.25 } }, {
+    check.same(environment.fleet({ 1, 0 }, { 0.5, 0.25 }), {
         prob_30m = 0.5, incident_probability_30m = 0.5, prob_8h = 0.375,
         incident_probability_8h = 0.375, high_risk_servers = 1, total_servers = 2,
         fleet_health = "warning" })
-    check.equal(environment.fleet({ { near = 0.61, far = 0 } }).fleet_health, "critical")
-    check.equal(environment.fleet({ { near = 0.3, far = 0 } }).fleet_health, "healthy")
-    check.equal(environment.fleet({}).fleet_health, "unknown")
-    check.equal(environment.fleet({}).prob_30m, 0)
+    check.equal(environment.fleet({ 0.61 }, { 0 }).fleet_health, "critical")
+    check.equal(environment.fleet({ 0.3 }, { 0 }).fleet_health, "healthy")
+    check.equal(environment.fleet({}, {}).fleet_health, "unknown")
+    check.equal(environment.fleet({}, {}).prob_30m, 0)
 end)
 
 local function mistake_of(checked, given, ...)
@@ -247,6 +258,31 @@ check.test("points and pairs are checked down to their numbers", function()
         "risk.lua: TABLE.load_average: 'current' must be a list, not a number")
     check.equal(mistake_of(policy.by_metric, { cpu_idle_pct = { 20, "10" } }, policy.pair),
         "risk.lua: TABLE.cpu_idle_pct must be two numbers in braces")
+end)
+
+check.test("weights and spans are named with what is allowed", function()
+    local function weights(given)
+        return mistake_of(policy.numbers, given, { current = { 0, 1 }, predicted = { 0, 1 } })
+    end
+    check.equal(weights { current = 0.7, predicted = 0.3 }, "none")
+    check.equal(weights { current = "0.7", predicted = 0.3 },
+        "risk.lua: TABLE: 'current' must be a number, not a string")
+    check.equal(weights { current = 0.7 }, "risk.lua: TABLE: 'predicted' is missing")
+    check.equal(weights { curent = 0.7, predicted = 7, current = 1 },
+        "risk.lua: TABLE.predicted must be from 0 to 1, not 7\n"
+        .. "risk.lua: TABLE: unknown key 'curent' (did you mean 'current'?)")
+    check.equal(weights { current = 0 / 0, predicted = 0 },
+        "risk.lua: TABLE.current must be from 0 to 1, not nan")
+    check.equal(weights(0.7), "risk.lua: TABLE must be a table, not a number")
+    local function spans(given)
+        return mistake_of(policy.numbers_by, given, { "near" }, { steps_min = { 1, math.huge } })
+    end
+    check.equal(spans { near = { steps_min = 6 } }, "none")
+    check.equal(spans { near = { steps_min = 0 } },
+        "risk.lua: TABLE.near.steps_min must be from 1 to inf, not 0")
+    check.equal(spans { near = 6 }, "risk.lua: TABLE: 'near' must be a map, not a number")
+    check.equal(spans { nera = { steps_min = 6 } }, "risk.lua: TABLE: 'near' is missing\n"
+        .. "risk.lua: TABLE: unknown key 'nera' (did you mean 'near'?)")
 end)
 
 check.finish()

@@ -1,0 +1,45 @@
+/* What lazy.c makes and lazy_run.c works out: formulas from inside. */
+#ifndef MD_SCRIPT_LAZY_PROGRAM_H
+#define MD_SCRIPT_LAZY_PROGRAM_H
+
+#include <stdatomic.h>
+
+#include "script/lazy.h"
+
+enum { MD__LEAVES_MAX = 96, MD__STEPS_MAX = 160, MD__REGISTERS_MAX = 16 };
+
+struct md__leaf {
+    struct md_tensor tensor; /* a reference; without data: a number */
+    float number;
+    ptrdiff_t offset; /* of what is read first */
+    int64_t stride[MD_RANK_MAX];
+};
+
+struct md__step {
+    uint8_t op, reg;
+    int16_t in[MD_VECTOR_OPERANDS_MAX]; /* a step from 0, or ~leaf */
+};
+
+/* Leaves and steps are borrowed: of a formula, or of somebody's stack. The last step is the result;
+ * without steps, the one leaf. */
+struct md__program {
+    struct md_shape shape;
+    int leaf_count, step_count, register_count;
+    struct md__leaf *leaves;
+    struct md__step *steps;
+};
+
+struct md__lazy {
+    struct md__program program;
+    _Atomic int refs;
+};
+
+/* Adds an operand's leaves and steps to a program of the result's shape; *value: what a step has
+ * `in`. The program has room for MD__LEAVES_MAX and MD__STEPS_MAX, or for all that come. */
+enum md_status md__program_add(struct md__program *program, const struct md__operand *operand,
+                               int16_t *value, struct md_error *err);
+/* How many values the shape has. */
+size_t md__program_count(const struct md__program *program);
+const float *md__leaf_data(const struct md__leaf *leaf);
+
+#endif

@@ -1,0 +1,395 @@
+/*
+ * Working formulas out; see lazy.h.
+ *
+ * A plane of values, rows x count, is worked out step by step into registers of TILE values. Leaves
+ * are read where they lie, with a stride per axis (0 where one value stands for many).
+ */
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json_out.h"
+#include "script/lazy_program.h"
+
+enum {
+    TILE = 1024,             /* values of a register: four kilobytes */
+    PIECE = 256,             /* values worked out at a time where they are written */
+    ROW_SHORT_MAX = 16,      /* values of a row that are worked out beside those of other rows */
+    WORK_ALONE_MAX = 1000000 /* not worth a second thread */
+};
+
+/* ---- planes ---------------------------------------------------------------------------------- */
+
+/*
+ * Works out rows x count values into out. leaves: where each leaf begins there, and how it goes on;
+ * registers: register_count of `size` values each.
+ */
+static void run(const struct md__program *program, const struct md_plane *leaves, ptrdiff_t rows,
+                ptrdiff_t count, float *registers, size_t size, float *out)
+{
+    if (program->step_count == 0)
+        md_vector_body_of(MD_VECTOR_copy)(out, leaves, rows, count);
+    for (int i = 0; i < program->step_count; i++) {
+        const struct md__step *step = &program->steps[i];
+        struct md_plane in[MD_VECTOR_OPERANDS_MAX];
+        for (int k = 0; k < md_vector_operands(step->op); k++) {
+            int from = step->in[k];
+            if (from < 0)
+                in[k] = leaves[~from];
+            else
+                in[k] = (struct md_plane){registers + program->steps[from].reg * size, count, 1};
+        }
+        bool is_last = i == program->step_count - 1;
+        md_vector_body_of(step->op)(is_last ? out : registers + step->reg * size, in, rows, count);
+    }
+}
+
+/* ---- walks ----------------------------------------------------------------------------------- */
+
+/* How all values are cut into tiles: planes of `rows` x `count` values, along the last two axes of
+ * `shape`. */
+struct walk {
+    const struct md__program *program;
+    struct md_shape shape; /* with axes that are walked as one */
+    int64_t (*stride)[MD_RANK_MAX];
+    int64_t line_stride[MD_RANK_MAX]; /* of rows, by axes in front of the last */
+    bool turned;                      /* rows are short: planes are worked out as count x rows */
+    int64_t tile_rows, tile_count;    /* of a whole tile */
+    int64_t row_tiles, count_tiles, tiles;
+    float *registers;
+    float *out;
+    md__lazy_reducer reducer; /* NULL: out takes the values */
+    const void *context;
+};
+
+/*
+ * Neighbouring axes that every leaf crosses evenly become one, and those of length 1 go: a plane is
+ * then as large as it can be, also in [servers, steps, 1]. The last `apart` axes stay. Not for
+ * empty walks, whose dimensions may have a product beyond all numbers.
+ */
+static void merge_axes(struct walk *walk, int apart)
+{
+    int kept = 0, rank = walk->shape.rank, leaf_count = walk->program->leaf_count;
+    for (int axis = 0; axis < rank; axis++) {
+        int64_t dim = walk->shape.dim[axis];
+        bool is_apart = axis >= rank - apart;
+        if (dim == 1 && !is_apart)
+            continue;
+        bool joins = kept > 0 && !is_apart;
+        for (int k = 0; k < leaf_count && joins; k++)
+            joins = walk->stride[k][kept - 1] == walk->stride[k][axis] * dim;
+        if (!joins)
+            walk->shape.dim[kept++] = 1;
+        walk->shape.dim[kept - 1] *= dim;
+        for (int k = 0; k < leaf_count; k++)
+            walk->stride[k][kept - 1] = walk->stride[k][axis];
+    }
+    walk->shape.rank = kept;
+}
+
+static int64_t smaller(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static int64_t dim_from_end(const struct walk *walk, int from_end)
+{
+    int axis = walk->shape.rank - from_end;
+    return axis >= 0 ? walk->shape.dim[axis] : 1;
+}
+
+static void swap(int64_t *values, int a, int b)
+{
+    int64_t value = values[a];
+    values[a] = values[b];
+    values[b] = value;
+}
+
+/* Short rows make poor vectors: those of the longest axis are worked out side by side. */
+static void turn(struct walk *walk)
+{
+    int rank = walk->shape.rank, longest = 0;
+    for (int axis = 1; axis < rank - 1; axis++)
+        longest = walk->shape.dim[axis] > walk->shape.dim[longest] ? axis : longest;
+    walk->turned = walk->reducer != NULL && rank > 1 && dim_from_end(walk, 1) <= ROW_SHORT_MAX &&
+                   walk->shape.dim[longest] > dim_from_end(walk, 1);
+    if (!walk->turned)
+        return;
+    swap(walk->shape.dim, longest, rank - 2);
+    swap(walk->line_stride, longest, rank - 2);
+    for (int k = 0; k < walk->program->leaf_count; k++)
+        swap(walk->stride[k], longest, rank - 2);
+}
+
+static void plan_tiles(struct walk *walk)
+{
+    int64_t lines = 1;
+    for (int axis = walk->shape.rank - 2; axis >= 0; axis--) {
+        walk->line_stride[axis] = lines;
+        lines *= walk->shape.dim[axis];
+    }
+    turn(walk);
+    int64_t count = dim_from_end(walk, 1), rows = dim_from_end(walk, 2);
+    bool is_plain = walk->program->step_count <= 1 && walk->reducer == NULL;
+    walk->tile_count = is_plain ? count : smaller(count, TILE);
+    walk->tile_rows = walk->tile_count < count ? 1 : smaller(rows, TILE / smaller(count, TILE));
+    walk->tile_rows = is_plain ? rows : walk->tile_rows; /* nothing lies in between */
+    walk->row_tiles = (rows + walk->tile_rows - 1) / walk->tile_rows;
+    walk->count_tiles = (count + walk->tile_count - 1) / walk->tile_count;
+    walk->tiles = lines / rows * walk->row_tiles * walk->count_tiles;
+}
+
+/* Where the leaves are at a place of the outer axes, row and column. Returns which row of all it
+ * is. */
+static int64_t place_leaves(const struct walk *walk, int64_t outer, int64_t row, int64_t column,
+                            struct md_plane *leaves)
+{
+    int64_t at[MD_RANK_MAX], line = 0;
+    int rank = walk->shape.rank;
+    for (int axis = rank - 3; axis >= 0; axis--) {
+        at[axis] = outer % walk->shape.dim[axis];
+        outer /= walk->shape.dim[axis];
+        line += at[axis] * walk->line_stride[axis];
+    }
+    for (int k = 0; k < walk->program->leaf_count; k++) {
+        const int64_t *stride = walk->stride[k];
+        struct md_plane *leaf = &leaves[k];
+        leaf->stride = rank >= 1 ? (ptrdiff_t)stride[rank - 1] : 0;
+        leaf->row_stride = rank >= 2 ? (ptrdiff_t)stride[rank - 2] : 0;
+        leaf->data = md__leaf_data(&walk->program->leaves[k]) + row * leaf->row_stride +
+                     column * leaf->stride;
+        for (int axis = 0; axis < rank - 2; axis++)
+            leaf->data += at[axis] * stride[axis];
+    }
+    return rank >= 2 ? line + row * walk->line_stride[rank - 2] : 0;
+}
+
+/* A plane of whole rows, and what each row is reduced to, from `line` of the result on. */
+static void reduce_plane(const struct walk *walk, struct md_plane *leaves, int64_t rows,
+                         int64_t count, int64_t line, float *registers)
+{
+    float *values = registers + (size_t)walk->program->register_count * TILE;
+    int64_t row_stride = count, stride = 1;
+    if (walk->turned) {
+        for (int k = 0; k < walk->program->leaf_count; k++)
+            leaves[k] = (struct md_plane){leaves[k].data, leaves[k].stride, leaves[k].row_stride};
+        run(walk->program, leaves, count, rows, registers, TILE, values);
+        row_stride = 1;
+        stride = rows;
+    } else {
+        run(walk->program, leaves, rows, count, registers, TILE, values);
+    }
+    int64_t line_stride = walk->shape.rank >= 2 ? walk->line_stride[walk->shape.rank - 2] : 0;
+    for (int64_t row = 0; row < rows; row++)
+        walk->out[line + row * line_stride] =
+            walk->reducer(values + row * row_stride, stride, count, walk->context);
+}
+
+static void run_tile(const struct walk *walk, int64_t tile, float *registers)
+{
+    struct md_plane leaves[MD__LEAVES_MAX];
+    int64_t rows_all = dim_from_end(walk, 2), count_all = dim_from_end(walk, 1);
+    int64_t inner = walk->row_tiles * walk->count_tiles;
+    int64_t row = tile % inner / walk->count_tiles * walk->tile_rows;
+    int64_t column = tile % walk->count_tiles * walk->tile_count;
+    int64_t rows = smaller(walk->tile_rows, rows_all - row);
+    int64_t count = smaller(walk->tile_count, count_all - column);
+    int64_t line = place_leaves(walk, tile / inner, row, column, leaves);
+    if (walk->reducer != NULL)
+        reduce_plane(walk, leaves, rows, count, line, registers);
+    else
+        run(walk->program, leaves, rows, count, registers, TILE,
+            walk->out + line * count_all + column);
+}
+
+static size_t registers_of_thread(const struct walk *walk)
+{
+    return (size_t)(walk->program->register_count + 1) * TILE;
+}
+
+static void run_tiles(void *context, size_t begin, size_t end, int thread)
+{
+    struct walk *walk = context;
+    float *registers = walk->registers + (size_t)thread * registers_of_thread(walk);
+    for (size_t tile = begin; tile < end; tile++)
+        run_tile(walk, (int64_t)tile, registers);
+}
+
+static void walk_init(struct walk *walk, const struct md__program *program,
+                      int64_t (*stride)[MD_RANK_MAX], int apart)
+{
+    walk->program = program;
+    walk->shape = program->shape;
+    walk->stride = stride;
+    for (int k = 0; k < program->leaf_count; k++)
+        memcpy(stride[k], program->leaves[k].stride, sizeof *stride);
+    merge_axes(walk, apart);
+}
+
+static enum md_status walk_run(struct walk *walk, struct md_pool *pool, struct md_error *err)
+{
+    bool alone =
+        pool == NULL ||
+        (double)md__program_count(walk->program) * walk->program->step_count < WORK_ALONE_MAX;
+    int threads = alone ? 1 : md_pool_threads(pool);
+    plan_tiles(walk);
+    walk->registers = malloc((size_t)threads * registers_of_thread(walk) * sizeof(float));
+    if (walk->registers == NULL)
+        return md_fail(err, MD_ERR_MEMORY, "out of memory for a lazy tensor");
+    if (alone)
+        run_tiles(walk, 0, (size_t)walk->tiles, 0);
+    else
+        md_pool_run(pool, (size_t)walk->tiles, 1 + (size_t)walk->tiles / 64, run_tiles, walk);
+    free(walk->registers);
+    return MD_OK;
+}
+
+enum md_status md__apply(enum md_vector_op op, const struct md__operand *operands,
+                         const struct md_shape *shape, float *out, struct md_error *err)
+{
+    struct md__leaf leaves[MD_VECTOR_OPERANDS_MAX];
+    struct md__step step = {.op = (uint8_t)op};
+    int64_t stride[MD_VECTOR_OPERANDS_MAX][MD_RANK_MAX];
+    struct md__program program = {
+        .shape = *shape, .leaves = leaves, .steps = &step, .step_count = 1};
+    struct walk walk = {.out = out};
+    for (int k = 0; k < md_vector_operands(op); k++) {
+        enum md_status status = md__program_add(&program, &operands[k], &step.in[k], err);
+        if (status != MD_OK)
+            return status;
+    }
+    if (md__program_count(&program) == 0)
+        return MD_OK;
+    walk_init(&walk, &program, stride, 0);
+    plan_tiles(&walk);
+    run_tiles(&walk, 0, (size_t)walk.tiles, 0);
+    return MD_OK;
+}
+
+enum md_status md__lazy_compute(const struct md__lazy *lazy, struct md_pool *pool, float *out,
+                                struct md_error *err)
+{
+    int64_t stride[MD__LEAVES_MAX][MD_RANK_MAX];
+    struct walk walk = {.out = out};
+    if (md__program_count(&lazy->program) == 0)
+        return MD_OK;
+    walk_init(&walk, &lazy->program, stride, 0);
+    return walk_run(&walk, pool, err);
+}
+
+/* Rows that are longer than a tile are worked out as a whole first. */
+static enum md_status reduce_long(const struct md__lazy *lazy, struct md_pool *pool,
+                                  const struct walk *walk, struct md_error *err)
+{
+    const struct md_shape *shape = &lazy->program.shape;
+    size_t total = md__program_count(&lazy->program), count = (size_t)shape->dim[shape->rank - 1];
+    float *values = malloc(total * sizeof *values);
+    if (values == NULL)
+        return md_fail(err, MD_ERR_MEMORY, "out of memory for a lazy tensor of %zu values", total);
+    enum md_status status = md__lazy_compute(lazy, pool, values, err);
+    for (size_t row = 0; status == MD_OK && row < total / count; row++)
+        walk->out[row] = walk->reducer(values + row * count, 1, (int64_t)count, walk->context);
+    free(values);
+    return status;
+}
+
+/* Rows without values, as many as there are. */
+static void reduce_nothing(const struct md_shape *shape, const struct walk *walk)
+{
+    struct md_shape rows = *shape;
+    size_t count;
+    rows.rank--;
+    if (shape->dim[rows.rank] > 0 || md_shape_count(&rows, sizeof(float), &count, NULL) != MD_OK)
+        return;
+    for (size_t row = 0; row < count; row++)
+        walk->out[row] = walk->reducer(NULL, 1, 0, walk->context);
+}
+
+enum md_status md__lazy_reduce(const struct md__lazy *lazy, struct md_pool *pool,
+                               md__lazy_reducer reducer, const void *context, float *out,
+                               struct md_error *err)
+{
+    const struct md_shape *shape = &lazy->program.shape;
+    int64_t stride[MD__LEAVES_MAX][MD_RANK_MAX];
+    struct walk walk = {.out = out, .reducer = reducer, .context = context};
+    assert(shape->rank > 0);
+    if (md__program_count(&lazy->program) == 0) {
+        reduce_nothing(shape, &walk);
+        return MD_OK;
+    }
+    if (shape->dim[shape->rank - 1] > TILE)
+        return reduce_long(lazy, pool, &walk, err);
+    walk_init(&walk, &lazy->program, stride, 1);
+    return walk_run(&walk, pool, err);
+}
+
+/* ---- JSON ------------------------------------------------------------------------------------ */
+
+/* Where the leaves of a formula are for one value of its first axes. */
+struct reader {
+    const struct md__program *program;
+    const float *data[MD__LEAVES_MAX];
+    int decimals;
+    struct md_buffer *out;
+};
+
+/* `count` values along the last axis (or the one there is), with commas between. */
+static void encode_values(const struct reader *reader, int64_t count)
+{
+    float registers[MD__REGISTERS_MAX * PIECE], values[PIECE];
+    struct md_plane leaves[MD__LEAVES_MAX];
+    int rank = reader->program->shape.rank;
+    for (int64_t done = 0; done < count && !reader->out->failed; done += PIECE) {
+        int64_t part = smaller(count - done, PIECE);
+        for (int k = 0; k < reader->program->leaf_count; k++) {
+            int64_t stride = rank > 0 ? reader->program->leaves[k].stride[rank - 1] : 0;
+            leaves[k] = (struct md_plane){reader->data[k] + done * stride, 0, (ptrdiff_t)stride};
+        }
+        run(reader->program, leaves, 1, part, registers, PIECE, values);
+        if (done > 0)
+            md_buffer_append(reader->out, ",", 1);
+        md_json_f32s(reader->out, values, (size_t)part, reader->decimals);
+    }
+}
+
+static void move(struct reader *reader, int axis, int64_t by)
+{
+    for (int k = 0; k < reader->program->leaf_count; k++)
+        reader->data[k] += by * reader->program->leaves[k].stride[axis];
+}
+
+static void encode_axis(struct reader *reader, int axis)
+{
+    const struct md_shape *shape = &reader->program->shape;
+    int64_t count = axis < shape->rank ? shape->dim[axis] : 1;
+    if (axis >= shape->rank) {
+        encode_values(reader, 1);
+        return;
+    }
+    md_buffer_append(reader->out, "[", 1);
+    if (axis == shape->rank - 1)
+        encode_values(reader, count);
+    for (int64_t i = 0; axis < shape->rank - 1 && i < count && !reader->out->failed; i++) {
+        if (i > 0)
+            md_buffer_append(reader->out, ",", 1);
+        encode_axis(reader, axis + 1);
+        move(reader, axis, 1);
+    }
+    if (axis < shape->rank - 1)
+        move(reader, axis, -count);
+    md_buffer_append(reader->out, "]", 1);
+}
+
+void md__lazy_encode(const struct md__lazy *lazy, int axes, size_t index, int decimals,
+                     struct md_buffer *out)
+{
+    struct reader reader = {.program = &lazy->program, .decimals = decimals, .out = out};
+    const struct md_shape *shape = &lazy->program.shape;
+    for (int k = 0; k < lazy->program.leaf_count; k++)
+        reader.data[k] = md__leaf_data(&lazy->program.leaves[k]);
+    for (int axis = axes - 1; axis >= 0; axis--) {
+        move(&reader, axis, (int64_t)(index % (size_t)shape->dim[axis]));
+        index /= (size_t)shape->dim[axis];
+    }
+    encode_axis(&reader, axes);
+}
