@@ -16,6 +16,12 @@ void md__strides(const struct md_shape *shape, int64_t *stride)
     }
 }
 
+void md__strides_apart(int64_t *stride, int rank, int64_t row, size_t pitch)
+{
+    for (int i = 0; pitch && i < rank - 1; i++)
+        stride[i] = stride[i] / row * (int64_t)pitch;
+}
+
 void md__walk_init(struct md__walk *walk, int rank, const int64_t *dim)
 {
     memset(walk, 0, sizeof *walk);

@@ -44,6 +44,8 @@ static inline int md__axis(int64_t axis, int rank)
 
 /* Row-major element strides. */
 void md__strides(const struct md_shape *shape, int64_t *stride);
+/* Turns strides of dense lines of `row` elements into those of lines `pitch` apart; 0: dense. */
+void md__strides_apart(int64_t *stride, int rank, int64_t row, size_t pitch);
 
 /*
  * An odometer over `dim` that keeps an element offset into each of up to three tensors. An empty

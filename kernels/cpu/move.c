@@ -273,6 +273,11 @@ static struct md__move into(const struct md_tensor *out, const struct md_tensor 
 
 /* ---- Transpose, Expand, Slice ---------------------------------------------------------------- */
 
+static int64_t last_of(const struct md_shape *shape)
+{
+    return shape->rank ? shape->dim[shape->rank - 1] : 1;
+}
+
 static enum md_status transpose_run(const struct md_kernel_call *call, struct md_error *err)
 {
     const struct md_shape *shape = &call->in[0].shape;
@@ -280,6 +285,11 @@ static enum md_status transpose_run(const struct md_kernel_call *call, struct md
     int64_t stride[MD_RANK_MAX];
     md__strides(shape, stride);
     struct md__move move = into(&call->out[0], &call->in[0]);
+    if (md__count(&call->in[0]) == 0)
+        return MD_OK;
+    md__strides_apart(stride, shape->rank, last_of(shape), md_kernel_pitch(call, 0, 0));
+    md__strides_apart(move.walk.stride[1], shape->rank, last_of(&call->out[0].shape),
+                      md_kernel_pitch(call, 1, 0));
     for (int i = 0; i < shape->rank; i++) {
         int64_t asked = perm && i < perm->count ? perm->ints[i] : shape->rank - 1 - i;
         int axis = md__axis(asked, shape->rank);
@@ -316,21 +326,27 @@ static enum md_status slice_run(const struct md_kernel_call *call, struct md_err
 
 /*
  * Seen along an axis, tensors are `outer` runs of elements. Copies the whole of `part` to or from
- * the place where it lies in the runs of `whole`, `at` elements from their start.
+ * the place where it lies in the runs of `whole`, `at` elements from their start; not where it is
+ * there already. Pitches: of whole and part, 0 where dense; only with the last axis.
  */
 static void move_part(const struct md_kernel_call *call, const struct md_tensor *whole,
-                      const struct md_tensor *part, int axis, size_t at, bool joining)
+                      const struct md_tensor *part, int axis, size_t at, const size_t pitch[2],
+                      bool joining)
 {
     int64_t run = (int64_t)md__span(&part->shape, axis, part->shape.rank);
     int64_t whole_run = (int64_t)md__span(&whole->shape, axis, whole->shape.rank);
     int64_t dim[] = {(int64_t)md__span(&whole->shape, 0, axis), run};
+    int64_t stride[] = {pitch[0] ? (int64_t)pitch[0] : whole_run,
+                        pitch[1] ? (int64_t)pitch[1] : run};
     struct md__move move = {.bytes = md_dtype_bytes(whole->dtype)};
     char *place = (char *)whole->data + at * move.bytes;
+    if (place == part->data)
+        return;
     move.from = joining ? part->data : place;
     move.to = joining ? place : part->data;
     md__walk_init(&move.walk, 2, dim);
     for (int w = 0; w < 2; w++) {
-        move.walk.stride[w][0] = (w == 1) == joining ? whole_run : run;
+        move.walk.stride[w][0] = stride[(w == 1) != joining];
         move.walk.stride[w][1] = 1;
     }
     md__move_run(&move, call->pool);
@@ -345,7 +361,9 @@ static enum md_status join_or_split(const struct md_kernel_call *call,
         return md_fail(err, MD_ERR_INVALID, "axis outside rank %d", whole->shape.rank);
     size_t at = 0;
     for (int i = 0; i < count; i++) {
-        move_part(call, whole, &parts[i], axis, at, joining);
+        const size_t pitch[] = {md_kernel_pitch(call, joining ? count : 0, 0),
+                                md_kernel_pitch(call, joining ? i : call->in_count + i, 0)};
+        move_part(call, whole, &parts[i], axis, at, pitch, joining);
         at += md__span(&parts[i].shape, axis, parts[i].shape.rank);
     }
     return MD_OK;
@@ -411,9 +429,9 @@ static enum md_status copy_run(const struct md_kernel_call *call, struct md_erro
 }
 
 const struct md_kernel md__copy = {.run = copy_run, .in_place = true};
-const struct md_kernel md__transpose = {.run = transpose_run};
+const struct md_kernel md__transpose = {.run = transpose_run, .pitched = MD_PITCHED_EVERYWHERE};
 const struct md_kernel md__expand = {.run = expand_run};
 const struct md_kernel md__slice = {.run = slice_run};
-const struct md_kernel md__concat = {.run = concat_run};
-const struct md_kernel md__split = {.run = split_run};
+const struct md_kernel md__concat = {.run = concat_run, .pitched = MD_PITCHED_EVERYWHERE};
+const struct md_kernel md__split = {.run = split_run, .pitched = MD_PITCHED_EVERYWHERE};
 const struct md_kernel md__gather = {.run = gather_run};

@@ -32,12 +32,23 @@ struct md_kernel_call {
     const struct md_tensor *in; /* data == NULL: an absent optional input */
     struct md_tensor *out;
     int in_count, out_count;
-    void *scratch;        /* scratch_bytes() bytes, aligned to 64, contents undefined */
-    const void *prepared; /* what prepare() made, or NULL */
-    struct md_pool *pool; /* md_pool_threads(pool) threads */
-    struct md_tail *tail; /* where md_kernel_output takes memory from */
+    void *scratch;                /* scratch_bytes() bytes, aligned to 64, contents undefined */
+    const void *prepared;         /* what prepare() made, or NULL */
+    struct md_pool *pool;         /* md_pool_threads(pool) threads */
+    struct md_tail *tail;         /* where md_kernel_output takes memory from */
     struct md_kept_windows *kept; /* NULL: this run keeps nothing */
+    /* Of inputs, then outputs, where the kernel is `pitched`; NULL: all are dense. */
+    const size_t *pitch;
 };
+
+/*
+ * Elements from one line of the last axis to the next in argument i (inputs, then outputs): more
+ * than a line's own `dense` ones where the tensor lies inside a wider one.
+ */
+static inline size_t md_kernel_pitch(const struct md_kernel_call *call, int i, size_t dense)
+{
+    return call->pitch && call->pitch[i] ? call->pitch[i] : dense;
+}
 
 /* What a run may still take for tensors whose size no plan knew. */
 struct md_tail {
@@ -84,7 +95,13 @@ struct md_kernel {
     /* Errors of prepare and run say what is wrong; callers add which node it is. */
     enum md_status (*run)(const struct md_kernel_call *call, struct md_error *err);
     bool in_place; /* output 0 may use the memory of input 0 when their byte sizes are equal */
+    /* The inputs, by bits, and outputs that run() takes with a pitch, where all are float32. */
+    uint32_t pitched;
 };
+
+#define MD_PITCHED_OUT        ((uint32_t)1 << 31) /* every output */
+#define MD_PITCHED_IN(i)      ((i) < 31 ? (uint32_t)1 << (i) : 0)
+#define MD_PITCHED_EVERYWHERE (~(uint32_t)0)
 
 /* A zeroed flat block, aligned to 64 bytes; NULL without memory. */
 void *md_prepared_new(size_t bytes);

@@ -18,6 +18,7 @@
  *     transpose      transposes sink until they meet and cancel
  *     tail           what follows channels-last operators goes into them
  *     chain          elementwise operators that follow each other run tile by tile
+ *     concat         what is joined is made where it will lie, what is parted read where it lies
  *     dead           what nobody reads goes
  *     place          what is not worth its copies stays off the accelerator (device_choose.c)
  *
@@ -83,6 +84,8 @@ enum md_status md__pass_tail(struct md_graph *graph, const struct md_executable_
                              struct md_pass_report *report, struct md_error *err);
 enum md_status md__pass_chain(struct md_graph *graph, const struct md_executable_options *options,
                               struct md_pass_report *report, struct md_error *err);
+enum md_status md__pass_concat(struct md_graph *graph, const struct md_executable_options *options,
+                               struct md_pass_report *report, struct md_error *err);
 enum md_status md__pass_dead(struct md_graph *graph, const struct md_executable_options *options,
                              struct md_pass_report *report, struct md_error *err);
 

@@ -35,6 +35,7 @@ static const struct {
     {"transpose", md__pass_transpose},
     {"tail", md__pass_tail},
     {"chain", md__pass_chain},
+    {"concat", md__pass_concat},
     {"dead", md__pass_dead},
     {"place", NULL}, /* while planning for an accelerator: device_choose.c */
     /* clang-format on */

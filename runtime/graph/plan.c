@@ -25,7 +25,8 @@ static void read_graph(struct md_planner *planner)
 {
     const struct md_graph *graph = planner->graph;
     for (int v = 0; v < graph->value_count; v++)
-        planner->last_read[v] = planner->groups[v] = planner->device_groups[v] = MD_NONE;
+        planner->last_read[v] = planner->groups[v] = planner->device_groups[v] =
+            planner->slices[v].root = MD_NONE;
     for (int n = 0; n < graph->node_count; n++)
         for (int i = 0; i < graph->nodes[n].in_count; i++)
             if (graph->nodes[n].in[i] != MD_NONE)
@@ -48,9 +49,10 @@ enum md_status md__planner_new(const struct md_plan_context *context, struct md_
     planner->last = calloc(values, sizeof *planner->last);
     planner->groups = calloc(values, sizeof *planner->groups);
     planner->device_groups = calloc(values, sizeof *planner->device_groups);
+    planner->slices = calloc(values, sizeof *planner->slices);
     enum md_status status =
         planner->last_read && planner->is_output && planner->last && planner->groups &&
-                planner->device_groups
+                planner->device_groups && planner->slices
             ? md__trace_init(&planner->trace, context->graph, context->options->reference,
                              context->options->pool, err)
             : out_of_memory(err);
@@ -73,6 +75,7 @@ void md__planner_delete(struct md_planner *planner)
     free(planner->last);
     free(planner->groups);
     free(planner->device_groups);
+    free(planner->slices);
     free(planner);
 }
 
@@ -139,7 +142,7 @@ static void forget(struct md_planner *planner, int value)
 {
     if (value == MD_NONE)
         return;
-    planner->groups[value] = planner->device_groups[value] = MD_NONE;
+    planner->groups[value] = planner->device_groups[value] = planner->slices[value].root = MD_NONE;
     md__trace_forget(&planner->trace, value);
 }
 
@@ -238,11 +241,13 @@ static enum md_status allocate_arrays(struct md_planner *planner)
     plan->steps = md_arena_array(memory, nodes + copies, sizeof *plan->steps);
     plan->tensors = md_arena_array(memory, tensors, sizeof *plan->tensors);
     plan->tensor_groups = md_arena_array(memory, tensors, sizeof *plan->tensor_groups);
+    plan->tensor_offsets = md_arena_array(memory, tensors, sizeof *plan->tensor_offsets);
+    plan->tensor_pitches = md_arena_array(memory, tensors, sizeof *plan->tensor_pitches);
     plan->groups = md_arena_array(memory, groups, sizeof *plan->groups);
     plan->group_data = md_arena_array(memory, groups, sizeof *plan->group_data);
     plan->results = md_arena_array(memory, outputs, sizeof *plan->results);
-    return plan->steps && plan->tensors && plan->tensor_groups && plan->groups &&
-                   plan->group_data && plan->results
+    return plan->steps && plan->tensors && plan->tensor_groups && plan->tensor_offsets &&
+                   plan->tensor_pitches && plan->groups && plan->group_data && plan->results
                ? MD_OK
                : out_of_memory(planner->err);
 }

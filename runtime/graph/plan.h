@@ -8,12 +8,12 @@
  * that the run has found (those contents, or those shapes), and kept: plans form a tree, its roots
  * are made for input shapes, and a run walks from a root to a plan that reaches the last node.
  *
- * Values that share memory form a *group*: a value, its views (Reshape, ...), and results computed
- * in place over it. A group lies in the caller's input, in a constant, in the arena at a fixed
- * offset, directly in a tensor that the run returns, or in the *tail*: tensors of their own, made
- * while running because no plan knew their size. Groups alive at the same time never overlap. A
- * child leaves groups that outlive its parent where they are. A run only patches data pointers into
- * the steps' tensors.
+ * Values that share memory form a *group*: a value, its views (Reshape, ...), results computed
+ * in place over it, and *slices* of it (plan_slices.c). A group lies in the caller's input, in a
+ * constant, in the arena at a fixed offset, directly in a tensor that the run returns, or in the
+ * *tail*: tensors of their own, made while running because no plan knew their size. Groups alive at
+ * the same time never overlap. A child leaves groups that outlive its parent where they are. A run
+ * only patches data pointers into the steps' tensors.
  */
 #ifndef MD_GRAPH_PLAN_H
 #define MD_GRAPH_PLAN_H
@@ -97,6 +97,8 @@ struct md_plan {
     struct md_step *steps;
     struct md_tensor *tensors; /* arguments of all steps */
     int *tensor_groups;        /* MD_NONE: absent, or made by the kernel */
+    size_t *tensor_offsets;    /* bytes into the group */
+    size_t *tensor_pitches;    /* backend.h: pitch */
     struct md_group *groups;
     const void **group_data; /* patched by each run */
     struct md_result *results;

@@ -169,6 +169,8 @@ static bool may_overwrite(const struct md_planner *planner, const struct md_kern
                           const struct md_node *node, int n)
 {
     if (!kernel->in_place || node->in[0] == MD_NONE ||
+        planner->slices[node->in[0]].root != MD_NONE ||
+        planner->slices[node->out[0]].root != MD_NONE ||
         !md__trace_sure(&planner->trace, node->out[0]) ||
         md__plan_value_bytes(planner, node->in[0]) != md__plan_value_bytes(planner, node->out[0]))
         return false;
@@ -195,7 +197,7 @@ static void place_outputs(struct md_planner *planner, const struct md_kernel *ke
     }
     for (; i < node->out_count; i++)
         if (md__trace_sure(&planner->trace, node->out[i]))
-            md__plan_add_group(planner, node->out[i], (struct md_group){.begin = n});
+            md__plan_place_output(planner, node->out[i], n);
 }
 
 /* Within the packs of one key: the node, its kernel, and the shapes that prepare would see. */
@@ -288,6 +290,10 @@ static void add_tensor(struct md_planner *planner, int value)
         return;
     plan->tensors[at].dtype = planner->trace.values[value].dtype;
     plan->tensors[at].shape = planner->trace.values[value].shape;
+    if (planner->slices[value].root != MD_NONE) {
+        plan->tensor_offsets[at] = planner->slices[value].offset;
+        plan->tensor_pitches[at] = planner->slices[value].pitch;
+    }
 }
 
 /*
@@ -383,6 +389,8 @@ enum md_status md__plan_add_node(struct md_planner *planner, int n)
             md__plan_add_group(planner, node->out[i], (struct md_group){.begin = n});
         return MD_OK;
     }
+    if (md__plan_is_joined(planner, n))
+        return MD_OK;
     enum md_status status = add_step(planner, n);
     char text[160];
     return status ? md_error_context(planner->err, "%s", md__node_text(node, text, sizeof text))
@@ -457,6 +465,7 @@ enum md_status md__plan_place(struct md_planner *planner)
     struct md_plan *plan = planner->plan;
     size_t most = planner->context->options->plan_bytes_max;
     find_last_uses(planner);
+    md__plan_slices(planner);
     if (plan->parent)
         place_kept(planner);
     place_facts(planner);

@@ -44,7 +44,8 @@ void md__plan_bind(struct md_plan *plan, const char *memory, const struct md_ten
         plan->group_data[g] = group_address(&plan->groups[g], memory, inputs, outputs, tails);
     for (int t = 0; t < plan->tensor_count; t++)
         if (plan->tensor_groups[t] != MD_NONE)
-            plan->tensors[t].data = (void *)(uintptr_t)plan->group_data[plan->tensor_groups[t]];
+            plan->tensors[t].data = (char *)(uintptr_t)plan->group_data[plan->tensor_groups[t]] +
+                                    plan->tensor_offsets[t];
 }
 
 /* A child's arena holds what its ancestors left. */
@@ -142,16 +143,18 @@ static enum md_status run_step(struct md_executable *executable, struct md_plan 
                                struct md_step *step, struct md__run *run, struct md_error *err)
 {
     struct md_tensor *in = &plan->tensors[step->first];
-    const struct md_kernel_call call = {.node = step->node,
-                                        .in = in,
-                                        .out = in + step->node->in_count,
-                                        .in_count = step->node->in_count,
-                                        .out_count = step->node->out_count,
-                                        .scratch = executable->memory + plan->arena_bytes,
-                                        .prepared = step->prepared,
-                                        .pool = executable->options.pool,
-                                        .tail = &run->tail,
-                                        .kept = take_windows(executable, plan, step, run)};
+    struct md_kernel_call call = {.node = step->node,
+                                  .in = in,
+                                  .out = in + step->node->in_count,
+                                  .in_count = step->node->in_count,
+                                  .out_count = step->node->out_count,
+                                  .scratch = executable->memory + plan->arena_bytes,
+                                  .prepared = step->prepared,
+                                  .pool = executable->options.pool,
+                                  .tail = &run->tail,
+                                  .kept = take_windows(executable, plan, step, run)};
+    if (step->kernel && step->kernel->pitched)
+        call.pitch = &plan->tensor_pitches[step->first];
     if (executable->guards)
         poison_outputs(executable, plan, step);
     int span = md_stage_begin(md_op_info(step->node->op)->name);

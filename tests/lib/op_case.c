@@ -15,6 +15,7 @@
 #include "device_case.h"
 #include "kernels/cpu/common.h"
 #include "kernels/cpu/cpu.h"
+#include "pitch_case.h"
 
 #define GUARD_BYTES 64
 #define GUARD       0xA5
@@ -294,6 +295,7 @@ int op_case_disagreements(const struct op_case *op_case, const struct op_run *ex
         assert_int_equal(md_pool_new(threads, 0, &pool, NULL), MD_OK);
         for (int b = 1; b < count; b++)
             wrong += !case_agrees(op_case, expected, backends[b], pool, may_refuse);
+        wrong += op_pitch_disagreements(op_case, expected, pool);
         md_pool_delete(pool);
     }
     return wrong + op_device_disagreements(op_case, expected);

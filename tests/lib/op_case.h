@@ -156,9 +156,9 @@ bool op_outputs_agree(const struct op_run *run, const struct op_run *expected, c
 
 /*
  * Runs the case on every instruction set of this machine, with one thread and with three (which
- * split most shapes unevenly), and on the emulated device (device_case.h), and returns how many
- * runs disagree with `expected`; each is printed.
- * may_refuse: a backend that refuses the node agrees.
+ * split most shapes unevenly), dense and with pitches (pitch_case.h), and on the emulated device
+ * (device_case.h), and returns how many runs disagree with `expected`; each is printed. may_refuse:
+ * a backend that refuses the node agrees.
  */
 int op_case_disagreements(const struct op_case *op_case, const struct op_run *expected,
                           bool may_refuse);

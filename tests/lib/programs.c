@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/pool.h"
+#include "graph/executable_internal.h"
 #include "graphs.h"
 #include "kernels/cpu/cpu.h"
 #include "unit.h"
@@ -303,21 +304,28 @@ static struct md_executable *make(const char *program, bool plain, const char *w
     return executable;
 }
 
-static int count_of(const struct md_graph *graph, const char *op)
+enum { STEPS_MAX = 200 };
+
+static int count_of(const struct md_executable *executable, const char *op)
 {
-    int count = 0;
-    for (int n = 0; n < graph->node_count; n++)
+    const struct md_graph *graph = md_executable_graph(executable);
+    struct md_step_time steps[STEPS_MAX];
+    int count = 0, step_count = md_executable_profile(executable, steps, STEPS_MAX);
+    for (int n = 0; *op != '*' && n < graph->node_count; n++)
         count += strcmp(md_op_info(graph->nodes[n].op)->name, op) == 0;
+    for (int s = 0; *op == '*' && s < step_count && s < STEPS_MAX; s++)
+        count += strcmp(md_op_info(steps[s].node->op)->name, op + 1) == 0;
     return count;
 }
 
-static void check_counts(const char *program, const struct md_graph *graph, const char *wanted)
+static void check_counts(const char *program, const struct md_executable *executable,
+                         const char *wanted)
 {
     char op[64];
     int count, used;
     for (; sscanf(wanted, " %63s %d%n", op, &count, &used) == 2; wanted += used)
-        if (count_of(graph, op) != count)
-            fail_msg("%s: %d times %s, wanted %d", program, count_of(graph, op), op, count);
+        if (count_of(executable, op) != count)
+            fail_msg("%s: %d times %s, wanted %d", program, count_of(executable, op), op, count);
 }
 
 static void compare(const char *program, const struct md_tensor *want, const struct md_tensor *have,
@@ -374,9 +382,10 @@ void program_check(const char *program, const char *wanted, const char *off, dou
     assert_ok(md_pool_new(2, 0, &pool, &err));
     struct md_executable *const executables[2] = {make(program, true, NULL, pool),
                                                   make(program, false, off, pool)};
-    check_counts(program, md_executable_graph(executables[1]), wanted);
+    md__executable_set_guards(executables[1], true);
     run_both(program, executables, 5, tolerance);
     run_both(program, executables, 3, tolerance);
+    check_counts(program, executables[1], wanted);
     md_executable_delete(executables[0]);
     md_executable_delete(executables[1]);
     md_pool_delete(pool);

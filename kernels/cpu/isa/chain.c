@@ -100,7 +100,7 @@ static struct link link_of(const struct md_kernel_call *call, const struct md_ch
     }
     link.binary.op = op->op;
     if (link.operands == 2)
-        md__binary_shapes(&link.binary, shapes[0], shapes[1], out);
+        md__binary_shapes(&link.binary, shapes[0], shapes[1], out, NULL);
     else
         link.unary =
             md__unary_of(&(struct md_activation){op->op, op->numbers[0], op->numbers[1], 1, 0});

@@ -34,7 +34,7 @@ struct group {
     int64_t at; /* floats: from an image line to the first place's tap 0 */
     int64_t tap, tap_end;
     size_t channel, lanes;
-    size_t y;
+    size_t place; /* of the output */
 };
 
 INLINE vf load_lanes(const float *p, const bool whole, size_t lanes)
@@ -47,9 +47,9 @@ INLINE void sum_group(const struct depthwise *depthwise, const struct group *gro
 {
     const struct conv_run *run = depthwise->run;
     const struct md_window *window = &run->conv.window;
-    const size_t channels = depthwise->channels, lanes = group->lanes;
-    const size_t apart = (size_t)window->stride[2] * channels;
-    const size_t tap_floats = (size_t)window->dilation[2] * channels;
+    const size_t lanes = group->lanes, y_pitch = run->y_pitch;
+    const size_t apart = (size_t)window->stride[2] * run->x_pitch;
+    const size_t tap_floats = (size_t)window->dilation[2] * run->x_pitch;
     vf sum[PLACES], start = {0};
     if (run->bias)
         start = load_lanes(run->bias + group->channel, whole, lanes);
@@ -70,18 +70,18 @@ INLINE void sum_group(const struct depthwise *depthwise, const struct group *gro
             w += depthwise->padded;
         }
     }
-    float *y = run->y + group->y + group->channel;
-    const float *z = run->z ? run->z + group->y + group->channel : NULL;
+    float *y = run->y + group->place * y_pitch + group->channel;
+    const float *z = run->z ? run->z + group->place * run->z_pitch + group->channel : NULL;
 #pragma GCC unroll 12
     for (int r = 0; r < places; r++) {
         vf value = sum[r];
         if (z)
-            value += load_lanes(z + (size_t)r * channels, whole, lanes);
+            value += load_lanes(z + (size_t)r * run->z_pitch, whole, lanes);
         value = conv_clamped(run, value);
         if (whole)
-            store(y + (size_t)r * channels, value);
+            store(y + (size_t)r * y_pitch, value);
         else
-            store_some(y + (size_t)r * channels, value, lanes);
+            store_some(y + (size_t)r * y_pitch, value, lanes);
     }
 }
 
@@ -121,7 +121,8 @@ static void sum_places(const struct depthwise *depthwise, struct group *group, s
     default:
         break;
     }
-    conv_activate(depthwise->run, depthwise->run->y + group->y, depthwise->channels, places,
+    const struct conv_run *run = depthwise->run;
+    conv_activate(run, run->y + group->place * run->y_pitch, run->y_pitch, places,
                   depthwise->channels);
 }
 
@@ -134,8 +135,9 @@ static void inside(const struct md_window *window, int i, int64_t j, int64_t *be
     *end = *end > window->kernel[i] ? window->kernel[i] : *end;
 }
 
-/* Places [begin, end) of a line, all with the taps of the first. */
-static void run_places(const struct depthwise *depthwise, const struct line *line, size_t y,
+/* Places [begin, end) of the line that begins at place `first`, all with the taps of their first.
+ */
+static void run_places(const struct depthwise *depthwise, const struct line *line, size_t first,
                        int64_t begin, int64_t end)
 {
     const struct md_window *window = &depthwise->run->conv.window;
@@ -144,8 +146,8 @@ static void run_places(const struct depthwise *depthwise, const struct line *lin
     int64_t groups = (end - begin + PLACES - 1) / PLACES;
     for (int64_t g = 0, at = begin; g < groups; g++) {
         int64_t next = begin + (end - begin) * (g + 1) / groups;
-        group.at = (at * window->stride[2] - window->before[2]) * (int64_t)depthwise->channels;
-        group.y = y + (size_t)at * depthwise->channels;
+        group.at = (at * window->stride[2] - window->before[2]) * (int64_t)depthwise->run->x_pitch;
+        group.place = first + (size_t)at;
         sum_places(depthwise, &group, (size_t)(next - at));
         at = next;
     }
@@ -166,7 +168,7 @@ static void list_rows(const struct depthwise *depthwise, size_t image, int64_t d
             int64_t high = height * window->stride[1] - window->before[1] + b * window->dilation[1];
             size_t at = (image * (size_t)window->in[0] + (size_t)deep) * (size_t)window->in[1];
             at = (at + (size_t)high) * (size_t)window->in[2];
-            line->x[line->rows] = depthwise->run->x + at * depthwise->channels;
+            line->x[line->rows] = depthwise->run->x + at * depthwise->run->x_pitch;
             line->w[line->rows++] =
                 (const float *)depthwise->run->packed +
                 (size_t)((a * window->kernel[1] + b) * window->kernel[2]) * depthwise->padded;
@@ -190,17 +192,17 @@ static void run_lines(void *context, size_t begin, size_t end, int thread)
         size_t image = row / (size_t)(out[0] * out[1]);
         struct line line;
         list_rows(depthwise, image, depth, height, &line);
-        size_t y = row * (size_t)out[2] * depthwise->channels;
+        size_t first = row * (size_t)out[2];
         int64_t from = out[2] * (int64_t)part / (int64_t)depthwise->parts;
         int64_t to = out[2] * (int64_t)(part + 1) / (int64_t)depthwise->parts;
         int64_t inner = clamp(depthwise->inner_begin, from, to);
         int64_t inner_end = clamp(depthwise->inner_end, inner, to);
         for (int64_t j = from; j < inner; j++)
-            run_places(depthwise, &line, y, j, j + 1);
+            run_places(depthwise, &line, first, j, j + 1);
         if (inner < inner_end)
-            run_places(depthwise, &line, y, inner, inner_end);
+            run_places(depthwise, &line, first, inner, inner_end);
         for (int64_t j = inner_end; j < to; j++)
-            run_places(depthwise, &line, y, j, j + 1);
+            run_places(depthwise, &line, first, j, j + 1);
     }
 }
 

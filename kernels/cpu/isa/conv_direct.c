@@ -101,7 +101,7 @@ struct block {
 /* Copies the part of an image line that lies under places [from, from + width), zeros around. */
 static void copy_line(const struct direct *direct, const float *line, int64_t from, float *to)
 {
-    size_t channels = direct->group_channels, pitch = direct->run->conv.channels;
+    size_t channels = direct->group_channels, pitch = direct->run->x_pitch;
     int64_t width = (int64_t)direct->patch_width, in = direct->axis[2].in;
     int64_t begin = smaller(larger(-from, 0), width);
     int64_t end = larger(begin, smaller(in - from, width));
@@ -120,7 +120,7 @@ static const float *image_line(const struct direct *direct, const struct block *
                                int64_t b)
 {
     const struct axis *axis = direct->axis;
-    return block->image + (a * axis[1].in + b) * axis[2].in * (int64_t)direct->run->conv.channels;
+    return block->image + (a * axis[1].in + b) * axis[2].in * (int64_t)direct->run->x_pitch;
 }
 
 /* Where in the patch the image line of tap b under output line r lies. */
@@ -167,7 +167,7 @@ static void list_lines(const struct direct *direct, const struct block *block)
     const struct axis *axis = direct->axis;
     size_t row_floats = (size_t)axis[2].taps * direct->group_channels * VL;
     int64_t column =
-        (block->column * axis[2].in_step + axis[2].first) * (int64_t)direct->run->conv.channels;
+        (block->column * axis[2].in_step + axis[2].first) * (int64_t)direct->run->x_pitch;
     const float **x = (const float **)(block->list + direct->lines);
     size_t *w = (size_t *)(x + direct->lines * direct->rows);
     for (int64_t r = 0; r < block->lines; r++) {
@@ -196,8 +196,8 @@ static void run_panel(const struct direct *direct, const struct block *block, si
     const struct conv_run *run = direct->run;
     const struct axis *axis = direct->axis;
     const struct md_window *window = &run->conv.window;
-    size_t outputs = run->conv.outputs, first = group * direct->group_outputs + v * VL;
-    size_t pitch = direct->patched ? direct->group_channels : run->conv.channels;
+    size_t first = group * direct->group_outputs + v * VL;
+    size_t pitch = direct->patched ? direct->group_channels : run->x_pitch;
     bool joined = axis[2].tap_apart == 1 && pitch == direct->group_channels;
     bool flat = axis[2].places > window->out[2];
     struct conv_tile tile = {
@@ -208,7 +208,8 @@ static void run_panel(const struct direct *direct, const struct block *block, si
         .w = direct->packed + (group * direct->vectors + v) * direct->vector_floats,
         .w_stride = direct->vector_floats,
         .bias = run->bias ? run->bias + first : NULL,
-        .y_stride = (size_t)axis[2].out_step * outputs,
+        .y_stride = (size_t)axis[2].out_step * run->y_pitch,
+        .z_stride = (size_t)axis[2].out_step * run->z_pitch,
         .columns = direct->group_outputs - v * VL};
     size_t tiles = ceil_div((size_t)block->columns, direct->tile_places);
     size_t all = tiles * (size_t)block->lines, step_lines = vectors * direct->vector_floats / VL;
@@ -223,14 +224,16 @@ static void run_panel(const struct direct *direct, const struct block *block, si
         int64_t width = flat ? axis[2].places : window->out[2];
         size_t line = image * (size_t)(flat ? 1 : window->out[0]) + (size_t)deep;
         line = line * (size_t)(flat ? 1 : window->out[1]) + (size_t)high;
-        size_t pitch_y = run->y_line ? run->y_line : (size_t)width * outputs;
-        size_t y = line * pitch_y + (size_t)wide * outputs + first;
+        size_t y_line = run->y_line ? run->y_line : (size_t)width * run->y_pitch;
+        size_t z_line = run->y_line ? run->y_line : (size_t)width * run->z_pitch;
+        size_t y = line * y_line + (size_t)wide * run->y_pitch + first;
+        size_t z = line * z_line + (size_t)wide * run->z_pitch + first;
         tile.line = &block->list[r];
         for (size_t t = 0, done = 0; t < tiles; t++) {
             size_t end = (size_t)block->columns * (t + 1) / tiles;
             tile.x_offset = done * (size_t)axis[2].in_step * pitch;
             tile.y = run->y + y + done * tile.y_stride;
-            tile.z = run->z ? run->z + y + done * tile.y_stride : NULL;
+            tile.z = run->z ? run->z + z + done * tile.z_stride : NULL;
             tile.ahead = next + (more ? count++ * step_lines / all * 64 : 0);
             md__conv_tile(run, &tile, end - done, vectors);
             done = end;
@@ -244,7 +247,7 @@ static void run_tasks(void *context, size_t begin, size_t end, int thread)
     const struct conv_run *run = direct->run;
     const struct axis *axis = direct->axis;
     char *memory = (char *)run->scratch + direct->thread_bytes * (size_t)thread;
-    size_t image_floats = (size_t)(axis[0].in * axis[1].in * axis[2].in) * run->conv.channels;
+    size_t image_floats = (size_t)(axis[0].in * axis[1].in * axis[2].in) * run->x_pitch;
     for (size_t task = begin; task < end; task++) {
         size_t at = task, chunk = at % direct->chunks;
         at /= direct->chunks;

@@ -158,6 +158,9 @@ static enum md_status last_run(const struct md_kernel_call *call, struct md_erro
     if (!algorithm ||
         !describe(call->node, call->in, call->pool ? md_pool_threads(call->pool) : 1, &run.conv))
         return md_fail(err, MD_ERR_INTERNAL, "weights are not packed");
+    run.x_pitch = md_kernel_pitch(call, 0, run.conv.channels);
+    run.z_pitch = z ? md_kernel_pitch(call, 3, run.conv.outputs) : run.conv.outputs;
+    run.y_pitch = md_kernel_pitch(call, call->in_count, run.conv.outputs);
     read_activation(call->node, &run);
     algorithm->run(&run);
     return MD_OK;
@@ -166,4 +169,6 @@ static enum md_status last_run(const struct md_kernel_call *call, struct md_erro
 const struct md_kernel md__conv_last = {.supports = last_supports,
                                         .prepare = last_prepare,
                                         .scratch_bytes = last_scratch,
-                                        .run = last_run};
+                                        .run = last_run,
+                                        .pitched =
+                                            MD_PITCHED_IN(0) | MD_PITCHED_IN(3) | MD_PITCHED_OUT};

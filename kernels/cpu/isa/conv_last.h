@@ -22,13 +22,14 @@ struct conv {
     int threads;
 };
 
-/* One run. Tensors are [batch, places.., channels], dense. */
+/* One run. Tensors are [batch, places.., channels], places a pitch apart. */
 struct conv_run {
     struct conv conv;
-    const void *packed;         /* what pack() made */
-    const float *x, *bias, *z;  /* bias, z may be NULL; z has y's shape */
-    float *y;                   /* = activation(sum + bias + z) */
-    size_t y_line;              /* floats from line to line of y and z where not dense; 0: dense */
+    const void *packed;               /* what pack() made */
+    const float *x, *bias, *z;        /* bias, z may be NULL; z has y's shape */
+    float *y;                         /* = activation(sum + bias + z) */
+    size_t x_pitch, y_pitch, z_pitch; /* floats from place to place */
+    size_t y_line; /* floats from line to line of y and z where they are not places; 0: they are */
     struct md_activation after; /* what is left to do to stored results: its shift after a clamp */
     bool clamps;                /* the activation is one: see conv_clamped */
     float low, high;

@@ -6,7 +6,8 @@
  * zeros around. In memory the results lie just where they belong. It multiplies
  * (taps + (places - 1) * stride) / (places * taps) times as many vectors.
  *
- * The last places of a line, too few for a vector, are an ordinary convolution. Both are direct
+ * The last places of a line, too few for a vector, are an ordinary convolution, as are all of them
+ * where results lie apart. Both are direct
  * ones (conv_direct.c); packed weights are those of the first, then those of the second.
  */
 #include <stdlib.h>
@@ -98,13 +99,18 @@ static void narrow_run(const struct conv_run *run)
     size_t first;
     struct conv_run whole = *run, rest = *run;
     whole.conv = together(conv);
+    rest.packed = (const char *)run->packed + md__conv_direct.packed_bytes(&whole.conv);
+    if (run->y_pitch > conv->outputs || (run->z && run->z_pitch > conv->outputs)) {
+        md__conv_direct.run(&rest); /* neighbouring places do not follow each other */
+        return;
+    }
+    whole.y_pitch = whole.z_pitch = whole.conv.outputs;
     rest.conv = remainder_of(conv, &first);
     whole.y_line = rest.y_line = (size_t)conv->window.out[2] * conv->outputs;
     for (size_t i = 0; run->bias && i < whole.conv.outputs; i++)
         bias[i] = run->bias[i % conv->outputs];
     whole.bias = run->bias ? bias : NULL;
     md__conv_direct.run(&whole);
-    rest.packed = (const char *)run->packed + md__conv_direct.packed_bytes(&whole.conv);
     rest.y += first * conv->outputs;
     rest.z = run->z ? run->z + first * conv->outputs : NULL;
     md__conv_direct.run(&rest);

@@ -55,7 +55,8 @@ INLINE void finish(const struct conv_run *run, const struct conv_tile *tile,
             size_t columns = tile->columns - (size_t)v * VL;
             vf value = sum[r][v];
             if (tile->z)
-                value += load_columns(tile->z + at, columns);
+                value +=
+                    load_columns(tile->z + (size_t)r * tile->z_stride + (size_t)v * VL, columns);
             value = conv_clamped(run, value);
             if (columns >= VL)
                 store(tile->y + at, value);
@@ -72,10 +73,9 @@ INLINE void fetch_results(const struct conv_tile *tile, const int places, const 
     for (int r = 0; r < places; r++)
 #pragma GCC unroll 4
         for (int v = 0; v < vectors; v++) {
-            size_t at = (size_t)r * tile->y_stride + (size_t)v * VL;
-            __builtin_prefetch(tile->y + at, 1, 3);
+            __builtin_prefetch(tile->y + (size_t)r * tile->y_stride + (size_t)v * VL, 1, 3);
             if (tile->z)
-                __builtin_prefetch(tile->z + at, 0, 3);
+                __builtin_prefetch(tile->z + (size_t)r * tile->z_stride + (size_t)v * VL, 0, 3);
         }
 }
 

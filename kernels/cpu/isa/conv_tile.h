@@ -37,8 +37,8 @@ struct conv_tile {
     size_t w_stride;        /* floats from vector to vector */
     const float *bias, *z;  /* of the first vector; NULL: none */
     float *y;
-    size_t y_stride;   /* floats from place to place */
-    size_t columns;    /* of y from here on in this group */
+    size_t y_stride, z_stride; /* floats from place to place */
+    size_t columns;            /* of y from here on in this group */
     const char *ahead; /* fetched into the second-level cache meanwhile, a line at a time... */
     size_t ahead_step; /* ...or 0: nothing is */
 };

@@ -366,7 +366,7 @@ INLINE void binary_loop(const struct binary *binary, enum md_op op, int a_step, 
         size_t a = (size_t)walk.at[0] + (a_step ? skip : 0) - binary->first[0];
         size_t b = (size_t)walk.at[1] + (b_step ? skip : 0) - binary->first[1];
         binary_row(op, binary->a + a, a_step, binary->b + b, b_step,
-                   binary->y + (begin - binary->first[2]), count);
+                   binary->y + ((size_t)walk.at[2] + skip - binary->first[2]), count);
         begin += count;
         skip = 0;
         md__walk_next(&walk);
@@ -407,12 +407,17 @@ static void binary_some(void *context, size_t begin, size_t end, int thread)
 
 /* The last merged axis is split off the walk. */
 void md__binary_shapes(struct binary *binary, const struct md_shape *a, const struct md_shape *b,
-                       const struct md_shape *y)
+                       const struct md_shape *y, const size_t *pitch)
 {
     struct md__walk *walk = &binary->outer;
+    const struct md_shape *shapes[] = {a, b, y};
     md__walk_init(walk, y->rank, y->dim);
-    md__walk_broadcast(walk, 0, a);
-    md__walk_broadcast(walk, 1, b);
+    for (int i = 0; i < 3; i++) {
+        const struct md_shape *shape = shapes[i];
+        md__walk_broadcast(walk, i, shape);
+        if (pitch && shape->rank)
+            md__strides_apart(walk->stride[i], y->rank, shape->dim[shape->rank - 1], pitch[i]);
+    }
     md__walk_merge(walk);
     int last = --walk->rank;
     binary->inner = (size_t)walk->dim[last];
@@ -429,7 +434,9 @@ static enum md_status binary_run(const struct md_kernel_call *call, struct md_er
     if (count == 0)
         return MD_OK;
     struct binary binary = {.op = call->node->op, .a = in[0].data, .b = in[1].data, .y = out->data};
-    md__binary_shapes(&binary, &in[0].shape, &in[1].shape, &out->shape);
+    const size_t pitch[3] = {md_kernel_pitch(call, 0, 0), md_kernel_pitch(call, 1, 0),
+                             md_kernel_pitch(call, 2, 0)};
+    md__binary_shapes(&binary, &in[0].shape, &in[1].shape, &out->shape, pitch);
     md__parallel(call->pool, count, 16384, binary_some, &binary);
     return MD_OK;
 }
@@ -441,3 +448,7 @@ static bool binary_supports(const struct md_node *node, const struct md_tensor *
 
 const struct md_kernel md__binary = {
     .supports = binary_supports, .run = binary_run, .in_place = true};
+const struct md_kernel md__binary_of_two = {.supports = binary_supports,
+                                            .run = binary_run,
+                                            .in_place = true,
+                                            .pitched = MD_PITCHED_EVERYWHERE};

@@ -35,9 +35,10 @@ struct binary {
 struct unary md__unary_of(const struct md_activation *activation);
 void md__unary_elements(const struct unary *unary, size_t begin, size_t end);
 
-/* How the operands lie over the result, which has elements. */
+/* How the operands lie over the result, which has elements. `pitch`: of a, b and y as backend.h has
+ * it; NULL: all are dense. */
 void md__binary_shapes(struct binary *binary, const struct md_shape *a, const struct md_shape *b,
-                       const struct md_shape *y);
+                       const struct md_shape *y, const size_t *pitch);
 /* Elements [begin, end) of the result. */
 void md__binary_elements(const struct binary *binary, size_t begin, size_t end);
 

@@ -7,30 +7,31 @@
 
 #include "kernels/cpu/isa/vec.h"
 
-#define md__attention    MD_ISA_SYMBOL(md__attention)
-#define md__binary       MD_ISA_SYMBOL(md__binary)
-#define md__conv         MD_ISA_SYMBOL(md__conv)
-#define md__conv_last    MD_ISA_SYMBOL(md__conv_last)
-#define md__fused_conv   MD_ISA_SYMBOL(md__fused_conv)
-#define md__chain        MD_ISA_SYMBOL(md__chain)
-#define md__clip         MD_ISA_SYMBOL(md__clip)
+#define md__attention     MD_ISA_SYMBOL(md__attention)
+#define md__binary        MD_ISA_SYMBOL(md__binary)
+#define md__binary_of_two MD_ISA_SYMBOL(md__binary_of_two)
+#define md__conv          MD_ISA_SYMBOL(md__conv)
+#define md__conv_last     MD_ISA_SYMBOL(md__conv_last)
+#define md__fused_conv    MD_ISA_SYMBOL(md__fused_conv)
+#define md__clip          MD_ISA_SYMBOL(md__clip)
+#define md__chain         MD_ISA_SYMBOL(md__chain)
 #define md__dot_attention MD_ISA_SYMBOL(md__dot_attention)
-#define md__gated        MD_ISA_SYMBOL(md__gated)
-#define md__gemm         MD_ISA_SYMBOL(md__gemm)
-#define md__layer_norm   MD_ISA_SYMBOL(md__layer_norm)
-#define md__linear       MD_ISA_SYMBOL(md__linear)
-#define md__matmul       MD_ISA_SYMBOL(md__matmul)
-#define md__recurrent    MD_ISA_SYMBOL(md__recurrent)
-#define md__rotary       MD_ISA_SYMBOL(md__rotary)
-#define md__selection    MD_ISA_SYMBOL(md__selection)
-#define md__softmax      MD_ISA_SYMBOL(md__softmax)
-#define md__unary        MD_ISA_SYMBOL(md__unary)
-#define md__weighted_sum MD_ISA_SYMBOL(md__weighted_sum)
+#define md__gated         MD_ISA_SYMBOL(md__gated)
+#define md__gemm          MD_ISA_SYMBOL(md__gemm)
+#define md__layer_norm    MD_ISA_SYMBOL(md__layer_norm)
+#define md__linear        MD_ISA_SYMBOL(md__linear)
+#define md__matmul        MD_ISA_SYMBOL(md__matmul)
+#define md__recurrent     MD_ISA_SYMBOL(md__recurrent)
+#define md__rotary        MD_ISA_SYMBOL(md__rotary)
+#define md__selection     MD_ISA_SYMBOL(md__selection)
+#define md__softmax       MD_ISA_SYMBOL(md__softmax)
+#define md__unary         MD_ISA_SYMBOL(md__unary)
+#define md__weighted_sum  MD_ISA_SYMBOL(md__weighted_sum)
 
 extern const struct md_kernel md__chain, md__dot_attention, md__rotary;
-extern const struct md_kernel md__attention, md__binary, md__clip, md__conv, md__conv_last,
-    md__fused_conv, md__gated, md__gemm, md__layer_norm, md__linear, md__matmul, md__recurrent,
-    md__selection, md__softmax, md__unary, md__weighted_sum;
+extern const struct md_kernel md__attention, md__binary, md__binary_of_two, md__clip, md__conv,
+    md__conv_last, md__fused_conv, md__gated, md__gemm, md__layer_norm, md__linear, md__matmul,
+    md__recurrent, md__selection, md__softmax, md__unary, md__weighted_sum;
 
 /* reductions, and operators on channels-last tensors */
 #define md__global_pool_last MD_ISA_SYMBOL(md__global_pool_last)
@@ -102,10 +103,10 @@ extern const struct md_kernel md__non_max_suppression;
     X(RELU, md__unary)                                                                             \
     X(ELU, md__unary)                                                                              \
     X(SOFTPLUS, md__unary)                                                                         \
-    X(ADD, md__binary)                                                                             \
-    X(SUB, md__binary)                                                                             \
-    X(MUL, md__binary)                                                                             \
-    X(DIV, md__binary)                                                                             \
+    X(ADD, md__binary_of_two)                                                                      \
+    X(SUB, md__binary_of_two)                                                                      \
+    X(MUL, md__binary_of_two)                                                                      \
+    X(DIV, md__binary_of_two)                                                                      \
     X(MIN, md__binary)                                                                             \
     X(MAX, md__binary)                                                                             \
     X(CONV, md__conv)                                                                              \

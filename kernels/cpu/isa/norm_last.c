@@ -20,6 +20,7 @@ struct norm {
     struct md_activation activation;
     const float *z;                     /* NULL: none */
     size_t batch, plane, channels, row; /* row: channels, padded */
+    size_t x_pitch, y_pitch, z_pitch;   /* floats from pixel to pixel */
     size_t groups;                      /* 0: every channel for itself; BatchNormalization too */
     size_t chunk, chunks;               /* rows of one; in one image */
     double epsilon;
@@ -63,22 +64,22 @@ static void chunk_statistics(void *context, size_t begin, size_t end, int thread
         size_t image = task / norm->chunks, row = task % norm->chunks * norm->chunk;
         size_t rows = norm->plane - row < norm->chunk ? norm->plane - row : norm->chunk;
         const float *x =
-            (const float *)norm->call->in[0].data + (image * norm->plane + row) * norm->channels;
+            (const float *)norm->call->in[0].data + (image * norm->plane + row) * norm->x_pitch;
         float *mean = norm->partials + task * 2 * norm->row, *squares = mean + norm->row;
         for (size_t c = 0; c < norm->channels; c += COLUMNS * VL) {
             size_t left = norm->channels - c;
             switch (left >= COLUMNS * VL ? COLUMNS : vectors_of(left)) {
             case 4:
-                column_statistics(x + c, rows, norm->channels, left, mean + c, squares + c, 4);
+                column_statistics(x + c, rows, norm->x_pitch, left, mean + c, squares + c, 4);
                 break;
             case 3:
-                column_statistics(x + c, rows, norm->channels, left, mean + c, squares + c, 3);
+                column_statistics(x + c, rows, norm->x_pitch, left, mean + c, squares + c, 3);
                 break;
             case 2:
-                column_statistics(x + c, rows, norm->channels, left, mean + c, squares + c, 2);
+                column_statistics(x + c, rows, norm->x_pitch, left, mean + c, squares + c, 2);
                 break;
             default:
-                column_statistics(x + c, rows, norm->channels, left, mean + c, squares + c, 1);
+                column_statistics(x + c, rows, norm->x_pitch, left, mean + c, squares + c, 1);
             }
         }
     }
@@ -162,11 +163,10 @@ INLINE void apply_rows(const struct norm *norm, size_t begin, size_t end, const 
     const float *x = norm->call->in[0].data;
     float *y = norm->call->out[0].data;
     for (size_t r = begin; r < end; r++) {
-        size_t at = r * norm->channels;
         const float *factor =
             norm->factors + (norm->batch_norm ? 0 : r / norm->plane) * 2 * norm->row;
-        apply_row(x + at, has_z ? norm->z + at : NULL, factor, factor + norm->row, y + at,
-                  norm->channels, has_z, relu);
+        apply_row(x + r * norm->x_pitch, has_z ? norm->z + r * norm->z_pitch : NULL, factor,
+                  factor + norm->row, y + r * norm->y_pitch, norm->channels, has_z, relu);
     }
 }
 
@@ -189,7 +189,7 @@ static void apply_chunk(void *context, size_t begin, size_t end, int thread)
             apply_rows(norm, first, stop, false, false);
         if (!relu)
             md__activate(&norm->activation,
-                         (float *)norm->call->out[0].data + first * norm->channels, norm->channels,
+                         (float *)norm->call->out[0].data + first * norm->y_pitch, norm->y_pitch,
                          stop - first, norm->channels);
     }
 }
@@ -236,6 +236,9 @@ static enum md_status norm_run(const struct md_kernel_call *call, struct md_erro
     (void)err;
     struct norm norm = describe(call->node, call->in, call->in_count);
     norm.call = call;
+    norm.x_pitch = md_kernel_pitch(call, 0, norm.channels);
+    norm.z_pitch = norm.z ? md_kernel_pitch(call, norm.batch_norm ? 5 : 3, norm.channels) : 0;
+    norm.y_pitch = md_kernel_pitch(call, call->in_count, norm.channels);
     norm.factors = call->scratch;
     norm.partials = norm.factors + factor_floats(&norm);
     if (norm.batch == 0 || norm.plane == 0 || norm.channels == 0)
@@ -264,5 +267,9 @@ static bool norm_supports(const struct md_node *node, const struct md_tensor *in
            !md_node_int(node, "training_mode", 0);
 }
 
-const struct md_kernel md__norm_last = {
-    .supports = norm_supports, .scratch_bytes = norm_scratch, .run = norm_run, .in_place = true};
+const struct md_kernel md__norm_last = {.supports = norm_supports,
+                                        .scratch_bytes = norm_scratch,
+                                        .run = norm_run,
+                                        .in_place = true,
+                                        .pitched = MD_PITCHED_IN(0) | MD_PITCHED_IN(3) |
+                                                   MD_PITCHED_IN(5) | MD_PITCHED_OUT};

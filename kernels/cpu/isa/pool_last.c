@@ -19,6 +19,7 @@ struct pooling {
     const struct md_kernel_call *call;
     struct md_window window; /* three axes */
     size_t channels, row;    /* row: channels, padded */
+    size_t x_pitch, y_pitch; /* floats from pixel to pixel */
     bool average, count_padding;
     size_t plane, chunk, chunks; /* global: pixels of an image, of a chunk; chunks of an image */
 };
@@ -77,7 +78,7 @@ INLINE void pool_pixel(const struct pooling *pooling, const float *x, const int6
                 int64_t row = (first[0] + a * window->dilation[0]) * window->in[1] + first[1] +
                               b * window->dilation[1];
                 int64_t pixel = row * window->in[2] + first[2] + c * window->dilation[2];
-                at[count++] = x + (size_t)pixel * pooling->channels;
+                at[count++] = x + (size_t)pixel * pooling->x_pitch;
                 if (count == TAPS_MAX && inside > TAPS_MAX) {
                     inside -= count;
                     collect(at, count, y, pooling->channels, 1, average, more);
@@ -100,10 +101,10 @@ static void pool_rows(void *context, size_t begin, size_t end, int thread)
     size_t rows = (size_t)(out[0] * out[1]), image = (size_t)(in[0] * in[1] * in[2]);
     for (size_t r = begin; r < end; r++) {
         const float *x =
-            (const float *)pooling->call->in[0].data + r / rows * image * pooling->channels;
-        float *y = (float *)pooling->call->out[0].data + r * (size_t)out[2] * pooling->channels;
+            (const float *)pooling->call->in[0].data + r / rows * image * pooling->x_pitch;
+        float *y = (float *)pooling->call->out[0].data + r * (size_t)out[2] * pooling->y_pitch;
         int64_t o[3] = {(int64_t)(r % rows) / out[1], (int64_t)(r % rows) % out[1], 0};
-        for (; o[2] < out[2]; o[2]++, y += pooling->channels)
+        for (; o[2] < out[2]; o[2]++, y += pooling->y_pitch)
             if (pooling->average)
                 pool_pixel(pooling, x, o, y, true);
             else
@@ -132,6 +133,8 @@ static enum md_status pool_run(const struct md_kernel_call *call, struct md_erro
                               .channels = (size_t)shape.dim[1],
                               .average = call->node->op == MD_OP_AVERAGE_POOL_LAST,
                               .count_padding = md_node_int(call->node, "count_include_pad", 0)};
+    pooling.x_pitch = md_kernel_pitch(call, 0, pooling.channels);
+    pooling.y_pitch = md_kernel_pitch(call, 1, pooling.channels);
     const int64_t *out = pooling.window.out, *kernel = pooling.window.kernel;
     size_t cost = (size_t)(out[2] * kernel[0] * kernel[1] * kernel[2]) * pooling.channels / 8;
     md__parallel(call->pool, (size_t)(shape.dim[0] * out[0] * out[1]), md__grain(cost), pool_rows,
@@ -139,7 +142,8 @@ static enum md_status pool_run(const struct md_kernel_call *call, struct md_erro
     return MD_OK;
 }
 
-const struct md_kernel md__pool_last = {.supports = pool_supports, .run = pool_run};
+const struct md_kernel md__pool_last = {
+    .supports = pool_supports, .run = pool_run, .pitched = MD_PITCHED_IN(0) | MD_PITCHED_OUT};
 
 /* ---- Global ---------------------------------------------------------------------------------- */
 
@@ -169,13 +173,13 @@ static void pool_chunks(void *context, size_t begin, size_t end, int thread)
         size_t image = task / pooling->chunks, first = task % pooling->chunks * pooling->chunk;
         size_t left = pooling->plane - first;
         const float *x = (const float *)pooling->call->in[0].data +
-                         (image * pooling->plane + first) * pooling->channels;
+                         (image * pooling->plane + first) * pooling->x_pitch;
         float *y = (float *)pooling->call->scratch + task * pooling->row;
         size_t count = left < pooling->chunk ? left : pooling->chunk;
         if (pooling->average)
-            collect_rows(x, count, pooling->channels, y, pooling->channels, true);
+            collect_rows(x, count, pooling->x_pitch, y, pooling->channels, true);
         else
-            collect_rows(x, count, pooling->channels, y, pooling->channels, false);
+            collect_rows(x, count, pooling->x_pitch, y, pooling->channels, false);
     }
 }
 
@@ -203,6 +207,7 @@ static enum md_status global_run(const struct md_kernel_call *call, struct md_er
     (void)err;
     struct pooling pooling = describe_global(call->in);
     pooling.call = call;
+    pooling.x_pitch = md_kernel_pitch(call, 0, pooling.channels);
     pooling.average = call->node->op == MD_OP_GLOBAL_AVERAGE_POOL_LAST;
     size_t batch = (size_t)call->in[0].shape.dim[0], channels = pooling.channels;
     float *y = call->out[0].data;
@@ -225,5 +230,7 @@ static enum md_status global_run(const struct md_kernel_call *call, struct md_er
     return MD_OK;
 }
 
-const struct md_kernel md__global_pool_last = {
-    .supports = md__all_f32, .scratch_bytes = global_scratch, .run = global_run};
+const struct md_kernel md__global_pool_last = {.supports = md__all_f32,
+                                               .scratch_bytes = global_scratch,
+                                               .run = global_run,
+                                               .pitched = MD_PITCHED_IN(0)};

@@ -28,7 +28,8 @@ struct resizing {
     const float *z;
     size_t in[AXES], out[AXES];
     struct source *sources[AXES];
-    float *blend; /* a row of the input for each thread */
+    size_t x_pitch, y_pitch, z_pitch; /* floats from pixel to pixel */
+    float *blend;                     /* a row of the input for each thread */
 };
 
 /* ---- Tables ---------------------------------------------------------------------------------- */
@@ -101,34 +102,47 @@ INLINE vf mixed(vf a, vf b, float share)
     return a + share * (b - a);
 }
 
-static const float *blended_row(const struct resizing *all, const float *image,
-                                const struct source *source, float *blend)
+static void blend_some(const float *low, const float *high, float share, float *blend, size_t count)
 {
-    size_t row = all->in[2] * all->in[3];
-    const float *low = image + source->low * row, *high = image + source->high * row;
+    for (size_t i = 0; i < count; i += VL)
+        store_upto(blend + i,
+                   mixed(load_upto(low + i, count - i), load_upto(high + i, count - i), share),
+                   count - i);
+}
+
+/* The row of the input that a row of the output shows, and how far its pixels are apart. */
+static const float *blended_row(const struct resizing *all, const float *image,
+                                const struct source *source, float *blend, size_t *pitch)
+{
+    size_t width = all->in[2], channels = all->in[3];
+    const float *low = image + source->low * width * all->x_pitch;
+    const float *high = image + source->high * width * all->x_pitch;
+    *pitch = source->share == 0 ? all->x_pitch : channels;
     if (source->share == 0)
         return low;
-    for (size_t i = 0; i < row; i += VL)
-        store_upto(blend + i,
-                   mixed(load_upto(low + i, row - i), load_upto(high + i, row - i), source->share),
-                   row - i);
+    if (all->x_pitch == channels)
+        blend_some(low, high, source->share, blend, width * channels);
+    else
+        for (size_t j = 0; j < width; j++)
+            blend_some(low + j * all->x_pitch, high + j * all->x_pitch, source->share,
+                       blend + j * channels, channels);
     return blend;
 }
 
-INLINE void resize_row(const struct resizing *all, const float *x, const float *z, float *y,
-                       const bool has_z, const bool relu)
+INLINE void resize_row(const struct resizing *all, const float *x, size_t pitch, const float *z,
+                       float *y, const bool has_z, const bool relu)
 {
     size_t channels = all->in[3];
-    for (size_t j = 0; j < all->out[2]; j++, y += channels) {
+    for (size_t j = 0; j < all->out[2]; j++, y += all->y_pitch) {
         const struct source *source = &all->sources[2][j];
-        const float *low = x + source->low * channels, *high = x + source->high * channels;
+        const float *low = x + source->low * pitch, *high = x + source->high * pitch;
         for (size_t c = 0; c < channels; c += VL) {
             size_t left = channels - c;
             vf out = load_upto(low + c, left);
             if (source->share != 0)
                 out = mixed(out, load_upto(high + c, left), source->share);
             if (has_z)
-                out += load_upto(z + j * channels + c, left);
+                out += load_upto(z + j * all->z_pitch + c, left);
             if (relu)
                 out = vmax(splat(0), out);
             store_upto(y + c, out, left);
@@ -139,24 +153,24 @@ INLINE void resize_row(const struct resizing *all, const float *x, const float *
 static void resize_rows(void *context, size_t begin, size_t end, int thread)
 {
     const struct resizing *all = context;
-    size_t image = all->in[1] * all->in[2] * all->in[3], width = all->out[2] * all->out[3];
+    size_t image = all->in[1] * all->in[2] * all->x_pitch, width = all->out[2], pitch;
     float *blend = all->blend + (size_t)thread * padded(all->in[2] * all->in[3]);
     bool relu = all->activation.op == MD_OP_RELU && !md_activation_shifts(&all->activation);
     for (size_t r = begin; r < end; r++) {
         const float *x = (const float *)all->call->in[0].data + r / all->out[1] * image;
-        const float *z = all->z ? all->z + r * width : NULL;
-        float *y = (float *)all->call->out[0].data + r * width;
-        x = blended_row(all, x, &all->sources[1][r % all->out[1]], blend);
+        const float *z = all->z ? all->z + r * width * all->z_pitch : NULL;
+        float *y = (float *)all->call->out[0].data + r * width * all->y_pitch;
+        x = blended_row(all, x, &all->sources[1][r % all->out[1]], blend, &pitch);
         if (z && relu)
-            resize_row(all, x, z, y, true, true);
+            resize_row(all, x, pitch, z, y, true, true);
         else if (z)
-            resize_row(all, x, z, y, true, false);
+            resize_row(all, x, pitch, z, y, true, false);
         else if (relu)
-            resize_row(all, x, z, y, false, true);
+            resize_row(all, x, pitch, z, y, false, true);
         else
-            resize_row(all, x, z, y, false, false);
+            resize_row(all, x, pitch, z, y, false, false);
         if (!relu)
-            md__activate(&all->activation, y, all->out[3], all->out[2], all->out[3]);
+            md__activate(&all->activation, y, all->y_pitch, all->out[2], all->out[3]);
     }
 }
 
@@ -165,7 +179,8 @@ static void resize_rows(void *context, size_t begin, size_t end, int thread)
 static float sample(const struct resizing *all, const size_t *at, int axis, size_t offset)
 {
     if (axis == AXES)
-        return ((const float *)all->call->in[0].data)[offset];
+        return ((const float *)all->call->in[0]
+                    .data)[offset / all->in[3] * all->x_pitch + offset % all->in[3]];
     const struct source *source = &all->sources[axis][at[axis]];
     float low = sample(all, at, axis + 1, offset * all->in[axis] + source->low);
     if (source->share == 0)
@@ -183,9 +198,11 @@ static void resize_elements(void *context, size_t begin, size_t end, int thread)
         size_t at[AXES], rest = i;
         for (int a = AXES; a-- > 0; rest /= all->out[a])
             at[a] = rest % all->out[a];
-        y[i] = sample(all, at, 0, 0) + (all->z ? all->z[i] : 0);
+        size_t pixel = i / all->out[3], channel = at[3];
+        float *to = &y[pixel * all->y_pitch + channel];
+        *to = sample(all, at, 0, 0) + (all->z ? all->z[pixel * all->z_pitch + channel] : 0);
+        md__activate(&all->activation, to, 1, 1, 1);
     }
-    md__activate(&all->activation, y + begin, end - begin, 1, end - begin);
 }
 
 /* ---- The kernel ------------------------------------------------------------------------------ */
@@ -247,6 +264,9 @@ static enum md_status resize_run(const struct md_kernel_call *call, struct md_er
             fill_sources(call->node, &resize, axis, sources);
         sources += all.out[a];
     }
+    all.x_pitch = md_kernel_pitch(call, 0, all.in[3]);
+    all.z_pitch = all.z ? md_kernel_pitch(call, 4, all.out[3]) : 0;
+    all.y_pitch = md_kernel_pitch(call, call->in_count, all.out[3]);
     size_t width = all.out[2] * all.out[3], rows = all.out[0] * all.out[1];
     if (width == 0 || rows == 0)
         return MD_OK;
@@ -257,5 +277,8 @@ static enum md_status resize_run(const struct md_kernel_call *call, struct md_er
     return MD_OK;
 }
 
-const struct md_kernel md__resize_last = {
-    .supports = resize_supports, .scratch_bytes = resize_scratch, .run = resize_run};
+const struct md_kernel md__resize_last = {.supports = resize_supports,
+                                          .scratch_bytes = resize_scratch,
+                                          .run = resize_run,
+                                          .pitched =
+                                              MD_PITCHED_IN(0) | MD_PITCHED_IN(4) | MD_PITCHED_OUT};

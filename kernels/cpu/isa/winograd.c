@@ -75,13 +75,13 @@ INLINE void find_patch(const struct job *job, size_t tile, const float *zeros, c
     int64_t top = (int64_t)(place / job->columns) * m - job->top;
     int64_t left = (int64_t)(place % job->columns) * m - job->left;
     int64_t height = (int64_t)job->height, width = (int64_t)job->width;
-    size_t channels = job->winograd->channels;
-    const float *x = job->run->x + image * job->height * job->width * channels;
+    size_t pitch = job->run->x_pitch;
+    const float *x = job->run->x + image * job->height * job->width * pitch;
     for (int i = 0; i < m + 2; i++)
         for (int j = 0; j < m + 2; j++) {
             int64_t row = top + i, column = left + j;
             bool inside = row >= 0 && row < height && column >= 0 && column < width;
-            at[i * (m + 2) + j] = inside ? x + (size_t)(row * width + column) * channels : zeros;
+            at[i * (m + 2) + j] = inside ? x + (size_t)(row * width + column) * pitch : zeros;
         }
 }
 
@@ -205,17 +205,17 @@ INLINE void transform_points(const struct job *job, const float *from, vf y[4][4
 }
 
 /* Stores one output with what follows the sum; `left` channels are there. */
-INLINE void store_output(const struct conv_run *run, size_t at, vf out, size_t left)
+INLINE void store_output(const struct conv_run *run, size_t place, size_t channel, vf out,
+                         size_t left)
 {
     if (run->z)
-        out += load_upto(run->z + at, left);
-    store_upto(run->y + at, conv_clamped(run, out), left);
+        out += load_upto(run->z + place * run->z_pitch + channel, left);
+    store_upto(run->y + place * run->y_pitch + channel, conv_clamped(run, out), left);
 }
 
 INLINE void transform_tile(const struct job *job, const float *from, const struct place *place,
                            size_t channel, vf bias, size_t left, const int m)
 {
-    size_t outputs = job->winograd->outputs;
     vf y[4][4];
     transform_points(job, from, y, m);
     if (place->rows == (size_t)m && place->columns == (size_t)m) {
@@ -223,16 +223,14 @@ INLINE void transform_tile(const struct job *job, const float *from, const struc
         for (int i = 0; i < m; i++)
 #pragma GCC unroll 4
             for (int j = 0; j < m; j++)
-                store_output(job->run,
-                             (place->at + (size_t)i * job->out_width + (size_t)j) * outputs +
-                                 channel,
+                store_output(job->run, place->at + (size_t)i * job->out_width + (size_t)j, channel,
                              y[i][j] + bias, left);
         return;
     }
     for (size_t i = 0; i < place->rows; i++)
         for (size_t j = 0; j < place->columns; j++)
-            store_output(job->run, (place->at + i * job->out_width + j) * outputs + channel,
-                         y[i][j] + bias, left);
+            store_output(job->run, place->at + i * job->out_width + j, channel, y[i][j] + bias,
+                         left);
 }
 
 /* The outputs of a block in one panel, [first, first + width) in vectors. */
@@ -252,8 +250,8 @@ INLINE void transform_outputs(const struct job *job, const float *from, size_t b
             transform_tile(job, from + v * VL, &place, channel, bias[v], outputs - channel, m);
         }
         for (size_t r = 0; r < place.rows; r++)
-            conv_activate(run, run->y + (place.at + r * job->out_width) * outputs + first * VL,
-                          outputs, place.columns, columns);
+            conv_activate(run, run->y + (place.at + r * job->out_width) * run->y_pitch + first * VL,
+                          run->y_pitch, place.columns, columns);
     }
 }
 

@@ -157,7 +157,10 @@ static struct conv single_tile(const struct conv *conv, int64_t m)
 static bool check(const struct winograd *winograd, const struct conv *conv, const float *weights)
 {
     size_t m = winograd->tile;
-    struct conv_run run = {.conv = single_tile(conv, (int64_t)m), .packed = winograd};
+    struct conv_run run = {.conv = single_tile(conv, (int64_t)m),
+                           .packed = winograd,
+                           .x_pitch = conv->channels,
+                           .y_pitch = conv->outputs};
     size_t x_count = round_up((m + 2) * (m + 2) * conv->channels, ALIGN_FLOATS);
     size_t y_count = round_up(m * m * conv->outputs, ALIGN_FLOATS);
     size_t scratch = round_up(md__winograd_scratch(&run.conv), 64);
