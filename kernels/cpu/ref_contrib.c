@@ -165,7 +165,8 @@ static enum md_status fused_conv_run(const struct md_kernel_call *call, struct m
     size_t count = status ? 0 : md__count(y);
     for (size_t i = 0; i < count; i++) {
         double x = md__get_float(y, i) + (more ? md__get_float(more, i) : 0);
-        md__set_float(y, i, activated(&activation, x) * activation.scale + activation.shift);
+        x = activated(&activation, x);
+        md__set_float(y, i, activation.shifts ? x * activation.scale + activation.shift : x);
     }
     return status;
 }

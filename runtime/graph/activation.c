@@ -43,15 +43,16 @@ enum md_status md_activation_read(const struct md_node *node, struct md_activati
     double numbers[NUMBERS_MAX];
     for (int i = 0; i < NUMBERS_MAX; i++)
         numbers[i] = i < count && i < row->count ? given->floats[i] : row->numbers[i];
-    *activation = (struct md_activation){row->op, numbers[0], numbers[1],
-                                         md_node_float(node, "output_scale", 1),
-                                         md_node_float(node, "output_shift", 0)};
+    double scale = md_node_float(node, "output_scale", 1);
+    double shift = md_node_float(node, "output_shift", 0);
+    *activation = (struct md_activation){row->op, numbers[0], numbers[1], scale != 1 || shift != 0,
+                                         scale,   shift};
     return MD_OK;
 }
 
 struct md_activation md_activation_of(const struct md_node *node)
 {
-    struct md_activation activation = {MD_OP_IDENTITY, 0, 0, 1, 0};
+    struct md_activation activation = {.op = MD_OP_IDENTITY};
     struct md_error ignored;
     (void)md_activation_read(node, &activation, &ignored);
     return activation;
@@ -90,9 +91,9 @@ int md__emit_activation(struct md_emit *emit, const struct md_node *node, int x)
     if (emit->status)
         return x;
     x = md__emit_operator(emit, &activation, x);
-    if (activation.scale != 1)
+    if (activation.shifts)
         x = md__emit_node(emit, "Mul", MD__IDS(x, md__emit_float(emit, activation.scale)), NULL, 0);
-    if (activation.shift != 0)
+    if (activation.shifts)
         x = md__emit_node(emit, "Add", MD__IDS(x, md__emit_float(emit, activation.shift)), NULL, 0);
     return x;
 }

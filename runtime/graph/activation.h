@@ -18,18 +18,14 @@
 struct md_activation {
     enum md_op op; /* MD_OP_IDENTITY: none */
     double a, b;
-    double scale, shift; /* 1, 0: none */
+    bool shifts; /* it is multiplied by scale, then shift is added */
+    double scale, shift;
 };
 
-/* There is something to do behind the operator. */
-static inline bool md_activation_shifts(const struct md_activation *activation)
-{
-    return activation->scale != 1 || activation->shift != 0;
-}
-
+/* There is anything to do; not where all of it is zero. */
 static inline bool md_activation_acts(const struct md_activation *activation)
 {
-    return activation->op != MD_OP_IDENTITY || md_activation_shifts(activation);
+    return activation->op != MD_OP_IDENTITY || activation->shifts;
 }
 
 /* MD_ERR_INVALID names what is wrong with the node's attributes. */

@@ -126,7 +126,8 @@ MD_BODY(md_body_chain)
             results[k] = md__emit_node(&emit, md_op_info(op->op)->name, in, 2, NULL, 0);
         else
             results[k] = md__emit_operator(
-                &emit, &(struct md_activation){op->op, op->numbers[0], op->numbers[1], 1, 0},
+                &emit,
+                &(struct md_activation){.op = op->op, .a = op->numbers[0], .b = op->numbers[1]},
                 in[0]);
     }
     outputs[0] = emit.status ? MD_NONE : results[chain.count - 1];

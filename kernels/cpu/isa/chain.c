@@ -102,8 +102,8 @@ static struct link link_of(const struct md_kernel_call *call, const struct md_ch
     if (link.operands == 2)
         md__binary_shapes(&link.binary, shapes[0], shapes[1], out, NULL);
     else
-        link.unary =
-            md__unary_of(&(struct md_activation){op->op, op->numbers[0], op->numbers[1], 1, 0});
+        link.unary = md__unary_of(
+            &(struct md_activation){.op = op->op, .a = op->numbers[0], .b = op->numbers[1]});
     return link;
 }
 

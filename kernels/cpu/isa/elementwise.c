@@ -185,7 +185,7 @@ void md__activate(const struct md_activation *activation, float *y, size_t strid
                   size_t columns)
 {
     struct unary unary = md__unary_of(activation);
-    bool shifts = md_activation_shifts(activation);
+    bool shifts = activation->shifts;
     vf scale = splat((float)activation->scale), shift = splat((float)activation->shift);
     bool gate = unary.op == MD_OP_SIGMOID || (unary.op == MD_OP_SWISH && unary.a == 1.0f);
     if (gate)

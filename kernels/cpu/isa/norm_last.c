@@ -174,7 +174,7 @@ static void apply_chunk(void *context, size_t begin, size_t end, int thread)
 {
     (void)thread;
     const struct norm *norm = context;
-    bool relu = norm->activation.op == MD_OP_RELU && !md_activation_shifts(&norm->activation);
+    bool relu = norm->activation.op == MD_OP_RELU && !norm->activation.shifts;
     size_t rows = norm->batch * norm->plane;
     for (size_t k = begin; k < end; k++) {
         size_t first = k * norm->chunk;

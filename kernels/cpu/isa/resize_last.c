@@ -155,7 +155,7 @@ static void resize_rows(void *context, size_t begin, size_t end, int thread)
     const struct resizing *all = context;
     size_t image = all->in[1] * all->in[2] * all->x_pitch, width = all->out[2], pitch;
     float *blend = all->blend + (size_t)thread * padded(all->in[2] * all->in[3]);
-    bool relu = all->activation.op == MD_OP_RELU && !md_activation_shifts(&all->activation);
+    bool relu = all->activation.op == MD_OP_RELU && !all->activation.shifts;
     for (size_t r = begin; r < end; r++) {
         const float *x = (const float *)all->call->in[0].data + r / all->out[1] * image;
         const float *z = all->z ? all->z + r * width * all->z_pitch : NULL;
