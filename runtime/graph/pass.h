@@ -89,7 +89,7 @@ enum md_status md__pass_concat(struct md_graph *graph, const struct md_executabl
 enum md_status md__pass_dead(struct md_graph *graph, const struct md_executable_options *options,
                              struct md_pass_report *report, struct md_error *err);
 
-/* Whether the comma-separated list names it. */
+/* Whether the comma-separated list names it, or is "all". */
 bool md__is_listed(const char *list, const char *name);
 
 /*

@@ -64,6 +64,8 @@ const char *md_executable_pass_name(int i)
 bool md__is_listed(const char *list, const char *name)
 {
     size_t length = strlen(name);
+    if (list && strcmp(list, "all") == 0)
+        return true;
     for (; list && *list; list += strcspn(list, ","), list += *list == ',')
         if (strcspn(list, ",") == length && strncmp(list, name, length) == 0)
             return true;
@@ -90,6 +92,8 @@ bool md__device_lacks(const struct md_executable_options *options, enum md_op op
 
 static enum md_status check_names(const char *list, struct md_error *err)
 {
+    if (list && strcmp(list, "all") == 0)
+        return MD_OK;
     for (; list && *list; list += strcspn(list, ","), list += *list == ',') {
         size_t length = strcspn(list, ",");
         int i = 0;

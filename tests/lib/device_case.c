@@ -45,8 +45,7 @@ static enum md_dtype storage_of(enum md_dtype dtype, enum md_dtype precision)
     return dtype == MD_F32 ? precision : dtype;
 }
 
-/* The emulated device, or the driver that MOONDIAL_DEVICE_LIBRARY names: tests/gpu/run does. */
-static const struct md_device_driver *the_driver(void)
+const struct md_device_driver *device_case_driver(void)
 {
     static struct md_device_driver emulated;
     static const struct md_device_driver *found;
@@ -152,7 +151,7 @@ static bool knows(const struct bench *bench, const struct op_case *op_case, int 
 
 static bool bench_init(struct bench *bench, struct op_run *run, enum md_dtype precision)
 {
-    *bench = (struct bench){.driver = the_driver()};
+    *bench = (struct bench){.driver = device_case_driver()};
     bench->kernel = bench->driver->kernels[run->node.op];
     if (!bench->kernel)
         return false;
@@ -394,7 +393,7 @@ int op_device_disagreements(const struct op_case *op_case, const struct op_run *
     if (result == OP_FAILED)
         print_error("%s on the device: %s\n", op_case->name, err.text);
     if (result == OP_DONE)
-        wrong += !op_outputs_agree(&run, expected, the_driver()->name);
+        wrong += !op_outputs_agree(&run, expected, device_case_driver()->name);
     op_run_fini(&run);
     *(result == OP_REFUSED ? &refused[op_case->op] : &ran) += 1;
     if (!is_wide(op_case)) {
@@ -421,8 +420,8 @@ void op_device_report(int least)
     int left = 0;
     for (int op = 0; op < MD_OP_COUNT; op++)
         left += refused[op];
-    print_message("%s device: %d cases ran, %d were left to the CPU\n", the_driver()->name, ran,
-                  left);
+    print_message("%s device: %d cases ran, %d were left to the CPU\n", device_case_driver()->name,
+                  ran, left);
     for (int op = 0; op < MD_OP_COUNT; op++)
         if (refused[op] > 0)
             print_message("  left to the CPU: %d of %s\n", refused[op],

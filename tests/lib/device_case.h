@@ -5,7 +5,11 @@
 #ifndef MD_TESTS_DEVICE_CASE_H
 #define MD_TESTS_DEVICE_CASE_H
 
+#include "graph/device.h"
 #include "op_case.h"
+
+/* The emulated device, or the driver that MOONDIAL_DEVICE_LIBRARY names: tests/gpu/run does. */
+const struct md_device_driver *device_case_driver(void);
 
 /*
  * Runs the case on the emulated device with floats stored as `precision`. The work is done once on

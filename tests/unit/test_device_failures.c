@@ -1,0 +1,182 @@
+/*
+ * The CUDA kernels beneath a driver that fails on call n, n from the first call to the last: each
+ * answer is right, because the CPU gives it; the failure is told; nothing is left behind; and many
+ * runs take no more than a few. On the emulated device, or with MOONDIAL_DEVICE_LIBRARY set to the
+ * path of libmoondial_cuda.so on the GPU. (test_device.c walks through more programs, on a device
+ * made of the reference's kernels.)
+ */
+#include <math.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "device_case.h"
+#include "failing_driver.h"
+#include "graph/executable.h"
+#include "graphs.h"
+#include "kernels/cpu/cpu.h"
+#include "kernels/cuda/kernels.h"
+#include "programs.h"
+#include "unit.h"
+
+/* Products, rows, a pool and a convolution; float64, which is the CPU's, parts it in two. */
+#define PROGRAM                                                                                    \
+    "x[n,8,6,6]; k{8,8,3,3}; b{8}; w{8,12}; a=Relu(Conv(x, k, b, pads=[1,1,1,1]));"                \
+    "p=GlobalAveragePool(a); f=Flatten(p, axis=1); m=Cast(Neg(Cast(f, to=11)), to=1);"             \
+    "h=MatMul(m, w); y=Softmax(h, axis=-1); -> y"
+#define ERROR_MAX 1e-2 /* of the norm, in float16 */
+#define ROWS      3
+
+static struct md_error err;
+static struct md_pool *pool;
+static struct md_accelerator *accelerator;
+static struct md_executable *placed;
+static struct md_tensor in, want;
+
+static struct md_executable *make(struct md_accelerator *on)
+{
+    struct md_executable *executable;
+    /* "place": a GPU would leave so little work to the CPU. */
+    const struct md_executable_options options = {.backend = md_cpu_reference(),
+                                                  .reference = md_cpu_reference(),
+                                                  .pool = pool,
+                                                  .passes_off = "place",
+                                                  .accelerator = on,
+                                                  .precision = MD_PRECISION_F16};
+    assert_ok(md_executable_new(program_graph(PROGRAM), &options, &executable, &err));
+    return executable;
+}
+
+static int prepare(void **state)
+{
+    uint64_t series = 7;
+    const int64_t dim[] = {ROWS, 8, 6, 6};
+    enum md_status status = md_pool_new(1, 0, &pool, &err);
+    if (status)
+        return status;
+    struct md_executable *plain = make(NULL);
+    in = graphs_random(&series, 4, dim);
+    status = md_executable_run(plain, &in, 1, &want, 1, &err);
+    md_executable_delete(plain);
+    return status;
+}
+
+static int finish(void **state)
+{
+    md_tensor_unref(&in);
+    md_tensor_unref(&want);
+    md_pool_delete(pool);
+    return 0;
+}
+
+static int close_all(void **state)
+{
+    md_executable_delete(placed);
+    md_accelerator_delete(accelerator);
+    placed = NULL;
+    accelerator = NULL;
+    return failing_driver_alive();
+}
+
+static void run_once(void)
+{
+    struct md_tensor have;
+    double off = 0, norm = 0;
+    assert_ok(md_executable_run(placed, &in, 1, &have, 1, &err));
+    assert_true(md_shape_equal(&have.shape, &want.shape));
+    for (size_t i = 0; i < md_tensor_count(&want); i++) {
+        double right = ((const float *)want.data)[i], got = ((const float *)have.data)[i];
+        off += (got - right) * (got - right);
+        norm += right * right;
+    }
+    md_tensor_unref(&have);
+    assert_true(off <= ERROR_MAX * ERROR_MAX * norm);
+}
+
+static struct md_accelerator_report report(void)
+{
+    struct md_accelerator_report made;
+    md_accelerator_report(accelerator, &made);
+    return made;
+}
+
+/* Opening, loading, a cold run and three warm ones; whether there was a call n. */
+static bool walk(int n, enum md_status status, bool sticky)
+{
+    const struct md_device_driver *driver = failing_driver(device_case_driver());
+    failing_driver_at(n, status, sticky);
+    md_log_set_level(MD_LOG_OFF);
+    if (md_accelerator_new(driver, 0, &accelerator, &err)) {
+        assert_true(strstr(err.text, "told to fail") != NULL);
+        return true;
+    }
+    placed = make(accelerator);
+    for (int i = 0; i < 4; i++)
+        run_once();
+    bool reached = failing_driver_calls() > n;
+    const struct md_accelerator_report told = report();
+    assert_int_equal(told.failure[0] != '\0', reached);
+    assert_int_equal(told.usable, !(reached && sticky));
+    return reached;
+}
+
+static void walk_all(enum md_status status, bool sticky)
+{
+    int n = 0;
+    for (bool more = true; more; n++) {
+        more = walk(n, status, sticky);
+        assert_int_equal(close_all(NULL), 0);
+    }
+    assert_true(n > 40); /* so many calls there are at the least */
+}
+
+static void any_call_may_fail(void **state)
+{
+    walk_all(MD_ERR_DEVICE, false);
+}
+
+static void any_call_may_find_no_memory(void **state)
+{
+    walk_all(MD_ERR_MEMORY, false);
+}
+
+static void any_call_may_be_the_last(void **state)
+{
+    walk_all(MD_ERR_DEVICE, true);
+}
+
+/* 10,000 on a GPU; the emulation's fibers take their time. */
+static void many_runs_take_what_a_few_do(void **state)
+{
+    const struct md_device_driver *driver = failing_driver(device_case_driver());
+    bool emulated = device_case_driver()->kernels == md__cuda_kernels;
+    int runs = emulated ? 500 : 10000, few = 10;
+    size_t free_bytes = 0;
+    int alive = 0;
+    assert_ok(md_accelerator_new(driver, 0, &accelerator, &err));
+    placed = make(accelerator);
+    for (int i = 0; i < runs; i++) {
+        run_once();
+        if (i == few) {
+            alive = failing_driver_alive();
+            free_bytes = report().free_bytes;
+        }
+    }
+    assert_int_equal(failing_driver_alive(), alive);
+    assert_int_equal(report().runs, runs);
+    assert_int_equal(report().captures, 2);
+    assert_int_equal(report().launches, 2 * (runs - 1));
+    assert_true(report().free_bytes >= free_bytes);
+}
+
+#define device_test(f) cmocka_unit_test_teardown(f, close_all)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        device_test(any_call_may_fail),
+        device_test(any_call_may_find_no_memory),
+        device_test(any_call_may_be_the_last),
+        device_test(many_runs_take_what_a_few_do),
+    };
+    return cmocka_run_group_tests(tests, prepare, finish);
+}
