@@ -2,14 +2,18 @@
 """One peer with one model on the GPU, in a process of its own; prints one line of JSON.
 
     peers.py ENGINE NAME MODEL FOLDER     median_ms of a run; or `why` it could not be had
-    peers.py machine                      the GPU's measured peaks: float16 FLOP/s, bytes/s
-    peers.py inputs MODEL OUT             inputs for a TFT folder, an .npy for each port
+    peers.py machine                      what the GPU does at most, measured: float16 FLOP/s,
+                                          bytes/s, seconds a kernel in a captured graph
+    peers.py inputs MODEL OUT ROWS        inputs for a TFT folder, an .npy for each port
+    peers.py hog MB                       takes all of the GPU's memory but so many MB, says how
+                                          many it has, keeps them until its input ends
 
 ENGINE: eager and compile (PyTorch in float16; compile with CUDA graphs), onnxruntime (its CUDA
 provider), tensorrt (ONNX Runtime's TensorRT provider in float16). FOLDER holds NAME.npz, the inputs
 that tests/bench/models/nets.py wrote. Inputs and outputs stay on the GPU while timing.
 """
 
+import ctypes
 import json
 import os
 import statistics
@@ -38,11 +42,11 @@ def median_ms(call, wait):
     return statistics.median(times)
 
 
-def tft(path):
+def tft(path, rows=TFT_BATCH):
     sys.path.insert(0, os.path.join(ROOT, "tests", "bench", "tft"))
     import engines
     model, config = engines.library_model(path)
-    return model, engines.random_inputs(config, TFT_BATCH, np.random.default_rng(7))
+    return model, engines.random_inputs(config, rows, np.random.default_rng(7))
 
 
 def torch_model(name, path):
@@ -57,35 +61,52 @@ def torch_model(name, path):
     return made[0], list(made[1].values())
 
 
-def onto_gpu(value):
+def onto_gpu(value, halved):
     import torch
     if isinstance(value, dict):
-        return {key: onto_gpu(each) for key, each in value.items()}
+        return {key: onto_gpu(each, halved) for key, each in value.items()}
     value = value.cuda()
-    return value.half() if value.dtype == torch.float32 else value
+    return value.half() if halved and value.dtype == torch.float32 else value
 
 
 def pytorch(name, path, compiled):
+    """In float16 throughout; a model that cannot (the TFT's masks are beyond its range) as
+    autocast has it."""
     import torch
     module, inputs = torch_model(name, path)
-    module, inputs = module.eval().cuda().half(), [onto_gpu(each) for each in inputs]
-    if compiled:
-        module = torch.compile(module, mode="reduce-overhead")
+    module, halved = module.eval().cuda().half(), [onto_gpu(each, True) for each in inputs]
+    cast = torch.autocast("cuda", dtype=torch.float16, enabled=False)
     with torch.inference_mode():
-        return median_ms(lambda: module(*inputs), torch.cuda.synchronize)
+        try:
+            module(*halved)
+        except RuntimeError:
+            module, halved = module.float(), [onto_gpu(each, False) for each in inputs]
+            cast = torch.autocast("cuda", dtype=torch.float16)
+        if compiled:
+            module = torch.compile(module, mode="reduce-overhead")
+        with cast:
+            return median_ms(lambda: module(*halved), torch.cuda.synchronize)
+
+
+def onnx_inputs(name, path, folder):
+    """(the file, its arrays); the TFT is exported first."""
+    if path.endswith(".onnx"):
+        return path, np.load(os.path.join(folder, name + ".npz"))
+    _, inputs = tft(path)
+    import engines
+    return engines.onnx_file(path, TFT_BATCH, folder), inputs
 
 
 def onnx_runtime(name, path, folder, provider):
     import onnxruntime
     if provider[0] not in onnxruntime.get_available_providers():
         raise RuntimeError(f"this onnxruntime has no {provider[0]}")
-    if not path.endswith(".onnx"):
-        raise RuntimeError("the TFT is no ONNX file; export it with tests/bench/tft/run")
-    session = onnxruntime.InferenceSession(path, providers=[provider])
+    file, arrays = onnx_inputs(name, path, folder)
+    session = onnxruntime.InferenceSession(file, providers=[provider])
     binding = session.io_binding()
-    for port, array in np.load(os.path.join(folder, name + ".npz")).items():
-        value = onnxruntime.OrtValue.ortvalue_from_numpy(array, "cuda", 0)
-        binding.bind_ortvalue_input(port, value)
+    for port in session.get_inputs():
+        value = onnxruntime.OrtValue.ortvalue_from_numpy(arrays[port.name], "cuda", 0)
+        binding.bind_ortvalue_input(port.name, value)
     for port in session.get_outputs():
         binding.bind_output(port.name, "cuda")
     return median_ms(lambda: session.run_with_iobinding(binding), binding.synchronize_outputs)
@@ -99,12 +120,54 @@ def machine():
     block = torch.empty(1 << 30, device="cuda", dtype=torch.float16)
     other = torch.empty_like(block)
     copy = median_ms(lambda: other.copy_(block), torch.cuda.synchronize)
-    return {"flops": 2 * side**3 / product * 1e3, "bytes": 2 * 2 * block.numel() / copy * 1e3}
+    return {"flops": 2 * side**3 / product * 1e3, "bytes": 2 * 2 * block.numel() / copy * 1e3,
+            "launch_s": launch_s()}
 
 
-def write_inputs(path, out):
-    for port, array in tft(path)[1].items():
+def launch_s():
+    """One of many small kernels in a captured graph, each waiting for the last."""
+    import torch
+    kernels = 1000
+    numbers = torch.zeros(32, device="cuda")
+    graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream()
+    with torch.cuda.stream(stream):
+        numbers.add_(1)
+    torch.cuda.synchronize()
+    with torch.cuda.graph(graph):
+        for _ in range(kernels):
+            numbers.add_(1)
+    return median_ms(graph.replay, torch.cuda.synchronize) / 1e3 / kernels
+
+
+def write_inputs(path, out, rows):
+    for port, array in tft(path, int(rows))[1].items():
         np.save(os.path.join(out, port + ".npy"), array)
+
+
+def hog(leave_mb):
+    """By the driver alone, which every machine with a GPU has."""
+    cuda = ctypes.CDLL("libcuda.so.1")
+    context, block = ctypes.c_void_p(), ctypes.c_uint64()
+    free, total = ctypes.c_size_t(), ctypes.c_size_t()
+    device, held = ctypes.c_int(), 0
+
+    def check(status):
+        if status:
+            raise RuntimeError(f"the driver says {status}")
+
+    check(cuda.cuInit(0))
+    check(cuda.cuDeviceGet(ctypes.byref(device), 0))
+    check(cuda.cuDevicePrimaryCtxRetain(ctypes.byref(context), device))
+    check(cuda.cuCtxSetCurrent(context))
+    check(cuda.cuMemGetInfo_v2(ctypes.byref(free), ctypes.byref(total)))
+    left = free.value - (int(leave_mb) << 20)
+    while left > 1 << 20:
+        piece = min(left, 1 << 30)
+        if cuda.cuMemAlloc_v2(ctypes.byref(block), ctypes.c_size_t(piece)):
+            break
+        held, left = held + piece, left - piece
+    print(held >> 20, flush=True)
+    sys.stdin.read()
 
 
 ENGINES = {
@@ -121,7 +184,9 @@ def main():
     if sys.argv[1] == "machine":
         print(json.dumps(machine()))
     elif sys.argv[1] == "inputs":
-        write_inputs(*sys.argv[2:4])
+        write_inputs(*sys.argv[2:5])
+    elif sys.argv[1] == "hog":
+        hog(sys.argv[2])
     else:
         engine, name, path, folder = sys.argv[1:5]
         try:
