@@ -215,10 +215,11 @@ INLINE vf velu_one(vf x)
     return vmax(splat(0.0f), x) + below;
 }
 
-/* log(1 + u) for 0 <= u <= 1, by 2 atanh(s), s = u / (2 + u); fit error 5e-9. */
+/* log(1 + u) for 0 <= u <= 1, by 2 atanh(s), s = u / (2 + u); fit error 5e-9. Squares of what is
+ * far too small to matter are left out: numbers below the normal ones take 100 times as long. */
 INLINE vf log1p_unit(vf u)
 {
-    vf s = u / (u + 2.0f), z = s * s;
+    vf s = u / (u + 2.0f), square = choose(u < 1e-8f, (vf){0}, s), z = square * square;
     vf q = z * 0.14005994f + 0.14000903f;
     q = q * z + 0.20010764f;
     q = q * z + 0.33333208f;
