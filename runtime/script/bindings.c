@@ -14,6 +14,7 @@
     X(system)                                                                                      \
     X(tensor)                                                                                      \
     X(lazy)                                                                                        \
+    X(columns)                                                                                     \
     X(graph)                                                                                       \
     X(series)                                                                                      \
     X(calendar)                                                                                    \

@@ -97,13 +97,20 @@ local function target_scales(config, batch, transformed)
     return md.tensor.from(pairs_of)
 end
 
--- ---- real variables ------------------------------------------------------------------------
+-- ---- columns -------------------------------------------------------------------------------
+--
+-- What feeds a variable is a table for md.tensor.columns, once for the history and once for the
+-- future: where its values come from, whether a missing one takes the one before it, how it is
+-- scaled, and what the model is told of one that was never sent.
 
-local function scaled(values, scaler)
+local NOTHING = { from = 0 }
+
+-- `column` as the model's scaler has it.
+local function scaled(column, scaler)
     if scaler.kind == "standard" then
-        return values:sub(scaler.mean):div(scaler.scale)
+        column.sub, column.div = scaler.mean, scaler.scale
     end
-    return values
+    return column
 end
 
 -- One number per server as [servers, 1, 1].
@@ -111,8 +118,8 @@ local function per_server(values)
     return values:reshape { values:dim(1), 1, 1 }
 end
 
--- Variables that can be known ahead, over history and future: [servers, steps, 1], where a size of
--- 1 stands for what is the same for all.
+-- Variables that can be known ahead, over history and future: [servers, steps, columns], where a
+-- size of 1 stands for what is the same for all, and which column of that.
 local KNOWN = {
     relative_time_idx = function(batch, config)
         return md.tensor.range(-batch.past, batch.future - 1):div(config.max_encoder_length)
@@ -125,149 +132,90 @@ local KNOWN = {
 }
 for index, name in ipairs(CALENDAR) do
     KNOWN[name] = function(batch)
-        return batch.calendar:slice(2, index, index):reshape { 1, batch.steps, 1 }
+        return batch.calendar, index
     end
 end
 
-local function target_scale_column(batch, target, name)
-    local part = name == target .. "_center" and 1 or name == target .. "_scale" and 2
-    return part and per_server(batch.target_scale:slice(2, part, part):reshape { batch.servers })
+local function known(batch, config, name)
+    local target = config.targets[1].name
+    if KNOWN[name] then
+        return KNOWN[name](batch, config)
+    elseif name == target .. "_center" then
+        return per_server(batch.center)
+    elseif name == target .. "_scale" then
+        return per_server(batch.scale)
+    end
 end
 
--- History of the target, scaled; one that was never sent is told as the scaler's mean.
-local function target_history(batch)
-    local center = per_server(batch.target_scale:slice(2, 1, 1):reshape { batch.servers })
-    local scale = per_server(batch.target_scale:slice(2, 2, 2):reshape { batch.servers })
-    local values = batch.transformed:sub(center):div(scale)
-    return values:isnan():where(0, values)
+-- History of a metric. One that was never sent is told as its `absent` value, or as the scaler's
+-- mean.
+local function metric_history(batch, index, scaler)
+    local absent, unsent = metrics[index].absent, metrics[index].absent or 0
+    if scaler.kind == "standard" then
+        unsent = absent and (absent - scaler.mean) / scaler.scale or 0
+    end
+    return scaled({ from = batch.values, column = index, forward = true, absent = unsent }, scaler)
 end
 
--- History of all metrics, scaled, [servers, steps, metrics]. One that was never sent is told as its
--- `absent` value, or as the scaler's mean. Metrics that the model does not read stay as they are.
-local function metric_histories(batch, reals)
-    local means, scales, unsent = {}, {}, {}
-    for index in ipairs(metrics) do
-        means[index], scales[index], unsent[index] = 0, 1, 0
-    end
-    for _, real in ipairs(reals) do
-        local index = metric_index[real.name]
-        if index and real.scaler.kind == "standard" then
-            local absent = metrics[index].absent
-            means[index], scales[index] = real.scaler.mean, real.scaler.scale
-            unsent[index] = absent and (absent - real.scaler.mean) / real.scaler.scale or 0
-        elseif index then
-            unsent[index] = metrics[index].absent or 0
-        end
-    end
-    local function per_metric(numbers)
-        return md.tensor.from(numbers):reshape { 1, 1, #metrics }
-    end
-    local values = batch.filled:sub(per_metric(means)):div(per_metric(scales))
-    return values:isnan():where(per_metric(unsent), values)
-end
-
--- A variable over history and future, [servers, steps, 1] each; for a metric, its place in
--- metric_histories instead. Nil and why not for what a fleet does not have.
+-- The columns of a variable in the history and in the future. Nil and why not for what a fleet does
+-- not have.
 local function real_column(batch, config, real)
     local index = metric_index[real.name]
-    local thin = KNOWN[real.name] and KNOWN[real.name](batch, config)
-        or target_scale_column(batch, config.targets[1].name, real.name)
-    if thin then
-        local whole = scaled(thin, real.scaler):expand { batch.servers, batch.steps, 1 }
-        return { past = whole:slice(2, 1, batch.past),
-            ahead = whole:slice(2, batch.past + 1, batch.steps) }
+    local whole, column = known(batch, config, real.name)
+    if whole then
+        return scaled({ from = whole, column = column }, real.scaler),
+            scaled({ from = whole, column = column,
+                first = whole:dim(2) > 1 and batch.past + 1 or 1 }, real.scaler)
     elseif index and real.scaler.kind == "target" then
-        return { past = target_history(batch),
-            ahead = md.tensor.zeros { batch.servers, batch.future, 1 } }
+        return { from = batch.transformed, sub = batch.center, div = batch.scale, absent = 0 },
+            NOTHING
     elseif index then
-        return { first = index, last = index }
+        return metric_history(batch, index, real.scaler), NOTHING
     end
     return nil, "the model reads " .. real.name .. ", which this fleet does not have"
 end
 
--- All variables side by side: history and future, or nil and why not. Metrics that stand together
--- are moved together.
-local function real_columns(batch, config)
-    local reals, columns = config.dataset.reals, {}
-    for _, real in ipairs(reals) do
-        local column, why = real_column(batch, config, real)
-        local before = columns[#columns]
-        if not column then
-            return nil, why
-        elseif before and before.last and before.last + 1 == column.first then
-            before.last = column.last
-        else
-            columns[#columns + 1] = column
-        end
-    end
-    local histories, past, ahead = metric_histories(batch, reals), {}, {}
-    for index, column in ipairs(columns) do
-        local width = column.first and column.last - column.first + 1
-        past[index] = column.past or histories:slice(3, column.first, column.last)
-        ahead[index] = column.ahead or md.tensor.zeros { batch.servers, batch.future, width }
-    end
-    return md.tensor.concat(past, 3), md.tensor.concat(ahead, 3)
-end
-
--- ---- categorical variables -----------------------------------------------------------------
-
--- Codes of the status over time: our numbering of the states to the model's.
-local function status_codes(batch, classes)
-    local ours = batch.status:fill_forward(2)
-    local codes = md.tensor.zeros { batch.servers, batch.past, 1 }
+-- Codes of the status over time: our numbering of the states, from 0, to the model's. Who never
+-- said is taken for healthy.
+local function status_history(batch, classes)
+    local codes = {}
     for index, state in ipairs(states) do
-        codes = codes:add(ours:eq(index - 1):mul(classes[state] or 0))
+        codes[index] = classes[state] or 0
     end
-    -- Who never said is taken for healthy.
-    return ours:isnan():where(classes.healthy or 0, codes)
+    return { from = batch.values, column = #metrics + 1, forward = true, map = codes,
+        absent = classes.healthy or 0 }
 end
 
-local function categorical_column(batch, categorical)
+local function categorical_column(batch, _, categorical)
     if categorical.name == "profile" then
         local codes = {}
         for index, profile in ipairs(batch.profiles) do
             codes[index] = categorical.classes[profile] or 0
         end
-        local whole = per_server(md.tensor.from(codes)):expand { batch.servers, batch.steps, 1 }
-        return whole:slice(2, 1, batch.past), whole:slice(2, batch.past + 1, batch.steps)
+        local whole = { from = per_server(md.tensor.from(codes)) }
+        return whole, whole
     elseif categorical.name == "status" then
-        return status_codes(batch, categorical.classes),
-            md.tensor.zeros { batch.servers, batch.future, 1 }
+        return status_history(batch, categorical.classes), NOTHING
     end
     return nil, "the model reads " .. categorical.name .. ", which this fleet does not have"
 end
 
--- Columns of the categorical variables side by side: history and future, or nil and why not.
-local function categorical_columns(batch, config)
+-- All variables side by side, history and future, each [servers, steps, variables]; or nil and why
+-- not. Rows shorter than the batch move to its beginning; zeros pad their end.
+local function side_by_side(batch, config, variables, column_of, dtype)
     local past, ahead = {}, {}
-    for index, categorical in ipairs(config.dataset.categoricals) do
-        past[index], ahead[index] = categorical_column(batch, categorical)
+    for index, variable in ipairs(variables) do
+        past[index], ahead[index] = column_of(batch, config, variable)
         if not past[index] then
             return nil, ahead[index]
         end
     end
-    return md.tensor.concat(past, 3), md.tensor.concat(ahead, 3)
+    return md.tensor.columns(past, { rows = batch.servers, steps = batch.past, dtype = dtype,
+            lengths = batch.lengths }),
+        md.tensor.columns(ahead, { rows = batch.servers, steps = batch.future, dtype = dtype })
 end
 
 -- ---- the whole -----------------------------------------------------------------------------
-
--- Rows shorter than the batch move to its beginning; zeros pad their end.
-local function left_aligned(rows, lengths)
-    local steps, width = rows:dim(2), rows:dim(3)
-    if math.min(steps, unpack(lengths)) == steps then
-        return rows
-    end
-    local moved = {}
-    for index, length in ipairs(lengths) do
-        local row = rows:row(index)
-        if length < steps then
-            local known = row:slice(1, steps - length + 1, steps)
-            row = md.tensor.concat({ known, md.tensor.zeros { steps - length, width } }, 1)
-        end
-        moved[index] = row
-    end
-    return md.tensor.stack(moved)
-end
 
 local function whole_numbers(values)
     return md.tensor.from(values):astype "int64"
@@ -279,22 +227,23 @@ end
 function features.build(config, batch)
     local past, future = batch.values:dim(2), config.dataset.max_prediction_length
     batch.servers, batch.past, batch.future, batch.steps = #batch.names, past, future, past + future
-    batch.filled = batch.values:slice(3, 1, #metrics):fill_forward(2)
-    batch.status = batch.values:slice(3, #metrics + 1, #metrics + 1)
     batch.calendar = md.calendar {
         start_ms = batch.end_ms - past * batch.step_s * 1000,
         step_s = batch.step_s, count = batch.steps, fields = CALENDAR,
         timezone = md.config.timezone,
-    }
+    }:reshape { 1, batch.steps, #CALENDAR }
     local transformed, why = transformed_target(config, batch)
     if not transformed then
         return nil, why
     end
     batch.transformed = transformed
-    batch.target_scale = target_scales(config, batch, transformed)
+    local target_scale = target_scales(config, batch, transformed)
+    batch.center, batch.scale = target_scale:slice(2, 1, 1), target_scale:slice(2, 2, 2)
 
-    local cont, cont_ahead = real_columns(batch, config)
-    local cat, cat_ahead = categorical_columns(batch, config)
+    local dataset = config.dataset
+    local cont, cont_ahead = side_by_side(batch, config, dataset.reals, real_column)
+    local cat, cat_ahead =
+        side_by_side(batch, config, dataset.categoricals, categorical_column, "int64")
     if not cont or not cat then
         return nil, not cont and cont_ahead or cat_ahead
     end
@@ -303,13 +252,13 @@ function features.build(config, batch)
         decoder_lengths[index] = future
     end
     return {
-        encoder_cont = left_aligned(cont, batch.lengths),
-        encoder_cat = left_aligned(cat, batch.lengths):astype "int64",
+        encoder_cont = cont,
+        encoder_cat = cat,
         encoder_lengths = whole_numbers(batch.lengths),
         decoder_cont = cont_ahead,
-        decoder_cat = cat_ahead:astype "int64",
+        decoder_cat = cat_ahead,
         decoder_lengths = whole_numbers(decoder_lengths),
-        target_scale = batch.target_scale,
+        target_scale = target_scale,
     }
 end
 

@@ -361,3 +361,70 @@ for _, shapes in ipairs {
     check(sum:reshape { count }, sums)
     check(chosen:expand(shape):reshape { count }, choices)
 end
+
+-- columns side by side: where each comes from, what is filled, scaled, coded and left out
+local windows = tensor.from {
+    { { 1, 10, 0 }, { NAN, 20, 1 }, { 3, NAN, NAN } },
+    { { NAN, NAN, 2 }, { 5, NAN, 9 }, { NAN, NAN, 0.5 } },
+}
+local scale = tensor.from { 2, 4 }
+local sized = { rows = 2, steps = 3 }
+check(tensor.columns({
+    { from = windows },
+    { from = windows, forward = true },
+    { from = windows, column = 2, forward = true, sub = 10, div = scale, absent = -1 },
+    { from = windows, column = 3, map = { 7, 8 }, absent = 4 },
+    { from = 6, div = 3 },
+}, sized), {
+    { { 1, 1, 0, 7, 2 }, { NAN, 1, 5, 8, 2 }, { 3, 3, 5, 4, 2 } },
+    { { NAN, 5, -1, 0, 2 }, { 5, 5, -1, 0, 2 }, { NAN, 5, -1, 0, 2 } },
+})
+-- one row, one step or one number that stands for all; a later part of the steps
+local calendar = tensor.from { { { 1 }, { 2 }, { 3 }, { 4 } } }
+check(tensor.columns({ { from = calendar }, { from = calendar, first = 2 },
+    { from = scale:reshape { 2, 1, 1 }, sub = scale } }, sized), {
+    { { 1, 2, 0 }, { 2, 3, 0 }, { 3, 4, 0 } }, { { 1, 2, 0 }, { 2, 3, 0 }, { 3, 4, 0 } } })
+-- short rows: their newest steps come first, filled with what was before them
+check(tensor.columns({ { from = windows, forward = true }, { from = calendar } },
+    { rows = 2, steps = 3, lengths = { 2, 1 } }), {
+    { { 1, 2 }, { 3, 3 }, { 0, 0 } }, { { 5, 3 }, { 0, 0 }, { 0, 0 } } })
+-- whole numbers, cut towards zero; a missing one is 0
+local codes = tensor.columns({ { from = windows, sub = 2.5 }, { from = -1e30 } },
+    { rows = 2, steps = 3, dtype = "int64" })
+check(codes:dtype(), "int64")
+check(codes:slice(3, 1, 1):reshape { 6 }, { -1, 0, 0, 0, 2, 0 })
+check(codes:get(1, 1, 2) < -9e18, true)
+check(tensor.columns({ { from = windows } }, { rows = 2, steps = 0 }):shape(), { 2, 0, 1 })
+check(tensor.columns({ { from = windows:slice(1, 1, 0) } }, { rows = 0, steps = 3 }):shape(),
+    { 0, 3, 1 })
+-- many rows and steps, which several threads fill: the same as other ways to say it
+local wide_rows, wide_steps = 40, 700
+local long = tensor.range(1, wide_rows * wide_steps * 2):reshape { wide_rows, wide_steps, 2 }
+local holes = long:div(7):sub(long:div(7):floor()):lt(0.3):where(NAN, long)
+local lengths = {}
+for index = 1, wide_rows do
+    lengths[index] = wide_steps
+end
+check(tensor.columns({ { from = holes, forward = true, sub = 3, div = 7 },
+    { from = holes, column = 2, absent = 5 } },
+    { rows = wide_rows, steps = wide_steps, lengths = lengths }),
+    tensor.concat({ holes:fill_forward(2):slice(3, 1, 1):sub(3):div(7),
+        holes:isnan():where(5, holes):slice(3, 2, 2) }, 3):totable())
+fails("1 to 4096 columns", tensor.columns, {}, sized)
+fails("column 1 is no table", tensor.columns, { 7 }, sized)
+fails("neither a number nor a float32 tensor", tensor.columns, { { column = 1 } }, sized)
+fails("neither a number nor a float32 tensor", tensor.columns, { { from = codes } }, sized)
+fails("does not have 3 rows", tensor.columns, { { from = windows } }, { rows = 3, steps = 3 })
+fails("of 4 steps", tensor.columns, { { from = windows } }, { rows = 2, steps = 4 })
+fails("of 3 steps", tensor.columns, { { from = windows, first = 2 } }, sized)
+fails("column: 4", tensor.columns, { { from = windows, column = 4 } }, sized)
+fails("not .rows, steps, columns.", tensor.columns, { { from = scale } }, sized)
+fails("number for each row", tensor.columns, { { from = windows, sub = calendar } }, sized)
+fails("absent of column 1 is no number", tensor.columns, { { from = 1, absent = scale } }, sized)
+fails("list of numbers", tensor.columns, { { from = windows, map = { "a" } } }, sized)
+fails("one for each row", tensor.columns, { { from = windows } },
+    { rows = 2, steps = 3, lengths = { 1 } })
+fails("whole number from 0 to 3", tensor.columns, { { from = windows } },
+    { rows = 2, steps = 3, lengths = { 1, 4 } })
+fails("float32 or int64", tensor.columns, { { from = windows } },
+    { rows = 2, steps = 3, dtype = "int32" })
