@@ -59,15 +59,29 @@ static enum md_status check_columns(const struct md_series *series, const int *c
     return MD_OK;
 }
 
+/* Whether the columns follow each other in a step's cells. */
+static bool is_run(const int *columns, int count)
+{
+    for (int c = 1; c < count; c++)
+        if (columns[c] != columns[0] + c)
+            return false;
+    return count > 0;
+}
+
 /* Fills [steps][column_count] of one entity. */
 static void read_entity(const struct md_series *series, const struct md__entity *entity,
                         int64_t end_step, int steps, const int *columns, int column_count,
                         float *out)
 {
+    bool run = is_run(columns, column_count);
     for (int i = 0; i < steps; i++, out += column_count) {
         int64_t step = end_step - steps + i;
         const float *cells =
             entity && md__step_kept(series, entity, step) ? md__cells(series, entity, step) : NULL;
+        if (cells && run) {
+            memcpy(out, cells + columns[0], (size_t)column_count * sizeof *out);
+            continue;
+        }
         for (int c = 0; c < column_count; c++)
             out[c] = cells ? cells[columns[c]] : NAN;
     }
@@ -84,7 +98,7 @@ enum md_status md_series_window(const struct md_series *series, const char *cons
         return md_fail(err, MD_ERR_INVALID, "series '%s' keeps %d steps, asked for %d",
                        series->options.name, series->options.steps, steps);
     struct md_shape shape = {3, {key_count, steps, column_count}};
-    status = md_tensor_new(MD_F32, &shape, out, err);
+    status = md_tensor_new_unset(MD_F32, &shape, out, err);
     if (status != MD_OK)
         return status;
     float *cells = out->data;
