@@ -162,6 +162,7 @@ struct md__state {
     bool ours;        /* likewise, while we run something small of our own */
     bool dead;        /* left in the middle: not to be entered again */
     bool interpreted; /* nothing is compiled now */
+    bool littered;    /* worth a collection as soon as nobody waits for it: pool.c */
     bool can_escape;  /* escape is where the running task was resumed */
     jmp_buf escape;
     struct md__block *blocks;                  /* large ones: memory.c */

@@ -9,7 +9,8 @@
  * hold while they wait, each task, also one that has yet to begin, can have its part.
  *
  * The collector knows nothing of C memory behind userdata. md__charge counts it against the same
- * caps, and runs the collector when the charges since the last time are worth it or a cap is near.
+ * caps, and runs the collector when the charges since the last time are worth it or a cap is near;
+ * what a request leaves behind is collected when it has been answered (pool.c).
  * For Lua's own memory limits.c runs it at the next checkpoint once the mark that
  * plan_collection sets is passed.
  *

@@ -5,11 +5,17 @@
  * the one that this thread had last, which its core's caches know; and they leave a state alone
  * that somebody wants back: a request that has begun goes before one that has not.
  *
+ * A state on which a request has left a lot is *littered*: a thread of its own collects that once
+ * the state is idle, when the answer has been handed over. It yields to those that answer: what
+ * they would have to wait for is another state.
+ *
  * A state that cannot be trusted any more is *retired*: it loses its place to an empty seat, which
  * a builder thread fills with a fresh state of the same generation, away from any request. The old
  * seat lives on outside of the pool until its tasks have come back, been told to end, and gone.
  */
 #include <stdlib.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include "base/blocking.h"
 #include "base/log.h"
@@ -21,6 +27,9 @@ static const int64_t bytes_step = 65536;
 
 /* Between two attempts to build a state. */
 static const int64_t retry_ns = 1000000000;
+
+/* How much the sweeper gives way, as nice(1) has it. */
+enum { SWEEPER_NICE = 10 };
 
 struct md__seat {
     struct md__state *state; /* NULL: to be built */
@@ -36,6 +45,7 @@ struct md__pool {
     pthread_mutex_t lock;
     pthread_cond_t free;   /* for new tasks */
     pthread_cond_t closed; /* for the builder */
+    pthread_cond_t litter; /* for the sweeper */
     struct md__seat **seats;
     int count;
     int tasks_max; /* per state */
@@ -43,8 +53,8 @@ struct md__pool {
     struct md_generation *generation; /* owns the pool */
     enum md__state_kind kind;
     int missing; /* seats without a state */
-    pthread_t builder;
-    bool building, builder_started, closing;
+    pthread_t builder, sweeper;
+    bool building, builder_started, sweeper_started, closing;
 };
 
 static void count_bytes(struct md__seat *seat, int64_t bytes)
@@ -101,6 +111,7 @@ enum md_status md__pool_new(struct md__state **states, int count, int tasks_max,
     pthread_mutex_init(&pool->lock, NULL);
     md_cond_init(&pool->free);
     md_cond_init(&pool->closed);
+    md_cond_init(&pool->litter);
     pool->count = count;
     pool->tasks_max = tasks_max;
     pool->clock = states[0]->script->clock;
@@ -119,11 +130,15 @@ void md__pool_delete(struct md__pool *pool)
     pthread_mutex_lock(&pool->lock);
     pool->closing = true;
     pthread_cond_broadcast(&pool->closed);
+    pthread_cond_broadcast(&pool->litter);
     pthread_mutex_unlock(&pool->lock);
     if (pool->builder_started)
         pthread_join(pool->builder, NULL);
+    if (pool->sweeper_started)
+        pthread_join(pool->sweeper, NULL);
     for (int i = 0; i < pool->count; i++)
         seat_delete(pool->seats[i]);
+    pthread_cond_destroy(&pool->litter);
     pthread_cond_destroy(&pool->closed);
     pthread_cond_destroy(&pool->free);
     pthread_mutex_destroy(&pool->lock);
@@ -232,6 +247,8 @@ static void make_idle(struct md__pool *pool, struct md__seat *seat)
         pthread_cond_signal(&pool->free);
 }
 
+static void wake_sweeper(struct md__pool *pool);
+
 void md__pool_give(struct md__state *state)
 {
     struct md__pool *pool = state->pool;
@@ -239,6 +256,8 @@ void md__pool_give(struct md__state *state)
     pthread_mutex_lock(&pool->lock);
     seat->tasks--;
     make_idle(pool, seat);
+    if (state->littered && !seat->retired)
+        wake_sweeper(pool);
     bool gone = seat->retired && seat->tasks == 0;
     pthread_mutex_unlock(&pool->lock);
     if (gone)
@@ -270,6 +289,53 @@ bool md__state_enter(struct md__state *state)
     bool retired = seat->retired;
     pthread_mutex_unlock(&pool->lock);
     return !retired;
+}
+
+/* ---- sweeping -------------------------------------------------------------------------------- */
+
+static struct md__seat *littered_seat(const struct md__pool *pool)
+{
+    for (int i = 0; i < pool->count; i++) {
+        struct md__seat *seat = pool->seats[i];
+        if (seat->state != NULL && !seat->busy && seat->returning == 0 && seat->state->littered)
+            return seat;
+    }
+    return NULL;
+}
+
+/* With the lock held, which it lets go meanwhile. */
+static void sweep(struct md__pool *pool, struct md__seat *seat)
+{
+    seat->busy = true;
+    pthread_mutex_unlock(&pool->lock);
+    md__state_collect(seat->state);
+    seat->state->littered = false;
+    pthread_mutex_lock(&pool->lock);
+    make_idle(pool, seat);
+}
+
+static void *sweeper_main(void *context)
+{
+    struct md__pool *pool = context;
+    struct md__seat *seat;
+    setpriority(PRIO_PROCESS, (id_t)gettid(), SWEEPER_NICE); /* of this thread alone, on Linux */
+    pthread_mutex_lock(&pool->lock);
+    while (!pool->closing) {
+        if ((seat = littered_seat(pool)) != NULL)
+            sweep(pool, seat);
+        else
+            pthread_cond_wait(&pool->litter, &pool->lock);
+    }
+    pthread_mutex_unlock(&pool->lock);
+    return NULL;
+}
+
+/* With the lock held. Without a sweeper the state is collected when it has taken on enough. */
+static void wake_sweeper(struct md__pool *pool)
+{
+    if (!pool->sweeper_started && !pool->closing)
+        pool->sweeper_started = pthread_create(&pool->sweeper, NULL, sweeper_main, pool) == 0;
+    pthread_cond_signal(&pool->litter);
 }
 
 /* ---- replacing ------------------------------------------------------------------------------- */

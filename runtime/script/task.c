@@ -27,8 +27,8 @@ enum { RESULTS_MAX = 8, WAITS_LATE_MAX = 8, TRACE_BYTES_MAX = 1024 };
 /* How long a script may take to end once it is told to. */
 static const int64_t obedience_ns = 2000000000;
 
-/* What a task may leave behind before its state is cleaned at once: a big forecast would otherwise
- * stay until the collector's next cycle, in every state that has ever made one. */
+/* What a task may leave behind before its state is cleaned: a big forecast would otherwise stay
+ * until the collector's next cycle, in every state that has ever made one. */
 static const int64_t worth_collecting = 16 << 20;
 
 /* ---- holds ----------------------------------------------------------------------------------- */
@@ -253,6 +253,8 @@ static void clean(struct md__task *task)
         md__state_retire(state, "a script did not end when it had to");
     else if (task->killed || task->failed_memory || state->deep)
         md__state_recover(state);
+    else if (task->bytes > worth_collecting && state->pool != NULL)
+        state->littered = true; /* the answer goes first */
     else if (task->bytes > worth_collecting)
         md__state_collect(state);
 }
