@@ -3,8 +3,7 @@
 -- Servers with enough history are forecast by the model (for the metrics it was trained on), the
 -- others by their trend; every server says which. When the model is missing or fails, everybody is
 -- forecast by trend and the answer says why. Servers are taken some at a time, which bounds the
--- memory of a forecast whatever the size of the fleet; while the model works on some, the windows
--- of the next are prepared.
+-- memory of a forecast whatever the size of the fleet.
 
 local md = require "moondial"
 local features = require "features"
@@ -12,9 +11,9 @@ local metrics = require "metrics"
 local profiles = require "profiles"
 local trend = require "trend"
 
--- A quarter of the fleet at a time, within these bounds (at least as many as the model takes at
--- once), and how many such batches are prepared ahead of the model.
-local SERVERS_MIN, SERVERS_MAX, AHEAD = 32, 100, 1
+-- So many servers at a time. The model keeps all cores busy: what is prepared for others meanwhile
+-- only delays it.
+local SERVERS_MAX = 500
 local MODEL, TREND = "tft", "trend"
 local FORMULAS = { [MODEL] = trend.FORMULAS.beside, [TREND] = trend.FORMULAS.alone }
 
@@ -336,20 +335,16 @@ function forecast.fleet()
         step_min = md.config.step_s / 60, names = sending,
         steps = model and model.steps or md.config.horizon_steps,
     }
-    local past, begun = model and model.past_max or trend.WINDOW_STEPS, {}
-    local size = math.max(SERVERS_MIN, math.min(SERVERS_MAX, math.ceil(#sending / 4)))
-    for first = 1, #sending, size do
+    local past = model and model.past_max or trend.WINDOW_STEPS
+    for first = 1, #sending, SERVERS_MAX do
         local names = {}
-        for index = first, math.min(#sending, first + size - 1) do
+        for index = first, math.min(#sending, first + SERVERS_MAX - 1) do
             names[#names + 1] = sending[index]
         end
-        begun[#begun + 1] = begin_batch(fleet, batch_of(servers, names, end_ms, past))
-        if #begun > AHEAD then
-            finish_batch(fleet, model, table.remove(begun, 1))
+        local begun = begin_batch(fleet, batch_of(servers, names, end_ms, past))
+        if begun then
+            finish_batch(fleet, model, begun)
         end
-    end
-    for _, batch in ipairs(begun) do
-        finish_batch(fleet, model, batch)
     end
     for _, name in ipairs { MODEL, TREND } do
         local pieces = fleet.pieces[name]
