@@ -16,30 +16,40 @@ int md_vector_operands(enum md_vector_op op)
     return operands[op];
 }
 
-int md__vector_tables(const md_vector_body *tables[MD__VECTOR_TABLES_MAX])
+int md__vector_tables(const struct md__vector_table *tables[MD__VECTOR_TABLES_MAX])
 {
     int count = 0;
-    tables[count++] = md__vector_bodies_portable;
+    tables[count++] = &md__vector_table_portable;
 #if defined(__x86_64__)
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-        tables[count++] = md__vector_bodies_avx2;
+        tables[count++] = &md__vector_table_avx2;
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
-        tables[count++] = md__vector_bodies_avx512;
+        tables[count++] = &md__vector_table_avx512;
 #endif
     return count;
 }
 
 /* Whoever comes first finds out; all find the same. */
-static const md_vector_body *_Atomic fastest;
+static const struct md__vector_table *_Atomic found;
+
+static const struct md__vector_table *fastest(void)
+{
+    const struct md__vector_table *table = atomic_load_explicit(&found, memory_order_relaxed);
+    if (table == NULL) {
+        const struct md__vector_table *tables[MD__VECTOR_TABLES_MAX];
+        table = tables[md__vector_tables(tables) - 1];
+        atomic_store_explicit(&found, table, memory_order_relaxed);
+    }
+    return table;
+}
 
 md_vector_body md_vector_body_of(enum md_vector_op op)
 {
-    const md_vector_body *table = atomic_load_explicit(&fastest, memory_order_relaxed);
-    if (table == NULL) {
-        const md_vector_body *tables[MD__VECTOR_TABLES_MAX];
-        table = tables[md__vector_tables(tables) - 1];
-        atomic_store_explicit(&fastest, table, memory_order_relaxed);
-    }
-    return table[op];
+    return fastest()->bodies[op];
+}
+
+float md_vector_extreme(const float *values, ptrdiff_t count, float sign)
+{
+    return fastest()->extreme(values, count, sign);
 }

@@ -68,4 +68,8 @@ int md_vector_operands(enum md_vector_op op);
 /* The fastest that this processor can run. */
 md_vector_body md_vector_body_of(enum md_vector_op op);
 
+/* The largest (sign 1) or smallest (-1) of some values: NaN when one is, infinite when there are
+ * none. */
+float md_vector_extreme(const float *values, ptrdiff_t count, float sign);
+
 #endif

@@ -8,6 +8,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/vectors.h"
 #include "script/tensor_object.h"
 
 enum { BYTES_PER_UNIT = 64 }; /* reduced while one unit of work is done */
@@ -103,6 +104,12 @@ struct moments {
 static struct moments sum_run(const struct run *run)
 {
     struct moments moments = {0};
+    for (int64_t i = 0; i < run->count; i++)
+        moments.sum += (double)run->base[i * run->stride];
+    moments.finite = run->count;
+    if (!isnan(moments.sum))
+        return moments;
+    moments = (struct moments){0}; /* something is missing: once more, with care */
     for (int64_t i = 0; i < run->count; i++) {
         float value = run->base[i * run->stride];
         moments.missing += isnan(value);
@@ -142,50 +149,13 @@ static float std_body(const struct run *run, double option)
     return (float)sqrt(sum / ((double)moments.finite - ddof));
 }
 
-/* Four values side by side. */
-typedef float four __attribute__((vector_size(16), aligned(4), may_alias));
-typedef int32_t four_masks __attribute__((vector_size(16)));
-enum { EXTREME_LANES = 16, FOURS = EXTREME_LANES / 4 };
-
-static inline four larger(four a, four b)
-{
-    four_masks first = a > b;
-    return (four)(((four_masks)a & first) | ((four_masks)b & ~first));
-}
-
-/* The largest of sign * value over a run of neighbours; NaN when one is missing. */
-static float extreme_of_neighbours(const float *values, int64_t count, float sign)
-{
-    four best[FOURS];
-    four_masks missing = {0};
-    int64_t i = 0;
-    for (int k = 0; k < FOURS; k++)
-        best[k] = -INFINITY - (four){0};
-    for (; i + EXTREME_LANES <= count; i += EXTREME_LANES)
-        for (int k = 0; k < FOURS; k++) {
-            four value = sign * *(const four *)(values + i + 4 * k);
-            best[k] = larger(value, best[k]);
-            missing |= value != value;
-        }
-    four all = larger(larger(best[0], best[1]), larger(best[2], best[3]));
-    float largest = -INFINITY;
-    bool any_missing = false;
-    for (int lane = 0; lane < 4; lane++) {
-        largest = all[lane] > largest ? all[lane] : largest;
-        any_missing |= missing[lane] != 0;
-    }
-    for (; i < count; i++) {
-        largest = sign * values[i] > largest ? sign * values[i] : largest;
-        any_missing |= isnan(values[i]);
-    }
-    return any_missing ? NAN : sign * largest;
-}
+enum { NEIGHBOURS_MIN = 16 }; /* worth vectors */
 
 /* sign 1: largest, -1: smallest; 2 and -2 leave missing values out. */
 static float extreme_body(const struct run *run, double option)
 {
-    if (run->stride == 1 && run->count >= EXTREME_LANES && fabs(option) <= 1)
-        return extreme_of_neighbours(run->base, run->count, (float)option);
+    if (run->stride == 1 && run->count >= NEIGHBOURS_MIN && fabs(option) <= 1)
+        return md_vector_extreme(run->base, run->count, (float)option);
     float sign = option > 0 ? 1.0f : -1.0f, best = NAN;
     bool skip_nan = fabs(option) > 1;
     for (int64_t i = 0; i < run->count; i++) {

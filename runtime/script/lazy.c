@@ -85,6 +85,13 @@ static enum md_status add_leaf(struct md__program *program, const struct md__lea
     return MD_OK;
 }
 
+struct md__step md__step_of(enum md_vector_op op)
+{
+    return (struct md__step){.body = md_vector_body_of(op),
+                             .op = (uint8_t)op,
+                             .operands = (uint8_t)md_vector_operands(op)};
+}
+
 static enum md_status add_step(struct md__program *program, const struct md__step *step,
                                int16_t *value, struct md_error *err)
 {
@@ -129,7 +136,7 @@ static enum md_status add_formula(struct md__program *program, const struct md__
     }
     for (int i = 0; i < other->step_count && status == MD_OK; i++) {
         struct md__step step = other->steps[i];
-        for (int k = 0; k < md_vector_operands(step.op); k++)
+        for (int k = 0; k < step.operands; k++)
             step.in[k] = step.in[k] < 0 ? leaves[~step.in[k]] : steps[step.in[k]];
         status = add_step(program, &step, &steps[i], err);
     }
@@ -157,7 +164,7 @@ static enum md_status assign_registers(struct md__program *program, struct md_er
     program->register_count = 0;
     for (int i = 0; i < program->step_count; i++) {
         last[i] = INT16_MAX;
-        for (int k = 0; k < md_vector_operands(program->steps[i].op); k++)
+        for (int k = 0; k < program->steps[i].operands; k++)
             if (program->steps[i].in[k] >= 0)
                 last[program->steps[i].in[k]] = (int16_t)i;
     }
@@ -168,7 +175,7 @@ static enum md_status assign_registers(struct md__program *program, struct md_er
         program->steps[i].reg = (uint8_t)reg;
         program->register_count = reg < program->register_count ? program->register_count : reg + 1;
         used |= 1u << reg; /* after the operands' have been told apart from it */
-        for (int k = 0; k < md_vector_operands(program->steps[i].op); k++) {
+        for (int k = 0; k < program->steps[i].operands; k++) {
             int16_t from = program->steps[i].in[k];
             if (from >= 0 && last[from] == i)
                 used &= ~(1u << program->steps[from].reg);
@@ -181,7 +188,7 @@ static enum md_status assign_registers(struct md__program *program, struct md_er
 static enum md_status build(struct md__program *program, enum md_vector_op op,
                             const struct md__operand *operands, struct md_error *err)
 {
-    struct md__step step = {.op = (uint8_t)op};
+    struct md__step step = md__step_of(op);
     int16_t value;
     enum md_status status = MD_OK;
     for (int k = 0; k < md_vector_operands(op) && status == MD_OK; k++)
@@ -190,7 +197,8 @@ static enum md_status build(struct md__program *program, enum md_vector_op op,
         status = add_step(program, &step, &value, err);
     /* The last step is the result, also when an earlier one is the same. */
     if (status == MD_OK && value != program->step_count - 1) {
-        step = (struct md__step){.op = MD_VECTOR_copy, .in = {value}};
+        step = md__step_of(MD_VECTOR_copy);
+        step.in[0] = value;
         status = add_step(program, &step, &value, err);
     }
     return status == MD_OK ? assign_registers(program, err) : status;

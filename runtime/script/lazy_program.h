@@ -16,7 +16,8 @@ struct md__leaf {
 };
 
 struct md__step {
-    uint8_t op, reg;
+    md_vector_body body;
+    uint8_t op, operands, reg;
     int16_t in[MD_VECTOR_OPERANDS_MAX]; /* a step from 0, or ~leaf */
 };
 
@@ -38,6 +39,7 @@ struct md__lazy {
  * `in`. The program has room for MD__LEAVES_MAX and MD__STEPS_MAX, or for all that come. */
 enum md_status md__program_add(struct md__program *program, const struct md__operand *operand,
                                int16_t *value, struct md_error *err);
+struct md__step md__step_of(enum md_vector_op op);
 /* How many values the shape has. */
 size_t md__program_count(const struct md__program *program);
 const float *md__leaf_data(const struct md__leaf *leaf);

@@ -12,13 +12,24 @@
 #include "script/lazy_program.h"
 
 enum {
-    TILE = 1024,             /* values of a register: four kilobytes */
+    ALIGN = 64,  /* a vector never crosses a line of the cache */
+    TILE = 1024, /* values of a register: four kilobytes */
+    PACKED_MAX = 8,
     PIECE = 256,             /* values worked out at a time where they are written */
     ROW_SHORT_MAX = 16,      /* values of a row that are worked out beside those of other rows */
     WORK_ALONE_MAX = 1000000 /* not worth a second thread */
 };
 
 /* ---- planes ---------------------------------------------------------------------------------- */
+
+/* Whether rows of `count` values follow each other without a break, in all operands. */
+static bool is_one_row(const struct md_plane *in, int operands, ptrdiff_t count)
+{
+    bool is_one = true;
+    for (int k = 0; k < operands; k++)
+        is_one &= in[k].row_stride == in[k].stride * count;
+    return is_one;
+}
 
 /*
  * Works out rows x count values into out. leaves: where each leaf begins there, and how it goes on;
@@ -32,7 +43,7 @@ static void run(const struct md__program *program, const struct md_plane *leaves
     for (int i = 0; i < program->step_count; i++) {
         const struct md__step *step = &program->steps[i];
         struct md_plane in[MD_VECTOR_OPERANDS_MAX];
-        for (int k = 0; k < md_vector_operands(step->op); k++) {
+        for (int k = 0; k < step->operands; k++) {
             int from = step->in[k];
             if (from < 0)
                 in[k] = leaves[~from];
@@ -40,7 +51,11 @@ static void run(const struct md__program *program, const struct md_plane *leaves
                 in[k] = (struct md_plane){registers + program->steps[from].reg * size, count, 1};
         }
         bool is_last = i == program->step_count - 1;
-        md_vector_body_of(step->op)(is_last ? out : registers + step->reg * size, in, rows, count);
+        float *to = is_last ? out : registers + step->reg * size;
+        if (is_one_row(in, step->operands, count))
+            step->body(to, in, 1, rows * count);
+        else
+            step->body(to, in, rows, count);
     }
 }
 
@@ -164,6 +179,24 @@ static int64_t place_leaves(const struct walk *walk, int64_t outer, int64_t row,
     return rank >= 2 ? line + row * walk->line_stride[rank - 2] : 0;
 }
 
+/* Rows and columns change places. A leaf that is the same for all values of a row, but lies
+ * scattered, is brought together first, in one of PACKED_MAX places of TILE values at `packed`. */
+static void turn_leaves(const struct walk *walk, struct md_plane *leaves, int64_t rows,
+                        float *packed)
+{
+    int packed_count = 0;
+    for (int k = 0; k < walk->program->leaf_count; k++) {
+        struct md_plane leaf = {leaves[k].data, leaves[k].stride, leaves[k].row_stride};
+        bool scattered = leaf.row_stride == 0 && leaf.stride != 0 && leaf.stride != 1;
+        if (scattered && packed_count < PACKED_MAX) {
+            float *to = packed + (size_t)packed_count++ * TILE;
+            md_vector_body_of(MD_VECTOR_copy)(to, &leaf, 1, rows);
+            leaf = (struct md_plane){to, 0, 1};
+        }
+        leaves[k] = leaf;
+    }
+}
+
 /* A plane of whole rows, and what each row is reduced to, from `line` of the result on. */
 static void reduce_plane(const struct walk *walk, struct md_plane *leaves, int64_t rows,
                          int64_t count, int64_t line, float *registers)
@@ -171,8 +204,7 @@ static void reduce_plane(const struct walk *walk, struct md_plane *leaves, int64
     float *values = registers + (size_t)walk->program->register_count * TILE;
     int64_t row_stride = count, stride = 1;
     if (walk->turned) {
-        for (int k = 0; k < walk->program->leaf_count; k++)
-            leaves[k] = (struct md_plane){leaves[k].data, leaves[k].stride, leaves[k].row_stride};
+        turn_leaves(walk, leaves, rows, values + TILE);
         run(walk->program, leaves, count, rows, registers, TILE, values);
         row_stride = 1;
         stride = rows;
@@ -204,7 +236,8 @@ static void run_tile(const struct walk *walk, int64_t tile, float *registers)
 
 static size_t registers_of_thread(const struct walk *walk)
 {
-    return (size_t)(walk->program->register_count + 1) * TILE;
+    int beside = walk->reducer == NULL ? 0 : walk->turned ? 1 + PACKED_MAX : 1;
+    return (size_t)(walk->program->register_count + beside) * TILE;
 }
 
 static void run_tiles(void *context, size_t begin, size_t end, int thread)
@@ -233,7 +266,8 @@ static enum md_status walk_run(struct walk *walk, struct md_pool *pool, struct m
         (double)md__program_count(walk->program) * walk->program->step_count < WORK_ALONE_MAX;
     int threads = alone ? 1 : md_pool_threads(pool);
     plan_tiles(walk);
-    walk->registers = malloc((size_t)threads * registers_of_thread(walk) * sizeof(float));
+    size_t size = (size_t)threads * registers_of_thread(walk) * sizeof(float);
+    walk->registers = aligned_alloc(ALIGN, size > 0 ? size : ALIGN);
     if (walk->registers == NULL)
         return md_fail(err, MD_ERR_MEMORY, "out of memory for a lazy tensor");
     if (alone)
@@ -248,7 +282,7 @@ enum md_status md__apply(enum md_vector_op op, const struct md__operand *operand
                          const struct md_shape *shape, float *out, struct md_error *err)
 {
     struct md__leaf leaves[MD_VECTOR_OPERANDS_MAX];
-    struct md__step step = {.op = (uint8_t)op};
+    struct md__step step = md__step_of(op);
     int64_t stride[MD_VECTOR_OPERANDS_MAX][MD_RANK_MAX];
     struct md__program program = {
         .shape = *shape, .leaves = leaves, .steps = &step, .step_count = 1};
@@ -336,7 +370,7 @@ struct reader {
 /* `count` values along the last axis (or the one there is), with commas between. */
 static void encode_values(const struct reader *reader, int64_t count)
 {
-    float registers[MD__REGISTERS_MAX * PIECE], values[PIECE];
+    _Alignas(ALIGN) float registers[MD__REGISTERS_MAX * PIECE], values[PIECE];
     struct md_plane leaves[MD__LEAVES_MAX];
     int rank = reader->program->shape.rank;
     for (int64_t done = 0; done < count && !reader->out->failed; done += PIECE) {

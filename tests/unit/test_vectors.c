@@ -36,13 +36,13 @@ static bool same(float a, float b)
     return (isnan(a) && isnan(b)) || memcmp(&a, &b, sizeof a) == 0;
 }
 
-static void check(int op, const md_vector_body *tables[], int count, const struct md_plane *in,
-                  int length)
+static void check(int op, const struct md__vector_table *tables[], int count,
+                  const struct md_plane *in, int length)
 {
     float expected[ROWS * COUNT_MAX], out[ROWS * COUNT_MAX];
-    tables[0][op](expected, in, ROWS, length);
+    tables[0]->bodies[op](expected, in, ROWS, length);
     for (int table = 1; table < count; table++) {
-        tables[table][op](out, in, ROWS, length);
+        tables[table]->bodies[op](out, in, ROWS, length);
         for (int i = 0; i < ROWS * length; i++)
             if (!same(out[i], expected[i]))
                 fail_msg("operator %d, table %d, value %d of rows of %d: %a, not %a", op, table, i,
@@ -52,7 +52,7 @@ static void check(int op, const md_vector_body *tables[], int count, const struc
 
 static void all_instruction_sets_agree(void **state)
 {
-    const md_vector_body *tables[MD__VECTOR_TABLES_MAX];
+    const struct md__vector_table *tables[MD__VECTOR_TABLES_MAX];
     int count = md__vector_tables(tables);
     (void)state;
     fill();
@@ -84,9 +84,36 @@ static void rounding_is_half_away_from_zero(void **state)
     }
 }
 
+static void extremes_are_found_wherever_they_are(void **state)
+{
+    const struct md__vector_table *tables[MD__VECTOR_TABLES_MAX];
+    int count = md__vector_tables(tables);
+    float line[COUNT_MAX * 3];
+    (void)state;
+    for (int table = 0; table < count; table++)
+        for (int length = 0; length <= (int)(sizeof line / sizeof *line); length++) {
+            for (int i = 0; i < length; i++)
+                line[i] = -5 - (float)i;
+            for (int at = 0; at < length; at++) {
+                float before = line[at];
+                line[at] = 7;
+                assert_true(tables[table]->extreme(line, length, 1) == 7);
+                line[at] = -700;
+                assert_true(tables[table]->extreme(line, length, -1) == -700);
+                line[at] = NAN;
+                assert_true(isnan(tables[table]->extreme(line, length, 1)));
+                assert_true(isnan(tables[table]->extreme(line, length, -1)));
+                line[at] = before;
+            }
+            if (length == 0)
+                assert_true(tables[table]->extreme(line, 0, 1) == -INFINITY);
+        }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(all_instruction_sets_agree),
-                                       cmocka_unit_test(rounding_is_half_away_from_zero)};
+                                       cmocka_unit_test(rounding_is_half_away_from_zero),
+                                       cmocka_unit_test(extremes_are_found_wherever_they_are)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -8,19 +8,30 @@
 #include "base/isa/vectors.h"
 
 #include <math.h>
+#include <stdint.h>
 
 #define JOIN(name, isa)   name##_##isa
 #define EXPAND(name, isa) JOIN(name, isa)
 
+/* Of any instruction set: rows are cut into so many values and a rest. */
+enum { BLOCK = 16 };
+
 /* ---- one operand ----------------------------------------------------------------------------- */
+
+#define UNARY_VALUE(step, expression)                                                              \
+    {                                                                                              \
+        float a = x[i * (step)];                                                                   \
+        out[i] = (expression);                                                                     \
+    }
 
 #define UNARY_ROWS(step, expression)                                                               \
     for (ptrdiff_t row = 0; row < rows; row++, out += count) {                                     \
         const float *x = in[0].data + row * in[0].row_stride;                                      \
-        for (ptrdiff_t i = 0; i < count; i++) {                                                    \
-            float a = x[i * (step)];                                                               \
-            out[i] = (expression);                                                                 \
-        }                                                                                          \
+        ptrdiff_t i = 0;                                                                           \
+        for (; i < (count & -BLOCK); i++)                                                          \
+            UNARY_VALUE(step, expression)                                                          \
+        for (; i < count; i++)                                                                     \
+            UNARY_VALUE(step, expression)                                                          \
     }
 
 #define UNARY(name, expression)                                                                    \
@@ -36,6 +47,9 @@
 /* floorf without a call, which baseline x86-64 needs: numbers from 2^23 on are whole already. */
 static inline float whole_below(float a)
 {
+#if defined(__SSE4_1__)
+    return floorf(a);
+#endif
     float size = fabsf(a), nearest = (size + 0x1p23f) - 0x1p23f;
     float whole = copysignf(nearest, a);
     whole = whole > a ? whole - 1.0f : whole;
@@ -53,14 +67,21 @@ UNARY(copy, a)
 
 /* ---- two operands ---------------------------------------------------------------------------- */
 
+#define BINARY_VALUE(step_a, step_b, expression)                                                   \
+    {                                                                                              \
+        float a = x[i * (step_a)], b = y[i * (step_b)];                                            \
+        out[i] = (expression);                                                                     \
+    }
+
 #define BINARY_ROWS(step_a, step_b, expression)                                                    \
     for (ptrdiff_t row = 0; row < rows; row++, out += count) {                                     \
         const float *x = in[0].data + row * in[0].row_stride;                                      \
         const float *y = in[1].data + row * in[1].row_stride;                                      \
-        for (ptrdiff_t i = 0; i < count; i++) {                                                    \
-            float a = x[i * (step_a)], b = y[i * (step_b)];                                        \
-            out[i] = (expression);                                                                 \
-        }                                                                                          \
+        ptrdiff_t i = 0;                                                                           \
+        for (; i < (count & -BLOCK); i++)                                                          \
+            BINARY_VALUE(step_a, step_b, expression)                                               \
+        for (; i < count; i++)                                                                     \
+            BINARY_VALUE(step_a, step_b, expression)                                               \
     }
 
 #define BINARY(name, expression)                                                                   \
@@ -151,8 +172,57 @@ static void clip_body(float *restrict out, const struct md_plane *in, ptrdiff_t 
     }
 }
 
-const md_vector_body EXPAND(md__vector_bodies, MD_ISA)[MD_VECTOR_COUNT] = {
+/* ---- extremes -------------------------------------------------------------------------------- */
+
+#if defined(MD_ISA_avx512)
+#define LANES 16
+#elif defined(MD_ISA_avx2)
+#define LANES 8
+#else
+#define LANES 4
+#endif
+
+typedef float lanes __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef int32_t masks __attribute__((vector_size(4 * LANES)));
+
+static inline lanes larger(lanes a, lanes b)
+{
+    masks first = a > b;
+    return (lanes)(((masks)a & first) | ((masks)b & ~first));
+}
+
+float EXPAND(md__vector_extreme, MD_ISA)(const float *values, ptrdiff_t count, float sign)
+{
+    lanes best = -INFINITY - (lanes){0}, other = best;
+    masks missing = {0};
+    ptrdiff_t i = 0;
+    for (; i + 2 * LANES <= count; i += 2 * LANES) {
+        lanes a = sign * *(const lanes *)(values + i);
+        lanes b = sign * *(const lanes *)(values + i + LANES);
+        best = larger(a, best);
+        other = larger(b, other);
+        missing |= (a != a) | (b != b);
+    }
+    best = larger(best, other);
+    float largest = -INFINITY;
+    int any_missing = 0;
+    for (int lane = 0; lane < LANES; lane++) {
+        largest = best[lane] > largest ? best[lane] : largest;
+        any_missing |= missing[lane] != 0;
+    }
+    for (; i < count; i++) {
+        largest = sign * values[i] > largest ? sign * values[i] : largest;
+        any_missing |= isnan(values[i]);
+    }
+    return any_missing ? NAN : sign * largest;
+}
+
+/* ---- the tables ------------------------------------------------------------------------------ */
+
+const struct md__vector_table EXPAND(md__vector_table,
+                                     MD_ISA) = {.extreme = EXPAND(md__vector_extreme, MD_ISA),
+                                                .bodies = {
 #define X(name, operands) [MD_VECTOR_##name] = name##_body,
-    MD_VECTOR_ALL_OPS(X)
+                                                    MD_VECTOR_ALL_OPS(X)
 #undef X
-};
+                                                }};

@@ -4,12 +4,21 @@
 
 #include "base/vectors.h"
 
-extern const md_vector_body md__vector_bodies_portable[MD_VECTOR_COUNT];
-extern const md_vector_body md__vector_bodies_avx2[MD_VECTOR_COUNT];
-extern const md_vector_body md__vector_bodies_avx512[MD_VECTOR_COUNT];
+struct md__vector_table {
+    float (*extreme)(const float *values, ptrdiff_t count, float sign);
+    md_vector_body bodies[MD_VECTOR_COUNT];
+};
+
+extern const struct md__vector_table md__vector_table_portable;
+extern const struct md__vector_table md__vector_table_avx2;
+extern const struct md__vector_table md__vector_table_avx512;
+
+float md__vector_extreme_portable(const float *values, ptrdiff_t count, float sign);
+float md__vector_extreme_avx2(const float *values, ptrdiff_t count, float sign);
+float md__vector_extreme_avx512(const float *values, ptrdiff_t count, float sign);
 
 /* The tables that this processor can run, the fastest last; returns how many there are. */
 enum { MD__VECTOR_TABLES_MAX = 3 };
-int md__vector_tables(const md_vector_body *tables[MD__VECTOR_TABLES_MAX]);
+int md__vector_tables(const struct md__vector_table *tables[MD__VECTOR_TABLES_MAX]);
 
 #endif
