@@ -41,6 +41,10 @@ extern const struct md_device_kernel md__cuda_op_rotary;
 extern const struct md_device_kernel md__cuda_op_gather_nd, md__cuda_op_scatter_nd,
     md__cuda_op_scatter_elements;
 
+/* ops_quantized.c */
+extern const struct md_device_kernel md__cuda_op_quantize, md__cuda_op_dequantize,
+    md__cuda_op_dynamic_quantize, md__cuda_op_byte_product;
+
 #define MD__CUDA_ROW(id, kernel) [MD_OP_##id] = &md__cuda_op_##kernel,
 
 #define MD__CUDA_TABLE                                                                             \
@@ -191,6 +195,11 @@ extern const struct md_device_kernel md__cuda_op_gather_nd, md__cuda_op_scatter_
     MD__CUDA_ROW(WEIGHTED_SUM, weighted_sum) \
     MD__CUDA_ROW(VARIABLE_SELECTION, selection) \
     MD__CUDA_ROW(ROTARY_EMBEDDING, rotary) \
+    MD__CUDA_ROW(QUANTIZE_LINEAR, quantize) \
+    MD__CUDA_ROW(DEQUANTIZE_LINEAR, dequantize) \
+    MD__CUDA_ROW(DYNAMIC_QUANTIZE_LINEAR, dynamic_quantize) \
+    MD__CUDA_ROW(MATMUL_INTEGER, byte_product) \
+    MD__CUDA_ROW(MATMUL_INTEGER_TO_FLOAT, byte_product) \
     MD__CUDA_ROW(GATHER_ND, gather_nd) \
     MD__CUDA_ROW(SCATTER_ND, scatter_nd) \
     MD__CUDA_ROW(SCATTER_ELEMENTS, scatter_elements)

@@ -1,6 +1,7 @@
 /*
  * The inner step of a tiled product: what conv.cu and matrix.cu do once the tiles of both sides lie
- * in shared memory as float32. They differ in how they load them and in what they store.
+ * in shared memory, as float32 or, in quantize.cu, int32. They differ in how they load them and in
+ * what they store.
  */
 #ifndef MD_CUDA_TILE_CUH
 #define MD_CUDA_TILE_CUH
@@ -12,10 +13,9 @@
 
 /* Adds DEPTH terms to a thread's results: rows from down * SIDE, columns from across * SIDE on. A
  * line has an element more than the tile, against bank conflicts. */
-template <int TILE>
-MD__DEVICE void add_products(const float (&left)[DEPTH][TILE + 1],
-                             const float (&right)[DEPTH][TILE + 1], int down, int across,
-                             float (&sums)[SIDE][SIDE])
+template <int TILE, class N>
+MD__DEVICE void add_products(const N (&left)[DEPTH][TILE + 1], const N (&right)[DEPTH][TILE + 1],
+                             int down, int across, N (&sums)[SIDE][SIDE])
 {
     for (int k = 0; k < DEPTH; k++)
         for (int i = 0; i < SIDE; i++)

@@ -122,8 +122,10 @@ void md__device_restore(struct md__device *device, enum md_dtype storage);
 
 /* ---- device_try.c ---- */
 
-/* How far outputs may be off, by norm, for 16 bits to be chosen. */
-#define MD_DEVICE_ERROR_MAX 5e-3
+/* How far outputs may be off, by norm, for 16 bits to be chosen: of quantised models, whose values
+ * fall on another step when they are off by the least, as far as steps lead. */
+#define MD_DEVICE_ERROR_MAX           5e-3
+#define MD_DEVICE_ERROR_QUANTIZED_MAX 2e-2
 
 /* Whether the run at hand is to be done on the CPU, too, and compared. */
 bool md__device_tries(const struct md_executable *executable);

@@ -49,6 +49,15 @@ static double error_of(const struct md_tensor *right, const struct md_tensor *ha
     return difference == 0 ? 0 : sqrt(difference / norm);
 }
 
+static double error_max(const struct md_graph *graph)
+{
+    for (int n = 0; n < graph->node_count; n++)
+        if (graph->nodes[n].op == MD_OP_QUANTIZE_LINEAR ||
+            graph->nodes[n].op == MD_OP_DYNAMIC_QUANTIZE_LINEAR)
+            return MD_DEVICE_ERROR_QUANTIZED_MAX;
+    return MD_DEVICE_ERROR_MAX;
+}
+
 bool md__device_agrees(struct md_executable *executable, const struct md_tensor *right,
                        const struct md_tensor *outputs)
 {
@@ -56,7 +65,7 @@ bool md__device_agrees(struct md_executable *executable, const struct md_tensor 
     double worst = 0;
     for (int i = 0; i < executable->graph->output_count; i++)
         worst = fmax(worst, error_of(&right[i], &outputs[i]));
-    bool near = device->storage == MD_F32 || worst <= MD_DEVICE_ERROR_MAX;
+    bool near = device->storage == MD_F32 || worst <= error_max(executable->graph);
     if (near)
         device->tries = false;
     else

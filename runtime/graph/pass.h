@@ -3,6 +3,7 @@
  * md_executable_options.passes_off can switch off, and leaves a graph that computes the same
  * outputs. Lowering can be switched off for single operators too, by their names.
  *
+ *     dequantized    for accelerators that lack products of bytes: those of floats
  *     quantized      what stands between quantised values works on bytes
  *     fold           nodes of constants become constants
  *     branch         an If that is decided becomes its branch
@@ -43,6 +44,9 @@ struct md_pass_report {
     struct md__facts *facts; /* while passes run: what they know of values, made at first need */
 };
 
+enum md_status md__pass_dequantized(struct md_graph *graph,
+                                    const struct md_executable_options *options,
+                                    struct md_pass_report *report, struct md_error *err);
 enum md_status md__pass_quantized(struct md_graph *graph,
                                   const struct md_executable_options *options,
                                   struct md_pass_report *report, struct md_error *err);

@@ -369,10 +369,10 @@ static enum md_status biased(struct md__rewrite *rewrite, int n, struct md_error
 
 static enum md_status rule(struct md__rewrite *rewrite, int n, void *context, struct md_error *err)
 {
-    (void)context;
+    const bool *only_rescales = context; /* float results of MatMulInteger */
     switch (rewrite->graph->nodes[n].op) {
     case MD_OP_QUANTIZE_LINEAR:
-        return quantise(rewrite, n, err);
+        return *only_rescales ? MD_OK : quantise(rewrite, n, err);
     case MD_OP_MUL:
         return rescaled(rewrite, n, err);
     case MD_OP_ADD:
@@ -386,8 +386,9 @@ enum md_status md__pass_quantized(struct md_graph *graph,
                                   const struct md_executable_options *options,
                                   struct md_pass_report *report, struct md_error *err)
 {
+    bool only_rescales = md__device_lacks(options, MD_OP_QLINEAR_CONV);
     if (!options->backend->kernels[MD_OP_QLINEAR_CONV_LAST] ||
-        md__device_lacks(options, MD_OP_QLINEAR_CONV))
+        (only_rescales && md__device_lacks(options, MD_OP_MATMUL_INTEGER_TO_FLOAT)))
         return MD_OK;
-    return md__rewrite_run(graph, options, report, rule, NULL, NULL, err);
+    return md__rewrite_run(graph, options, report, rule, &only_rescales, NULL, err);
 }

@@ -17,6 +17,7 @@ static const struct {
                           struct md_pass_report *report, struct md_error *err);
 } passes[] = {
     /* clang-format off */
+    {"dequantized", md__pass_dequantized},
     {"quantized", md__pass_quantized},
     {"fold", md__pass_fold},
     {"branch", md__pass_branch},

@@ -1,0 +1,224 @@
+/*
+ * Bytes that stand for floats: QuantizeLinear, DequantizeLinear, DynamicQuantizeLinear, and
+ * products of bytes with exact int32 sums. A quotient is rounded to nearest, ties to even, then the
+ * zero point is added and the sum saturated; NaN gives the zero point.
+ */
+#include "kernels/cuda/quantize.h"
+#include "kernels/cuda/tile.cuh"
+
+#define THREADS 256
+#define TILE    32
+
+/* ---- levels ---------------------------------------------------------------------------------- */
+
+/* Which of the levels element i has. */
+MD__DEVICE int64_t level_of(const struct md__cuda_levels &p, int64_t i)
+{
+    int64_t line = i / p.inner;
+    if (p.count == 1)
+        return 0;
+    if (p.block == 0)
+        return line % p.axis;
+    int64_t blocks = (p.axis + p.block - 1) / p.block;
+    return (line / p.axis * blocks + line % p.axis / p.block) * p.inner + i % p.inner;
+}
+
+template <class S> MD__DEVICE float scale_of(const struct md__cuda_levels &p, int64_t level)
+{
+    return p.scales ? md__load((const S *)p.scales + level) : p.scale;
+}
+
+template <class Q> MD__DEVICE int32_t zero_of(const struct md__cuda_levels &p, int64_t level)
+{
+    return p.zeros ? (int32_t)md__load((const Q *)p.zeros + level) : 0;
+}
+
+template <class Q> MD__DEVICE Q saturated(float x, int32_t zero)
+{
+    const float low = Q(-1) < Q(0) ? -128.0f : 0.0f, high = low + 255.0f;
+    float y = x == x ? rintf(x) + (float)zero : (float)zero;
+    return (Q)(int32_t)(y < low ? low : y > high ? high : y);
+}
+
+template <class T, class Q>
+static __global__ void quantize_kernel(struct md__cuda_levels p, const T *x, Q *y, int64_t n)
+{
+    for (int64_t i = md__first(); i < n; i += md__stride()) {
+        int64_t level = level_of(p, i);
+        y[i] = saturated<Q>(md__load(&x[i]) / scale_of<T>(p, level), zero_of<Q>(p, level));
+    }
+}
+
+template <class T, class Q>
+static __global__ void dequantize_kernel(struct md__cuda_levels p, const Q *x, T *y, int64_t n)
+{
+    for (int64_t i = md__first(); i < n; i += md__stride()) {
+        int64_t level = level_of(p, i);
+        float whole = (float)((int64_t)md__load(&x[i]) - zero_of<Q>(p, level));
+        md__store(&y[i], whole * scale_of<T>(p, level));
+    }
+}
+
+int md__cuda_quantize(md__cuda_stream stream, int storage, int to, const struct md__cuda_levels *p,
+                      const void *x, void *y, int64_t n)
+{
+    dim3 grid = md__blocks(n, THREADS), block(THREADS);
+    if (n == 0)
+        return 0;
+    MD__BY_FLOAT(storage, {
+        if (to == MD__CUDA_I8)
+            return md__launch(stream, "quantize", quantize_kernel<T, int8_t>, grid, block, 0, *p,
+                              (const T *)x, (int8_t *)y, n);
+        return to == MD__CUDA_U8 ? md__launch(stream, "quantize", quantize_kernel<T, uint8_t>, grid,
+                                              block, 0, *p, (const T *)x, (uint8_t *)y, n)
+                                 : MD__CUDA_REFUSED;
+    })
+}
+
+int md__cuda_dequantize(md__cuda_stream stream, int from, int storage,
+                        const struct md__cuda_levels *p, const void *x, void *y, int64_t n)
+{
+    dim3 grid = md__blocks(n, THREADS), block(THREADS);
+    if (n == 0)
+        return 0;
+    MD__BY_FLOAT(storage, {
+        if (from == MD__CUDA_I8)
+            return md__launch(stream, "dequantize", dequantize_kernel<T, int8_t>, grid, block, 0,
+                              *p, (const int8_t *)x, (T *)y, n);
+        if (from == MD__CUDA_I32)
+            return md__launch(stream, "dequantize", dequantize_kernel<T, int32_t>, grid, block, 0,
+                              *p, (const int32_t *)x, (T *)y, n);
+        return from == MD__CUDA_U8
+                   ? md__launch(stream, "dequantize", dequantize_kernel<T, uint8_t>, grid, block, 0,
+                                *p, (const uint8_t *)x, (T *)y, n)
+                   : MD__CUDA_REFUSED;
+    })
+}
+
+/* ---- DynamicQuantizeLinear: the range of all, in pieces that each block puts together -------- */
+
+template <class T>
+static __global__ void range_kernel(const T *x, int64_t n, float *ranges)
+{
+    float low = 0, high = 0; /* the range includes 0 */
+    for (int64_t i = md__first(); i < n; i += md__stride()) {
+        float value = md__load(&x[i]);
+        low = value < low ? value : low;
+        high = value > high ? value : high;
+    }
+    low = -md__block_all(-low, md__larger());
+    high = md__block_all(high, md__larger());
+    if (threadIdx.x == 0) {
+        ranges[2 * blockIdx.x] = low;
+        ranges[2 * blockIdx.x + 1] = high;
+    }
+}
+
+template <class T>
+static __global__ void dynamic_kernel(const T *x, int64_t n, const float *ranges, int pieces,
+                                      uint8_t *y, T *scale_to, uint8_t *zero_to)
+{
+    float low = 0, high = 0;
+    for (int i = 0; i < pieces; i++) {
+        low = ranges[2 * i] < low ? ranges[2 * i] : low;
+        high = ranges[2 * i + 1] > high ? ranges[2 * i + 1] : high;
+    }
+    float scale = (high == low ? 1.0f : high - low) / 255.0f;
+    uint8_t zero = saturated<uint8_t>(-low / scale, 0);
+    for (int64_t i = md__first(); i < n; i += md__stride())
+        y[i] = saturated<uint8_t>(md__load(&x[i]) / scale, zero);
+    if (md__first() == 0) {
+        md__store(scale_to, scale);
+        *zero_to = zero;
+    }
+}
+
+int md__cuda_dynamic_quantize(md__cuda_stream stream, int storage, const void *x, int64_t n,
+                              float *ranges, void *y, void *scale, void *zero)
+{
+    int64_t wanted = (n + 4 * THREADS - 1) / (4 * THREADS);
+    int pieces = (int)(wanted < 1                    ? 1
+                       : wanted > MD__CUDA_RANGES ? MD__CUDA_RANGES
+                                                     : wanted);
+    MD__BY_FLOAT(storage, {
+        int error = md__launch(stream, "range", range_kernel<T>, dim3((unsigned)pieces),
+                               dim3(THREADS), 0, (const T *)x, n, ranges);
+        return error ? error
+                     : md__launch(stream, "dynamic_quantize", dynamic_kernel<T>,
+                                  md__blocks(n ? n : 1, THREADS), dim3(THREADS), 0, (const T *)x, n,
+                                  (const float *)ranges, pieces, (uint8_t *)y, (T *)scale,
+                                  (uint8_t *)zero);
+    })
+}
+
+/* ---- products -------------------------------------------------------------------------------- */
+
+MD__DEVICE int32_t byte_at(const void *bytes, bool is_signed, int64_t i)
+{
+    return is_signed ? static_cast<const int8_t *>(bytes)[i]
+                     : static_cast<const uint8_t *>(bytes)[i];
+}
+
+MD__DEVICE int32_t zero_at(const struct md__cuda_byte_side &side, int64_t line)
+{
+    return side.zeros ? byte_at(side.zeros, side.is_signed, side.zero_count == 1 ? 0 : line) : 0;
+}
+
+template <class T>
+MD__DEVICE void finish_sum(const struct md__cuda_byte_product &p, int64_t row, int64_t column,
+                           int32_t sum)
+{
+    int64_t at = row * p.columns + column;
+    if (p.storage == MD__CUDA_I32) {
+        ((int32_t *)p.y)[at] = sum;
+        return;
+    }
+    float value = (float)sum * md__load((const T *)p.a_scale) *
+                  md__load((const T *)p.b_scale + (p.b_scale_count == 1 ? 0 : column));
+    value += p.bias ? md__load((const T *)p.bias + column) : 0.0f;
+    md__store((T *)p.y + at, value);
+}
+
+/* Results side by side are a thread's neighbours: bytes of b are read along. */
+template <class T> static __global__ void byte_product_kernel(struct md__cuda_byte_product p)
+{
+    __shared__ int32_t left[DEPTH][TILE + 1], right[DEPTH][TILE + 1];
+    int64_t row = (int64_t)blockIdx.x * TILE, column = (int64_t)blockIdx.y * TILE;
+    int across = (int)threadIdx.x % (TILE / SIDE), down = (int)threadIdx.x / (TILE / SIDE);
+    int32_t sums[SIDE][SIDE] = {{0}};
+    for (int64_t k0 = 0; k0 < p.inner; k0 += DEPTH) {
+        for (int i = (int)threadIdx.x; i < DEPTH * TILE; i += (int)blockDim.x) {
+            int64_t ka = k0 + i % DEPTH, r = row + i / DEPTH;
+            int64_t kb = k0 + i / TILE, c = column + i % TILE;
+            left[i % DEPTH][i / DEPTH] =
+                r < p.rows && ka < p.inner
+                    ? byte_at(p.a.bytes, p.a.is_signed, r * p.inner + ka) - zero_at(p.a, r)
+                    : 0;
+            right[i / TILE][i % TILE] =
+                c < p.columns && kb < p.inner
+                    ? byte_at(p.b.bytes, p.b.is_signed, kb * p.columns + c) - zero_at(p.b, c)
+                    : 0;
+        }
+        __syncthreads();
+        add_products<TILE>(left, right, down, across, sums);
+        __syncthreads();
+    }
+    for (int i = 0; i < SIDE; i++)
+        for (int j = 0; j < SIDE; j++) {
+            int64_t r = row + down * SIDE + i, c = column + across * SIDE + j;
+            if (r < p.rows && c < p.columns)
+                finish_sum<T>(p, r, c, sums[i][j]);
+        }
+}
+
+int md__cuda_byte_product(md__cuda_stream stream, const struct md__cuda_byte_product *p)
+{
+    if (p->rows == 0 || p->columns == 0)
+        return 0;
+    dim3 grid((unsigned)((p->rows + TILE - 1) / TILE), (unsigned)((p->columns + TILE - 1) / TILE));
+    dim3 block(TILE / SIDE * (TILE / SIDE));
+    if (p->storage == MD__CUDA_I32)
+        return md__launch(stream, "byte_product", byte_product_kernel<float>, grid, block, 0, *p);
+    MD__BY_FLOAT(p->storage, return md__launch(stream, "byte_product", byte_product_kernel<T>, grid,
+                                               block, 0, *p))
+}
