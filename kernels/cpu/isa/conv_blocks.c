@@ -71,6 +71,21 @@ static void flatten(struct direct *direct)
     axis[2].in = axis[2].places = places;
 }
 
+/*
+ * Lines of one place, as a kernel of [k, 1] finds in a tensor [N, H, 1, C]: a tile would hold one
+ * place. Its lines, which lie one behind the other as places do, become the places of one line.
+ */
+static void lay_down(struct direct *direct)
+{
+    struct axis *axis = direct->axis, line = axis[1];
+    bool narrow = axis[2].taps == 1 && axis[2].in == 1 && axis[2].places == 1 && axis[2].first == 0;
+    bool shallow = axis[0].in == 1 && axis[0].places == 1;
+    if (direct->run->conv.transposed || !narrow || !shallow || line.places <= 1)
+        return;
+    axis[1] = axis[2];
+    axis[2] = line;
+}
+
 /* Cost of a line of n places, in cycles for each tap and channel: products, loads, latency. */
 static double line_cost(size_t n, size_t vectors, size_t wide, size_t most)
 {
@@ -167,6 +182,7 @@ void md__direct_describe(const struct conv_run *run, const int64_t *residue, str
     for (int i = 0; i < 3; i++)
         direct->axis[i] = axis_of(conv, i, residue[i]);
     const struct axis *axis = direct->axis;
+    lay_down(direct);
     direct->vectors = vectors_of(direct->group_outputs);
     direct->rows = (size_t)(axis[0].taps * axis[1].taps);
     direct->vector_floats = direct->rows * (size_t)axis[2].taps * direct->group_channels * VL;

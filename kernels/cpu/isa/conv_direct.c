@@ -224,8 +224,9 @@ static void run_panel(const struct direct *direct, const struct block *block, si
         int64_t width = flat ? axis[2].places : window->out[2];
         size_t line = image * (size_t)(flat ? 1 : window->out[0]) + (size_t)deep;
         line = line * (size_t)(flat ? 1 : window->out[1]) + (size_t)high;
-        size_t y_line = run->y_line ? run->y_line : (size_t)width * run->y_pitch;
-        size_t z_line = run->y_line ? run->y_line : (size_t)width * run->z_pitch;
+        size_t own_line = flat ? 0 : run->y_line;
+        size_t y_line = own_line ? own_line : (size_t)width * run->y_pitch;
+        size_t z_line = own_line ? own_line : (size_t)width * run->z_pitch;
         size_t y = line * y_line + (size_t)wide * run->y_pitch + first;
         size_t z = line * z_line + (size_t)wide * run->z_pitch + first;
         tile.line = &block->list[r];
