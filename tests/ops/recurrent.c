@@ -6,37 +6,45 @@
 
 #include "unit.h"
 
-#include "kernels/cpu/cpu.h"
 #include "device_case.h"
+#include "kernels/cpu/cpu.h"
 
 #define BOTH   STRING("direction", "bidirectional")
 #define RAGGED GIVEN(MD_I32, 9, 0, 3, 1, 9, 8, 7, 2)
 
+#define RAGGED_OF(rows)                                                                            \
+    {                                                                                              \
+        .dtype = MD_I32, .shape = S(rows), .fill = OP_VALUES, .values = lengths, .value_count = 8  \
+    }
 #define SMALL(...)                                                                                 \
     {                                                                                              \
         .dtype = MD_F32, .shape = S(__VA_ARGS__), .fill = OP_SMALL, .constant = true               \
     }
+#define ZEROS(...)                                                                                 \
+    {                                                                                              \
+        .dtype = MD_F32, .shape = S(__VA_ARGS__), .fill = OP_VALUES, .values = zero,               \
+        .value_count = 1                                                                           \
+    }
 #define LSTM(name_, d, t, b, i, h, ...)                                                            \
     {                                                                                              \
         .name = name_, .op = MD_OP_LSTM,                                                           \
-        .in = {F32(t, b, i), SMALL(d, 4 * (h), i), SMALL(d, 4 * (h), h), SMALL(d, 8 * (h)),     \
+        .in = {F32(t, b, i), SMALL(d, 4 * (h), i), SMALL(d, 4 * (h), h), SMALL(d, 8 * (h)),        \
                ##__VA_ARGS__},                                                                     \
-        .out = {F32(t, d, b, h), F32(d, b, h), F32(d, b, h)}, .absolute = 1e-5,                    \
-        .relative = 1e-5
+        .out = {F32(t, d, b, h), F32(d, b, h), F32(d, b, h)}, .absolute = 1e-5, .relative = 1e-5
 #define GRU(name_, d, t, b, i, h, ...)                                                             \
     {                                                                                              \
         .name = name_, .op = MD_OP_GRU,                                                            \
-        .in = {F32(t, b, i), SMALL(d, 3 * (h), i), SMALL(d, 3 * (h), h), SMALL(d, 6 * (h)),     \
+        .in = {F32(t, b, i), SMALL(d, 3 * (h), i), SMALL(d, 3 * (h), h), SMALL(d, 6 * (h)),        \
                ##__VA_ARGS__},                                                                     \
         .out = {F32(t, d, b, h), F32(d, b, h)}, .absolute = 1e-5, .relative = 1e-5
 #define RNN(name_, d, t, b, i, h, ...)                                                             \
     {                                                                                              \
         .name = name_, .op = MD_OP_RNN,                                                            \
-        .in = {F32(t, b, i), SMALL(d, h, i), SMALL(d, h, h), SMALL(d, 2 * (h)),                 \
-               ##__VA_ARGS__},                                                                     \
+        .in = {F32(t, b, i), SMALL(d, h, i), SMALL(d, h, h), SMALL(d, 2 * (h)), ##__VA_ARGS__},    \
         .out = {F32(t, d, b, h), F32(d, b, h)}, .absolute = 1e-5, .relative = 1e-5
-#define END                                                                                        \
-    }
+#define END }
+
+static const double zero[] = {0}, lengths[] = {9, 0, 3, 1, 9, 8, 7, 2};
 
 static const struct op_case cases[] = {
     LSTM("lstm of many units", 1, 5, 3, 19, 300) END,
@@ -49,6 +57,15 @@ static const struct op_case cases[] = {
     .attrs = {FLOAT("clip", 0.9), STRING("direction", "reverse")} END,
     LSTM("lstm, both ways, x multiplied in pieces", 2, 33, 21, 9, 130),
     .attrs = {FLOAT("clip", 0.9), BOTH} END,
+    LSTM("lstm of many rows, both directions", 2, 5, 101, 9, 130),
+    .attrs = {FLOAT("clip", 0.9), BOTH} END,
+    LSTM("lstm of many rows, backwards", 1, 4, 97, 9, 70),
+    .attrs = {FLOAT("clip", 0.9), STRING("direction", "reverse")} END,
+    LSTM("lstm of many units from zeros", 2, 3, 5, 19, 290, ABSENT, ZEROS(2, 5, 290),
+         F32(2, 5, 290)),
+    .attrs = {BOTH} END,
+    LSTM("lstm of few units from zeros", 2, 3, 5, 19, 29, ABSENT, ZEROS(2, 5, 29), F32(2, 5, 29)),
+    .attrs = {BOTH} END,
     LSTM("lstm, peepholes, both directions", 2, 4, 5, 7, 37, ABSENT, F32(2, 5, 37), F32(2, 5, 37),
          SMALL(2, 111)),
     .attrs = {BOTH} END,
@@ -70,6 +87,11 @@ static const struct op_case cases[] = {
     GRU("gru of many units, reset after", 1, 5, 7, 19, 300),
     .attrs = {INT("linear_before_reset", 1)} END,
     GRU("gru of one row and many units", 1, 5, 1, 300, 300),
+    .attrs = {INT("linear_before_reset", 1)} END,
+    GRU("gru of many rows, reset after, ragged", 1, 9, 104, 7, 280, RAGGED_OF(104)),
+    .attrs = {INT("linear_before_reset", 1)} END,
+    GRU("gru of many rows", 1, 3, 98, 7, 70) END,
+    GRU("gru of few units from zeros", 1, 4, 9, 7, 33, ABSENT, ZEROS(1, 9, 33)),
     .attrs = {INT("linear_before_reset", 1)} END,
     GRU("gru of many units", 2, 9, 8, 7, 145, RAGGED, F32(2, 8, 145)),
     .attrs = {BOTH} END,
@@ -98,11 +120,11 @@ static void test_all_attributes_on_all_instruction_sets(void **state)
 
 static void test_a_length_beyond_the_steps_fails(void **state)
 {
-    const struct op_case bad = {.name = "rnn, too long",
-                                .op = MD_OP_RNN,
-                                .in = {F32(3, 2, 5), SMALL(1, 6, 5), SMALL(1, 6, 6), ABSENT,
-                                       GIVEN(MD_I32, 3, 4)},
-                                .out = {F32(3, 1, 2, 6), F32(1, 2, 6)}};
+    const struct op_case bad = {
+        .name = "rnn, too long",
+        .op = MD_OP_RNN,
+        .in = {F32(3, 2, 5), SMALL(1, 6, 5), SMALL(1, 6, 6), ABSENT, GIVEN(MD_I32, 3, 4)},
+        .out = {F32(3, 1, 2, 6), F32(1, 2, 6)}};
     struct md_error err;
     struct op_run run;
     op_run_init(&run, &bad);

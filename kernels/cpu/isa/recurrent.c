@@ -10,9 +10,9 @@
  *
  * There are always four columns of sums. An LSTM's are its gates i o f c. A GRU whose reset comes
  * after the product (linear_before_reset, what PyTorch has) keeps the two products of its third
- * gate apart: z, r, n from x, n from h; a quarter of its multiplications are with zeros, which
- * costs less than a second copy of this file. Weights
- * and biases are packed multiplied by what their activation wants (GATE_SCALE, TANH_SCALE).
+ * gate apart: z, r, n from x, n from h; a quarter of its packed weights are zeros, which nobody
+ * reads. Weights and biases are packed multiplied by what their activation wants (GATE_SCALE,
+ * TANH_SCALE).
  *
  * Within a thread the order is step, unit block, tile of rows: a block's weights stay in L1 while
  * the rows pass by.
@@ -36,6 +36,7 @@ struct recurrence {
     const struct packed_cells *packed;
     struct sequence seq;
     size_t groups;   /* of up to TILE_MAX rows; they share the batch evenly */
+    bool from_zero;  /* the first state is 0 */
     float *h[2], *c; /* [direction][batch][blocks * VL] */
 };
 
@@ -149,13 +150,12 @@ struct tile {
     const float *weights, *bias; /* of the unit block */
 };
 
-/* The four gates before activation. Few rows would wait for each other's sums, so they get two
- * sets. */
-INLINE void sum_gates(const struct packed_cells *packed, const struct tile *tile, const int rows,
-                      vf sum[TILE_MAX][4])
+/* The four gates before activation, of `units` units' state. Few rows would wait for each other's
+ * sums, so they get two sets. */
+INLINE void sum_gates(size_t inputs, size_t units, const struct tile *tile, const int rows,
+                      const bool gru, vf sum[TILE_MAX][4])
 {
-    const int sets = rows <= 2 ? 2 : 1;
-    size_t inputs = packed->inputs, units = packed->units;
+    const int sets = rows <= 2 ? 2 : 1, not_of_x = gru ? 3 : -1, not_of_h = gru ? 2 : -1;
     size_t together = sets == 1 ? 0 : inputs < units ? inputs : units;
     const float *wx = tile->weights, *wh = wx + inputs * 4 * VL;
     vf second[2][4] = {0};
@@ -165,25 +165,25 @@ INLINE void sum_gates(const struct packed_cells *packed, const struct tile *tile
         for (int gate = 0; gate < 4; gate++)
             sum[r][gate] = *(const vf *)(tile->bias + gate * VL);
 
-#define ACCUMULATE(into, weights, value)                                                           \
+#define ACCUMULATE(into, weights, value, without)                                                  \
     do {                                                                                           \
         _Pragma("GCC unroll 6") for (int r = 0; r < rows; r++)                                     \
         {                                                                                          \
             vf input = splat(value);                                                               \
-            _Pragma("GCC unroll 4") for (int gate = 0; gate < 4; gate++) into[r][gate] +=          \
-                input * *(const vf *)((weights) + (k * 4 + (size_t)gate) * VL);                    \
+            _Pragma("GCC unroll 4") for (int gate = 0; gate < 4; gate++) if (gate != (without))    \
+                into[r][gate] += input * *(const vf *)((weights) + (k * 4 + (size_t)gate) * VL);   \
         }                                                                                          \
     } while (0)
 
     if (sets == 2)
         for (size_t k = 0; k < together; k++) {
-            ACCUMULATE(sum, wx, tile->x[r][k]);
-            ACCUMULATE(second, wh, tile->h[(size_t)r * tile->h_stride + k]);
+            ACCUMULATE(sum, wx, tile->x[r][k], not_of_x);
+            ACCUMULATE(second, wh, tile->h[(size_t)r * tile->h_stride + k], not_of_h);
         }
     for (size_t k = together; k < inputs; k++)
-        ACCUMULATE(sum, wx, tile->x[r][k]);
+        ACCUMULATE(sum, wx, tile->x[r][k], not_of_x);
     for (size_t k = together; k < units; k++)
-        ACCUMULATE(sum, wh, tile->h[(size_t)r * tile->h_stride + k]);
+        ACCUMULATE(sum, wh, tile->h[(size_t)r * tile->h_stride + k], not_of_h);
 #undef ACCUMULATE
 
     if (sets == 2)
@@ -195,7 +195,7 @@ INLINE void sum_gates(const struct packed_cells *packed, const struct tile *tile
 }
 
 INLINE void cell_tile(const struct recurrence *rec, size_t d, size_t first, size_t block,
-                      size_t step, const int rows)
+                      size_t step, const int rows, const bool gru)
 {
     const struct packed_cells *packed = rec->packed;
     size_t stride = packed->blocks * VL, state = (d * rec->seq.batch + first) * stride;
@@ -213,12 +213,13 @@ INLINE void cell_tile(const struct recurrence *rec, size_t d, size_t first, size
         tile.x[r] = x + when[r] * rec->seq.x_step + (first + (size_t)r) * rec->seq.x_row;
     }
     vf sum[TILE_MAX][4];
-    sum_gates(packed, &tile, rows, sum);
+    size_t units = step == 0 && rec->from_zero ? 0 : packed->units;
+    sum_gates(packed->inputs, units, &tile, rows, gru, sum);
 
     size_t left = packed->units - block * VL;
-    float *c_at = packed->gru ? NULL : rec->c + state + block * VL;
+    float *c_at = gru ? NULL : rec->c + state + block * VL;
     vf c[TILE_MAX] = {{0}}, h[TILE_MAX];
-    if (packed->gru) {
+    if (gru) {
         EACH(rows) h[i] = load(tile.h + (size_t)i * stride + block * VL);
         gru_cells(sum, h, rows);
     } else {
@@ -231,7 +232,7 @@ INLINE void cell_tile(const struct recurrence *rec, size_t d, size_t first, size
         bool live = is_live(&rec->seq, row, step);
         if (!live)
             h[r] = load(tile.h + (size_t)r * stride + block * VL);
-        else if (!packed->gru)
+        else if (!gru)
             store(c_at + (size_t)r * stride, c[r]);
         store(h_after + (size_t)r * stride, h[r]);
         if (y == NULL)
@@ -253,6 +254,15 @@ static size_t group_begin(const struct recurrence *rec, size_t group)
     return group * rec->seq.batch / rec->groups;
 }
 
+INLINE void run_rows(const struct recurrence *rec, size_t d, size_t first, size_t block,
+                     size_t step, const int rows)
+{
+    if (rec->packed->gru)
+        cell_tile(rec, d, first, block, step, rows, true);
+    else
+        cell_tile(rec, d, first, block, step, rows, false);
+}
+
 static void run_step(const struct recurrence *rec, size_t d, size_t begin, size_t end, size_t block,
                      size_t step)
 {
@@ -260,23 +270,23 @@ static void run_step(const struct recurrence *rec, size_t d, size_t begin, size_
         size_t first = group_begin(rec, group);
         switch (group_begin(rec, group + 1) - first) {
         case 1:
-            cell_tile(rec, d, first, block, step, 1);
+            run_rows(rec, d, first, block, step, 1);
             break;
         case 2:
-            cell_tile(rec, d, first, block, step, 2);
+            run_rows(rec, d, first, block, step, 2);
             break;
         case 3:
-            cell_tile(rec, d, first, block, step, 3);
+            run_rows(rec, d, first, block, step, 3);
             break;
 #if VECTOR_REGISTERS == 32
         case 4:
-            cell_tile(rec, d, first, block, step, 4);
+            run_rows(rec, d, first, block, step, 4);
             break;
         case 5:
-            cell_tile(rec, d, first, block, step, 5);
+            run_rows(rec, d, first, block, step, 5);
             break;
         case 6:
-            cell_tile(rec, d, first, block, step, 6);
+            run_rows(rec, d, first, block, step, 6);
             break;
 #endif
         }
@@ -324,6 +334,7 @@ static enum md_status recurrent_run(const struct md_kernel_call *call, struct md
     rec.h[0] = call->scratch;
     rec.h[1] = rec.h[0] + floats;
     rec.c = rec.h[1] + floats;
+    rec.from_zero = starts_at_zero(&rec.seq);
     size_t threads = call->pool ? (size_t)md_pool_threads(call->pool) : 1;
     rec.groups = group_count(rec.seq.batch, threads);
     size_t items = packed->directions * rec.groups;

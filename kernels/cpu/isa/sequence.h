@@ -80,6 +80,18 @@ INLINE size_t step_of(const struct sequence *seq, size_t d, size_t row, size_t s
     return step < length ? length - 1 - step : step;
 }
 
+/* No initial h, or one of zeros, as exporters write it: its products are 0. */
+INLINE bool starts_at_zero(const struct sequence *seq)
+{
+    const struct md_tensor *first = md__input(seq->call, 5);
+    size_t count = first ? seq->directions * seq->batch * seq->units : 0;
+    const uint32_t *bits = first ? first->data : NULL;
+    uint32_t any = 0;
+    for (size_t i = 0; i < count; i++)
+        any |= bits[i] << 1; /* without the sign */
+    return any == 0;
+}
+
 /* Rows [begin, end) of the initial h and c of one direction; rows of h and c are `stride` apart. */
 INLINE void load_states(const struct sequence *seq, size_t d, size_t begin, size_t end,
                         size_t stride, float *h, float *c)
