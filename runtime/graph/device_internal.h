@@ -30,6 +30,8 @@ struct md__device {
     bool tries;            /* the next run shows whether `storage` does (device_try.c) */
     bool weighs;           /* what is not worth its copies stays on the host */
     struct md_device_stream *stream;
+    struct md_device_stream *ahead;    /* large inputs go on it (device_feed.c); NULL: none did */
+    struct md_device_event *arrived;   /* the last piece of them */
     struct md__device_block *weights;  /* one a value of the graph */
     struct md__device_block *prepared; /* one a node */
     void *arena, *staging;
@@ -53,8 +55,10 @@ struct md__device_work {
 struct md__border {
     int host_group, device_group;
     enum md_dtype dtype, storage;
-    size_t count;  /* elements */
-    size_t offset; /* of its bytes as the host sees them, in staging */
+    size_t count;   /* elements */
+    size_t offset;  /* of its bytes as the host sees them, in staging */
+    bool ahead;     /* to the device, before the segment's work */
+    size_t landing; /* then: where it arrives, behind the scratch */
 };
 
 struct md__segment {
@@ -73,7 +77,7 @@ struct md__device_plan {
     struct md__border *borders;
     struct md__segment *segments;
     int value_count, group_count, work_count, border_count, segment_count;
-    size_t arena_bytes, scratch_bytes, staging_bytes;
+    size_t arena_bytes, scratch_bytes, landing_bytes, staging_bytes;
     uint64_t generation; /* that `data` of the values is for; 0: not bound */
 };
 
@@ -140,6 +144,27 @@ bool md__device_widen(struct md_executable *executable);
 
 /* Before any node is placed: fills `chosen`. */
 enum md_status md__device_choose(struct md_planner *planner);
+
+/* ---- device_feed.c ---- */
+
+char *md__device_staged(const struct md__device *device, const struct md__border *border);
+char *md__device_landing(const struct md__device *device, const struct md__device_plan *own,
+                         const struct md__border *border);
+/* A value of so many bytes is worth it. */
+bool md__device_goes_ahead(size_t bytes);
+/* The stream and the event that it takes, at first need; their end. Under the lock. */
+enum md_status md__device_open_ahead(struct md__device *device, struct md_error *err);
+void md__device_close_ahead(struct md__device *device);
+/*
+ * What the copies in steps [begin, end) take from the host is in staging, or on its way to its
+ * landing, which the device's stream waits for; `alone`: in staging. *holds is false when the
+ * storage does not hold it.
+ */
+enum md_status md__device_feed(const struct md__device *device, const struct md_plan *plan,
+                               int begin, int end, bool alone, bool *holds, struct md_error *err);
+/* What they give, from staging. */
+void md__device_take(const struct md__device *device, const struct md_plan *plan, int begin,
+                     int end);
 
 /* ---- device_run.c ---- */
 

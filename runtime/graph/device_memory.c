@@ -165,6 +165,7 @@ void md__device_delete(struct md__device *device)
     drop_weights(device);
     device->driver->release(context, device->arena);
     device->driver->unpin(context, device->staging);
+    md__device_close_ahead(device);
     device->driver->stream_delete(device->stream);
     md__accelerator_unlock(device->accelerator);
     count_memory(device, 0, -(int64_t)device->arena_bytes, -(int64_t)device->staging_bytes);
@@ -332,7 +333,10 @@ enum md_status md__device_ready(struct md__device *device, struct md_plan *plan,
         if (plan->steps[s].side == MD_STEP_DEVICE)
             status = prepare(device, plan, &plan->steps[s], err);
     if (!status)
-        status = grow(device, own->arena_bytes + own->scratch_bytes, false, err);
+        status =
+            grow(device, own->arena_bytes + own->scratch_bytes + own->landing_bytes, false, err);
+    if (!status && own->landing_bytes)
+        status = md__device_open_ahead(device, err);
     if (!status)
         status = grow(device, own->staging_bytes, true, err);
     if (!status)

@@ -75,7 +75,11 @@ static void add_border(struct md_planner *planner, int value, int n, enum md_ste
                                   .count = bytes / md_dtype_bytes(dtype),
                                   .offset = own->staging_bytes};
     own->staging_bytes += rounded(bytes);
-    if (border->dtype != border->storage && bytes > own->scratch_bytes)
+    if (side == MD_STEP_TO_DEVICE && md__device_goes_ahead(bytes)) {
+        border->ahead = true;
+        border->landing = own->landing_bytes;
+        own->landing_bytes += rounded(bytes);
+    } else if (border->dtype != border->storage && bytes > own->scratch_bytes)
         own->scratch_bytes = bytes; /* what arrives is converted from there */
     int node = n < plan->node_end ? n : plan->node_end - 1;
     plan->steps[plan->step_count++] = (struct md_step){.node = &planner->graph->nodes[node],
@@ -271,16 +275,17 @@ enum md_status md__device_plan_end(struct md_planner *planner)
     cut_segments(plan);
     own->scratch_bytes = rounded(own->scratch_bytes);
     enum md_status status = MD_OK;
-    if (most <= own->scratch_bytes)
+    size_t beside = own->scratch_bytes + own->landing_bytes;
+    if (most <= beside)
         status = md_fail(planner->err, MD_ERR_MEMORY, "the device has %zu bytes", most);
     else
-        status = md__plan_memory(own->groups, own->group_count, 0, most - own->scratch_bytes,
-                                 &own->arena_bytes, planner->err);
+        status = md__plan_memory(own->groups, own->group_count, 0, most - beside, &own->arena_bytes,
+                                 planner->err);
     if (status == MD_ERR_TOO_LARGE) /* for the device; the host may have room */
         status = md_fail(planner->err, MD_ERR_MEMORY,
                          "the device's %zu bytes of memory do not hold the plan", most);
     own->device->failed = status;
-    plan->report.device_bytes = own->arena_bytes + own->scratch_bytes;
+    plan->report.device_bytes = own->arena_bytes + beside;
     plan->report.pinned_bytes = own->staging_bytes;
     return status;
 }

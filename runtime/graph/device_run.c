@@ -15,33 +15,57 @@
 
 #define FAILURES_MAX 3 /* runs in a row, then the CPU has the model for good */
 
-static char *staged(const struct md__device *device, const struct md__border *border)
+/* What went ahead is there but for the last move. */
+static enum md_status copy_out(const struct md__device *device, const struct md__device_plan *own,
+                               const struct md__border *border, bool alone, struct md_error *err)
 {
-    return (char *)device->staging + border->offset;
+    const struct md_device_driver *driver = device->driver;
+    void *there = (void *)(uintptr_t)own->groups[border->device_group].data, *arrives = there;
+    size_t bytes = border->count * md_dtype_bytes(border->dtype);
+    bool same = border->dtype == border->storage;
+    enum md_status status = MD_OK;
+    if (border->ahead)
+        arrives = md__device_landing(device, own, border);
+    else if (!same)
+        arrives = (char *)device->arena + own->arena_bytes;
+    if (alone || !border->ahead)
+        status =
+            driver->upload(device->stream, arrives, md__device_staged(device, border), bytes, err);
+    if (!status && !same)
+        status = driver->convert(device->stream, there, border->storage, arrives, border->dtype,
+                                 border->count, err);
+    else if (!status && arrives != there)
+        status = driver->copy(device->stream, there, arrives, bytes, err);
+    return status ? md_error_context(err, "copying to the device") : MD_OK;
+}
+
+static enum md_status copy_home(const struct md__device *device, const struct md__device_plan *own,
+                                const struct md__border *border, struct md_error *err)
+{
+    const struct md_device_driver *driver = device->driver;
+    void *there = (void *)(uintptr_t)own->groups[border->device_group].data, *leaves = there;
+    size_t bytes = border->count * md_dtype_bytes(border->dtype);
+    enum md_status status = MD_OK;
+    if (border->dtype != border->storage) {
+        leaves = (char *)device->arena + own->arena_bytes;
+        status = driver->convert(device->stream, leaves, border->dtype, there, border->storage,
+                                 border->count, err);
+    }
+    if (!status)
+        status =
+            driver->download(device->stream, md__device_staged(device, border), leaves, bytes, err);
+    return status ? md_error_context(err, "copying from the device") : MD_OK;
 }
 
 static enum md_status enqueue_copy(const struct md__device *device,
                                    const struct md__device_plan *own, const struct md_step *step,
-                                   struct md_error *err)
+                                   bool alone, struct md_error *err)
 {
     const struct md__border *border = &own->borders[step->part];
-    const struct md_device_driver *driver = device->driver;
-    void *there = (void *)(uintptr_t)own->groups[border->device_group].data;
-    void *scratch = (char *)device->arena + own->arena_bytes, *here = staged(device, border);
-    size_t bytes = border->count * md_dtype_bytes(border->dtype);
-    bool out = step->side == MD_STEP_TO_DEVICE, same = border->dtype == border->storage;
-    enum md_status status = MD_OK;
     if (border->count == 0)
         return MD_OK;
-    if (out)
-        status = driver->upload(device->stream, same ? there : scratch, here, bytes, err);
-    if (!status && !same)
-        status = driver->convert(device->stream, out ? there : scratch,
-                                 out ? border->storage : border->dtype, out ? scratch : there,
-                                 out ? border->dtype : border->storage, border->count, err);
-    if (!status && !out)
-        status = driver->download(device->stream, here, same ? there : scratch, bytes, err);
-    return status ? md_error_context(err, "copying %s the device", out ? "to" : "from") : MD_OK;
+    return step->side == MD_STEP_TO_DEVICE ? copy_out(device, own, border, alone, err)
+                                           : copy_home(device, own, border, err);
 }
 
 static enum md_status enqueue_work(struct md__device *device, const struct md__device_plan *own,
@@ -66,48 +90,16 @@ static enum md_status enqueue_work(struct md__device *device, const struct md__d
 }
 
 static enum md_status enqueue(struct md__device *device, const struct md_plan *plan, int begin,
-                              int end, struct md_error *err)
+                              int end, bool alone, struct md_error *err)
 {
     enum md_status status = MD_OK;
     for (int s = begin; !status && s < end; s++) {
         const struct md_step *step = &plan->steps[s];
-        status = step->side == MD_STEP_DEVICE ? enqueue_work(device, plan->device, step, err)
-                                              : enqueue_copy(device, plan->device, step, err);
+        status = step->side == MD_STEP_DEVICE
+                     ? enqueue_work(device, plan->device, step, err)
+                     : enqueue_copy(device, plan->device, step, alone, err);
     }
     return status;
-}
-
-/* What the copies in [begin, end) take from the host; false: the storage does not hold it. */
-static bool feed(const struct md__device *device, const struct md_plan *plan, int begin, int end)
-{
-    bool holds = true;
-    for (int s = begin; s < end; s++) {
-        if (plan->steps[s].side != MD_STEP_TO_DEVICE)
-            continue;
-        const struct md__border *border = &plan->device->borders[plan->steps[s].part];
-        if (border->count == 0)
-            continue;
-        memcpy(staged(device, border), plan->group_data[border->host_group],
-               border->count * md_dtype_bytes(border->dtype));
-        if (border->dtype == border->storage)
-            continue;
-        float *numbers = (float *)(void *)staged(device, border);
-        holds = holds && md__device_holds(border->storage, numbers, border->count);
-        md__device_lift_masks(border->storage, numbers, border->count);
-    }
-    return holds;
-}
-
-static void take(const struct md__device *device, const struct md_plan *plan, int begin, int end)
-{
-    for (int s = begin; s < end; s++) {
-        if (plan->steps[s].side != MD_STEP_TO_HOST)
-            continue;
-        const struct md__border *border = &plan->device->borders[plan->steps[s].part];
-        if (border->count)
-            memcpy((void *)(uintptr_t)plan->group_data[border->host_group], staged(device, border),
-                   border->count * md_dtype_bytes(border->dtype));
-    }
 }
 
 static enum md_status capture(struct md__device *device, const struct md_plan *plan,
@@ -118,7 +110,7 @@ static enum md_status capture(struct md__device *device, const struct md_plan *p
     enum md_status status = driver->capture_begin(device->stream, err);
     if (status)
         return status;
-    status = enqueue(device, plan, segment->begin, segment->end, err);
+    status = enqueue(device, plan, segment->begin, segment->end, false, err);
     enum md_status ended = driver->capture_end(device->stream, &made, status ? NULL : err);
     if (!status && !ended) {
         segment->capture = made;
@@ -179,13 +171,17 @@ enum md_status md__device_run(struct md_executable *executable, struct md_plan *
     md__accelerator_lock(device->accelerator);
     enum md_status status = md__device_ready(device, plan, err);
     notices(device); /* what a run that failed has left */
-    if (!status && !feed(device, plan, s, end)) {
+    bool holds = true;
+    if (!status)
+        status = md__device_feed(device, plan, s, end, alone, &holds, err);
+    if (!status && !holds) {
         device->narrow = device->outgrown = true;
         status = md_fail(err, MD_ERR_DEVICE, "numbers beyond the range of float16");
     }
     if (!status) {
         bool whole = !alone && device->captures && segment->warm;
-        status = whole ? launch(device, plan, segment, err) : enqueue(device, plan, s, end, err);
+        status =
+            whole ? launch(device, plan, segment, err) : enqueue(device, plan, s, end, alone, err);
     }
     /* After a failure, too: what was put on the stream before still uses the memory. */
     if (device->stream) {
@@ -195,7 +191,7 @@ enum md_status md__device_run(struct md_executable *executable, struct md_plan *
     if (!status)
         status = heed(device, err);
     if (!status)
-        take(device, plan, s, end);
+        md__device_take(device, plan, s, end);
     md__accelerator_unlock(device->accelerator);
     md_stage_end(span);
     segment->warm |= !status && !alone;

@@ -156,6 +156,12 @@ static enum md_status download(struct md_device_stream *stream, void *to, const 
     DO(inner->download(stream, to, from, bytes, err));
 }
 
+static enum md_status copy(struct md_device_stream *stream, void *to, const void *from,
+                           size_t bytes, struct md_error *err)
+{
+    DO(inner->copy(stream, to, from, bytes, err));
+}
+
 static enum md_status convert(struct md_device_stream *stream, void *to, enum md_dtype to_dtype,
                               const void *from, enum md_dtype from_dtype, size_t count,
                               struct md_error *err)
@@ -219,6 +225,7 @@ const struct md_device_driver *failing_driver(const struct md_device_driver *dri
     driver.event_follow = event_follow;
     driver.upload = upload;
     driver.download = download;
+    driver.copy = copy;
     driver.convert = convert;
     driver.capture_begin = capture_begin;
     driver.capture_end = capture_end;

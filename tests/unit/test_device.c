@@ -310,6 +310,43 @@ static void masks_among_inputs_fit_into_float16(void **state)
     md_tensor_unref(&have);
 }
 
+/* 1.6 MB of x, 0.8 of y and z. */
+static void large_inputs_go_ahead(void **state)
+{
+    build(CHAIN, NULL, MD_PRECISION_F16);
+    for (int i = 0; i < 3; i++)
+        run_both(100000, 5e-3);
+    assert_int_equal(device_report().runs, 3);
+    assert_int_equal(device_report().captures, 1);
+    assert_int_equal(device_report().launches, 2);
+    run_both(5, 5e-3);
+    struct md_step_time rows[16];
+    assert_true(md_executable_profile(placed, rows, 16) > 0);
+    md_executable_delete(placed);
+    placed = make(program_graph(CHAIN), MD_PRECISION_F32);
+    for (int i = 0; i < 3; i++)
+        run_both(100000, 1e-6);
+    assert_int_equal(device_report().runs, 4 + 3);
+}
+
+/* Each of their calls may fail, and the first number may be out of range. */
+static void large_inputs_may_fail_on_their_way(void **state)
+{
+    bool more = true;
+    int n = 0;
+    for (; more; n++) {
+        build("x[n,4]; y=Relu(x); -> y", NULL, n % 2 ? MD_PRECISION_F16 : MD_PRECISION_F32);
+        reference_device_fail(n / 2, MD_ERR_DEVICE, false);
+        md_log_set_level(MD_LOG_OFF);
+        for (int i = 0; i < 3; i++)
+            run_both(70000, 5e-3);
+        more = reference_device_calls() > n / 2;
+        assert_int_equal(device_report().failure[0] != '\0', more);
+        assert_int_equal(close_all(NULL), 0);
+    }
+    assert_true(n > 20);
+}
+
 static void shapes_that_follow_data_split_the_plan(void **state)
 {
     build("x[n,4]; a=Exp(x); i=NonZero(Relu(a)); b=Neg(a); t=Transpose(i); g=GatherND(b, t);"
@@ -441,6 +478,8 @@ int main(void)
         device_test(an_output_that_overflows_is_computed_again),
         device_test(an_input_out_of_range_is_left_to_float32),
         device_test(masks_among_inputs_fit_into_float16),
+        device_test(large_inputs_go_ahead),
+        device_test(large_inputs_may_fail_on_their_way),
         device_test(shapes_that_follow_data_split_the_plan),
         device_test(memory_that_does_not_suffice_leaves_it_to_the_cpu),
         device_test(who_has_smaller_batches_is_told_first),
