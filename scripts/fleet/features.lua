@@ -51,7 +51,8 @@ local function transformed_target(config, batch)
     end
     local values = batch.values:slice(3, column, column):fill_forward(2, NAN)
     local clip = config.fleet and config.fleet.target_clip
-    return transform(clip and values:clip(clip[1], clip[2]) or values)
+    local clipped = (clip and values:clip(clip[1], clip[2]) or values):lazy()
+    return transform(clipped):tensor() -- by all threads
 end
 
 local function rows_by_key(normalizer)
