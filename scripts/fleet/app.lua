@@ -22,6 +22,11 @@ local function columns()
     return list
 end
 
+local AHEAD = md.config.forecast_ahead
+if not ({ answer = true, forecast = true, nothing = true })[AHEAD] then
+    error('config.lua: forecast_ahead must be "answer", "forecast" or "nothing"', 0)
+end
+
 local function enough_records()
     return fleet.servers():stats().samples >= md.config.records_min
 end
@@ -29,7 +34,7 @@ end
 -- The new step is forecast at once, so that nobody has to wait for it, and what the model said is
 -- stored.
 local function forecast_step()
-    if not enough_records() then
+    if AHEAD == "nothing" or not enough_records() then
         return
     end
     local made, why = fleet.forecast()
@@ -41,14 +46,29 @@ local function forecast_step()
 end
 
 local function forecasts(tick)
-    return enough_records() and fleet.channels(tick) or nil
+    if AHEAD == "nothing" or not enough_records() then
+        return nil
+    end
+    return fleet.channels(tick)
 end
 
 -- The answer of this step, with the alerts that it has brought.
 local function prepare_answer()
-    if enough_records() then
+    if AHEAD == "answer" and enough_records() then
         fleet.answer()
     end
+end
+
+-- Without forecasts at the tick, rules that watch them have nothing to look at.
+local function rules()
+    local list = {}
+    for _, rule in ipairs(alerts) do
+        local kind = type(rule.watch) == "table" and rule.watch.kind
+        if AHEAD ~= "nothing" or kind ~= "forecast" then
+            list[#list + 1] = rule
+        end
+    end
+    return list
 end
 
 local function profile_names()
@@ -75,7 +95,7 @@ return md.app {
     models = { tft = { path = md.config.model, optional = true } },
     routes = require "routes",
     alerts = {
-        series = "servers", entity = "server", rules = alerts,
+        series = "servers", entity = "server", rules = rules(),
         profile = profiles.of, profiles = profile_names(),
         forecasts = forecasts, quantiles = { 0.1, 0.5, 0.9 },
         severities = { "critical", "warning", "info" }, -- active.lua ranks them

@@ -15,6 +15,11 @@ return {
     -- Forecast steps when there is no model to say how many (96 steps of 5 minutes are 8 hours).
     horizon_steps = 96,
 
+    -- What is made when a step closes, before anybody asks: "answer" (the forecast, the alerts it
+    -- brings and the text of /predictions/current), "forecast" (all but that text), or "nothing":
+    -- whoever asks first waits for the forecast, none is stored, rules on forecasts are left out.
+    forecast_ahead = "answer",
+
     -- Records that must have arrived before /predictions/current answers with forecasts.
     records_min = 100,
     -- Steps of history after which a server counts as ready, while no model says what it needs.

@@ -1,15 +1,19 @@
 """Less than the whole answer, and none for who has it; tests/fleet/run takes its cases from here
 as well."""
 import gzip
+import json
+import os
 import re
+import subprocess
 import urllib.error
 import urllib.request
 
 import formulas
-from daemon import Daemon
+from daemon import MOONDIAL, Daemon
 
 __all__ = ["case_less_can_be_asked_for", "case_what_a_client_has_is_not_sent_again",
-           "case_decimals_that_are_none_end_the_start"]
+           "case_decimals_that_are_none_end_the_start",
+           "case_forecasts_can_wait_until_somebody_asks"]
 
 
 def case_less_can_be_asked_for(daemon, history):
@@ -75,3 +79,32 @@ def case_decimals_that_are_none_end_the_start(daemon, history):  # pylint: disab
             raise AssertionError(f"it starts with {decimals} decimals")
         finally:
             other.__exit__()
+
+
+def pass_to(daemon, now_ms):
+    """Moves the daemon's clock on and waits for what that brings."""
+    subprocess.run([MOONDIAL, "control", json.dumps({"op": "clock", "now_ms": now_ms}), "--state",
+                    os.path.join(daemon.state, "state")], check=True, capture_output=True)
+
+
+def case_forecasts_can_wait_until_somebody_asks(daemon, history):
+    want = daemon.get("/predictions/current")[1]["predictions"]
+    for ahead in ("forecast", "nothing"):
+        with Daemon("scripts/fleet", "--forecast-ahead", ahead,
+                    now_ms=history.end_ms - 60000) as other:
+            history.send(other)
+            pass_to(other, history.end_ms + 120000)
+            runs = re.findall(r'moondial_inferences_total\{.*"tft".*\} (\d+)',
+                              other.get("/metrics")[1])
+            assert any(map(int, runs)) == (ahead == "forecast"), (ahead, runs)
+            assert other.get("/predictions/current")[1]["predictions"] == want, ahead
+            assert not other.get("/health")[1].get("degraded"), other.get("/health")
+    with_another_word = Daemon("scripts/fleet", "--forecast-ahead", "all")
+    try:
+        with_another_word.start()
+    except RuntimeError as error:
+        assert "config.lua: forecast_ahead must be" in str(error), error
+    else:
+        raise AssertionError("it starts")
+    finally:
+        with_another_word.__exit__()

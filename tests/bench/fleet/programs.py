@@ -188,6 +188,23 @@ class Moondial(Program):
         return spent
 
 
+class Strict(Moondial):
+    """Makes nothing when a step closes: whoever asks first pays for everything."""
+
+    def __init__(self, *flags):
+        super().__init__("--forecast-ahead", "nothing", *flags)
+
+    def forget(self):
+        pass
+
+
+class Ahead(Moondial):
+    """As it serves: whoever asks first gets what was made when the step closed."""
+
+    def forget(self):
+        pass
+
+
 class Peer(Program):
     """One of the programs in peers/, run by this Python."""
 
