@@ -156,18 +156,31 @@ enum md_status md__program_add(struct md__program *program, const struct md__ope
     return add_leaf(program, &leaf, value, err);
 }
 
-/* Gives every step a register that nobody after it reads before somebody writes it. */
-static enum md_status assign_registers(struct md__program *program, struct md_error *err)
+/* The last step that reads each one. What a `where` may pick (lazy_run.c) is read by who reads the
+ * `where`. */
+static void find_last_readers(const struct md__program *program, int16_t *last)
 {
-    int16_t last[MD__STEPS_MAX];
-    unsigned used = 0;
-    program->register_count = 0;
     for (int i = 0; i < program->step_count; i++) {
         last[i] = INT16_MAX;
         for (int k = 0; k < program->steps[i].operands; k++)
             if (program->steps[i].in[k] >= 0)
                 last[program->steps[i].in[k]] = (int16_t)i;
     }
+    for (int i = program->step_count - 1; i >= 0; i--) {
+        const struct md__step *step = &program->steps[i];
+        for (int k = 1; step->op == MD_VECTOR_where && k < step->operands; k++)
+            if (step->in[k] >= 0 && last[step->in[k]] < last[i])
+                last[step->in[k]] = last[i];
+    }
+}
+
+/* Gives every step a register that nobody after it reads before somebody writes it. */
+static enum md_status assign_registers(struct md__program *program, struct md_error *err)
+{
+    int16_t last[MD__STEPS_MAX];
+    unsigned used = 0;
+    program->register_count = 0;
+    find_last_readers(program, last);
     for (int i = 0; i < program->step_count; i++) {
         int reg = __builtin_ctz(~used);
         if (reg >= MD__REGISTERS_MAX)
@@ -175,11 +188,9 @@ static enum md_status assign_registers(struct md__program *program, struct md_er
         program->steps[i].reg = (uint8_t)reg;
         program->register_count = reg < program->register_count ? program->register_count : reg + 1;
         used |= 1u << reg; /* after the operands' have been told apart from it */
-        for (int k = 0; k < program->steps[i].operands; k++) {
-            int16_t from = program->steps[i].in[k];
-            if (from >= 0 && last[from] == i)
-                used &= ~(1u << program->steps[from].reg);
-        }
+        for (int k = 0; k < i; k++)
+            if (last[k] == i)
+                used &= ~(1u << program->steps[k].reg);
     }
     return MD_OK;
 }

@@ -5,6 +5,7 @@
  * are read where they lie, with a stride per axis (0 where one value stands for many).
  */
 #include <assert.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -31,6 +32,38 @@ static bool is_one_row(const struct md_plane *in, int operands, ptrdiff_t count)
     return is_one;
 }
 
+/* Which operand a `where` picks on the whole plane, as its condition stands still; 0: it depends.
+ */
+static int picked(const struct md__step *step, const struct md_plane *leaves)
+{
+    if (step->op != MD_VECTOR_where || step->in[0] >= 0)
+        return 0;
+    const struct md_plane *condition = &leaves[~step->in[0]];
+    if (condition->row_stride != 0 || condition->stride != 0)
+        return 0;
+    return *condition->data != 0.0f && !isnan(*condition->data) ? 1 : 2;
+}
+
+enum { NOT_NEEDED = -1 };
+
+/* What each step picks; NOT_NEEDED where nobody reads it then. */
+static void pick_steps(const struct md__program *program, const struct md_plane *leaves,
+                       int8_t *picks)
+{
+    int last = program->step_count - 1;
+    memset(picks, NOT_NEEDED, (size_t)program->step_count);
+    picks[last] = 0;
+    for (int i = last; i >= 0; i--) {
+        const struct md__step *step = &program->steps[i];
+        if (picks[i] == NOT_NEEDED)
+            continue;
+        picks[i] = (int8_t)picked(step, leaves);
+        for (int k = 0; k < step->operands; k++)
+            if (step->in[k] >= 0 && (picks[i] == 0 || picks[i] == k))
+                picks[step->in[k]] = 0;
+    }
+}
+
 /*
  * Works out rows x count values into out. leaves: where each leaf begins there, and how it goes on;
  * registers: register_count of `size` values each.
@@ -38,21 +71,28 @@ static bool is_one_row(const struct md_plane *in, int operands, ptrdiff_t count)
 static void run(const struct md__program *program, const struct md_plane *leaves, ptrdiff_t rows,
                 ptrdiff_t count, float *registers, size_t size, float *out)
 {
-    if (program->step_count == 0)
+    struct md_plane values[MD__STEPS_MAX];
+    int8_t picks[MD__STEPS_MAX];
+    if (program->step_count == 0) {
         md_vector_body_of(MD_VECTOR_copy)(out, leaves, rows, count);
+        return;
+    }
+    pick_steps(program, leaves, picks);
     for (int i = 0; i < program->step_count; i++) {
         const struct md__step *step = &program->steps[i];
         struct md_plane in[MD_VECTOR_OPERANDS_MAX];
-        for (int k = 0; k < step->operands; k++) {
-            int from = step->in[k];
-            if (from < 0)
-                in[k] = leaves[~from];
-            else
-                in[k] = (struct md_plane){registers + program->steps[from].reg * size, count, 1};
-        }
         bool is_last = i == program->step_count - 1;
         float *to = is_last ? out : registers + step->reg * size;
-        if (is_one_row(in, step->operands, count))
+        if (picks[i] == NOT_NEEDED)
+            continue;
+        for (int k = 0; k < step->operands; k++)
+            in[k] = step->in[k] < 0 ? leaves[~step->in[k]] : values[step->in[k]];
+        values[i] = (struct md_plane){to, count, 1};
+        if (picks[i] > 0 && !is_last)
+            values[i] = in[(int)picks[i]];
+        else if (picks[i] > 0)
+            md_vector_body_of(MD_VECTOR_copy)(to, &in[(int)picks[i]], rows, count);
+        else if (is_one_row(in, step->operands, count))
             step->body(to, in, 1, rows * count);
         else
             step->body(to, in, rows, count);
@@ -120,16 +160,20 @@ static void swap(int64_t *values, int a, int b)
     values[b] = value;
 }
 
-/* Short rows make poor vectors: those of the longest axis are worked out side by side. */
-static void turn(struct walk *walk)
+/*
+ * Planes of rows along the longest axis, where their order is free: what differs along the others
+ * (a condition by metric) stands still within a plane. Short rows make poor vectors: those are
+ * turned, so that the values of many rows lie side by side.
+ */
+static void choose_planes(struct walk *walk)
 {
     int rank = walk->shape.rank, longest = 0;
+    if (walk->reducer == NULL || rank < 2)
+        return;
     for (int axis = 1; axis < rank - 1; axis++)
         longest = walk->shape.dim[axis] > walk->shape.dim[longest] ? axis : longest;
-    walk->turned = walk->reducer != NULL && rank > 1 && dim_from_end(walk, 1) <= ROW_SHORT_MAX &&
-                   walk->shape.dim[longest] > dim_from_end(walk, 1);
-    if (!walk->turned)
-        return;
+    walk->turned =
+        dim_from_end(walk, 1) <= ROW_SHORT_MAX && walk->shape.dim[longest] > dim_from_end(walk, 1);
     swap(walk->shape.dim, longest, rank - 2);
     swap(walk->line_stride, longest, rank - 2);
     for (int k = 0; k < walk->program->leaf_count; k++)
@@ -143,7 +187,7 @@ static void plan_tiles(struct walk *walk)
         walk->line_stride[axis] = lines;
         lines *= walk->shape.dim[axis];
     }
-    turn(walk);
+    choose_planes(walk);
     int64_t count = dim_from_end(walk, 1), rows = dim_from_end(walk, 2);
     bool is_plain = walk->program->step_count <= 1 && walk->reducer == NULL;
     walk->tile_count = is_plain ? count : smaller(count, TILE);
