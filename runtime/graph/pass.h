@@ -9,6 +9,7 @@
  *     branch         an If that is decided becomes its branch
  *     identity       what changes nothing goes; what follows from fixed shapes becomes constant
  *     pattern        written-out operators become the operator: GELU, norms, Swish, ...
+ *     lookup         products of one-hot rows become lookups
  *     pad            zeros around what a convolution reads become its padding
  *     conv, linear   what follows a convolution or a product goes into it
  *     rotary         x cos + turned x sin becomes RotaryEmbedding
@@ -59,6 +60,8 @@ enum md_status md__pass_identity(struct md_graph *graph,
                                  struct md_pass_report *report, struct md_error *err);
 enum md_status md__pass_pattern(struct md_graph *graph, const struct md_executable_options *options,
                                 struct md_pass_report *report, struct md_error *err);
+enum md_status md__pass_lookup(struct md_graph *graph, const struct md_executable_options *options,
+                               struct md_pass_report *report, struct md_error *err);
 enum md_status md__pass_pad(struct md_graph *graph, const struct md_executable_options *options,
                             struct md_pass_report *report, struct md_error *err);
 enum md_status md__pass_conv(struct md_graph *graph, const struct md_executable_options *options,

@@ -23,6 +23,7 @@ static const struct {
     {"branch", md__pass_branch},
     {"identity", md__pass_identity},
     {"pattern", md__pass_pattern},
+    {"lookup", md__pass_lookup},
     {"pad", md__pass_pad},
     {"conv", md__pass_conv},
     {"linear", md__pass_linear},
