@@ -123,13 +123,14 @@ static int lazy_slice(lua_State *L)
     const struct md__lazy *lazy = lazy_check(L, 1);
     const struct md_shape *shape = md__lazy_shape(lazy);
     int axis = axis_check(L, shape, 2);
-    int64_t first = (int64_t)luaL_checknumber(L, 3), last = (int64_t)luaL_checknumber(L, 4);
+    lua_Number first = luaL_checknumber(L, 3), last = luaL_checknumber(L, 4);
     struct md_error err;
-    luaL_argcheck(L, first >= 1 && first <= last + 1 && last <= shape->dim[axis], 3,
+    luaL_argcheck(L, first >= 1 && first <= last + 1 && last <= (lua_Number)shape->dim[axis], 3,
                   "outside the dimension");
+    int64_t begin = (int64_t)first - 1, count = (int64_t)last - begin;
     struct lazy_object *object = push_object(L, 1);
     md__tensor_check_status(
-        L, md__lazy_slice(lazy, axis, first - 1, last - first + 1, &object->lazy, &err), &err);
+        L, md__lazy_slice(lazy, axis, begin, count > 0 ? count : 0, &object->lazy, &err), &err);
     return 1;
 }
 
@@ -144,10 +145,10 @@ static int lazy_select(lua_State *L)
     int64_t *indices = lua_newuserdata(L, (size_t)(count > 0 ? count : 1) * sizeof *indices);
     for (int64_t i = 0; i < count; i++) {
         lua_rawgeti(L, 3, (int)i + 1);
-        indices[i] = (int64_t)lua_tonumber(L, -1) - 1;
+        lua_Number at = lua_tonumber(L, -1);
         lua_pop(L, 1);
-        luaL_argcheck(L, indices[i] >= 0 && indices[i] < dim, 3,
-                      "an index is outside the dimension");
+        luaL_argcheck(L, at >= 1 && at <= (lua_Number)dim, 3, "an index is outside the dimension");
+        indices[i] = (int64_t)at - 1;
     }
     struct lazy_object *object = push_object(L, 1);
     md__tensor_check_status(L, md__lazy_select(lazy, axis, indices, count, &object->lazy, &err),
