@@ -11,7 +11,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import plot  # noqa: E402
 
 OURS, DOCUMENTS, BEST = "Moondial", "Python, as documented", "Python, the best"
-AHEAD = "Moondial, ahead"  # not a row: columns of ours
+AHEAD = "Moondial ahead"  # not a row: columns of ours
 COLOURS = {OURS: "#1f9d74", DOCUMENTS: "#d9604f", BEST: "#4f8fcc", "linear": "#888"}
 COLUMNS = [("feed", "feed_ms"), ("forecast", "forecast_ms"), ("ahead", "ahead_ms"),
            ("again", "again_ms"),
