@@ -21,6 +21,7 @@ MD_BODY(md_body_weighted_sum);
 MD_BODY(md_body_interpretable_attention);
 MD_BODY(md_body_selection);
 MD_BODY(md_body_conv_last); /* also ConvTransposeLast */
+MD_BODY(md_body_conv_pair_last);
 MD_BODY(md_body_tail_last); /* body_tail_last.c */
 MD_BODY(md_body_chain); /* chain.c */
 MD_BODY(md_body_qlinear_add); /* body_quantized.c */

@@ -3,6 +3,7 @@
  * two Transposes. The pass channels_last puts them there, weights stay as ONNX has them.
  */
 #include "graph/body.h"
+#include "graph/conv_pair.h"
 
 int md__emit_turned(struct md_emit *emit, int value, int rank, bool to_last)
 {
@@ -39,5 +40,21 @@ MD_BODY(md_body_conv_last)
                           (const int[]){x, node->in[1], md__body_in(node, 2), z}, turned ? 3 : 4,
                           node->attrs, node->attr_count);
     outputs[0] = md__emit_turned(&emit, y, rank, true);
+    return emit.status;
+}
+
+/* X, W1, B1, W2, B2? */
+MD_BODY(md_body_conv_pair_last)
+{
+    struct md_emit emit = {graph, node->name, err, MD_OK};
+    int rank = graph->values[node->in[1]].shape.rank;
+    struct md_conv_pair pair;
+    md_conv_pair_split(node, &pair);
+    int x = md__emit_turned(&emit, node->in[0], rank, false);
+    for (int k = 0; k < 2; k++)
+        x = md__emit_node(&emit, "com.microsoft.FusedConv",
+                          MD__IDS(x, node->in[k ? 3 : 1], md__body_in(node, k ? 4 : 2)),
+                          pair.attrs[k], pair.node[k].attr_count);
+    outputs[0] = md__emit_turned(&emit, x, rank, true);
     return emit.status;
 }

@@ -3,6 +3,7 @@
  * recurrences, bytes touched once, and evaluations of exp, tanh and the like. Elementwise
  * arithmetic is left out of the FLOP: it is memory traffic, which the bytes already count.
  */
+#include "graph/conv_pair.h"
 #include "graph/einsum.h"
 #include "graph/evaluate.h"
 #include "graph/selection.h"
@@ -120,6 +121,18 @@ static int transcendentals_of(enum md_op op)
     return op == MD_OP_SOFTPLUS ? 2 : 0;
 }
 
+static void conv_pair_cost(const struct md_node *node, const struct md_value_info *in,
+                           const struct md_value_info *out, struct md_plan_report *report)
+{
+    struct md_conv_pair pair;
+    struct md_value_info between = {0};
+    md_conv_pair_split(node, &pair);
+    if (md_infer_conv_last(&pair.node[0], in, 3, &between, 1, NULL))
+        return; /* the shape rule said why */
+    report->flops += 2 * elements(&between) * elements(&in[1]) / (double)in[1].shape.dim[0];
+    report->flops += 2 * elements(out) * elements(&in[3]) / (double)in[3].shape.dim[0];
+}
+
 static void operator_cost(const struct md_node *node, const struct md_value_info *in,
                           const struct md_value_info *out, struct md_plan_report *report)
 {
@@ -148,6 +161,9 @@ static void operator_cost(const struct md_node *node, const struct md_value_info
     case MD_OP_CONV_INTEGER:
     case MD_OP_CONV_INTEGER_LAST:
         report->flops += 2 * elements(out) * elements(&in[1]) / (double)in[1].shape.dim[0];
+        break;
+    case MD_OP_CONV_PAIR_LAST:
+        conv_pair_cost(node, in, out, report);
         break;
     case MD_OP_CONV_TRANSPOSE:
     case MD_OP_CONV_TRANSPOSE_LAST:

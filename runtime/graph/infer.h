@@ -159,6 +159,7 @@ MD_INFER_RULE(md_infer_selection);
 
 /* infer_last.c */
 MD_INFER_RULE(md_infer_conv_last);
+MD_INFER_RULE(md_infer_conv_pair_last);
 MD_INFER_RULE(md_infer_conv_transpose_last);
 MD_INFER_RULE(md_infer_pool_last);
 MD_INFER_RULE(md_infer_qlinear_conv_last);

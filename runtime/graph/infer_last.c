@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "graph/activation.h"
+#include "graph/conv_pair.h"
 #include "graph/infer.h"
 
 #define INPUTS_MAX 9
@@ -46,6 +47,21 @@ MD_INFER_RULE(md_infer_conv_last)
     return status ? status
                   : md__infer_last(node, in, in_count, out, out_count, 1u << 0 | 1u << 3,
                                    md_infer_fused_conv, err);
+}
+
+/* X, W1, B1, W2, B2? */
+MD_INFER_RULE(md_infer_conv_pair_last)
+{
+    struct md_conv_pair pair;
+    struct md_value_info second[3] = {{0}};
+    md_conv_pair_split(node, &pair);
+    enum md_status status = md_infer_conv_last(&pair.node[0], in, 3, second, 1, err);
+    second[1] = in[3];
+    if (in_count > 4)
+        second[2] = in[4];
+    return status ? status
+                  : md_infer_conv_last(&pair.node[1], second, pair.node[1].in_count, out, out_count,
+                                       err);
 }
 
 /* X, W, B? */

@@ -12,6 +12,7 @@
  *     lookup         products of one-hot rows become lookups
  *     pad            zeros around what a convolution reads become its padding
  *     conv, linear   what follows a convolution or a product goes into it
+ *     resized        a 1 x 1 convolution over resized images works before they are
  *     rotary         x cos + turned x sin becomes RotaryEmbedding
  *     attention      softmax(q k^T) v becomes Attention, however heads were moved about
  *     slice          of what is only read in part, only that part is computed
@@ -19,6 +20,7 @@
  *     channels_last  runs of convolutions work on tensors with channels last
  *     transpose      transposes sink until they meet and cancel
  *     tail           what follows channels-last operators goes into them
+ *     pair           a depthwise convolution works on lines of the one before it
  *     chain          elementwise operators that follow each other run tile by tile
  *     concat         what is joined is made where it will lie, what is parted read where it lies
  *     dead           what nobody reads goes
@@ -66,6 +68,8 @@ enum md_status md__pass_pad(struct md_graph *graph, const struct md_executable_o
                             struct md_pass_report *report, struct md_error *err);
 enum md_status md__pass_conv(struct md_graph *graph, const struct md_executable_options *options,
                              struct md_pass_report *report, struct md_error *err);
+enum md_status md__pass_resized(struct md_graph *graph, const struct md_executable_options *options,
+                                struct md_pass_report *report, struct md_error *err);
 enum md_status md__pass_linear(struct md_graph *graph, const struct md_executable_options *options,
                                struct md_pass_report *report, struct md_error *err);
 enum md_status md__pass_rotary(struct md_graph *graph, const struct md_executable_options *options,
@@ -93,6 +97,8 @@ enum md_status md__pass_chain(struct md_graph *graph, const struct md_executable
                               struct md_pass_report *report, struct md_error *err);
 enum md_status md__pass_concat(struct md_graph *graph, const struct md_executable_options *options,
                                struct md_pass_report *report, struct md_error *err);
+enum md_status md__pass_pair(struct md_graph *graph, const struct md_executable_options *options,
+                             struct md_pass_report *report, struct md_error *err);
 enum md_status md__pass_dead(struct md_graph *graph, const struct md_executable_options *options,
                              struct md_pass_report *report, struct md_error *err);
 

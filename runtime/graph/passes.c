@@ -8,8 +8,8 @@
  * Quantised networks first, whose weights folding would turn into float32; then folding, so that
  * weights put together from several tensors are constants when lowering shows them to kernels;
  * composing before lowering, which checks what it did; channels_last after it, because it cuts
- * through regions and forgets them; tail for what it made, chain for what is then left; dead code
- * last, because lowering leaves the bodies' constants behind.
+ * through regions and forgets them; tail and pair for what it made, chain for what is then left;
+ * dead code last, because lowering leaves the bodies' constants behind.
  */
 static const struct {
     const char *name;
@@ -26,6 +26,7 @@ static const struct {
     {"lookup", md__pass_lookup},
     {"pad", md__pass_pad},
     {"conv", md__pass_conv},
+    {"resized", md__pass_resized},
     {"linear", md__pass_linear},
     {"rotary", md__pass_rotary},
     {"attention", md__pass_attention},
@@ -36,6 +37,7 @@ static const struct {
     {"channels_last", md__pass_channels_last},
     {"transpose", md__pass_transpose},
     {"tail", md__pass_tail},
+    {"pair", md__pass_pair},
     {"chain", md__pass_chain},
     {"concat", md__pass_concat},
     {"dead", md__pass_dead},

@@ -77,7 +77,7 @@ INLINE void sum_group(const struct depthwise *depthwise, const struct group *gro
         vf value = sum[r];
         if (z)
             value += load_lanes(z + (size_t)r * run->z_pitch, whole, lanes);
-        value = conv_clamped(run, value);
+        value = conv_ended(run, value);
         if (whole)
             store(y + (size_t)r * y_pitch, value);
         else

@@ -28,8 +28,8 @@ union prepared {
     char room[64];
 };
 
-static bool describe(const struct md_node *node, const struct md_tensor *in, int threads,
-                     struct conv *conv)
+bool md__conv_describe(const struct md_node *node, const struct md_tensor *in, int threads,
+                       struct conv *conv)
 {
     const struct md_shape x = last_as_first(&in[0].shape), *w = &in[1].shape;
     struct md_window window;
@@ -49,23 +49,31 @@ static bool describe(const struct md_node *node, const struct md_tensor *in, int
     return true;
 }
 
+bool md__conv_outline(const struct md_node *node, const struct md_shape *w, struct conv *conv)
+{
+    *conv = (struct conv){.transposed = node->op == MD_OP_CONV_TRANSPOSE_LAST,
+                          .groups = (size_t)md_node_int(node, "group", 1)};
+    if (conv->groups < 1 || w->rank < 3 || w->rank > 5)
+        return false;
+    conv->taps = md__span(w, 2, w->rank);
+    for (int i = 0; i < 3; i++)
+        conv->window.kernel[i] = i < 5 - w->rank ? 1 : w->dim[w->rank - 3 + i];
+    size_t a = (size_t)w->dim[0], b = (size_t)w->dim[1];
+    conv->channels = conv->transposed ? a : b * conv->groups;
+    conv->outputs = conv->transposed ? b * conv->groups : a;
+    conv->group_channels = conv->channels / conv->groups;
+    conv->group_outputs = conv->outputs / conv->groups;
+    return true;
+}
+
 /* Constant weights with something in them, and a window of up to three axes. */
 static bool last_supports(const struct md_node *node, const struct md_tensor *in, int in_count)
 {
-    struct conv conv = {.groups = (size_t)md_node_int(node, "group", 1)};
+    struct conv conv;
     const struct md_shape *w = &in[1].shape;
-    if (!md__all_f32(node, in, in_count) || in[1].data == NULL || w->rank < 3 || w->rank > 5 ||
-        w->rank != in[0].shape.rank || md__count(&in[1]) == 0 || conv.groups < 1)
+    if (!md__all_f32(node, in, in_count) || in[1].data == NULL || w->rank != in[0].shape.rank ||
+        md__count(&in[1]) == 0 || !md__conv_outline(node, w, &conv))
         return false;
-    conv.transposed = node->op == MD_OP_CONV_TRANSPOSE_LAST;
-    conv.taps = md__span(w, 2, w->rank);
-    for (int i = 0; i < 3; i++)
-        conv.window.kernel[i] = i < 5 - w->rank ? 1 : w->dim[w->rank - 3 + i];
-    size_t a = (size_t)w->dim[0], b = (size_t)w->dim[1];
-    conv.channels = conv.transposed ? a : b * conv.groups;
-    conv.outputs = conv.transposed ? b * conv.groups : a;
-    conv.group_channels = conv.channels / conv.groups;
-    conv.group_outputs = conv.outputs / conv.groups;
     for (size_t i = 0; i < ALGORITHMS; i++)
         if (algorithms[i]->can(&conv))
             return true;
@@ -85,7 +93,7 @@ static enum md_status last_prepare(const struct md_node *node, const struct md_t
     (void)in_count;
     struct conv conv;
     bool compact = md_node_int(node, "compact", 0);
-    if (!describe(node, in, 1, &conv))
+    if (!md__conv_describe(node, in, 1, &conv))
         return md_fail(err, MD_ERR_INTERNAL, "window does not fit");
     for (size_t i = 0; i < ALGORITHMS; i++) {
         const struct conv_algorithm *algorithm = algorithms[i];
@@ -122,7 +130,7 @@ static size_t last_scratch(const struct md_node *node, const struct md_tensor *i
     (void)in_count;
     struct conv conv;
     size_t most = 0;
-    if (!describe(node, in, threads, &conv))
+    if (!md__conv_describe(node, in, threads, &conv))
         return 0;
     for (size_t i = 0; i < ALGORITHMS; i++) {
         bool asks = algorithms[i]->can(&conv) && algorithms[i]->scratch;
@@ -132,15 +140,21 @@ static size_t last_scratch(const struct md_node *node, const struct md_tensor *i
     return most;
 }
 
-/* Relu and Clip clamp; without an activation nothing is done; the others follow the store. */
-static void read_activation(const struct md_node *node, struct conv_run *run)
+/* Relu and Clip clamp, HardSwish is not much more; the others, and what they end with, follow the
+ * store. */
+void md__conv_read_activation(const struct md_node *node, struct conv_run *run)
 {
     run->after = md_activation_of(node);
     run->clamps = run->after.op == MD_OP_RELU || run->after.op == MD_OP_CLIP;
     run->low = run->after.op == MD_OP_CLIP ? (float)run->after.a : 0;
     run->high = run->after.op == MD_OP_CLIP ? (float)run->after.b : INFINITY;
-    if (run->clamps)
-        run->after.op = MD_OP_IDENTITY;
+    run->hard_swishes = run->after.op == MD_OP_HARD_SWISH;
+    if (!run->clamps && !run->hard_swishes && run->after.op != MD_OP_IDENTITY)
+        return;
+    run->shifts = run->after.shifts;
+    run->scale = (float)run->after.scale;
+    run->shift = (float)run->after.shift;
+    run->after = (struct md_activation){.op = MD_OP_IDENTITY};
 }
 
 static enum md_status last_run(const struct md_kernel_call *call, struct md_error *err)
@@ -155,13 +169,13 @@ static enum md_status last_run(const struct md_kernel_call *call, struct md_erro
                            .y = call->out[0].data,
                            .scratch = call->scratch,
                            .pool = call->pool};
-    if (!algorithm ||
-        !describe(call->node, call->in, call->pool ? md_pool_threads(call->pool) : 1, &run.conv))
+    if (!algorithm || !md__conv_describe(call->node, call->in,
+                                         call->pool ? md_pool_threads(call->pool) : 1, &run.conv))
         return md_fail(err, MD_ERR_INTERNAL, "weights are not packed");
     run.x_pitch = md_kernel_pitch(call, 0, run.conv.channels);
     run.z_pitch = z ? md_kernel_pitch(call, 3, run.conv.outputs) : run.conv.outputs;
     run.y_pitch = md_kernel_pitch(call, call->in_count, run.conv.outputs);
-    read_activation(call->node, &run);
+    md__conv_read_activation(call->node, &run);
     algorithm->run(&run);
     return MD_OK;
 }

@@ -30,9 +30,9 @@ struct conv_run {
     float *y;                         /* = activation(sum + bias + z) */
     size_t x_pitch, y_pitch, z_pitch; /* floats from place to place */
     size_t y_line; /* floats from line to line of y and z where they are not places; 0: they are */
-    struct md_activation after; /* what is left to do to stored results: its shift after a clamp */
-    bool clamps;                /* the activation is one: see conv_clamped */
-    float low, high;
+    struct md_activation after;        /* what is left to do to stored results */
+    bool clamps, hard_swishes, shifts; /* what conv_ended does */
+    float low, high, scale, shift;
     void *scratch; /* scratch() bytes, aligned to 64 */
     struct md_pool *pool;
 };
@@ -62,13 +62,33 @@ struct conv_algorithm {
 extern const struct conv_algorithm md__conv_depthwise, md__conv_direct, md__conv_narrow,
     md__conv_winograd;
 
-/* Relu and Clip, in registers. */
-INLINE vf conv_clamped(const struct conv_run *run, vf v)
+/* ---- conv_last.c: a node of ConvLast or ConvTransposeLast as a convolution ---- */
+
+#define md__conv_describe        MD_ISA_SYMBOL(md__conv_describe)
+#define md__conv_outline         MD_ISA_SYMBOL(md__conv_outline)
+#define md__conv_read_activation MD_ISA_SYMBOL(md__conv_read_activation)
+/* Everything, from the shapes of x and the weights; false: the window does not fit. */
+bool md__conv_describe(const struct md_node *node, const struct md_tensor *in, int threads,
+                       struct conv *conv);
+/* What weights of this shape and attributes say, for `can`. */
+bool md__conv_outline(const struct md_node *node, const struct md_shape *w, struct conv *conv);
+/* `after`, and what conv_ended goes by. */
+void md__conv_read_activation(const struct md_node *node, struct conv_run *run);
+
+/* Relu, Clip, HardSwish and what they end with, in registers. */
+INLINE vf conv_ended(const struct conv_run *run, vf v)
 {
-    return run->clamps ? vmin(splat(run->high), vmax(splat(run->low), v)) : v;
+    if (run->clamps)
+        v = vmin(splat(run->high), vmax(splat(run->low), v));
+    if (run->hard_swishes)
+        v *= vmin(splat(1), vmax(splat(0), v * 0x1.555556p-3f + 0.5f));
+    if (run->shifts)
+        v = v * run->scale + run->shift;
+    return v;
 }
 
-/* The activation that clamping was not, of stored results: `rows` rows, `stride` floats apart. */
+/* The activation that conv_ended did not do, of stored results: `rows` rows, `stride` floats apart.
+ */
 INLINE void conv_activate(const struct conv_run *run, float *y, size_t stride, size_t rows,
                           size_t columns)
 {

@@ -57,7 +57,7 @@ INLINE void finish(const struct conv_run *run, const struct conv_tile *tile,
             if (tile->z)
                 value +=
                     load_columns(tile->z + (size_t)r * tile->z_stride + (size_t)v * VL, columns);
-            value = conv_clamped(run, value);
+            value = conv_ended(run, value);
             if (columns >= VL)
                 store(tile->y + at, value);
             else

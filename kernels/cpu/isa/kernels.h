@@ -12,6 +12,7 @@
 #define md__binary_of_two MD_ISA_SYMBOL(md__binary_of_two)
 #define md__conv          MD_ISA_SYMBOL(md__conv)
 #define md__conv_last     MD_ISA_SYMBOL(md__conv_last)
+#define md__conv_pair     MD_ISA_SYMBOL(md__conv_pair)
 #define md__fused_conv    MD_ISA_SYMBOL(md__fused_conv)
 #define md__clip          MD_ISA_SYMBOL(md__clip)
 #define md__chain         MD_ISA_SYMBOL(md__chain)
@@ -30,8 +31,8 @@
 
 extern const struct md_kernel md__chain, md__dot_attention, md__rotary;
 extern const struct md_kernel md__attention, md__binary, md__binary_of_two, md__clip, md__conv,
-    md__conv_last, md__fused_conv, md__gated, md__gemm, md__layer_norm, md__linear, md__matmul,
-    md__recurrent, md__selection, md__softmax, md__unary, md__weighted_sum;
+    md__conv_last, md__conv_pair, md__fused_conv, md__gated, md__gemm, md__layer_norm, md__linear,
+    md__matmul, md__recurrent, md__selection, md__softmax, md__unary, md__weighted_sum;
 
 /* reductions, and operators on channels-last tensors */
 #define md__global_pool_last MD_ISA_SYMBOL(md__global_pool_last)
@@ -112,6 +113,7 @@ extern const struct md_kernel md__non_max_suppression;
     X(CONV, md__conv)                                                                              \
     X(CONV_LAST, md__conv_last)                                                                    \
     X(CONV_TRANSPOSE_LAST, md__conv_last)                                                          \
+    X(CONV_PAIR_LAST, md__conv_pair)                                                               \
     X(FUSED_CONV, md__fused_conv)                                                                  \
     X(MATMUL, md__matmul)                                                                          \
     X(GEMM, md__gemm)                                                                              \

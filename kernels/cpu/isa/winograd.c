@@ -210,7 +210,7 @@ INLINE void store_output(const struct conv_run *run, size_t place, size_t channe
 {
     if (run->z)
         out += load_upto(run->z + place * run->z_pitch + channel, left);
-    store_upto(run->y + place * run->y_pitch + channel, conv_clamped(run, out), left);
+    store_upto(run->y + place * run->y_pitch + channel, conv_ended(run, out), left);
 }
 
 INLINE void transform_tile(const struct job *job, const float *from, const struct place *place,
