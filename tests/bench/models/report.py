@@ -6,7 +6,9 @@ Results are {cell: {"engines": {name: numbers or problem}, ...}}; a cell is "mod
 import re
 
 OURS = "Moondial"
+LOW = "Moondial --low-memory"
 PEERS = ("ONNX Runtime", "OpenVINO")
+INITIALS = {"ONNX Runtime": "O", "OpenVINO": "V"}
 # Kinds of models in the order of the table; what matches none comes last.
 KINDS = ("resnet", "vgg", "densenet", "mobilenet", "efficientnet", "regnet", "convnext", "vit",
          "swin", "unet", "hrnet", "resunet", "yolo", "detector", "text", "bert", "gpt", "loop",
@@ -61,43 +63,61 @@ def cell_line(cell, found):
     return "".join(words)
 
 
+def by_model(results):
+    """[(name, {threads: engines})] in the order of the table."""
+    models = {}
+    for cell, found in results.items():
+        name, threads = split(cell)
+        models.setdefault(name, {})[threads] = found["engines"]
+    return sorted(models.items(), key=lambda item: order(item[0]))
+
+
 def table(results, header, row):
     lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
-    for cell in sorted(results, key=lambda cell: (order(split(cell)[0]), split(cell)[1])):
-        lines.append("| " + " | ".join(row(cell, results[cell]["engines"])) + " |")
-    return lines
+    return lines + ["| " + " | ".join(row(name, cells)) + " |" for name, cells in by_model(results)]
 
 
-def time_row(cell, engines):
-    name, threads = split(cell)
-    found = ratio(engines)
-    return [name, str(threads), *(number(engines.get(e, {}).get("median_ms"))
-                                  for e in (OURS, *PEERS)),
-            "-" if found is None else f"**{found:.2f}**" if found >= 1 else f"{found:.2f}",
-            share(engines)]
+def times(found):
+    """A ratio, in bold where we are ahead."""
+    if found is None:
+        return "-"
+    return f"**{found:.2f} ×**" if found >= 1 else f"{found:.2f} ×"
 
 
-def load_row(cell, engines):
-    """Loads and peaks of the cells with two threads; `again`: with packed weights on disk."""
-    def shown(name, field):
-        return number(engines.get(name, {}).get(field))
+def peer_cell(engines, field):
+    best = better_peer(engines, field)
+    return f"{number(best[1])} {INITIALS[best[0]]}" if best else "-"
 
-    best, low = better_peer(engines, "peak_mb"), engines.get(OURS, {}).get("low_mb")
-    ours = engines.get(OURS, {}).get("peak_mb")
-    return [split(cell)[0], shown(OURS, "load_ms"), shown(OURS, "load_again_ms"),
-            *(shown(peer, "load_ms") for peer in PEERS), shown(OURS, "peak_mb"),
-            shown(OURS, "low_mb"), *(shown(peer, "peak_mb") for peer in PEERS),
-            f"{ours / best[1]:.2f}" if best and ours else "-",
-            f"{low / best[1]:.2f}" if best and low else "-"]
+
+def time_row(name, cells):
+    words = [name]
+    for threads in (1, 2):
+        engines = cells.get(threads, {})
+        words += [number(engines.get(OURS, {}).get("median_ms")), share(engines),
+                  peer_cell(engines, "median_ms"), times(ratio(engines))]
+    return words
+
+
+def load_row(name, cells):
+    """What loading takes, and peaks of memory, at two threads."""
+    engines = cells.get(2, {})
+    ours, low, best = engines.get(OURS, {}), engines.get(LOW, {}), better_peer(engines, "peak_mb")
+
+    def of_best(peak):
+        return f"{peak / best[1]:.2f} ×" if best and peak else "-"
+
+    return [name, number(ours.get("load_ms")), number(ours.get("load_again_ms")),
+            peer_cell(engines, "load_ms"), number(ours.get("peak_mb")),
+            peer_cell(engines, "peak_mb"), of_best(ours.get("peak_mb")),
+            number(low.get("peak_mb")), of_best(low.get("peak_mb")), number(low.get("median_ms"))]
 
 
 def text(results):
-    lines = table(results, ["model", "threads", "Moondial, ms", *PEERS, "better peer / ours",
-                            "of floor"], time_row)
-    two = {cell: result for cell, result in results.items() if split(cell)[1] == 2}
-    loads = table(two, ["2 threads", "first answer, ms", "packed on disk", *PEERS, "peak MB",
-                        "--low-memory", *PEERS, "peak / better peer", "low / better peer"],
-                  load_row)
+    """Times, then loads (`packed`: with packed weights on disk) and peaks of memory."""
+    lines = table(results, ["model", *("1 thread, ms", "of floor", "better peer", ""),
+                            *("2 threads, ms", "of floor", "better peer", "")], time_row)
+    loads = table(results, ["2 threads", "first answer, ms", "packed", "better peer", "peak, MB",
+                            "better peer", "", "--low-memory, MB", "", "ms"], load_row)
     found = [ratio(result["engines"]) for result in results.values()]
     known = [each for each in found if each is not None]
     ahead = sum(each >= 1 for each in known)
