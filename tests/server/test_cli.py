@@ -227,7 +227,8 @@ class Reports(unittest.TestCase):
         self.assertIn("encoder_cont", out)
 
     def test_passes_can_be_left_out(self):
-        plain = json.loads(run_cli("inspect", MODEL, "--json", "--passes-off", "lower")[1])
+        plain = json.loads(run_cli("inspect", MODEL, "--json", "--passes-off",
+                                   "lower,chain")[1])
         self.assertEqual(plain["plan"]["fused_steps"], 0)
         self.assertGreater(plain["plan"]["steps"], 500)
 

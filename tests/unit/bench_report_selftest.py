@@ -65,6 +65,7 @@ class Report(unittest.TestCase):
 MODELS = {
     "unet/2": {"commit": "c", "engines": {
         models.OURS: timing(10.0, floor_ms=4.0, peak_mb=100.0, load_ms=5.0),
+        models.LOW: timing(11.0, peak_mb=60.0),
         "ONNX Runtime": timing(12.0, peak_mb=80.0, load_ms=50.0),
         "OpenVINO": {"problem": "not converted"}}},
     "resnet50/1": {"commit": "c", "engines": {
@@ -83,7 +84,8 @@ class ModelsReport(unittest.TestCase):
 
     def test_every_cell_and_every_reason_is_shown(self):
         text = models.text(MODELS)
-        for words in ("| resnet50 | 1 | 10 | 9 | 8 | 0.80 | 40 % |", "**1.20**",
+        for words in ("| resnet50 | 10 | 40 % | 8 V | 0.80 × | - | - | - | - |", "**1.20 ×**",
+                      "| unet | 5 | - | 50 O | 100 | 80 O | 1.25 × | 60 | 0.75 × | 11 |",
                       "unet/2: OpenVINO: not converted", "in 1 of 2 cells"):
             self.assertIn(words, text)
         self.assertLess(text.index("resnet50"), text.index("| unet"))
