@@ -1,6 +1,8 @@
 /* See failing_driver.h. One driver at a time: its tables are static. */
 #include "failing_driver.h"
 
+#include "unit.h"
+
 static const struct md_device_driver *inner;
 static struct md_device_driver driver;
 static struct md_device_kernel kernels[MD_OP_COUNT];
@@ -234,4 +236,15 @@ const struct md_device_driver *failing_driver(const struct md_device_driver *dri
     alive = 0;
     failing_driver_at(-1, MD_OK, false);
     return &driver;
+}
+
+void failing_driver_walk(bool (*once)(int n, enum md_status status, bool sticky),
+                         int (*end)(void **state), enum md_status status, bool sticky)
+{
+    int n = 0;
+    for (bool more = true; more; n++) {
+        more = once(n, status, sticky);
+        assert_int_equal(end(NULL), 0);
+    }
+    assert_true(n > 40); /* so many calls there are at the least */
 }

@@ -18,6 +18,14 @@ const struct md_device_driver *failing_driver(const struct md_device_driver *inn
 void failing_driver_at(int n, enum md_status status, bool sticky);
 int failing_driver_calls(void);
 
+/*
+ * once(0), once(1), ... with the call of that number failing, until it says that there was none so
+ * late; `end` follows each. There must be more than 40 calls. Serves every driver that counts
+ * calls.
+ */
+void failing_driver_walk(bool (*once)(int n, enum md_status status, bool sticky),
+                         int (*end)(void **state), enum md_status status, bool sticky);
+
 /* Blocks of memory, streams, events and captures that were made and not given back. */
 int failing_driver_alive(void);
 

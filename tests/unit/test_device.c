@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "failing_driver.h"
 #include "graph/executable_internal.h"
 #include "graphs.h"
 #include "kernels/cpu/cpu.h"
@@ -432,30 +433,19 @@ static bool walk(int n, enum md_status status, bool sticky)
     return reached;
 }
 
-static void walk_all(enum md_status status, bool sticky)
-{
-    bool more = true;
-    int n = 0;
-    for (; more; n++) {
-        more = walk(n, status, sticky);
-        assert_int_equal(close_all(NULL), 0);
-    }
-    assert_true(n > 40); /* so many calls there are at the least */
-}
-
 static void any_call_may_fail(void **state)
 {
-    walk_all(MD_ERR_DEVICE, false);
+    failing_driver_walk(walk, close_all, MD_ERR_DEVICE, false);
 }
 
 static void any_call_may_find_no_memory(void **state)
 {
-    walk_all(MD_ERR_MEMORY, false);
+    failing_driver_walk(walk, close_all, MD_ERR_MEMORY, false);
 }
 
 static void any_call_may_be_the_last(void **state)
 {
-    walk_all(MD_ERR_DEVICE, true);
+    failing_driver_walk(walk, close_all, MD_ERR_DEVICE, true);
 }
 
 #define device_test(f) cmocka_unit_test_teardown(f, close_all)
