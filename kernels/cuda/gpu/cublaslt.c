@@ -3,25 +3,31 @@
  * functions follow in a launch of their own.
  *
  * Our matrices lie by rows, cuBLASLt's by columns: y = a b is asked for as y' = b' a', which is the
- * same memory. The algorithm is the heuristic's first for a shape and kept for the next run of that
- * shape; asking takes host time only, so shapes may also be new while work is captured. Float32 is
- * multiplied in float32, not in TF32; sums are float32 always.
+ * same memory. The first run of a shape, which is not captured, times the heuristic's first
+ * algorithms, and the fastest is kept, beyond the process as well (choices.h). A shape that is new
+ * while work is captured gets the heuristic's first, which takes host time only. Float32 is
+ * multiplied in float32, not in TF32; sums are float32 always, parts of sums that are put together
+ * through memory as well.
  */
+#include "kernels/cuda/gpu/choices.h"
 #include "kernels/cuda/gpu/libraries.h"
 
 #if MD__WITH_CUBLASLT
 
 #include <cublasLt.h>
 #include <dlfcn.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define LIBRARY "libcublasLt.so.13"
-#define KEPT    512 /* shapes; the oldest makes room */
+#define LIBRARY    "libcublasLt.so.13"
+#define KEPT       512 /* shapes; the oldest makes room */
+#define CANDIDATES 8   /* of the heuristic's, the first ones */
 
 #define CALLS(X)                                                                                   \
     X(cublasLtCreate)                                                                              \
     X(cublasLtDestroy)                                                                             \
+    X(cublasLtGetVersion)                                                                          \
     X(cublasLtMatmul)                                                                              \
     X(cublasLtMatmulAlgoGetHeuristic)                                                              \
     X(cublasLtMatmulDescCreate)                                                                    \
@@ -51,6 +57,7 @@ struct md__cublaslt {
     cublasLtHandle_t handle;
     struct kept kept[KEPT];
     int count, next;
+    struct md__choices choices;
 #define X(name) __typeof__(&(name)) name;
     CALLS(X)
 #undef X
@@ -67,8 +74,10 @@ struct md__cublaslt *md__cublaslt_new(void)
     complete = complete && (made->name = (__typeof__(&(name)))dlsym(made->library, #name)) != NULL;
     CALLS(X)
 #undef X
-    if (complete && made->cublasLtCreate(&made->handle) == CUBLAS_STATUS_SUCCESS)
+    if (complete && made->cublasLtCreate(&made->handle) == CUBLAS_STATUS_SUCCESS) {
+        md__choices_open(&made->choices, "cublaslt", made->cublasLtGetVersion());
         return made;
+    }
     md__cublaslt_delete(made);
     return NULL;
 }
@@ -220,18 +229,20 @@ static void forget(const struct md__cublaslt *lt, struct asked *asked)
 
 /* ---- choice and run -------------------------------------------------------------------------- */
 
-static cublasStatus_t ask(const struct md__cublaslt *lt, struct asked *asked, const struct key *key,
-                          cublasLtMatmulAlgo_t *algorithm)
+/* The heuristic's algorithms that fit the workspace, best first; how many. */
+static int ask(const struct md__cublaslt *lt, struct asked *asked, const struct key *key,
+               cublasLtMatmulHeuristicResult_t *found, int most)
 {
     size_t bytes = MD__LIBRARY_WORKSPACE_BYTES;
-    cublasLtMatmulHeuristicResult_t found;
-    int count = 0;
+    uint32_t schemes = CUBLASLT_REDUCTION_SCHEME_INPLACE | CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
+    int count = 0, fit = 0;
     cublasStatus_t status = lt->cublasLtMatmulPreferenceCreate(&asked->preference);
 #define SET(attribute, value)                                                                      \
     if (!status)                                                                                   \
     status = lt->cublasLtMatmulPreferenceSetAttribute(                                             \
         asked->preference, CUBLASLT_MATMUL_PREF_##attribute, &(value), sizeof(value))
     SET(MAX_WORKSPACE_BYTES, bytes);
+    SET(REDUCTION_SCHEME_MASK, schemes);
     SET(MIN_ALIGNMENT_A_BYTES, key->align_a);
     SET(MIN_ALIGNMENT_B_BYTES, key->align_b);
     SET(MIN_ALIGNMENT_C_BYTES, key->align_c);
@@ -240,24 +251,82 @@ static cublasStatus_t ask(const struct md__cublaslt *lt, struct asked *asked, co
     if (!status)
         status = lt->cublasLtMatmulAlgoGetHeuristic(lt->handle, asked->operation, asked->a,
                                                     asked->b, asked->d, asked->d, asked->preference,
-                                                    1, &found, &count);
-    if (status || count == 0)
-        return status ? status : CUBLAS_STATUS_NOT_SUPPORTED;
-    *algorithm = found.algo;
-    return found.state;
+                                                    most, found, &count);
+    for (int i = 0; !status && i < count; i++)
+        if (found[i].state == CUBLAS_STATUS_SUCCESS)
+            found[fit++] = found[i];
+    return fit;
 }
 
-static const cublasLtMatmulAlgo_t *choose(struct md__cublaslt *lt, struct asked *asked,
-                                          const struct key *key)
+/* One product, described, with a result of its own. */
+struct posed {
+    const struct md__gpu_libraries *all;
+    const struct asked *asked;
+    const struct md__cuda_product *p;
+    const cublasLtMatmulAlgo_t *algorithm;
+    cudaStream_t stream;
+    void *y;
+};
+
+static cublasStatus_t multiply(const struct posed *posed)
 {
+    const struct md__cublaslt *lt = posed->all->cublaslt;
+    const struct md__cuda_product *p = posed->p;
+    const struct asked *asked = posed->asked;
+    float alpha = p->alpha, beta = p->z ? 1.0f : 0.0f;
+    return lt->cublasLtMatmul(lt->handle, asked->operation, &alpha, p->b, asked->a, p->a, asked->b,
+                              &beta, p->z ? p->z : posed->y, asked->d, posed->y, asked->d,
+                              posed->algorithm, posed->all->workspace, MD__LIBRARY_WORKSPACE_BYTES,
+                              posed->stream);
+}
+
+static bool run_timed(const void *context)
+{
+    return multiply(context) == CUBLAS_STATUS_SUCCESS;
+}
+
+/* The fastest of them into memory of its own, because y may be z; the first when none can be
+ * timed. */
+static int fastest(const struct posed *posed, const struct key *key,
+                   const cublasLtMatmulHeuristicResult_t *found, int count)
+{
+    struct posed own = *posed;
+    float best = INFINITY;
+    int chosen = 0;
+    size_t bytes = (size_t)(key->batch * key->m * key->n) * (key->storage == MD__CUDA_F32 ? 4 : 2);
+    bool ready = cudaMalloc(&own.y, bytes) == cudaSuccess;
+    for (int i = 0; ready && i < count; i++) {
+        own.algorithm = &found[i].algo;
+        float ms = md__choice_ms(own.stream, run_timed, &own);
+        chosen = ms < best ? i : chosen;
+        best = ms < best ? ms : best;
+    }
+    if (ready)
+        cudaFree(own.y);
+    cudaGetLastError(); /* whatever this was, the next call's it is not */
+    return chosen;
+}
+
+static const cublasLtMatmulAlgo_t *choose(struct md__cublaslt *lt, struct posed *posed,
+                                          struct asked *asked, const struct key *key)
+{
+    cublasLtMatmulHeuristicResult_t found[CANDIDATES];
     for (int i = 0; i < lt->count; i++)
         if (memcmp(&lt->kept[i].key, key, sizeof *key) == 0)
             return &lt->kept[i].algorithm;
-    struct kept *kept = &lt->kept[lt->next];
-    memset(&kept->key, 0, sizeof kept->key); /* nobody's, should the question fail */
-    if (ask(lt, asked, key, &kept->algorithm))
+    int before = md__choices_recall(&lt->choices, key, sizeof *key);
+    bool times =
+        before == MD__CHOICE_NONE && !lt->choices.untimed && !md__is_captured(posed->stream);
+    int count = ask(lt, asked, key, found, before >= 0 || times ? CANDIDATES : 1);
+    if (count == 0)
         return NULL;
-    kept->key = *key;
+    int chosen = times && count > 1 ? fastest(posed, key, found, count) : 0;
+    if (times)
+        md__choices_remember(&lt->choices, key, sizeof *key, chosen);
+    if (before >= 0 && before < count)
+        chosen = before;
+    struct kept *kept = &lt->kept[lt->next];
+    *kept = (struct kept){*key, found[chosen].algo};
     lt->next = (lt->next + 1) % KEPT;
     lt->count = lt->count < KEPT ? lt->count + 1 : KEPT;
     return &kept->algorithm;
@@ -269,18 +338,16 @@ int md__cublaslt_product(struct md__cuda_libraries *libraries, md__cuda_stream s
     struct md__gpu_libraries *all = (struct md__gpu_libraries *)libraries;
     struct md__cublaslt *lt = all->cublaslt;
     struct asked asked = {0};
+    struct posed posed = {all, &asked, p, NULL, (cudaStream_t)stream, p->y};
     struct key key;
     int32_t unused;
     if (!key_of(p, &key))
         return MD__CUDA_REFUSED;
     cublasStatus_t status = describe(lt, &asked, &key, p->bias);
-    const cublasLtMatmulAlgo_t *algorithm = status ? NULL : choose(lt, &asked, &key);
-    float alpha = p->alpha, beta = p->z ? 1.0f : 0.0f;
+    const cublasLtMatmulAlgo_t *algorithm = status ? NULL : choose(lt, &posed, &asked, &key);
+    posed.algorithm = algorithm;
     if (algorithm)
-        status =
-            lt->cublasLtMatmul(lt->handle, asked.operation, &alpha, p->b, asked.a, p->a, asked.b,
-                               &beta, p->z ? p->z : p->y, asked.d, p->y, asked.d, algorithm,
-                               all->workspace, MD__LIBRARY_WORKSPACE_BYTES, (cudaStream_t)stream);
+        status = multiply(&posed);
     forget(lt, &asked);
     if (!algorithm || status == CUBLAS_STATUS_NOT_SUPPORTED)
         return MD__CUDA_REFUSED;

@@ -3,33 +3,28 @@
  *
  * The first run of a shape, which is never captured, times the heuristic's first engines and keeps
  * the fastest whose result agrees with our own kernel's by norm; a shape where none does is our
- * kernel's from then on. Choices outlive the process in a file of text for each GPU and version of
- * cuDNN, a line a shape; one that is read from there is checked in numbers all the same. While work
- * is captured only what has been chosen runs.
+ * kernel's from then on. Choices outlive the process (choices.h); one that is read from there is
+ * checked in numbers all the same. While work is captured only what has been chosen runs.
  */
 #include "kernels/cuda/gpu/libraries.h"
 
 #if MD__WITH_CUDNN
 
+#include "kernels/cuda/gpu/choices.h"
 #include "kernels/cuda/gpu/cudnn.h"
 
 #include <cuda_runtime_api.h>
 #include <dlfcn.h>
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #define LIBRARY     "libcudnn.so.9"
 #define CHOICES_MAX 512
-#define TIMED_RUNS  5
 #define NUMBERS     24
 #define ERROR_F16   5e-3
 #define ERROR_BF16  4e-2
-#define REMEMBERED  4096
 #define CONFIG_NONE (-1) /* our own kernel does it better, or alone does it right */
-#define CONFIG_ASK  (-2)
 
 /* What a plan is made for. */
 struct key {
@@ -42,83 +37,12 @@ struct choice {
     cudnnBackendDescriptor_t plan; /* NULL: our own kernel */
 };
 
-struct remembered {
-    uint64_t hash;
-    int config;
-};
-
 struct md__cudnn {
     struct md__cudnn_calls calls;
     struct choice *choices[CHOICES_MAX];
-    struct remembered remembered[REMEMBERED];
-    int choice_count, remembered_count;
-    bool untimed;   /* the first engine that is right does, to see what timing is worth */
-    char path[512]; /* "": choices are not kept */
+    int choice_count;
+    struct md__choices kept;
 };
-
-/* ---- the file -------------------------------------------------------------------------------- */
-
-static void set_path(struct md__cudnn *nn)
-{
-    const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
-    struct cudaDeviceProp properties;
-    int device = 0;
-    char folder[256], name[64];
-    if (cudaGetDevice(&device) || cudaGetDeviceProperties(&properties, device))
-        return;
-    if (cache && *cache)
-        snprintf(folder, sizeof folder, "%.200s/moondial", cache);
-    else if (home && *home)
-        snprintf(folder, sizeof folder, "%.200s/.cache/moondial", home);
-    else
-        return;
-    snprintf(name, sizeof name, "%.60s", properties.name);
-    for (char *at = name; *at; at++)
-        *at = *at == ' ' || *at == '/' ? '-' : *at;
-    mkdir(folder, 0700); /* where it cannot be made, the file cannot either */
-    snprintf(nn->path, sizeof nn->path, "%s/cudnn-%zu-%s.txt", folder, nn->calls.cudnnGetVersion(),
-             name);
-}
-
-static void recall_all(struct md__cudnn *nn)
-{
-    unsigned long long hash;
-    int config;
-    FILE *file = nn->path[0] ? fopen(nn->path, "r") : NULL;
-    while (file && nn->remembered_count < REMEMBERED &&
-           fscanf(file, "%llx %d", &hash, &config) == 2)
-        nn->remembered[nn->remembered_count++] = (struct remembered){hash, config};
-    if (file)
-        fclose(file);
-}
-
-/* FNV-1a over the numbers; a collision only costs a check that fails. */
-static uint64_t hash_of(const struct key *key)
-{
-    const unsigned char *bytes = (const unsigned char *)key;
-    uint64_t hash = 14695981039346656037u;
-    for (size_t i = 0; i < sizeof *key; i++)
-        hash = (hash ^ bytes[i]) * 1099511628211u;
-    return hash;
-}
-
-static int recall(const struct md__cudnn *nn, const struct key *key)
-{
-    uint64_t hash = hash_of(key);
-    for (int i = nn->remembered_count - 1; i >= 0; i--)
-        if (nn->remembered[i].hash == hash)
-            return nn->remembered[i].config;
-    return CONFIG_ASK;
-}
-
-static void remember(const struct md__cudnn *nn, const struct key *key, int config)
-{
-    FILE *file = nn->path[0] ? fopen(nn->path, "a") : NULL;
-    if (!file)
-        return;
-    fprintf(file, "%016llx %d\n", (unsigned long long)hash_of(key), config);
-    fclose(file);
-}
 
 /* ---- the library ----------------------------------------------------------------------------- */
 
@@ -135,12 +59,7 @@ struct md__cudnn *md__cudnn_new(void)
     MD__CUDNN_CALLS(X)
 #undef X
     if (complete && made->calls.cudnnCreate(&made->calls.handle) == CUDNN_STATUS_SUCCESS) {
-        const char *wanted = getenv("MOONDIAL_CUDA_LIBRARIES");
-        made->untimed = wanted && strcmp(wanted, "untimed") == 0;
-        if (!made->untimed) { /* what is not the fastest is not kept */
-            set_path(made);
-            recall_all(made);
-        }
+        md__choices_open(&made->kept, "cudnn", made->calls.cudnnGetVersion());
         return made;
     }
     md__cudnn_delete(made);
@@ -201,27 +120,19 @@ static cudnnStatus_t run_plan(struct md__gpu_libraries *all, const struct md__cu
     return md__cudnn_execute(&all->cudnn->calls, graph, plan, p, y, all->workspace);
 }
 
-/* Milliseconds of a run; infinite when it fails. */
-static float timed(struct md__gpu_libraries *all, cudaStream_t stream,
-                   const struct md__cudnn_graph *graph, cudnnBackendDescriptor_t plan,
-                   const struct md__cuda_convolution *p, void *y)
+struct timing {
+    struct md__gpu_libraries *all;
+    const struct md__cudnn_graph *graph;
+    cudnnBackendDescriptor_t plan;
+    const struct md__cuda_convolution *p;
+    void *y;
+};
+
+static bool run_timed(const void *context)
 {
-    cudaEvent_t begin = NULL, end = NULL;
-    float ms = INFINITY;
-    bool ran = cudaEventCreate(&begin) == cudaSuccess && cudaEventCreate(&end) == cudaSuccess &&
-               run_plan(all, graph, plan, p, y) == CUDNN_STATUS_SUCCESS &&
-               cudaEventRecord(begin, stream) == cudaSuccess;
-    for (int i = 0; i < TIMED_RUNS && ran; i++)
-        ran = run_plan(all, graph, plan, p, y) == CUDNN_STATUS_SUCCESS;
-    if (ran)
-        ran = cudaEventRecord(end, stream) == cudaSuccess &&
-              cudaEventSynchronize(end) == cudaSuccess &&
-              cudaEventElapsedTime(&ms, begin, end) == cudaSuccess;
-    if (begin)
-        cudaEventDestroy(begin);
-    if (end)
-        cudaEventDestroy(end);
-    return ran ? ms : INFINITY;
+    const struct timing *timing = context;
+    return run_plan(timing->all, timing->graph, timing->plan, timing->p, timing->y) ==
+           CUDNN_STATUS_SUCCESS;
 }
 
 /* Room on the device and on the host for a result of ours and one of theirs. */
@@ -288,8 +199,9 @@ static cudnnBackendDescriptor_t try_config(struct md__gpu_libraries *all, cudaSt
     if (md__cudnn_plan(&all->cudnn->calls, graph, config, &plan, &bytes))
         return NULL;
     *ms = INFINITY;
+    const struct timing timing = {all, graph, plan, p, trial->theirs};
     if (bytes <= (int64_t)MD__LIBRARY_WORKSPACE_BYTES)
-        *ms = timed(all, stream, graph, plan, p, trial->theirs);
+        *ms = md__choice_ms(stream, run_timed, &timing);
     if (*ms < INFINITY && agrees(trial, stream, p))
         return plan;
     all->cudnn->calls.cudnnBackendDestroyDescriptor(plan);
@@ -310,7 +222,7 @@ static int choose(struct md__gpu_libraries *all, cudaStream_t stream, struct cho
     ready = ready && md__cuda_convolve(stream, &own) == 0 &&
             md__cudnn_graph_init(&all->cudnn->calls, p, &choice->graph) == CUDNN_STATUS_SUCCESS;
     for (int i = 0; ready && i < choice->graph.config_count; i++) {
-        if (all->cudnn->untimed && chosen != CONFIG_NONE)
+        if (all->cudnn->kept.untimed && chosen != CONFIG_NONE)
             break;
         if (only >= 0 && i != only)
             continue;
@@ -333,22 +245,20 @@ static struct choice *find(struct md__gpu_libraries *all, cudaStream_t stream,
                            const struct key *key, const struct md__cuda_convolution *p)
 {
     struct md__cudnn *nn = all->cudnn;
-    enum cudaStreamCaptureStatus capturing = cudaStreamCaptureStatusActive;
     for (int i = 0; i < nn->choice_count; i++)
         if (memcmp(&nn->choices[i]->key, key, sizeof *key) == 0)
             return nn->choices[i];
-    if (cudaStreamIsCapturing(stream, &capturing) != cudaSuccess ||
-        capturing != cudaStreamCaptureStatusNone || nn->choice_count == CHOICES_MAX)
+    if (md__is_captured(stream) || nn->choice_count == CHOICES_MAX)
         return NULL;
     struct choice *made = calloc(1, sizeof *made);
     if (!made)
         return NULL;
     made->key = *key;
-    int before = recall(nn, key), chosen = CONFIG_NONE;
+    int before = md__choices_recall(&nn->kept, key, sizeof *key), chosen = CONFIG_NONE;
     if (before != CONFIG_NONE)
         chosen = choose(all, stream, made, p, before);
-    if (before == CONFIG_ASK)
-        remember(nn, key, chosen);
+    if (before == MD__CHOICE_NONE)
+        md__choices_remember(&nn->kept, key, sizeof *key, chosen);
     nn->choices[nn->choice_count++] = made;
     return made;
 }
