@@ -6,6 +6,7 @@
  * What is hidden is left out, not given a number that 16 bits might not hold. Everything between
  * load and store is float32.
  */
+#include "kernels/cuda/attention.h"
 #include "kernels/cuda/functions.cuh"
 
 #define WARPS     4   /* queries of a block */

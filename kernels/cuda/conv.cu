@@ -56,40 +56,90 @@ MD__DEVICE void finish(const struct md__cuda_convolution &p, int64_t n, int64_t 
     md__store((T *)p.y + at, md__function(p.function, sum, p.function_a, p.function_b));
 }
 
-/* Rows are places of all batch elements, columns the outputs of group blockIdx.z. */
+/* Group blockIdx.z for tile_product: rows are places of all batch elements, columns the outputs of
+ * the group. */
+struct patches {
+    const struct md__cuda_convolution &p;
+    int64_t group, rows, inner, columns, channels;
+    bool left_along, right_along;
+
+    MD__DEVICE_MEMBER explicit patches(const struct md__cuda_convolution &p_)
+        : p(p_), group(blockIdx.z), rows(p_.batch * p_.out_places),
+          inner(p_.channels / p_.groups * p_.taps), columns(p_.outputs / p_.groups),
+          channels(p_.channels / p_.groups), left_along(true), right_along(true)
+    {
+    }
+    /* Where term k of a row lies in x; -1: nowhere. */
+    MD__DEVICE_MEMBER int64_t from(int64_t row, int64_t k) const
+    {
+        int64_t tap = k / channels, c = group * channels + k % channels;
+        int64_t place = source_place(p.window, p.transposed, row % p.out_places, tap);
+        return place < 0 ? -1
+                         : row / p.out_places * p.channels * p.in_places + c * p.x_channel +
+                               place * p.x_place;
+    }
+    MD__DEVICE_MEMBER int64_t weight(int64_t k, int64_t column) const
+    {
+        return weight_at(p, group, column, k % channels, k / channels);
+    }
+};
+
+template <class T> struct float_patches : patches {
+    using patches::patches;
+    MD__DEVICE_MEMBER float left(int64_t row, int64_t k) const
+    {
+        int64_t at = from(row, k);
+        return at >= 0 ? md__load((const T *)p.x + at) : 0.0f;
+    }
+    MD__DEVICE_MEMBER float right(int64_t k, int64_t column) const
+    {
+        return md__load((const T *)p.w + weight(k, column));
+    }
+    MD__DEVICE_MEMBER void finish(int64_t row, int64_t column, float sum) const
+    {
+        ::finish<T>(p, row / p.out_places, row % p.out_places, group * columns + column, sum);
+    }
+};
+
 template <class T> static __global__ void conv_tile_kernel(struct md__cuda_convolution p)
 {
-    __shared__ float left[DEPTH][TILE + 1], right[DEPTH][TILE + 1];
-    int64_t rows = p.batch * p.out_places, row = (int64_t)blockIdx.x * TILE;
-    int64_t column = (int64_t)blockIdx.y * TILE, g = blockIdx.z;
-    int64_t outputs = p.outputs / p.groups, channels = p.channels / p.groups;
-    int64_t inner = channels * p.taps;
-    int across = (int)threadIdx.x % (TILE / SIDE), down = (int)threadIdx.x / (TILE / SIDE);
-    float sums[SIDE][SIDE] = {{0}};
-    for (int64_t k0 = 0; k0 < inner; k0 += DEPTH) {
-        for (int i = (int)threadIdx.x; i < DEPTH * TILE; i += (int)blockDim.x) {
-            int k = i % DEPTH, r = i / DEPTH;
-            int64_t tap = (k0 + k) / channels, c = (k0 + k) % channels;
-            int64_t n = (row + r) / p.out_places, from = -1;
-            if (row + r < rows && k0 + k < inner)
-                from = source_place(p.window, p.transposed, (row + r) % p.out_places, tap);
-            int64_t at =
-                n * p.channels * p.in_places + (g * channels + c) * p.x_channel + from * p.x_place;
-            left[k][r] = from >= 0 ? md__load((const T *)p.x + at) : 0.0f;
-            right[k][r] = column + r < outputs && k0 + k < inner
-                              ? md__load((const T *)p.w + weight_at(p, g, column + r, c, tap))
-                              : 0.0f;
-        }
-        __syncthreads();
-        add_products<TILE>(left, right, down, across, sums);
-        __syncthreads();
+    tile_product<TILE, float>(float_patches<T>(p));
+}
+
+/* What lies in the padding is the zero point, so its terms are 0. */
+struct byte_patches : patches {
+    const struct md__cuda_byte_levels &levels;
+    int32_t x_zero;
+
+    MD__DEVICE_MEMBER byte_patches(const struct md__cuda_convolution &p_,
+                                   const struct md__cuda_byte_levels &levels_)
+        : patches(p_), levels(levels_),
+          x_zero(levels_.x_zero ? md__byte_at(levels_.x_zero, levels_.x_is_signed, 0) : 0)
+    {
     }
-    for (int i = 0; i < SIDE; i++)
-        for (int j = 0; j < SIDE; j++) {
-            int64_t r = row + down * SIDE + i, m = column + across * SIDE + j;
-            if (r < rows && m < outputs)
-                finish<T>(p, r / p.out_places, r % p.out_places, g * outputs + m, sums[i][j]);
-        }
+    MD__DEVICE_MEMBER int32_t left(int64_t row, int64_t k) const
+    {
+        int64_t at = from(row, k);
+        return at >= 0 ? md__byte_at(p.x, levels.x_is_signed, at) - x_zero : 0;
+    }
+    MD__DEVICE_MEMBER int32_t right(int64_t k, int64_t column) const
+    {
+        int64_t output = levels.w_zero_count == 1 ? 0 : group * columns + column;
+        int32_t zero = levels.w_zero ? md__byte_at(levels.w_zero, levels.w_is_signed, output) : 0;
+        return md__byte_at(p.w, levels.w_is_signed, weight(k, column)) - zero;
+    }
+    MD__DEVICE_MEMBER void finish(int64_t row, int64_t column, int32_t sum) const
+    {
+        int64_t m = group * columns + column;
+        ((int32_t *)p.y)[row / p.out_places * p.outputs * p.out_places + m * p.y_channel +
+                         row % p.out_places * p.y_place] = sum;
+    }
+};
+
+static __global__ void conv_byte_kernel(struct md__cuda_convolution p,
+                                        struct md__cuda_byte_levels levels)
+{
+    tile_product<TILE, int32_t>(byte_patches(p, levels));
 }
 
 /* Neighbouring threads take what lies side by side in the output. */
@@ -120,13 +170,23 @@ int md__cuda_convolve(md__cuda_stream stream, const struct md__cuda_convolution 
     if (rows * p->outputs == 0)
         return 0;
     bool narrow = outputs < NARROW || p->groups > 65535;
-    dim3 grid((unsigned)((rows + TILE - 1) / TILE), (unsigned)((outputs + TILE - 1) / TILE),
-              (unsigned)p->groups);
     MD__BY_FLOAT(p->storage, {
         if (narrow)
             return md__launch(stream, "conv_narrow", conv_narrow_kernel<T>,
                               md__blocks(rows * p->outputs, 128), dim3(128), 0, *p);
-        return md__launch(stream, "conv_tile", conv_tile_kernel<T>, grid,
-                          dim3(TILE / SIDE * (TILE / SIDE)), 0, *p);
+        return md__launch(stream, "conv_tile", conv_tile_kernel<T>,
+                          tile_grid(TILE, rows, outputs, p->groups), tile_block(TILE), 0, *p);
     })
+}
+
+int md__cuda_convolve_bytes(md__cuda_stream stream, const struct md__cuda_convolution *p,
+                            const struct md__cuda_byte_levels *levels)
+{
+    int64_t rows = p->batch * p->out_places, outputs = p->outputs / p->groups;
+    if (rows * p->outputs == 0)
+        return 0;
+    if (p->groups > 65535)
+        return MD__CUDA_REFUSED;
+    return md__launch(stream, "conv_bytes", conv_byte_kernel,
+                      tile_grid(TILE, rows, outputs, p->groups), tile_block(TILE), 0, *p, *levels);
 }

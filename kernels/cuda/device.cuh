@@ -29,6 +29,7 @@
 #define MD__ALL         0xffffffffu
 #define MD__HOST_DEVICE __host__ __device__ static __forceinline__
 #define MD__DEVICE      __device__ static __forceinline__
+#define MD__DEVICE_MEMBER __device__ __forceinline__
 
 /* ---- notices --------------------------------------------------------------------------------- */
 
@@ -88,6 +89,12 @@ MD__DEVICE uint8_t md__load(const uint8_t *x)
 MD__DEVICE int8_t md__load(const int8_t *x)
 {
     return *x;
+}
+/* Byte i as it is, or with its sign. */
+MD__DEVICE int32_t md__byte_at(const void *bytes, bool is_signed, int64_t i)
+{
+    return is_signed ? static_cast<const int8_t *>(bytes)[i]
+                     : static_cast<const uint8_t *>(bytes)[i];
 }
 MD__DEVICE void md__store(float *y, float value)
 {

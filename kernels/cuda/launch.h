@@ -300,10 +300,18 @@ struct md__cuda_convolution {
     float function_a, function_b;
 };
 int md__cuda_convolve(md__cuda_stream stream, const struct md__cuda_convolution *convolution);
+/* x and w are bytes, less a zero point (NULL: 0) of x and one, or one an output, of w; y is I32. */
+struct md__cuda_byte_levels {
+    bool x_is_signed, w_is_signed;
+    int64_t w_zero_count;
+    const void *x_zero, *w_zero;
+};
+int md__cuda_convolve_bytes(md__cuda_stream stream, const struct md__cuda_convolution *convolution,
+                            const struct md__cuda_byte_levels *levels);
 
 enum md__cuda_pool { MD__CUDA_POOL_MAX, MD__CUDA_POOL_AVERAGE, MD__CUDA_POOL_LP };
 struct md__cuda_pooling {
-    int storage;
+    int storage; /* float, or U8 and I8 of the largest */
     enum md__cuda_pool kind;
     bool count_padding;
     float p; /* of POOL_LP */
@@ -377,72 +385,6 @@ struct md__cuda_recurrent {
     void *y, *y_h, *y_c;
 };
 int md__cuda_recurrent(md__cuda_stream stream, const struct md__cuda_recurrent *recurrent);
-
-/* ---- index.cu -------------------------------------------------------------------------------- */
-
-/* `rows` indices of `depth` numbers each, which name slices of `slice` elements; in `batches` equal
- * parts, each with a part of the data, batch_stride elements apart. */
-struct md__cuda_slices {
-    int depth;
-    bool ids_are_wide; /* int64, not int32 */
-    int64_t rows, slice, batches, batch_stride, dim[MD__CUDA_RANK], stride[MD__CUDA_RANK];
-    const void *ids;
-};
-/* y [rows, slice]; what lies outside gives NaN or 0. */
-int md__cuda_gather_slices(md__cuda_stream stream, int storage,
-                           const struct md__cuda_slices *slices, const void *x, void *y);
-/* updates [rows, slice] into y; what lies outside is left out. */
-int md__cuda_scatter_slices(md__cuda_stream stream, int storage,
-                            const struct md__cuda_slices *slices, const void *updates, void *y);
-/* As md__cuda_gather_elements, the other way. */
-int md__cuda_scatter_elements(md__cuda_stream stream, int storage, int index_storage,
-                              const struct md__cuda_map *map, const void *updates,
-                              const void *indices, void *y, int64_t n, int64_t axis_stride);
-
-/* ---- attention.cu ---------------------------------------------------------------------------- */
-
-struct md__cuda_heads {
-    int64_t batch, head, step; /* element strides; a head's numbers follow each other */
-};
-/* v_width at most 256. mask (bool: true is seen; or float storage, added) may be NULL; keys from
- * mask_keys on are hidden. left, right: keys seen before and behind a query's own place; -1: all.
- */
-struct md__cuda_attention {
-    int storage;
-    bool mask_is_bool;
-    int64_t batch, heads, kv_heads, queries, keys, width, v_width;
-    struct md__cuda_heads q_at, k_at, v_at, y_at;
-    int64_t mask_stride[4], mask_keys, left, right;
-    float scale, softcap; /* softcap 0: none */
-    const void *q, *k, *v, *mask;
-    void *y;
-};
-int md__cuda_attention(md__cuda_stream stream, const struct md__cuda_attention *attention);
-
-/* rotary.cu: tables [positions, half]; ids [batch, steps] (NULL: the tables have a row for each of
- * them); numbers of a head from 2 half on stay. */
-struct md__cuda_rotary {
-    int storage;
-    bool interleaved, ids_are_wide;
-    int64_t batch, heads, steps, width, half, positions;
-    struct md__cuda_heads at; /* of x and y */
-    const void *x, *cosine, *sine, *ids;
-    void *y;
-};
-int md__cuda_rotary(md__cuda_stream stream, const struct md__cuda_rotary *rotary);
-
-/* moondial.InterpretableAttention: 4 heads * keys bytes of shared memory. */
-struct md__cuda_shared_attention {
-    int storage;
-    bool causal;
-    int64_t batch, queries, keys, heads, size, v_width, mask_batch, mask_query;
-    float scale, mask_bias;
-    const void *q, *k, *v;
-    const uint8_t *mask; /* NULL: none */
-    void *y;
-};
-int md__cuda_shared_attention(md__cuda_stream stream,
-                              const struct md__cuda_shared_attention *attention);
 
 /* ---- gated.cu -------------------------------------------------------------------------------- */
 

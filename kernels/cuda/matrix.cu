@@ -20,55 +20,42 @@ MD__DEVICE void batch_offsets(const struct md__cuda_product &p, int64_t index, i
     }
 }
 
-template <class T>
-MD__DEVICE void finish(const struct md__cuda_product &p, int64_t matrix, int64_t row,
-                       int64_t column, float sum)
-{
-    int64_t at = p.y_row ? row * p.y_row + column : (matrix * p.rows + row) * p.columns + column;
-    int64_t z_row = p.z_repeat ? row / p.z_repeat : matrix * p.rows + row;
-    sum *= p.alpha;
-    if (p.bias)
-        sum += p.beta * md__load((const T *)p.bias + row * p.bias_row + column * p.bias_column);
-    if (p.z)
-        sum += md__load((const T *)p.z + z_row * p.columns + column);
-    md__store((T *)p.y + at, md__function(p.function, sum, p.function_a, p.function_b));
-}
+/* One matrix of the batch, for tile_product. */
+template <class T> struct dense_problem {
+    const struct md__cuda_product &p;
+    int64_t matrix, rows, inner, columns;
+    const T *a, *b;
+    bool left_along, right_along;
+
+    MD__DEVICE_MEMBER float left(int64_t row, int64_t k) const
+    {
+        return md__load(&a[row * p.a_row + k * p.a_column]);
+    }
+    MD__DEVICE_MEMBER float right(int64_t k, int64_t column) const
+    {
+        return md__load(&b[k * p.b_row + column * p.b_column]);
+    }
+    MD__DEVICE_MEMBER void finish(int64_t row, int64_t column, float sum) const
+    {
+        int64_t at = p.y_row ? row * p.y_row + column : (matrix * rows + row) * columns + column;
+        int64_t z_row = p.z_repeat ? row / p.z_repeat : matrix * rows + row;
+        sum *= p.alpha;
+        if (p.bias)
+            sum += p.beta * md__load((const T *)p.bias + row * p.bias_row + column * p.bias_column);
+        if (p.z)
+            sum += md__load((const T *)p.z + z_row * columns + column);
+        md__store((T *)p.y + at, md__function(p.function, sum, p.function_a, p.function_b));
+    }
+};
 
 template <class T, int TILE> static __global__ void product_kernel(struct md__cuda_product p)
 {
-    constexpr int threads = TILE / SIDE * (TILE / SIDE);
-    __shared__ float left[DEPTH][TILE + 1], right[DEPTH][TILE + 1];
-    int64_t row = (int64_t)blockIdx.x * TILE, column = (int64_t)blockIdx.y * TILE;
-    int across = (int)threadIdx.x % (TILE / SIDE), down = (int)threadIdx.x / (TILE / SIDE);
     for (int64_t matrix = blockIdx.z; matrix < p.batch.count; matrix += gridDim.z) {
-        int64_t at_a, at_b;
-        batch_offsets(p, matrix, &at_a, &at_b);
-        const T *a = (const T *)p.a + at_a, *b = (const T *)p.b + at_b;
-        float sums[SIDE][SIDE] = {{0}};
-        for (int64_t k0 = 0; k0 < p.inner; k0 += DEPTH) {
-            for (int i = (int)threadIdx.x; i < DEPTH * TILE; i += threads) {
-                /* neighbouring threads read along the side that lies in memory */
-                int ka = p.a_column == 1 ? i % DEPTH : i / TILE;
-                int ra = p.a_column == 1 ? i / DEPTH : i % TILE;
-                int kb = p.b_column == 1 ? i / TILE : i % DEPTH;
-                int cb = p.b_column == 1 ? i % TILE : i / DEPTH;
-                left[ka][ra] = row + ra < p.rows && k0 + ka < p.inner
-                                   ? md__load(&a[(row + ra) * p.a_row + (k0 + ka) * p.a_column])
-                                   : 0.0f;
-                right[kb][cb] = column + cb < p.columns && k0 + kb < p.inner
-                                    ? md__load(&b[(k0 + kb) * p.b_row + (column + cb) * p.b_column])
-                                    : 0.0f;
-            }
-            __syncthreads();
-            add_products<TILE>(left, right, down, across, sums);
-            __syncthreads();
-        }
-        for (int i = 0; i < SIDE; i++)
-            for (int j = 0; j < SIDE; j++) {
-                int64_t r = row + down * SIDE + i, c = column + across * SIDE + j;
-                if (r < p.rows && c < p.columns)
-                    finish<T>(p, matrix, r, c, sums[i][j]);
-            }
+        int64_t a, b;
+        batch_offsets(p, matrix, &a, &b);
+        tile_product<TILE, float>(dense_problem<T>{p, matrix, p.rows, p.inner, p.columns,
+                                                   (const T *)p.a + a, (const T *)p.b + b,
+                                                   p.a_column == 1, p.b_column != 1});
     }
 }
 
@@ -77,13 +64,11 @@ int md__cuda_product(md__cuda_stream stream, const struct md__cuda_product *p)
     if (p->batch.count == 0 || p->rows == 0 || p->columns == 0)
         return 0;
     int tile = p->rows > 32 && p->columns > 32 ? 64 : 32;
-    int64_t down = (p->rows + tile - 1) / tile, across = (p->columns + tile - 1) / tile;
-    dim3 grid((unsigned)down, (unsigned)across,
-              (unsigned)(p->batch.count < 65535 ? p->batch.count : 65535));
-    dim3 block((unsigned)(tile / SIDE * (tile / SIDE)));
     MD__BY_FLOAT(p->storage, {
         auto kernel = tile == 64 ? product_kernel<T, 64> : product_kernel<T, 32>;
-        return md__launch(stream, "product", kernel, grid, block, 0, *p);
+        return md__launch(stream, "product", kernel,
+                          tile_grid(tile, p->rows, p->columns, p->batch.count), tile_block(tile), 0,
+                          *p);
     })
 }
 

@@ -4,6 +4,7 @@
  */
 #include <math.h>
 
+#include "kernels/cuda/attention.h"
 #include "kernels/cuda/ops.h"
 
 #define WIDTH_MAX        256

@@ -25,7 +25,8 @@ extern const struct md_device_kernel md__cuda_op_copy, md__cuda_op_transpose, md
     md__cuda_op_gather, md__cuda_op_gather_elements, md__cuda_op_pad, md__cuda_op_trilu;
 
 /* ops_windows.c */
-extern const struct md_device_kernel md__cuda_op_conv, md__cuda_op_pool, md__cuda_op_global_pool;
+extern const struct md_device_kernel md__cuda_op_conv, md__cuda_op_pool, md__cuda_op_global_pool,
+    md__cuda_op_conv_bytes;
 /* ops_resize.c */
 extern const struct md_device_kernel md__cuda_op_resize;
 
@@ -39,7 +40,7 @@ extern const struct md_device_kernel md__cuda_op_gated_residual, md__cuda_op_gat
 extern const struct md_device_kernel md__cuda_op_rotary;
 /* ops_index.c */
 extern const struct md_device_kernel md__cuda_op_gather_nd, md__cuda_op_scatter_nd,
-    md__cuda_op_scatter_elements;
+    md__cuda_op_scatter_elements, md__cuda_op_one_hot, md__cuda_op_reverse, md__cuda_op_unpool;
 
 /* ops_quantized.c */
 extern const struct md_device_kernel md__cuda_op_quantize, md__cuda_op_dequantize,
@@ -202,6 +203,10 @@ extern const struct md_device_kernel md__cuda_op_quantize, md__cuda_op_dequantiz
     MD__CUDA_ROW(MATMUL_INTEGER_TO_FLOAT, byte_product) \
     MD__CUDA_ROW(GATHER_ND, gather_nd) \
     MD__CUDA_ROW(SCATTER_ND, scatter_nd) \
-    MD__CUDA_ROW(SCATTER_ELEMENTS, scatter_elements)
+    MD__CUDA_ROW(SCATTER_ELEMENTS, scatter_elements) \
+    MD__CUDA_ROW(ONE_HOT, one_hot) \
+    MD__CUDA_ROW(REVERSE_SEQUENCE, reverse) \
+    MD__CUDA_ROW(MAX_UNPOOL, unpool) \
+    MD__CUDA_ROW(CONV_INTEGER, conv_bytes)
 
 #endif

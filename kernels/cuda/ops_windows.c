@@ -95,6 +95,45 @@ static enum md_status conv_init(const struct md_device_call *call,
     return MD_OK;
 }
 
+static bool is_byte(const struct md_device_value *value)
+{
+    return value->dtype == MD_U8 || value->dtype == MD_I8;
+}
+
+/* A zero point of x, and one or one an output of w. */
+static bool conv_bytes_supports(const struct md_node *node, const struct md_device_value *in,
+                                int in_count, const struct md_device_value *out, int out_count)
+{
+    (void)node, (void)out, (void)out_count;
+    for (int i = 2; i < 4; i++)
+        if (md__given(in, in_count, i) &&
+            (in[i].dtype != in[i - 2].dtype ||
+             (md__elements(&in[i]) != 1 && (i == 2 || md__elements(&in[3]) != in[1].shape.dim[0]))))
+            return false;
+    return is_byte(&in[0]) && is_byte(&in[1]) && in[0].shape.rank >= 3 &&
+           in[0].shape.rank <= 2 + MD_WINDOW_AXES_MAX;
+}
+
+static enum md_status conv_bytes_enqueue(const struct md_device_call *call, struct md_error *err)
+{
+    struct md__cuda_convolution conv;
+    enum md_status status = conv_init(call, &conv, err);
+    if (status)
+        return status;
+    conv.bias = NULL; /* input 2 is a zero point here */
+    struct md__cuda_byte_levels levels = {
+        .x_is_signed = call->in[0].dtype == MD_I8,
+        .w_is_signed = call->in[1].dtype == MD_I8,
+        .w_zero_count = md__given(call->in, call->in_count, 3) ? md__elements(&call->in[3]) : 1,
+        .x_zero = md__data(call, 2),
+        .w_zero = md__data(call, 3)};
+    return md__launched(md__cuda_convolve_bytes(md__cuda_stream_of(call->stream), &conv, &levels),
+                        err);
+}
+
+const struct md_device_kernel md__cuda_op_conv_bytes = {.supports = conv_bytes_supports,
+                                                        .enqueue = conv_bytes_enqueue};
+
 static enum md_status conv_enqueue(const struct md_device_call *call, struct md_error *err)
 {
     struct md__cuda_libraries *libraries = md__cuda_libraries_of(call->context);
@@ -177,13 +216,13 @@ static enum md__cuda_pool pool_of(enum md_op op)
                                                              : MD__CUDA_POOL_AVERAGE;
 }
 
-/* Indices of maxima are left to the CPU. */
+/* Indices of maxima are left to the CPU, and so are averages of bytes. */
 static bool pool_supports(const struct md_node *node, const struct md_device_value *in,
                           int in_count, const struct md_device_value *out, int out_count)
 {
-    (void)node;
+    bool bytes = is_byte(&in[0]) && pool_of(node->op) == MD__CUDA_POOL_MAX;
     return out_count == 1 && in[0].shape.rank >= 3 && in[0].shape.rank <= 2 + MD_WINDOW_AXES_MAX &&
-           md__one_float(in, in_count, out, out_count);
+           (bytes || md__one_float(in, in_count, out, out_count));
 }
 
 static enum md_status pool_enqueue(const struct md_device_call *call, struct md_error *err)

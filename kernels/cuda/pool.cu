@@ -32,6 +32,20 @@ MD__DEVICE float collected(enum md__cuda_pool kind, float sum, float x, float p)
     }
 }
 
+/* Bytes are exact in float32. */
+MD__DEVICE void put(uint8_t *y, float value)
+{
+    *y = (uint8_t)value;
+}
+MD__DEVICE void put(int8_t *y, float value)
+{
+    *y = (int8_t)value;
+}
+template <class T> MD__DEVICE void put(T *y, float value)
+{
+    md__store(y, value);
+}
+
 template <class T> static __global__ void pool_kernel(struct md__cuda_pooling p)
 {
     int64_t count = p.batch * p.channels * p.out_places;
@@ -60,7 +74,7 @@ template <class T> static __global__ void pool_kernel(struct md__cuda_pooling p)
             sum /= (float)(p.count_padding ? padded : inside);
         else if (p.kind == MD__CUDA_POOL_LP)
             sum = p.p == 2.0f ? sqrtf(sum) : powf(sum, 1.0f / p.p);
-        md__store((T *)p.y + i, sum);
+        put((T *)p.y + i, sum);
     }
 }
 
@@ -69,6 +83,10 @@ int md__cuda_pool(md__cuda_stream stream, const struct md__cuda_pooling *p)
     int64_t count = p->batch * p->channels * p->out_places;
     if (count == 0)
         return 0;
-    MD__BY_FLOAT(p->storage, return md__launch(stream, "pool", pool_kernel<T>,
-                                               md__blocks(count, 128), dim3(128), 0, *p))
+    dim3 grid = md__blocks(count, 128), block(128);
+    if (p->storage == MD__CUDA_U8)
+        return md__launch(stream, "pool", pool_kernel<uint8_t>, grid, block, 0, *p);
+    if (p->storage == MD__CUDA_I8)
+        return md__launch(stream, "pool", pool_kernel<int8_t>, grid, block, 0, *p);
+    MD__BY_FLOAT(p->storage, return md__launch(stream, "pool", pool_kernel<T>, grid, block, 0, *p))
 }

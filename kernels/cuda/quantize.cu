@@ -88,17 +88,15 @@ int md__cuda_dequantize(md__cuda_stream stream, int from, int storage,
         if (from == MD__CUDA_I32)
             return md__launch(stream, "dequantize", dequantize_kernel<T, int32_t>, grid, block, 0,
                               *p, (const int32_t *)x, (T *)y, n);
-        return from == MD__CUDA_U8
-                   ? md__launch(stream, "dequantize", dequantize_kernel<T, uint8_t>, grid, block, 0,
-                                *p, (const uint8_t *)x, (T *)y, n)
-                   : MD__CUDA_REFUSED;
+        return from == MD__CUDA_U8 ? md__launch(stream, "dequantize", dequantize_kernel<T, uint8_t>,
+                                                grid, block, 0, *p, (const uint8_t *)x, (T *)y, n)
+                                   : MD__CUDA_REFUSED;
     })
 }
 
 /* ---- DynamicQuantizeLinear: the range of all, in pieces that each block puts together -------- */
 
-template <class T>
-static __global__ void range_kernel(const T *x, int64_t n, float *ranges)
+template <class T> static __global__ void range_kernel(const T *x, int64_t n, float *ranges)
 {
     float low = 0, high = 0; /* the range includes 0 */
     for (int64_t i = md__first(); i < n; i += md__stride()) {
@@ -137,9 +135,7 @@ int md__cuda_dynamic_quantize(md__cuda_stream stream, int storage, const void *x
                               float *ranges, void *y, void *scale, void *zero)
 {
     int64_t wanted = (n + 4 * THREADS - 1) / (4 * THREADS);
-    int pieces = (int)(wanted < 1                    ? 1
-                       : wanted > MD__CUDA_RANGES ? MD__CUDA_RANGES
-                                                     : wanted);
+    int pieces = (int)(wanted < 1 ? 1 : wanted > MD__CUDA_RANGES ? MD__CUDA_RANGES : wanted);
     MD__BY_FLOAT(storage, {
         int error = md__launch(stream, "range", range_kernel<T>, dim3((unsigned)pieces),
                                dim3(THREADS), 0, (const T *)x, n, ranges);
@@ -153,70 +149,50 @@ int md__cuda_dynamic_quantize(md__cuda_stream stream, int storage, const void *x
 
 /* ---- products -------------------------------------------------------------------------------- */
 
-MD__DEVICE int32_t byte_at(const void *bytes, bool is_signed, int64_t i)
-{
-    return is_signed ? static_cast<const int8_t *>(bytes)[i]
-                     : static_cast<const uint8_t *>(bytes)[i];
-}
-
 MD__DEVICE int32_t zero_at(const struct md__cuda_byte_side &side, int64_t line)
 {
-    return side.zeros ? byte_at(side.zeros, side.is_signed, side.zero_count == 1 ? 0 : line) : 0;
+    return side.zeros ? md__byte_at(side.zeros, side.is_signed, side.zero_count == 1 ? 0 : line)
+                      : 0;
 }
 
-template <class T>
-MD__DEVICE void finish_sum(const struct md__cuda_byte_product &p, int64_t row, int64_t column,
-                           int32_t sum)
-{
-    int64_t at = row * p.columns + column;
-    if (p.storage == MD__CUDA_I32) {
-        ((int32_t *)p.y)[at] = sum;
-        return;
+/* Bytes of b are read along; of a, too. */
+template <class T> struct byte_problem {
+    const struct md__cuda_byte_product &p;
+    int64_t rows, inner, columns;
+    bool left_along, right_along;
+
+    MD__DEVICE_MEMBER int32_t left(int64_t row, int64_t k) const
+    {
+        return md__byte_at(p.a.bytes, p.a.is_signed, row * inner + k) - zero_at(p.a, row);
     }
-    float value = (float)sum * md__load((const T *)p.a_scale) *
-                  md__load((const T *)p.b_scale + (p.b_scale_count == 1 ? 0 : column));
-    value += p.bias ? md__load((const T *)p.bias + column) : 0.0f;
-    md__store((T *)p.y + at, value);
-}
+    MD__DEVICE_MEMBER int32_t right(int64_t k, int64_t column) const
+    {
+        return md__byte_at(p.b.bytes, p.b.is_signed, k * columns + column) - zero_at(p.b, column);
+    }
+    MD__DEVICE_MEMBER void finish(int64_t row, int64_t column, int32_t sum) const
+    {
+        int64_t at = row * columns + column;
+        if (p.storage == MD__CUDA_I32) {
+            ((int32_t *)p.y)[at] = sum;
+            return;
+        }
+        float value = (float)sum * md__load((const T *)p.a_scale) *
+                      md__load((const T *)p.b_scale + (p.b_scale_count == 1 ? 0 : column));
+        value += p.bias ? md__load((const T *)p.bias + column) : 0.0f;
+        md__store((T *)p.y + at, value);
+    }
+};
 
-/* Results side by side are a thread's neighbours: bytes of b are read along. */
 template <class T> static __global__ void byte_product_kernel(struct md__cuda_byte_product p)
 {
-    __shared__ int32_t left[DEPTH][TILE + 1], right[DEPTH][TILE + 1];
-    int64_t row = (int64_t)blockIdx.x * TILE, column = (int64_t)blockIdx.y * TILE;
-    int across = (int)threadIdx.x % (TILE / SIDE), down = (int)threadIdx.x / (TILE / SIDE);
-    int32_t sums[SIDE][SIDE] = {{0}};
-    for (int64_t k0 = 0; k0 < p.inner; k0 += DEPTH) {
-        for (int i = (int)threadIdx.x; i < DEPTH * TILE; i += (int)blockDim.x) {
-            int64_t ka = k0 + i % DEPTH, r = row + i / DEPTH;
-            int64_t kb = k0 + i / TILE, c = column + i % TILE;
-            left[i % DEPTH][i / DEPTH] =
-                r < p.rows && ka < p.inner
-                    ? byte_at(p.a.bytes, p.a.is_signed, r * p.inner + ka) - zero_at(p.a, r)
-                    : 0;
-            right[i / TILE][i % TILE] =
-                c < p.columns && kb < p.inner
-                    ? byte_at(p.b.bytes, p.b.is_signed, kb * p.columns + c) - zero_at(p.b, c)
-                    : 0;
-        }
-        __syncthreads();
-        add_products<TILE>(left, right, down, across, sums);
-        __syncthreads();
-    }
-    for (int i = 0; i < SIDE; i++)
-        for (int j = 0; j < SIDE; j++) {
-            int64_t r = row + down * SIDE + i, c = column + across * SIDE + j;
-            if (r < p.rows && c < p.columns)
-                finish_sum<T>(p, r, c, sums[i][j]);
-        }
+    tile_product<TILE, int32_t>(byte_problem<T>{p, p.rows, p.inner, p.columns, true, false});
 }
 
 int md__cuda_byte_product(md__cuda_stream stream, const struct md__cuda_byte_product *p)
 {
     if (p->rows == 0 || p->columns == 0)
         return 0;
-    dim3 grid((unsigned)((p->rows + TILE - 1) / TILE), (unsigned)((p->columns + TILE - 1) / TILE));
-    dim3 block(TILE / SIDE * (TILE / SIDE));
+    dim3 grid = tile_grid(TILE, p->rows, p->columns, 1), block = tile_block(TILE);
     if (p->storage == MD__CUDA_I32)
         return md__launch(stream, "byte_product", byte_product_kernel<float>, grid, block, 0, *p);
     MD__BY_FLOAT(p->storage, return md__launch(stream, "byte_product", byte_product_kernel<T>, grid,

@@ -2,6 +2,7 @@
  * Rotary embeddings: pairs of a head's numbers turned by angles that a table holds for each
  * position. One thread a number of the output; what lies behind the turned part is copied.
  */
+#include "kernels/cuda/attention.h"
 #include "kernels/cuda/device.cuh"
 
 #define THREADS 256

@@ -8,7 +8,7 @@
 
 #include "graph/device_host.h"
 #include "graph/device_internal.h"
-#include "kernels/cuda/launch.h"
+#include "kernels/cuda/attention.h"
 #include "tensor/tensor.h"
 
 #define N 40
