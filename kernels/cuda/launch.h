@@ -323,6 +323,17 @@ struct md__cuda_pooling {
 };
 int md__cuda_pool(md__cuda_stream stream, const struct md__cuda_pooling *pooling);
 
+/* x / (bias + alpha * sum of the squares of its channels, `before` to `after` it) ^ beta of x [..,
+ * channels, places]. */
+struct md__cuda_lrn {
+    int storage;
+    int64_t channels, places, count, before, after; /* count: of x */
+    float alpha, beta, bias;
+    const void *x;
+    void *y;
+};
+int md__cuda_lrn(md__cuda_stream stream, const struct md__cuda_lrn *lrn);
+
 /* ---- resize.cu ------------------------------------------------------------------------------- */
 
 enum md__cuda_coordinates { /* in the order of enum md_resize_coordinates */
@@ -345,16 +356,19 @@ struct md__cuda_resize_axis {
     double scale, begin, end;
     bool used;     /* false: keeps its elements */
     int64_t table; /* where its positions begin in the table */
+    double filter; /* how far apart taps count as */
 };
 struct md__cuda_resize_source {
-    int64_t low, high;
-    float share;
+    int64_t low, high; /* of a filter: its first tap, maybe outside, and the one behind its last */
+    float share, norm; /* how far it is from low; what the weights are divided by */
     bool outside;
 };
 /* y = function(resized x + z); at most three axes are used. */
 struct md__cuda_resize {
     int storage, rank;
     bool linear;
+    bool filtered, cubic, exclude_outside, normed; /* by more than two taps, or by their sum */
+    float cubic_a;
     enum md__cuda_coordinates coordinates;
     enum md__cuda_nearest nearest;
     float extrapolation;

@@ -82,8 +82,6 @@ static bool resize_supports(const struct md_node *node, const struct md_device_v
     const struct md_device_value floats[2] = {
         in[0], residual > 0 && md__given(in, in_count, residual) ? in[residual] : in[0]};
     if (in[0].shape.rank < 1 || !md__one_float(floats, 2, out, out_count) ||
-        md_node_int(node, "antialias", 0) || md_node_int(node, "exclude_outside", 0) ||
-        strcmp(md_node_string(node, "mode", "nearest"), "cubic") == 0 ||
         geometry(node, in, in_count, &resize, NULL) != MD_OK)
         return false;
     table_entries(&resize, &used);
@@ -108,6 +106,22 @@ static enum md__cuda_nearest nearest_of(const struct md_node *node)
            : strcmp(name, "floor") == 0           ? MD__CUDA_NEAREST_FLOOR
            : strcmp(name, "ceil") == 0            ? MD__CUDA_NEAREST_CEIL
                                                   : MD__CUDA_NEAREST_ROUND_FLOOR;
+}
+
+/* Filters of cubic ones, and of linear ones that are spread out or cut at the border. */
+static void set_filter(const struct md_node *node, struct md__cuda_resize *resize)
+{
+    bool nearest = strcmp(md_node_string(node, "mode", "nearest"), "nearest") == 0;
+    bool antialias = md_node_int(node, "antialias", 0) != 0;
+    resize->exclude_outside = md_node_int(node, "exclude_outside", 0) != 0;
+    resize->cubic = !nearest && !resize->linear;
+    resize->normed = antialias || resize->exclude_outside;
+    resize->filtered = !nearest && (resize->cubic || resize->normed);
+    resize->cubic_a = (float)md_node_float(node, "cubic_coeff_a", -0.75);
+    for (int i = 0; i < resize->rank; i++) {
+        double scale = resize->axes[i].scale;
+        resize->axes[i].filter = antialias && scale < 1 ? scale : 1;
+    }
 }
 
 static enum md_status resize_enqueue(const struct md_device_call *call, struct md_error *err)
@@ -143,6 +157,7 @@ static enum md_status resize_enqueue(const struct md_device_call *call, struct m
                                                        .table = entries};
         entries += is_used(&geo, axis) ? from->out : 0;
     }
+    set_filter(node, &resize);
     if (node->op == MD_OP_RESIZE_LAST) {
         resize.z = md__data(call, md__last_residual(node->op));
         md__activation_read(node, &resize.function, &resize.function_a, &resize.function_b);

@@ -27,8 +27,9 @@ extern const struct md_device_kernel md__cuda_op_copy, md__cuda_op_transpose, md
 /* ops_windows.c */
 extern const struct md_device_kernel md__cuda_op_conv, md__cuda_op_pool, md__cuda_op_global_pool,
     md__cuda_op_conv_bytes;
-/* ops_resize.c */
-extern const struct md_device_kernel md__cuda_op_resize;
+/* ops_resize.c, ops_sample.c */
+extern const struct md_device_kernel md__cuda_op_resize, md__cuda_op_sample, md__cuda_op_region,
+    md__cuda_op_lrn;
 
 /* ops_recurrent.c, ops_attention.c */
 extern const struct md_device_kernel md__cuda_op_recurrent, md__cuda_op_attention,
@@ -207,6 +208,9 @@ extern const struct md_device_kernel md__cuda_op_quantize, md__cuda_op_dequantiz
     MD__CUDA_ROW(ONE_HOT, one_hot) \
     MD__CUDA_ROW(REVERSE_SEQUENCE, reverse) \
     MD__CUDA_ROW(MAX_UNPOOL, unpool) \
+    MD__CUDA_ROW(GRID_SAMPLE, sample) \
+    MD__CUDA_ROW(ROI_ALIGN, region) \
+    MD__CUDA_ROW(LRN, lrn) \
     MD__CUDA_ROW(CONV_INTEGER, conv_bytes)
 
 #endif

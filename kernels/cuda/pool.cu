@@ -1,6 +1,6 @@
 /*
- * Poolings over up to three spatial axes, in either layout: one thread a result, neighbouring
- * threads what lies side by side. Sums are float32.
+ * Windows that slide: poolings over up to three spatial axes, in either layout, and LRN over
+ * channels. One thread a result, neighbouring threads what lies side by side. Sums are float32.
  */
 #include "kernels/cuda/device.cuh"
 
@@ -89,4 +89,28 @@ int md__cuda_pool(md__cuda_stream stream, const struct md__cuda_pooling *p)
     if (p->storage == MD__CUDA_I8)
         return md__launch(stream, "pool", pool_kernel<int8_t>, grid, block, 0, *p);
     MD__BY_FLOAT(p->storage, return md__launch(stream, "pool", pool_kernel<T>, grid, block, 0, *p))
+}
+
+template <class T> static __global__ void lrn_kernel(struct md__cuda_lrn p)
+{
+    for (int64_t i = md__first(); i < p.count; i += md__stride()) {
+        int64_t c = i / p.places % p.channels;
+        int64_t low = c < p.before ? -c : -p.before;
+        int64_t high = c + p.after < p.channels ? p.after : p.channels - 1 - c;
+        const T *x = (const T *)p.x + i;
+        float squares = 0;
+        for (int64_t k = low; k <= high; k++) {
+            float other = md__load(&x[k * p.places]);
+            squares += other * other;
+        }
+        md__store((T *)p.y + i, md__load(x) / powf(p.bias + p.alpha * squares, p.beta));
+    }
+}
+
+int md__cuda_lrn(md__cuda_stream stream, const struct md__cuda_lrn *p)
+{
+    if (p->count == 0)
+        return 0;
+    MD__BY_FLOAT(p->storage, return md__launch(stream, "lrn", lrn_kernel<T>,
+                                               md__blocks(p->count, 128), dim3(128), 0, *p))
 }

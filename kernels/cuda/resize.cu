@@ -1,6 +1,7 @@
 /*
- * Resize, nearest and linear: where each position of an axis looks is worked out once in double, as
- * on the CPU, into a table; then each element is blended from at most eight.
+ * Resize: where each position of an axis looks is worked out once in double, as on the CPU, into a
+ * table; then each element is blended, nearest and linear from at most eight, cubic ones and those
+ * with antialiasing from as many as their filters have taps.
  */
 #include "kernels/cuda/functions.cuh"
 
@@ -49,6 +50,36 @@ MD__DEVICE int64_t clamped(double at, int64_t n)
     return at <= 0 ? 0 : at >= (double)n ? n - 1 : (int64_t)at;
 }
 
+/* What a tap at `at`, `distance` from the place, counts. */
+MD__DEVICE float weight(const struct md__cuda_resize &p, const struct md__cuda_resize_axis &a,
+                        double distance, int64_t at)
+{
+    float x = (float)(fabs(distance) * a.filter), c = p.cubic_a;
+    if (p.exclude_outside && (at < 0 || at >= a.in))
+        return 0;
+    if (!p.cubic)
+        return x < 1 ? 1 - x : 0.0f;
+    return x <= 1  ? ((c + 2) * x - (c + 3)) * x * x + 1
+           : x < 2 ? (((x - 5) * x + 8) * x - 4) * c
+                   : 0.0f;
+}
+
+MD__DEVICE void put_filter(const struct md__cuda_resize &p, const struct md__cuda_resize_axis &a,
+                           double x, struct md__cuda_resize_source *to)
+{
+    double reach = floor(-(p.cubic ? 2 : 1) / a.filter) + 1, left = floor(x) + reach;
+    to->low = (int64_t)left;
+    to->high = to->low + 2 - 2 * (int64_t)reach;
+    to->share = (float)(x - left);
+    to->norm = 1;
+    if (!p.normed)
+        return;
+    float sum = 0;
+    for (int64_t at = to->low; at < to->high; at++)
+        sum += weight(p, a, (double)(at - to->low) - (x - left), at);
+    to->norm = sum;
+}
+
 static __global__ void table_kernel(struct md__cuda_resize p)
 {
     for (int k = 0; k < p.rank; k++) {
@@ -56,15 +87,63 @@ static __global__ void table_kernel(struct md__cuda_resize p)
         for (int64_t i = md__first(); a.used && i < a.out; i += md__stride()) {
             double x = source(p, a, i);
             bool region = fabs(x) < 1e15;
-            bool outside = !region || (p.coordinates == MD__CUDA_RESIZE_CROP &&
-                                       (x < 0 || x > (double)a.in - 1));
-            double low = region ? (p.linear ? floor(x) : rounded(p.nearest, x)) : 0;
             struct md__cuda_resize_source *to = &p.table[a.table + i];
+            to->outside = !region || (p.coordinates == MD__CUDA_RESIZE_CROP &&
+                                      (x < 0 || x > (double)a.in - 1));
+            if (p.filtered) {
+                put_filter(p, a, region ? x : 0, to);
+                continue;
+            }
+            double low = region ? (p.linear ? floor(x) : rounded(p.nearest, x)) : 0;
             to->low = clamped(low, a.in);
             to->high = clamped(low + p.linear, a.in);
             to->share = p.linear && region ? (float)(x - low) : 0.0f;
-            to->outside = outside;
         }
+    }
+}
+
+/* Element i of y from its value without what is added to it and applied. */
+template <class T> MD__DEVICE void finish(const struct md__cuda_resize &p, int64_t i, float value)
+{
+    value += p.z ? md__load((const T *)p.z + i) : 0.0f;
+    md__store((T *)p.y + i, md__function(p.function, value, p.function_a, p.function_b));
+}
+
+template <class T> static __global__ void filter_kernel(struct md__cuda_resize p)
+{
+    for (int64_t i = md__first(); i < p.count; i += md__stride()) {
+        int64_t rest = i, base = 0, all = 1, count[3];
+        const struct md__cuda_resize_source *from[3];
+        int axis[3], used = 0;
+        bool outside = false;
+        float value = 0;
+        for (int k = p.rank - 1; k >= 0; k--) {
+            const struct md__cuda_resize_axis &a = p.axes[k];
+            int64_t at = rest % a.out;
+            rest /= a.out;
+            if (!a.used) {
+                base += at * a.stride;
+                continue;
+            }
+            from[used] = &p.table[a.table + at];
+            outside = outside || from[used]->outside;
+            count[used] = from[used]->high - from[used]->low;
+            all *= count[used];
+            axis[used++] = k;
+        }
+        for (int64_t tap = 0; !outside && tap < all; tap++) {
+            int64_t left = tap, at = base;
+            float part = 1;
+            for (int k = 0; k < used; k++, left /= count[k - 1]) {
+                const struct md__cuda_resize_axis &a = p.axes[axis[k]];
+                int64_t j = left % count[k], element = from[k]->low + j;
+                part *= weight(p, a, (double)j - from[k]->share, element) / from[k]->norm;
+                at += (element < 0 ? 0 : element >= a.in ? a.in - 1 : element) * a.stride;
+            }
+            if (part != 0)
+                value += part * md__load((const T *)p.x + at);
+        }
+        finish<T>(p, i, outside ? p.extrapolation : value);
     }
 }
 
@@ -100,9 +179,7 @@ template <class T> static __global__ void resize_kernel(struct md__cuda_resize p
             if (part != 0)
                 value += part * md__load((const T *)p.x + at);
         }
-        value = outside ? p.extrapolation : value;
-        value += p.z ? md__load((const T *)p.z + i) : 0.0f;
-        md__store((T *)p.y + i, md__function(p.function, value, p.function_a, p.function_b));
+        finish<T>(p, i, outside ? p.extrapolation : value);
     }
 }
 
@@ -113,6 +190,8 @@ int md__cuda_resize(md__cuda_stream stream, const struct md__cuda_resize *p)
     int error = md__launch(stream, "resize_table", table_kernel, dim3(8), dim3(128), 0, *p);
     if (error)
         return error;
-    MD__BY_FLOAT(p->storage, return md__launch(stream, "resize", resize_kernel<T>,
-                                               md__blocks(p->count, 256), dim3(256), 0, *p))
+    MD__BY_FLOAT(p->storage, {
+        auto kernel = p->filtered ? filter_kernel<T> : resize_kernel<T>;
+        return md__launch(stream, "resize", kernel, md__blocks(p->count, 256), dim3(256), 0, *p);
+    })
 }
