@@ -16,7 +16,7 @@
 #include "cli/bench.h"
 
 #define ROWS_SHOWN 40
-#define HEADER     "%10s %7s %6s %9s %8s %8s  %s\n"
+#define HEADER     "%10s %10s %7s %6s %9s %8s %8s  %s\n"
 
 static int by_time(const void *a, const void *b)
 {
@@ -49,13 +49,14 @@ static void label_of(const struct md_node *node, char *text, size_t size)
 struct sum {
     char label[96];
     const char *name;
-    double ms, floor_ms, flops, bytes;
+    double ms, fastest_ms, floor_ms, flops, bytes;
     int steps;
 };
 
 static void add_row(struct sum *sum, const struct md__floor *floor, const struct md_step_time *row)
 {
     sum->ms += mean_ns(row) / 1e6;
+    sum->fastest_ms += (double)row->fastest_ns / 1e6;
     sum->floor_ms += md__floor_step_seconds(floor, &row->cost) * 1e3;
     sum->flops += row->cost.flops;
     sum->bytes += row->cost.bytes;
@@ -66,8 +67,9 @@ static json_t *sum_json(const struct sum *sum, double total_ms)
 {
     double ms = sum->ms > 0 ? sum->ms : 1e-9;
 
-    return json_pack("{s:s, s:s, s:i, s:f, s:f, s:f, s:f, s:f}", "op", sum->label, "name",
-                     sum->name, "steps", sum->steps, "mean_ms", sum->ms, "share",
+    return json_pack("{s:s, s:s, s:i, s:f, s:f, s:f, s:f, s:f, s:f}", "op", sum->label, "name",
+                     sum->name, "steps", sum->steps, "mean_ms", sum->ms, "fastest_ms",
+                     sum->fastest_ms, "share",
                      sum->ms / (total_ms > 0 ? total_ms : 1), "gflops", sum->flops / ms / 1e6,
                      "gb_per_s", sum->bytes / ms / 1e6, "floor_share", sum->floor_ms / ms);
 }
@@ -252,8 +254,9 @@ enum md_status md__bench_profile(const struct md_executable *executable,
 
 static void print_row(const json_t *row, const char *what)
 {
-    printf("%10.4f %6.1f%% %6lld %9.1f %8.1f %7.1f%%  %s%s%s\n",
+    printf("%10.4f %10.4f %6.1f%% %6lld %9.1f %8.1f %7.1f%%  %s%s%s\n",
            json_real_value(json_object_get(row, "mean_ms")),
+           json_real_value(json_object_get(row, "fastest_ms")),
            100 * json_real_value(json_object_get(row, "share")),
            (long long)json_integer_value(json_object_get(row, "steps")),
            json_real_value(json_object_get(row, "gflops")),
@@ -268,13 +271,13 @@ void md__bench_print_profile(const json_t *profile)
     json_t *row;
 
     putchar('\n');
-    printf(HEADER, "ms a run", "share", "steps", "GFLOP/s", "GB/s", "of floor", "operator");
+    printf(HEADER, "ms a run", "fastest", "share", "steps", "GFLOP/s", "GB/s", "of floor", "operator");
     json_array_foreach(json_object_get(profile, "operators"), index, row)
     {
         print_row(row, "");
     }
     putchar('\n');
-    printf(HEADER, "ms a run", "share", "", "GFLOP/s", "GB/s", "of floor", "step");
+    printf(HEADER, "ms a run", "fastest", "share", "", "GFLOP/s", "GB/s", "of floor", "step");
     json_array_foreach(json_object_get(profile, "profile"), index, row)
     {
         if (index < ROWS_SHOWN) {

@@ -399,9 +399,10 @@ int md_executable_profile(const struct md_executable *executable, struct md_step
     for (const struct md_plan *plan = executable->last; plan; plan = plan->parent) {
         end -= plan->step_count;
         for (int s = 0; s < plan->step_count && end + s < max; s++)
-            rows[end + s] = (struct md_step_time){plan->steps[s].node,   plan->steps[s].side,
-                                                  plan->steps[s].kernel, plan->steps[s].total_ns,
-                                                  plan->steps[s].runs,   plan->steps[s].cost};
+            rows[end + s] = (struct md_step_time){
+                plan->steps[s].node,     plan->steps[s].side,       plan->steps[s].kernel,
+                plan->steps[s].total_ns, plan->steps[s].fastest_ns, plan->steps[s].runs,
+                plan->steps[s].cost};
     }
     return count;
 }

@@ -154,7 +154,7 @@ struct md_step_time {
     enum md_step_side side;
     const struct md_kernel *kernel; /* NULL: control flow, run by the executable itself; or not the
                                        host's */
-    int64_t total_ns;
+    int64_t total_ns, fastest_ns; /* of all runs, of the fastest */
     int64_t runs;
     struct md_step_cost cost;
 };

@@ -53,7 +53,7 @@ struct md_step {
     const struct md_kernel *kernel; /* NULL: a control operator, or not the host's */
     const void *prepared;
     int first; /* its inputs, then its outputs, in plan->tensors */
-    int64_t total_ns, runs;
+    int64_t total_ns, fastest_ns, runs;
     struct md_step_cost cost;
 };
 

@@ -170,6 +170,12 @@ static enum md_status run_step(struct md_executable *executable, struct md_plan 
                   : MD_OK;
 }
 
+static void count_time(struct md_step *step, int64_t ns)
+{
+    step->fastest_ns = step->runs++ == 0 || ns < step->fastest_ns ? ns : step->fastest_ns;
+    step->total_ns += ns;
+}
+
 enum md_status md__executable_run_steps(struct md_executable *executable, struct md_plan *plan,
                                         struct md__run *run, struct md_error *err)
 {
@@ -186,8 +192,7 @@ enum md_status md__executable_run_steps(struct md_executable *executable, struct
             return status;
         if (timed) {
             int64_t now = md_monotonic_ns(executable->clock);
-            plan->steps[s].total_ns += now - before;
-            plan->steps[s].runs++;
+            count_time(&plan->steps[s], now - before);
             before = now;
         }
     }
