@@ -69,9 +69,9 @@ static json_t *sum_json(const struct sum *sum, double total_ms)
 
     return json_pack("{s:s, s:s, s:i, s:f, s:f, s:f, s:f, s:f, s:f}", "op", sum->label, "name",
                      sum->name, "steps", sum->steps, "mean_ms", sum->ms, "fastest_ms",
-                     sum->fastest_ms, "share",
-                     sum->ms / (total_ms > 0 ? total_ms : 1), "gflops", sum->flops / ms / 1e6,
-                     "gb_per_s", sum->bytes / ms / 1e6, "floor_share", sum->floor_ms / ms);
+                     sum->fastest_ms, "share", sum->ms / (total_ms > 0 ? total_ms : 1), "gflops",
+                     sum->flops / ms / 1e6, "gb_per_s", sum->bytes / ms / 1e6, "floor_share",
+                     sum->floor_ms / ms);
 }
 
 static int by_sum(const void *a, const void *b)
@@ -271,7 +271,8 @@ void md__bench_print_profile(const json_t *profile)
     json_t *row;
 
     putchar('\n');
-    printf(HEADER, "ms a run", "fastest", "share", "steps", "GFLOP/s", "GB/s", "of floor", "operator");
+    printf(HEADER, "ms a run", "fastest", "share", "steps", "GFLOP/s", "GB/s", "of floor",
+           "operator");
     json_array_foreach(json_object_get(profile, "operators"), index, row)
     {
         print_row(row, "");
