@@ -53,3 +53,8 @@ float md_vector_extreme(const float *values, ptrdiff_t count, float sign)
 {
     return fastest()->extreme(values, count, sign);
 }
+
+const md__fold_body *md__folds(void)
+{
+    return fastest()->folds;
+}

@@ -177,7 +177,7 @@ static int lazy_tensor(lua_State *L)
     return 1;
 }
 
-int md__lazy_push_reduced(lua_State *L, md__lazy_reducer reducer, const void *context)
+int md__lazy_push_reduced(lua_State *L, const struct md_reduction *what)
 {
     const struct md__lazy *lazy = lazy_check(L, 1);
     struct md_shape shape = *md__lazy_shape(lazy);
@@ -187,7 +187,7 @@ int md__lazy_push_reduced(lua_State *L, md__lazy_reducer reducer, const void *co
     shape.rank--;
     struct md_tensor *result = md__tensor_make_unset(L, MD_F32, &shape);
     struct md_pool *pool = begin_work(L, lazy);
-    enum md_status status = md__lazy_reduce(lazy, pool, reducer, context, result->data, &err);
+    enum md_status status = md__lazy_reduce(lazy, pool, what, result->data, &err);
     md__writers_give(md__state(L)->script->writers, pool);
     md__tensor_check_status(L, status, &err);
     return 1;

@@ -13,6 +13,7 @@
 
 #include "base/buffer.h"
 #include "base/pool.h"
+#include "base/reduce.h"
 #include "base/vectors.h"
 #include "tensor/tensor.h"
 
@@ -59,13 +60,9 @@ enum md_status md__lazy_select(const struct md__lazy *lazy, int axis, const int6
 enum md_status md__lazy_compute(const struct md__lazy *lazy, struct md_pool *pool, float *out,
                                 struct md_error *err);
 
-/* One number of `count` values, each `stride` behind the one before. */
-typedef float (*md__lazy_reducer)(const float *values, int64_t stride, int64_t count,
-                                  const void *context);
 /* One number for each row along the last axis, of which there must be one. */
 enum md_status md__lazy_reduce(const struct md__lazy *lazy, struct md_pool *pool,
-                               md__lazy_reducer reducer, const void *context, float *out,
-                               struct md_error *err);
+                               const struct md_reduction *what, float *out, struct md_error *err);
 
 /* As md__tensor_encode. */
 void md__lazy_encode(const struct md__lazy *lazy, int axes, size_t index, int decimals,

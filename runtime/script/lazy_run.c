@@ -17,7 +17,7 @@ enum {
     TILE = 1024, /* values of a register: four kilobytes */
     PACKED_MAX = 8,
     PIECE = 256,             /* values worked out at a time where they are written */
-    ROW_SHORT_MAX = 16,      /* values of a row that are worked out beside those of other rows */
+    ROWS_MIN = 4,            /* worth being worked out side by side */
     WORK_ALONE_MAX = 1000000 /* not worth a second thread */
 };
 
@@ -108,13 +108,12 @@ struct walk {
     struct md_shape shape; /* with axes that are walked as one */
     int64_t (*stride)[MD_RANK_MAX];
     int64_t line_stride[MD_RANK_MAX]; /* of rows, by axes in front of the last */
-    bool turned;                      /* rows are short: planes are worked out as count x rows */
+    bool turned;                      /* planes are worked out as count x rows */
     int64_t tile_rows, tile_count;    /* of a whole tile */
     int64_t row_tiles, count_tiles, tiles;
     float *registers;
     float *out;
-    md__lazy_reducer reducer; /* NULL: out takes the values */
-    const void *context;
+    const struct md_reduction *reduction; /* NULL: out takes the values */
 };
 
 /*
@@ -161,19 +160,18 @@ static void swap(int64_t *values, int a, int b)
 }
 
 /*
- * Planes of rows along the longest axis, where their order is free: what differs along the others
- * (a condition by metric) stands still within a plane. Short rows make poor vectors: those are
- * turned, so that the values of many rows lie side by side.
+ * Reductions take planes of rows along the longest axis: what differs along the others (a condition
+ * by metric) stands still within a plane. They are turned, so that the values of many rows lie side
+ * by side, unless there are only a few.
  */
 static void choose_planes(struct walk *walk)
 {
     int rank = walk->shape.rank, longest = 0;
-    if (walk->reducer == NULL || rank < 2)
+    if (walk->reduction == NULL || rank < 2)
         return;
     for (int axis = 1; axis < rank - 1; axis++)
         longest = walk->shape.dim[axis] > walk->shape.dim[longest] ? axis : longest;
-    walk->turned =
-        dim_from_end(walk, 1) <= ROW_SHORT_MAX && walk->shape.dim[longest] > dim_from_end(walk, 1);
+    walk->turned = walk->shape.dim[longest] >= ROWS_MIN;
     swap(walk->shape.dim, longest, rank - 2);
     swap(walk->line_stride, longest, rank - 2);
     for (int k = 0; k < walk->program->leaf_count; k++)
@@ -189,12 +187,19 @@ static void plan_tiles(struct walk *walk)
     }
     choose_planes(walk);
     int64_t count = dim_from_end(walk, 1), rows = dim_from_end(walk, 2);
-    bool is_plain = walk->program->step_count <= 1 && walk->reducer == NULL;
-    walk->tile_count = is_plain ? count : smaller(count, TILE);
+    bool is_plain = walk->program->step_count <= 1; /* nothing lies in between */
+    walk->tile_count = smaller(count, TILE);
     walk->tile_rows = walk->tile_count < count ? 1 : smaller(rows, TILE / smaller(count, TILE));
-    walk->tile_rows = is_plain ? rows : walk->tile_rows; /* nothing lies in between */
+    if (walk->reduction != NULL) {
+        walk->tile_rows = smaller(rows, walk->turned ? MD_REDUCE_RUNS_MAX : 1);
+        walk->tile_count = smaller(count, TILE / walk->tile_rows);
+    } else if (is_plain) {
+        walk->tile_count = count;
+        walk->tile_rows = rows;
+    }
     walk->row_tiles = (rows + walk->tile_rows - 1) / walk->tile_rows;
-    walk->count_tiles = (count + walk->tile_count - 1) / walk->tile_count;
+    walk->count_tiles =
+        walk->reduction != NULL ? 1 : (count + walk->tile_count - 1) / walk->tile_count;
     walk->tiles = lines / rows * walk->row_tiles * walk->count_tiles;
 }
 
@@ -241,24 +246,37 @@ static void turn_leaves(const struct walk *walk, struct md_plane *leaves, int64_
     }
 }
 
-/* A plane of whole rows, and what each row is reduced to, from `line` of the result on. */
-static void reduce_plane(const struct walk *walk, struct md_plane *leaves, int64_t rows,
-                         int64_t count, int64_t line, float *registers)
+/* The next `count` values of each row join what they come to; moves the leaves on. */
+static void reduce_piece(const struct walk *walk, struct md_plane *leaves, int64_t rows,
+                         int64_t count, float *registers, struct md_reducing *reducing)
 {
     float *values = registers + (size_t)walk->program->register_count * TILE;
-    int64_t row_stride = count, stride = 1;
-    if (walk->turned) {
-        turn_leaves(walk, leaves, rows, values + TILE);
-        run(walk->program, leaves, count, rows, registers, TILE, values);
-        row_stride = 1;
-        stride = rows;
-    } else {
-        run(walk->program, leaves, rows, count, registers, TILE, values);
-    }
-    int64_t line_stride = walk->shape.rank >= 2 ? walk->line_stride[walk->shape.rank - 2] : 0;
-    for (int64_t row = 0; row < rows; row++)
-        walk->out[line + row * line_stride] =
-            walk->reducer(values + row * row_stride, stride, count, walk->context);
+    struct md_runs runs = {values, rows, 1, count, rows}; /* or one row, which is not turned */
+    run(walk->program, leaves, walk->turned ? count : 1, walk->turned ? rows : count, registers,
+        TILE, values);
+    md_reduce_add(reducing, &runs);
+    for (int k = 0; k < walk->program->leaf_count; k++)
+        leaves[k].data += count * (walk->turned ? leaves[k].row_stride : leaves[k].stride);
+}
+
+/* Whole rows, which become results from `line` on. */
+static void reduce_rows(const struct walk *walk, struct md_plane *leaves, int64_t rows,
+                        int64_t count, int64_t line, float *registers)
+{
+    int rank = walk->shape.rank;
+    struct md_reducing reducing;
+    if (walk->turned)
+        turn_leaves(walk, leaves, rows,
+                    registers + (size_t)(walk->program->register_count + 1) * TILE);
+    md_reduce_begin(&reducing, walk->reduction, rows);
+    do {
+        struct md_plane at[MD__LEAVES_MAX];
+        memcpy(at, leaves, (size_t)walk->program->leaf_count * sizeof *at);
+        for (int64_t done = 0; done < count; done += walk->tile_count)
+            reduce_piece(walk, at, rows, smaller(walk->tile_count, count - done), registers,
+                         &reducing);
+    } while (md_reduce_again(&reducing));
+    md_reduce_end(&reducing, walk->out + line, rank >= 2 ? walk->line_stride[rank - 2] : 0);
 }
 
 static void run_tile(const struct walk *walk, int64_t tile, float *registers)
@@ -271,8 +289,8 @@ static void run_tile(const struct walk *walk, int64_t tile, float *registers)
     int64_t rows = smaller(walk->tile_rows, rows_all - row);
     int64_t count = smaller(walk->tile_count, count_all - column);
     int64_t line = place_leaves(walk, tile / inner, row, column, leaves);
-    if (walk->reducer != NULL)
-        reduce_plane(walk, leaves, rows, count, line, registers);
+    if (walk->reduction != NULL)
+        reduce_rows(walk, leaves, rows, count_all, line, registers);
     else
         run(walk->program, leaves, rows, count, registers, TILE,
             walk->out + line * count_all + column);
@@ -280,7 +298,7 @@ static void run_tile(const struct walk *walk, int64_t tile, float *registers)
 
 static size_t registers_of_thread(const struct walk *walk)
 {
-    int beside = walk->reducer == NULL ? 0 : walk->turned ? 1 + PACKED_MAX : 1;
+    int beside = walk->reduction == NULL ? 0 : walk->turned ? 1 + PACKED_MAX : 1;
     return (size_t)(walk->program->register_count + beside) * TILE;
 }
 
@@ -355,24 +373,9 @@ enum md_status md__lazy_compute(const struct md__lazy *lazy, struct md_pool *poo
     return walk_run(&walk, pool, err);
 }
 
-/* Rows that are longer than a tile are worked out as a whole first. */
-static enum md_status reduce_long(const struct md__lazy *lazy, struct md_pool *pool,
-                                  const struct walk *walk, struct md_error *err)
-{
-    const struct md_shape *shape = &lazy->program.shape;
-    size_t total = md__program_count(&lazy->program), count = (size_t)shape->dim[shape->rank - 1];
-    float *values = malloc(total * sizeof *values);
-    if (values == NULL)
-        return md_fail(err, MD_ERR_MEMORY, "out of memory for a lazy tensor of %zu values", total);
-    enum md_status status = md__lazy_compute(lazy, pool, values, err);
-    for (size_t row = 0; status == MD_OK && row < total / count; row++)
-        walk->out[row] = walk->reducer(values + row * count, 1, (int64_t)count, walk->context);
-    free(values);
-    return status;
-}
-
 /* Rows without values, as many as there are. */
-static void reduce_nothing(const struct md_shape *shape, const struct walk *walk)
+static void reduce_nothing(const struct md_shape *shape, const struct md_reduction *what,
+                           float *out)
 {
     struct md_shape rows = *shape;
     size_t count;
@@ -380,23 +383,20 @@ static void reduce_nothing(const struct md_shape *shape, const struct walk *walk
     if (shape->dim[rows.rank] > 0 || md_shape_count(&rows, sizeof(float), &count, NULL) != MD_OK)
         return;
     for (size_t row = 0; row < count; row++)
-        walk->out[row] = walk->reducer(NULL, 1, 0, walk->context);
+        md_reduce(what, &(struct md_runs){.runs = 1}, out + row);
 }
 
 enum md_status md__lazy_reduce(const struct md__lazy *lazy, struct md_pool *pool,
-                               md__lazy_reducer reducer, const void *context, float *out,
-                               struct md_error *err)
+                               const struct md_reduction *what, float *out, struct md_error *err)
 {
     const struct md_shape *shape = &lazy->program.shape;
     int64_t stride[MD__LEAVES_MAX][MD_RANK_MAX];
-    struct walk walk = {.out = out, .reducer = reducer, .context = context};
+    struct walk walk = {.out = out, .reduction = what};
     assert(shape->rank > 0);
     if (md__program_count(&lazy->program) == 0) {
-        reduce_nothing(shape, &walk);
+        reduce_nothing(shape, what, out);
         return MD_OK;
     }
-    if (shape->dim[shape->rank - 1] > TILE)
-        return reduce_long(lazy, pool, &walk, err);
     walk_init(&walk, &lazy->program, stride, 1);
     return walk_run(&walk, pool, err);
 }

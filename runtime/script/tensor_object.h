@@ -33,7 +33,7 @@ struct md__lazy *md__lazy_test(lua_State *L, int index);
 /* Pushes `op` of the values at indices 1 to `count` as a lazy tensor; raises. */
 int md__lazy_push(lua_State *L, enum md_vector_op op, int count);
 /* Pushes the reduction of the lazy tensor at index 1 along the axis at index 2; raises. */
-int md__lazy_push_reduced(lua_State *L, md__lazy_reducer reducer, const void *context);
+int md__lazy_push_reduced(lua_State *L, const struct md_reduction *what);
 /* The value at index as an operand: a lazy tensor, a tensor (one of another dtype as a float32 copy
  * that is left on the stack) or a number; raises. */
 struct md__operand md__operand_check(lua_State *L, int index);

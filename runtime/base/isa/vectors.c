@@ -221,6 +221,7 @@ float EXPAND(md__vector_extreme, MD_ISA)(const float *values, ptrdiff_t count, f
 
 const struct md__vector_table EXPAND(md__vector_table,
                                      MD_ISA) = {.extreme = EXPAND(md__vector_extreme, MD_ISA),
+                                                .folds = EXPAND(md__folds, MD_ISA),
                                                 .bodies = {
 #define X(name, operands) [MD_VECTOR_##name] = name##_body,
                                                     MD_VECTOR_ALL_OPS(X)

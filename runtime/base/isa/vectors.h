@@ -2,11 +2,13 @@
 #ifndef MD_BASE_ISA_VECTORS_H
 #define MD_BASE_ISA_VECTORS_H
 
+#include "base/isa/reduce.h"
 #include "base/vectors.h"
 
 struct md__vector_table {
     float (*extreme)(const float *values, ptrdiff_t count, float sign);
     md_vector_body bodies[MD_VECTOR_COUNT];
+    const md__fold_body *folds;
 };
 
 extern const struct md__vector_table md__vector_table_portable;
