@@ -36,11 +36,16 @@ static double exact_elu(double x)
     return x > 0 ? x : expm1(x);
 }
 
+static double exact_gelu(double x)
+{
+    return isinf(x) ? (x > 0 ? x : 0) : x * erfc(-x / sqrt(2)) / 2;
+}
+
 static const struct bound bounds[] = {
     {MD_OP_EXP, "exp", exp, 1.5, 0},       {MD_OP_SIGMOID, "sigmoid", exact_sigmoid, 2.5, 1.3e-37},
     {MD_OP_TANH, "tanh", tanh, 3, 0},      {MD_OP_SOFTPLUS, "softplus", exact_softplus, 3, 0},
     {MD_OP_ELU, "elu", exact_elu, 1.5, 0}, {MD_OP_ERF, "erf", erf, 2.5, 0},
-    {MD_OP_LOG, "log", log, 1.5, 0},
+    {MD_OP_LOG, "log", log, 1.5, 0},       {MD_OP_GELU, "gelu", exact_gelu, 12, 3e-3},
 };
 
 /* The distance from `value` to the next larger float. */

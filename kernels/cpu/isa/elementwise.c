@@ -49,8 +49,6 @@ INLINE vf apply_unary(enum md_op op, vf x, float a, float b)
         return velu(x, splat(a));
     case MD_OP_ERF:
         return verf(x);
-    case MD_OP_GELU:
-        return vgelu(x);
     case MD_OP_SWISH:
         return vswish(x, splat(a));
     case MD_OP_MISH:
@@ -81,6 +79,82 @@ INLINE void unary_loop(const struct unary *unary, enum md_op op, size_t begin, s
                    apply_unary(op, load_some(unary->x + i, end - i), unary->a, unary->b), end - i);
 }
 
+/* ---- activations of several vectors side by side (math.h) ------------------------------------ */
+
+/* Which: behind sums of products a gate's error of a few 2^-24 of 1 is small enough. */
+static bool is_grouped(const struct unary *unary)
+{
+    return unary->op == MD_OP_SIGMOID || unary->op == MD_OP_GELU || unary->op == MD_OP_GELU_TANH ||
+           (unary->op == MD_OP_SWISH && unary->a == 1.0f);
+}
+
+/* `n` vectors of `lanes` floats, which lie at `at`; below -85 Swish is 0. */
+INLINE void activate_group(enum md_op op, const float *from, float *to, const size_t *at,
+                           size_t lanes, const int n)
+{
+    vf x[GROUP], gate[GROUP], share[GROUP];
+    EACH(n) x[i] = load_upto(from + at[i], lanes);
+    if (op == MD_OP_GELU) {
+        gelu_each(x, n);
+        EACH(n) store_upto(to + at[i], x[i], lanes);
+        return;
+    }
+    EACH(n)
+    {
+        vf held = vmin(splat(16.0f), vmax(splat(-16.0f), x[i]));
+        gate[i] = x[i] * (float)GATE_SCALE;
+        if (op == MD_OP_GELU_TANH)
+            gate[i] = held * (gelu_tanh_factor(held) * (float)GATE_SCALE);
+        share[i] = splat(1.0f);
+    }
+    gate_each(share, gate, n);
+    EACH(n)
+    {
+        if (op != MD_OP_SIGMOID)
+            share[i] *= vmax(splat(-85.0f), x[i]);
+        store_upto(to + at[i], share[i], lanes);
+    }
+}
+
+/* All of some rows, a group after the other from however many rows it takes. */
+INLINE void activate_rows(enum md_op op, const float *x, float *y, size_t stride, size_t rows,
+                          size_t columns)
+{
+    const int many = VECTOR_REGISTERS == 32 ? GROUP : 3;
+    size_t at[GROUP], whole = columns / VL * VL;
+    int n = 0;
+    for (size_t r = 0; r < rows; r++) {
+        for (size_t i = 0; i < whole; i += VL) {
+            at[n++] = r * stride + i;
+            if (n == many) {
+                activate_group(op, x, y, at, VL, many);
+                n = 0;
+            }
+        }
+        size_t tail = r * stride + whole;
+        if (whole < columns)
+            activate_group(op, x, y, &tail, columns - whole, 1);
+    }
+    for (int i = 0; i < n; i++)
+        activate_group(op, x, y, at + i, VL, 1);
+}
+
+static void activate_grouped(const struct unary *unary, size_t stride, size_t rows, size_t columns)
+{
+    const float *x = unary->x;
+    float *y = unary->y;
+    if (unary->op == MD_OP_SIGMOID)
+        activate_rows(MD_OP_SIGMOID, x, y, stride, rows, columns);
+    else if (unary->op == MD_OP_SWISH)
+        activate_rows(MD_OP_SWISH, x, y, stride, rows, columns);
+    else if (unary->op == MD_OP_GELU)
+        activate_rows(MD_OP_GELU, x, y, stride, rows, columns);
+    else
+        activate_rows(MD_OP_GELU_TANH, x, y, stride, rows, columns);
+}
+
+/* ---- one input, vector by vector ------------------------------------------------------------- */
+
 #define UNARY_OPS(X)                                                                               \
     X(ABS)                                                                                         \
     X(NEG)                                                                                         \
@@ -94,13 +168,18 @@ INLINE void unary_loop(const struct unary *unary, enum md_op op, size_t begin, s
     X(ELU)                                                                                         \
     X(SOFTPLUS)                                                                                    \
     X(ERF)                                                                                         \
-    X(GELU)                                                                                        \
     X(SWISH)                                                                                       \
     X(MISH) X(LEAKY_RELU) X(HARD_SIGMOID) X(HARD_SWISH) X(CLIP) X(GELU_TANH)
 
 void md__unary_elements(const struct unary *unary, size_t begin, size_t end)
 {
+    struct unary part = *unary;
     switch (unary->op) {
+    case MD_OP_GELU:
+        part.x += begin;
+        part.y += begin;
+        activate_grouped(&part, 0, 1, end - begin);
+        break;
 #define X(id)                                                                                      \
     case MD_OP_##id:                                                                               \
         unary_loop(unary, MD_OP_##id, begin, end);                                                 \
@@ -126,55 +205,6 @@ struct unary md__unary_of(const struct md_activation *activation)
                           .b = (float)activation->b};
 }
 
-/* Columns of x * sigmoid(x), or of sigmoid(x), `n` vectors of them; below -85 Swish is 0. */
-INLINE void gate_group(float *y, size_t lanes, const bool swish, const int n)
-{
-    vf x[GROUP], gate[GROUP], share[GROUP];
-    EACH(n)
-    {
-        x[i] = load_upto(y + i * VL, lanes);
-        gate[i] = x[i] * (float)GATE_SCALE;
-        share[i] = splat(1.0f);
-    }
-    gate_each(share, gate, n);
-    EACH(n)
-    {
-        if (swish)
-            share[i] *= vmax(splat(-85.0f), x[i]);
-        store_upto(y + i * VL, share[i], lanes);
-    }
-}
-
-INLINE void gate_row(float *y, size_t columns, const bool swish)
-{
-    const int many = VECTOR_REGISTERS == 32 ? GROUP : 3;
-    for (; columns >= (size_t)many * VL; columns -= (size_t)many * VL, y += many * VL)
-        gate_group(y, VL, swish, many);
-    for (; columns >= 2 * VL; columns -= 2 * VL, y += 2 * VL)
-        gate_group(y, VL, swish, 2);
-    for (; columns >= VL; columns -= VL, y += VL)
-        gate_group(y, VL, swish, 1);
-    if (columns)
-        gate_group(y, columns, swish, 1);
-}
-
-/*
- * Behind sums of products a gate's error of a few 2^-24 of 1 is small enough, so that several
- * vectors may go side by side (math.h); rows that follow each other are one.
- */
-static void activate_gates(float *y, size_t stride, size_t rows, size_t columns, bool swish)
-{
-    if (stride == columns) {
-        columns *= rows;
-        rows = 1;
-    }
-    for (size_t r = 0; r < rows; r++, y += stride)
-        if (swish)
-            gate_row(y, columns, true);
-        else
-            gate_row(y, columns, false);
-}
-
 static void shift_row(float *y, size_t columns, vf scale, vf shift)
 {
     for (size_t i = 0; i < columns; i += VL)
@@ -187,12 +217,13 @@ void md__activate(const struct md_activation *activation, float *y, size_t strid
     struct unary unary = md__unary_of(activation);
     bool shifts = activation->shifts;
     vf scale = splat((float)activation->scale), shift = splat((float)activation->shift);
-    bool gate = unary.op == MD_OP_SIGMOID || (unary.op == MD_OP_SWISH && unary.a == 1.0f);
-    if (gate)
-        activate_gates(y, stride, rows, columns, unary.op == MD_OP_SWISH);
-    for (size_t r = 0; r < rows && (!gate || shifts); r++, y += stride) {
+    bool grouped = is_grouped(&unary);
+    unary.x = unary.y = y;
+    if (grouped)
+        activate_grouped(&unary, stride, rows, columns);
+    for (size_t r = 0; r < rows && (!grouped || shifts); r++, y += stride) {
         unary.x = unary.y = y;
-        if (!gate)
+        if (!grouped)
             md__unary_elements(&unary, 0, columns);
         if (shifts)
             shift_row(y, columns, scale, shift);
