@@ -116,6 +116,9 @@ void md_accelerator_report(struct md_accelerator *accelerator, struct md_acceler
     report->failed_runs = counts->failed_runs;
     report->memory_runs = counts->memory_runs;
     report->repeated_runs = counts->repeated_runs;
+    report->stayed = counts->stayed;
+    report->travelled = counts->travelled;
+    report->session_bytes = (size_t)counts->session_bytes;
     report->weight_bytes = (size_t)counts->weight_bytes;
     report->arena_bytes = (size_t)counts->arena_bytes;
     report->pinned_bytes = (size_t)counts->pinned_bytes;
@@ -165,6 +168,9 @@ void md__accelerator_count(struct md_accelerator *accelerator,
     counts->failed_runs += more->failed_runs;
     counts->memory_runs += more->memory_runs;
     counts->repeated_runs += more->repeated_runs;
+    counts->stayed += more->stayed;
+    counts->travelled += more->travelled;
+    counts->session_bytes += more->session_bytes;
     counts->weight_bytes += more->weight_bytes;
     counts->arena_bytes += more->arena_bytes;
     counts->pinned_bytes += more->pinned_bytes;
@@ -183,6 +189,6 @@ void md__accelerator_failed(struct md_accelerator *accelerator, const struct md_
         md_log(MD_LOG_ERROR, "device", "%s cannot be used any more, the CPU takes over: %s",
                accelerator->info.name, err->text);
     else if (first)
-        md_log(MD_LOG_WARN, "device", "%s failed, the CPU did this run: %s", accelerator->info.name,
+        md_log(MD_LOG_WARN, "device", "%s failed, the CPU steps in: %s", accelerator->info.name,
                err->text);
 }

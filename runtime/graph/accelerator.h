@@ -50,7 +50,8 @@ struct md_accelerator_report {
     int64_t memory_runs;   /* likewise, after device memory was full */
     int64_t repeated_runs; /* done again in float32: an input was out of range, or an output was NaN
                               or infinite */
-    size_t weight_bytes, arena_bytes, pinned_bytes; /* held now */
+    int64_t stayed, travelled; /* handovers of sessions: in device memory; through the host */
+    size_t weight_bytes, arena_bytes, session_bytes, pinned_bytes; /* held now */
     size_t free_bytes, total_bytes;                 /* 0 when the driver does not say */
 };
 void md_accelerator_report(struct md_accelerator *accelerator,
@@ -62,7 +63,8 @@ void md_accelerator_usage(struct md_accelerator *accelerator, struct md_device_u
 
 struct md_accelerator_counts {
     int64_t runs, launches, captures, failed_runs, memory_runs, repeated_runs;
-    int64_t weight_bytes, arena_bytes, pinned_bytes;
+    int64_t stayed, travelled;
+    int64_t weight_bytes, arena_bytes, session_bytes, pinned_bytes;
 };
 
 const struct md_device_driver *md__accelerator_driver(const struct md_accelerator *accelerator);

@@ -126,7 +126,8 @@ static void count_readers(struct chooser *chooser)
         for (int i = 0; i < node->out_count; i++)
             if (node->out[i] != MD_NONE && (planner->is_output[node->out[i]] ||
                                             planner->last_read[node->out[i]] >= plan->node_end))
-                reach_of(chooser, node->out[i])->here++;
+                reach_of(chooser, node->out[i])->here +=
+                    md__device_taken_by(planner, node->out[i]) == MD_NONE;
     }
 }
 
@@ -143,7 +144,9 @@ static double copy_s(struct chooser *chooser, int value)
     if (reach->seen == chooser->sums || planner->graph->values[root].constant.data)
         return 0;
     reach->seen = chooser->sums;
-    bool moves = reach->made_there ? reach->here > 0 : reach->there > 0;
+    bool moves = reach->made_there
+                     ? reach->here > 0
+                     : reach->there > 0 && md__device_lent_by(planner, root) == MD_NONE;
     return moves ? chooser->speed->copy_s +
                        (double)md__plan_value_bytes(planner, root) / chooser->speed->copy_bytes
                  : 0;

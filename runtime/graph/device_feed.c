@@ -96,8 +96,10 @@ enum md_status md__device_feed(const struct md__device *device, const struct md_
         waits |= ahead;
         if (ahead)
             status = send_ahead(device, plan, border, holds, err);
-        else if (border->count)
+        else if (border->count && plan->group_data[border->host_group])
             *holds = stage(device, plan, border, 0, border->count * md_dtype_bytes(border->dtype));
+        if (border->lands && border->count && *holds)
+            status = md__device_lend(device, plan, border, err);
     }
     if (!waits)
         return status;
@@ -117,7 +119,7 @@ void md__device_take(const struct md__device *device, const struct md_plan *plan
         if (plan->steps[s].side != MD_STEP_TO_HOST)
             continue;
         const struct md__border *border = &plan->device->borders[plan->steps[s].part];
-        if (border->count)
+        if (border->count && !md__device_takes(device, border))
             memcpy((void *)(uintptr_t)plan->group_data[border->host_group],
                    md__device_staged(device, border),
                    border->count * md_dtype_bytes(border->dtype));

@@ -13,6 +13,7 @@
 #include "graph/accelerator.h"
 #include "graph/executable_internal.h"
 #include "graph/plan_internal.h"
+#include "graph/session_internal.h"
 
 /* Packed weights of a node on the device, or a constant there. */
 struct md__device_block {
@@ -20,6 +21,8 @@ struct md__device_block {
     size_t bytes;
     bool there; /* made, though it may be NULL */
 };
+
+#define MD__SPARE_BLOCKS 64 /* of the pool that sessions' contents are in */
 
 struct md__device {
     struct md_accelerator *accelerator;
@@ -36,10 +39,14 @@ struct md__device {
     struct md__device_block *prepared; /* one a node */
     void *arena, *staging;
     size_t arena_bytes, staging_bytes;
-    uint64_t generation;   /* goes up when arena or staging move */
-    bool used;             /* in the run at hand */
-    bool narrow;           /* in the run at hand: the CPU has to do it again */
-    bool outgrown;         /* in the run at hand: numbers were out of range */
+    uint64_t generation; /* goes up when arena or staging move */
+    struct md__session_block spare_blocks[MD__SPARE_BLOCKS]; /* that no session has now */
+    int spare_count;
+    size_t session_bytes, session_bytes_max; /* spare ones included */
+    struct md_session *session;              /* of the run at hand; NULL: none hands over here */
+    bool used;                               /* in the run at hand */
+    bool narrow;                             /* in the run at hand: the CPU has to do it again */
+    bool outgrown;                           /* in the run at hand: numbers were out of range */
     enum md_status failed; /* in the run at hand: what the driver or a kernel gave */
     int failures;          /* runs that failed one after the other */
     bool off;              /* too many did: the CPU has it all */
@@ -58,7 +65,10 @@ struct md__border {
     size_t count;   /* elements */
     size_t offset;  /* of its bytes as the host sees them, in staging */
     bool ahead;     /* to the device, before the segment's work */
-    size_t landing; /* then: where it arrives, behind the scratch */
+    size_t landing; /* then, and for `lands`: where it arrives, behind the scratch */
+    int handover;   /* of sessions (session.h); MD_NONE: no part of one */
+    bool lands;     /* its input: arrives before the segment's work, where that reads it */
+    bool late;      /* its output: leaves after the segment's work */
 };
 
 struct md__segment {
@@ -119,6 +129,11 @@ const struct md_device_kernel *md__device_kernel(struct md_planner *planner,
 /* Once all nodes are placed: copies of what outlives the plan, segments, offsets. */
 enum md_status md__device_plan_end(struct md_planner *planner);
 
+/* The handover (session.h) whose input the value is, and whose output, where nobody else gets it;
+ * MD_NONE. */
+int md__device_lent_by(const struct md_planner *planner, int value);
+int md__device_taken_by(const struct md_planner *planner, int value);
+
 /* Where numbers go that float16 does not hold: bfloat16, or float32 where the device lacks it. */
 enum md_dtype md__device_wide(const struct md__device *device);
 /* From now on in another storage: weights and packed ones are dropped. No plan may be left. */
@@ -165,6 +180,18 @@ enum md_status md__device_feed(const struct md__device *device, const struct md_
 /* What they give, from staging. */
 void md__device_take(const struct md__device *device, const struct md_plan *plan, int begin,
                      int end);
+
+/* ---- device_session.c ---- */
+
+/* What no session has goes. Under the lock, as the next three. */
+void md__device_drop_blocks(struct md__device *device);
+/* To where the segment reads it: the session's own, or what is staged. */
+enum md_status md__device_lend(const struct md__device *device, const struct md_plan *plan,
+                               const struct md__border *border, struct md_error *err);
+/* Whether the output stays on the device; then: its way out of the arena. */
+bool md__device_takes(const struct md__device *device, const struct md__border *border);
+enum md_status md__device_hand_over(const struct md__device *device, const struct md_plan *plan,
+                                    const struct md__border *border, struct md_error *err);
 
 /* ---- device_run.c ---- */
 

@@ -105,6 +105,9 @@ enum md_status md__device_new(struct md_executable *executable, const char *pass
     device->captures = !options->captures_off;
     device->weighs = !md__is_listed(passes_off, "place");
     device->generation = 1;
+    device->session_bytes_max = options->session_bytes_max
+                                    ? options->session_bytes_max
+                                    : md__accelerator_info(options->accelerator)->memory_bytes / 4;
     device->storage = choose_storage(executable->graph, options->precision,
                                      md__accelerator_info(options->accelerator));
     if (make(device, &own)) {
@@ -163,6 +166,7 @@ void md__device_delete(struct md__device *device)
     md__accelerator_lock(device->accelerator);
     drop_prepared(device);
     drop_weights(device);
+    md__device_drop_blocks(device);
     device->driver->release(context, device->arena);
     device->driver->unpin(context, device->staging);
     md__device_close_ahead(device);
@@ -301,17 +305,19 @@ static enum md_status grow(struct md__device *device, size_t bytes, bool pinned,
     return status;
 }
 
-static void *group_address(const struct md__device *device, const struct md_group *group)
+static void *group_address(const struct md__device *device, const struct md__device_plan *plan,
+                           const struct md_group *group)
 {
+    size_t before = group->place == MD_PLACE_INPUT ? plan->arena_bytes + plan->scratch_bytes : 0;
     return group->place == MD_PLACE_CONSTANT ? device->weights[group->index].data
-                                             : (char *)device->arena + group->offset;
+                                             : (char *)device->arena + before + group->offset;
 }
 
 static void bind(struct md__device *device, struct md__device_plan *plan)
 {
     drop_captures(plan);
     for (int i = 0; i < plan->group_count; i++)
-        plan->groups[i].data = group_address(device, &plan->groups[i]);
+        plan->groups[i].data = group_address(device, plan, &plan->groups[i]);
     for (int i = 0; i < plan->value_count; i++)
         plan->values[i].data = plan->value_groups[i] == MD_NONE
                                    ? NULL

@@ -59,8 +59,32 @@ static int add_group(struct md_planner *planner, int value, struct md_group grou
     return planner->device_groups[value] = own->group_count++;
 }
 
+int md__device_lent_by(const struct md_planner *planner, int value)
+{
+    const struct md_graph *graph = planner->graph;
+    bool any = planner->context->options->handover_count > 0;
+    for (int i = 0; any && i < graph->input_count; i++)
+        if (graph->inputs[i].value == value)
+            return md__session_input(planner->context->options, i);
+    return MD_NONE;
+}
+
+int md__device_taken_by(const struct md_planner *planner, int value)
+{
+    const struct md_graph *graph = planner->graph;
+    bool any = planner->context->options->handover_count > 0;
+    int found = MD_NONE, times = 0;
+    for (int i = 0; any && i < graph->output_count; i++)
+        if (graph->outputs[i].value == value) {
+            found = md__session_output(planner->context->options, i);
+            times++;
+        }
+    return times == 1 && planner->last_read[value] < planner->plan->node_end ? found : MD_NONE;
+}
+
 /* A step that copies between the sides, in staging of its own. */
-static void add_border(struct md_planner *planner, int value, int n, enum md_step_side side)
+static void add_border(struct md_planner *planner, int value, int n, enum md_step_side side,
+                       int handover)
 {
     struct md_plan *plan = planner->plan;
     struct md__device_plan *own = plan->device;
@@ -73,9 +97,17 @@ static void add_border(struct md_planner *planner, int value, int n, enum md_ste
                                   .dtype = dtype,
                                   .storage = md__device_storage(device, dtype),
                                   .count = bytes / md_dtype_bytes(dtype),
-                                  .offset = own->staging_bytes};
+                                  .offset = own->staging_bytes,
+                                  .handover = handover,
+                                  .lands = handover != MD_NONE && side == MD_STEP_TO_DEVICE,
+                                  .late = handover != MD_NONE && side == MD_STEP_TO_HOST};
     own->staging_bytes += rounded(bytes);
-    if (side == MD_STEP_TO_DEVICE && md__device_goes_ahead(bytes)) {
+    if (border->lands) {
+        border->landing = own->landing_bytes;
+        own->groups[border->device_group].offset = border->landing;
+        own->landing_bytes += own->groups[border->device_group].bytes;
+    }
+    if (side == MD_STEP_TO_DEVICE && !border->lands && md__device_goes_ahead(bytes)) {
         border->ahead = true;
         border->landing = own->landing_bytes;
         own->landing_bytes += rounded(bytes);
@@ -100,18 +132,21 @@ static void bring_out(struct md_planner *planner, int value, int n)
         return;
     }
     md__plan_group(planner, value); /* contents that are known get theirs now */
-    add_group(planner, value, (struct md_group){.begin = n});
-    add_border(planner, value, n, MD_STEP_TO_DEVICE);
+    int handover = md__device_lent_by(planner, value);
+    add_group(planner, value,
+              (struct md_group){.place = handover == MD_NONE ? MD_PLACE_ARENA : MD_PLACE_INPUT,
+                                .begin = n});
+    add_border(planner, value, n, MD_STEP_TO_DEVICE, handover);
 }
 
 /* Before node n, so in its predecessor's place: what begins at n is written by n itself. */
-static void bring_home(struct md_planner *planner, int value, int n)
+static void bring_home(struct md_planner *planner, int value, int n, int handover)
 {
     if (value == MD_NONE || planner->groups[value] != MD_NONE ||
         planner->device_groups[value] == MD_NONE || planner->trace.values[value].known)
         return;
     md__plan_add_group(planner, value, (struct md_group){.begin = n - 1});
-    add_border(planner, value, n, MD_STEP_TO_HOST);
+    add_border(planner, value, n, MD_STEP_TO_HOST, handover);
 }
 
 static void bring_all_home(struct md_planner *planner, int n)
@@ -122,7 +157,7 @@ static void bring_all_home(struct md_planner *planner, int n)
         for (int i = 0; i < node->out_count; i++)
             if (node->out[i] != MD_NONE && (planner->is_output[node->out[i]] ||
                                             planner->last_read[node->out[i]] >= plan->node_end))
-                bring_home(planner, node->out[i], n);
+                bring_home(planner, node->out[i], n, md__device_taken_by(planner, node->out[i]));
     }
 }
 
@@ -245,7 +280,7 @@ bool md__device_add_node(struct md_planner *planner, int n)
     if (md__plan_node_is_open(planner, node)) /* it ends the plan, and is its last step */
         bring_all_home(planner, n);
     for (int i = 0; i < node->in_count; i++)
-        bring_home(planner, node->in[i], n);
+        bring_home(planner, node->in[i], n, MD_NONE);
     return false;
 }
 

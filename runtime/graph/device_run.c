@@ -62,7 +62,7 @@ static enum md_status enqueue_copy(const struct md__device *device,
                                    bool alone, struct md_error *err)
 {
     const struct md__border *border = &own->borders[step->part];
-    if (border->count == 0)
+    if (border->count == 0 || border->lands || border->late)
         return MD_OK;
     return step->side == MD_STEP_TO_DEVICE ? copy_out(device, own, border, alone, err)
                                            : copy_home(device, own, border, err);
@@ -98,6 +98,23 @@ static enum md_status enqueue(struct md__device *device, const struct md_plan *p
         status = step->side == MD_STEP_DEVICE
                      ? enqueue_work(device, plan->device, step, err)
                      : enqueue_copy(device, plan->device, step, alone, err);
+    }
+    return status;
+}
+
+/* What leaves after the work, by ways that differ from run to run: no capture holds it. */
+static enum md_status enqueue_late(const struct md__device *device, const struct md_plan *plan,
+                                   int begin, int end, struct md_error *err)
+{
+    enum md_status status = MD_OK;
+    for (int s = begin; !status && s < end; s++) {
+        if (plan->steps[s].side != MD_STEP_TO_HOST)
+            continue;
+        const struct md__border *border = &plan->device->borders[plan->steps[s].part];
+        if (!border->late || border->count == 0)
+            continue;
+        status = md__device_takes(device, border) ? md__device_hand_over(device, plan, border, err)
+                                                  : copy_home(device, plan->device, border, err);
     }
     return status;
 }
@@ -183,6 +200,8 @@ enum md_status md__device_run(struct md_executable *executable, struct md_plan *
         status =
             whole ? launch(device, plan, segment, err) : enqueue(device, plan, s, end, alone, err);
     }
+    if (!status)
+        status = enqueue_late(device, plan, s, end, err);
     /* After a failure, too: what was put on the stream before still uses the memory. */
     if (device->stream) {
         enum md_status ended = device->driver->stream_wait(device->stream, status ? NULL : err);
@@ -234,7 +253,7 @@ static bool wants_float32(const struct md_executable *executable, const struct m
 {
     for (int i = 0; executable->device->storage != MD_F32 && i < executable->graph->output_count;
          i++)
-        if (!is_finite(&outputs[i]))
+        if (outputs[i].data && !is_finite(&outputs[i]))
             return true;
     return false;
 }

@@ -120,6 +120,8 @@ enum md_status md__executable_new_body(struct md_graph *graph,
         return md_fail(err, MD_ERR_MEMORY, "out of memory");
     made->graph = graph;
     made->options = *options;
+    made->options.handovers = NULL;
+    made->options.handover_count = 0;
     made->is_body = true;
     enum md_status status = check_graph(graph, options, err);
     if (!status)
@@ -136,10 +138,16 @@ enum md_status md_executable_new(struct md_graph *graph,
                                  struct md_executable **executable, struct md_error *err)
 {
     enum md_status status = md__executable_new_body(graph, options, executable, err);
-    if (status)
+    if (status) {
         md_graph_delete(graph);
-    else
-        (*executable)->is_body = false;
+        return status;
+    }
+    (*executable)->is_body = false;
+    status = md__session_check(*executable, options, err);
+    if (status) {
+        md_executable_delete(*executable);
+        *executable = NULL;
+    }
     return status;
 }
 
@@ -174,6 +182,7 @@ void md_executable_delete(struct md_executable *executable)
         md_owner_unref(executable->files[i]);
     free(executable->files);
     free(executable->facts);
+    free(executable->handovers);
     free(executable->tails);
     free(executable->memory);
     free(executable);

@@ -14,6 +14,7 @@
 #include "graph/accelerator.h"
 #include "graph/backend.h"
 #include "graph/kept.h"
+#include "graph/session.h"
 
 struct md_executable;
 
@@ -50,6 +51,9 @@ struct md_executable_options {
     struct md_accelerator *accelerator; /* lent: takes the nodes that it can; NULL: there is none */
     enum md_precision precision;        /* of float32 on it (default auto) */
     bool captures_off;                  /* its steps are handed over one by one in each run */
+    const struct md_handover *handovers; /* what sessions hand on (session.h); copied */
+    int handover_count;
+    size_t session_bytes_max; /* of the accelerator's memory (default: a quarter of it) */
 };
 
 /* What passes_off may name: i from 0 on, passes before operators; NULL past the last. */
@@ -79,6 +83,9 @@ struct md_run_limits {
     /* Whose windows the rows of the batch are, so that kernels may keep what will not change
      * (kept.h). NULL: nothing is kept, nothing kept is used. */
     const struct md_windows *windows;
+    /* Whose run it is, where the model hands things over. NULL: nobody's, all inputs are given and
+     * all outputs come back. */
+    struct md_session *session;
     /* Where the accelerator's memory does not hold these shapes: MD_ERR_MEMORY, for who has smaller
      * ones to try first, instead of a run on the CPU. */
     bool small_first;

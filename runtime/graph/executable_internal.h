@@ -12,7 +12,7 @@ struct md_executable {
     struct md_prepared **prepared; /* one list per node */
     char *packs_folder;            /* NULL: packs are not kept */
     struct md_digest packs_key;
-    struct md__packs *packs; /* NULL: there were none */
+    struct md__packs *packs;       /* NULL: there were none */
     struct md__control **controls; /* one per node, NULL where none; NULL when there are none */
     struct md_planner *planner;
     struct md_plan *roots; /* plans made for input shapes, the last used first */
@@ -26,10 +26,12 @@ struct md_executable {
     char *memory; /* the arena, then scratch */
     size_t memory_bytes;
     struct md_clock *clock;
-    struct md_kept *kept; /* NULL before the first run with windows */
-    struct md__device *device; /* NULL: there is none to use */
-    bool device_on;            /* for the run or plan at hand */
-    struct md_owner **files; /* that constants are in: checked after each run */
+    struct md_kept *kept;          /* NULL before the first run with windows */
+    struct md__device *device;     /* NULL: there is none to use */
+    bool device_on;                /* for the run or plan at hand */
+    struct md_handover *handovers; /* that options point to */
+    struct md_session *session;    /* of the run at hand */
+    struct md_owner **files;       /* that constants are in: checked after each run */
     int file_count;
     bool profiling, guards;
     bool is_body; /* of a control node: its graph belongs to the outer one */

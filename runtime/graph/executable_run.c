@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "graph/device_internal.h"
 #include "graph/graph_internal.h"
+#include "graph/session_internal.h"
 #include "tensor/mapping.h"
 
 static enum md_status check_inputs(const struct md_executable *executable,
@@ -25,7 +26,8 @@ static enum md_status check_inputs(const struct md_executable *executable,
                            graph->inputs[i].name, md_dtype_name(inputs[i].dtype),
                            md_dtype_name(declared->dtype));
         size_t count = 0;
-        if (!inputs[i].data && (md_shape_count(&inputs[i].shape, 1, &count, NULL) || count > 0))
+        if (!inputs[i].data && !md__session_lends(executable->session, i) &&
+            (md_shape_count(&inputs[i].shape, 1, &count, NULL) || count > 0))
             return md_fail(err, MD_ERR_INVALID, "input \"%.60s\" has no data",
                            graph->inputs[i].name);
         executable->facts[i] = md__input_fact(graph, i, &inputs[i].shape);
@@ -44,8 +46,9 @@ enum md_status md__run_check(const struct md__run *run, struct md_error *err)
     return MD_OK;
 }
 
-/* Makes the outputs that this plan writes. */
-static enum md_status make_outputs(const struct md_plan *plan, struct md_tensor *outputs,
+/* Makes the outputs that this plan writes, but those that stay on the device. */
+static enum md_status make_outputs(const struct md_executable *executable,
+                                   const struct md_plan *plan, struct md_tensor *outputs,
                                    struct md_error *err)
 {
     enum md_status status = MD_OK;
@@ -53,7 +56,9 @@ static enum md_status make_outputs(const struct md_plan *plan, struct md_tensor 
         const struct md_result *result = &plan->results[i];
         bool shared =
             result->copied != MD_NONE && plan->groups[result->copied].place == MD_PLACE_TAIL;
-        if (!shared)
+        if (md__session_takes(executable->session, result->output))
+            outputs[result->output] = result->tensor;
+        else if (!shared)
             status = md_tensor_new(result->tensor.dtype, &result->tensor.shape,
                                    &outputs[result->output], err);
     }
@@ -67,7 +72,7 @@ static void copy_outputs(const struct md_executable *executable, const struct md
     for (int i = 0; i < plan->result_count; i++) {
         const struct md_result *result = &plan->results[i];
         struct md_tensor *output = &outputs[result->output];
-        if (result->copied == MD_NONE)
+        if (result->copied == MD_NONE || md__session_takes(executable->session, result->output))
             continue;
         const struct md_group *group = &plan->groups[result->copied];
         if (group->place == MD_PLACE_TAIL) {
@@ -123,7 +128,10 @@ static enum md_status run_plan(struct md_executable *executable, struct md_plan 
                                const struct md_tensor *inputs, struct md_tensor *outputs,
                                struct md__run *run, struct md_error *err)
 {
-    enum md_status status = make_outputs(plan, outputs, err);
+    enum md_status status =
+        executable->session ? md__session_settle(executable->session, plan, err) : MD_OK;
+    if (!status)
+        status = make_outputs(executable, plan, outputs, err);
     if (!status)
         status = reserve_tails(executable, plan, err);
     if (status)
@@ -169,6 +177,9 @@ static enum md_status run_all(struct md_executable *executable, const struct md_
                               struct md_tensor *outputs, struct md__run *run, struct md_error *err)
 {
     struct md_plan *plan = NULL;
+    if (executable->session)
+        md__session_retry(executable->session,
+                          executable->device_on && !md__device_tries(executable));
     enum md_status status =
         md__executable_find(executable, NULL, executable->graph->input_count, &plan, err);
     while (!status) {
@@ -280,8 +291,21 @@ enum md_status md_executable_run_within(struct md_executable *executable,
                           .clock = executable->clock,
                           .tail = {.bytes_max = executable->options.tail_bytes_max},
                           .iterations_left = executable->options.iterations_max};
-    return md__executable_run(executable, inputs, input_count, outputs, output_count, &run,
-                              err ? err : &own);
+    struct md_session *session = limits ? limits->session : NULL;
+    err = err ? err : &own;
+    if (session) {
+        enum md_status status = md__session_begin(session, executable, inputs, input_count, err);
+        if (status)
+            return status;
+        executable->session = session;
+        inputs = session->inputs;
+    }
+    enum md_status status =
+        md__executable_run(executable, inputs, input_count, outputs, output_count, &run, err);
+    if (session)
+        md__session_end(session, status, outputs);
+    executable->session = NULL;
+    return status;
 }
 
 enum md_status md_executable_run(struct md_executable *executable, const struct md_tensor *inputs,

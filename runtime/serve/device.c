@@ -105,6 +105,22 @@ static void set_runs(const struct md_accelerator_report *report)
     }
 }
 
+static void set_handovers(const struct md_accelerator_report *report)
+{
+    static const char *const by_way[] = {"way", NULL};
+    static const char *const stayed = "stayed", *const travelled = "travelled";
+    struct md_family *family = md_family_new(
+        md_metrics_global(), MD_COUNTER, "moondial_device_handovers_total",
+        "What runs of a session handed on, by way: stayed in device memory, or travelled through "
+        "the host's because memory for sessions was full or the CPU did the run",
+        by_way, NULL, 0);
+
+    if (family != NULL) {
+        md_metric_set(md_metric_get(family, &stayed), (double)report->stayed);
+        md_metric_set(md_metric_get(family, &travelled), (double)report->travelled);
+    }
+}
+
 void md_serve_device_metrics(struct md_serve *serve)
 {
     struct md_serve_device device;
@@ -126,6 +142,9 @@ void md_serve_device_metrics(struct md_serve *serve)
         (double)report->weight_bytes);
     set(MD_GAUGE, "moondial_device_arena_bytes", "Values and scratch in device memory",
         (double)report->arena_bytes);
+    set(MD_GAUGE, "moondial_device_session_bytes", "What sessions keep in device memory",
+        (double)report->session_bytes);
+    set_handovers(report);
     set(MD_GAUGE, "moondial_device_pinned_bytes", "Host memory that copies go through",
         (double)report->pinned_bytes);
     set(MD_GAUGE, "moondial_device_free_bytes", "Device memory that nobody uses",
