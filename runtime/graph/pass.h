@@ -12,6 +12,7 @@
  *     lookup         products of one-hot rows become lookups
  *     pad            zeros around what a convolution reads become its padding
  *     conv, linear   what follows a convolution or a product goes into it
+ *     strides        of what is only read at every other place, only those are computed
  *     resized        a 1 x 1 convolution over resized images works before they are
  *     rotary         x cos + turned x sin becomes RotaryEmbedding
  *     attention      softmax(q k^T) v becomes Attention, however heads were moved about
@@ -68,6 +69,8 @@ enum md_status md__pass_pad(struct md_graph *graph, const struct md_executable_o
                             struct md_pass_report *report, struct md_error *err);
 enum md_status md__pass_conv(struct md_graph *graph, const struct md_executable_options *options,
                              struct md_pass_report *report, struct md_error *err);
+enum md_status md__pass_strides(struct md_graph *graph, const struct md_executable_options *options,
+                                struct md_pass_report *report, struct md_error *err);
 enum md_status md__pass_resized(struct md_graph *graph, const struct md_executable_options *options,
                                 struct md_pass_report *report, struct md_error *err);
 enum md_status md__pass_linear(struct md_graph *graph, const struct md_executable_options *options,

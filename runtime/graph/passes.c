@@ -26,6 +26,7 @@ static const struct {
     {"lookup", md__pass_lookup},
     {"pad", md__pass_pad},
     {"conv", md__pass_conv},
+    {"strides", md__pass_strides},
     {"resized", md__pass_resized},
     {"linear", md__pass_linear},
     {"rotary", md__pass_rotary},
