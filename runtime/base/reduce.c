@@ -122,7 +122,8 @@ static void end_extremes(const struct md_reducing *reducing, float *out, ptrdiff
     for (ptrdiff_t run = 0; run < reducing->runs; run++) {
         int32_t missing = reducing->extreme.missing[run];
         bool is_known = passes_on ? missing == 0 : missing < reducing->count;
-        out[run * stride] = is_known && reducing->count > 0 ? reducing->extreme.best[run] : NAN;
+        float best = reducing->extreme.best[run] + 0.0f; /* -0 becomes 0 */
+        out[run * stride] = is_known && reducing->count > 0 ? best : NAN;
     }
 }
 

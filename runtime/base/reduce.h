@@ -5,7 +5,8 @@
  * Values come a piece at a time, so that nobody has to hold all of them. NaN stands for "no value":
  * plain names pass it on, the nan* forms leave it out and give NaN where nothing is left. Sums run
  * in double, in the order of a run's values: every instruction set, and every way to cut the runs
- * into pieces, gives the same bits.
+ * into pieces, gives the same bits. Extremes give 0 for -0, which no order of values should tell
+ * apart.
  */
 #ifndef MD_BASE_REDUCE_H
 #define MD_BASE_REDUCE_H

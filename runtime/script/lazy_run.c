@@ -51,6 +51,8 @@ static void pick_steps(const struct md__program *program, const struct md_plane 
                        int8_t *picks)
 {
     int last = program->step_count - 1;
+    if (last < 0)
+        return;
     memset(picks, NOT_NEEDED, (size_t)program->step_count);
     picks[last] = 0;
     for (int i = last; i >= 0; i--) {
@@ -64,20 +66,29 @@ static void pick_steps(const struct md__program *program, const struct md_plane 
     }
 }
 
+/* The leaf that all values are, as conditions stand; NULL: they are worked out. */
+static const struct md_plane *only_leaf(const struct md__program *program,
+                                        const struct md_plane *leaves, const int8_t *picks)
+{
+    int value = program->step_count - 1;
+    while (value >= 0 && picks[value] > 0)
+        value = program->steps[value].in[(int)picks[value]];
+    return value < 0 ? &leaves[~value] : NULL;
+}
+
 /*
  * Works out rows x count values into out. leaves: where each leaf begins there, and how it goes on;
- * registers: register_count of `size` values each.
+ * picks: of these leaves; registers: register_count of `size` values each.
  */
-static void run(const struct md__program *program, const struct md_plane *leaves, ptrdiff_t rows,
-                ptrdiff_t count, float *registers, size_t size, float *out)
+static void run(const struct md__program *program, const struct md_plane *leaves,
+                const int8_t *picks, ptrdiff_t rows, ptrdiff_t count, float *registers, size_t size,
+                float *out)
 {
     struct md_plane values[MD__STEPS_MAX];
-    int8_t picks[MD__STEPS_MAX];
     if (program->step_count == 0) {
         md_vector_body_of(MD_VECTOR_copy)(out, leaves, rows, count);
         return;
     }
-    pick_steps(program, leaves, picks);
     for (int i = 0; i < program->step_count; i++) {
         const struct md__step *step = &program->steps[i];
         struct md_plane in[MD_VECTOR_OPERANDS_MAX];
@@ -246,35 +257,42 @@ static void turn_leaves(const struct walk *walk, struct md_plane *leaves, int64_
     }
 }
 
-/* The next `count` values of each row join what they come to; moves the leaves on. */
-static void reduce_piece(const struct walk *walk, struct md_plane *leaves, int64_t rows,
-                         int64_t count, float *registers, struct md_reducing *reducing)
+/* Values of each row, worked out some at a time, join what the rows come to. */
+static void reduce_planes(const struct walk *walk, const struct md_plane *leaves,
+                          const int8_t *picks, int64_t rows, int64_t count, float *registers,
+                          struct md_reducing *reducing)
 {
     float *values = registers + (size_t)walk->program->register_count * TILE;
-    struct md_runs runs = {values, rows, 1, count, rows}; /* or one row, which is not turned */
-    run(walk->program, leaves, walk->turned ? count : 1, walk->turned ? rows : count, registers,
-        TILE, values);
-    md_reduce_add(reducing, &runs);
-    for (int k = 0; k < walk->program->leaf_count; k++)
-        leaves[k].data += count * (walk->turned ? leaves[k].row_stride : leaves[k].stride);
+    struct md_plane at[MD__LEAVES_MAX];
+    memcpy(at, leaves, (size_t)walk->program->leaf_count * sizeof *at);
+    if (walk->turned)
+        turn_leaves(walk, at, rows, values + TILE);
+    for (int64_t done = 0; done < count; done += walk->tile_count) {
+        int64_t part = smaller(walk->tile_count, count - done);
+        struct md_runs runs = {values, rows, 1, part, rows}; /* or one row, which is not turned */
+        run(walk->program, at, picks, walk->turned ? part : 1, walk->turned ? rows : part,
+            registers, TILE, values);
+        md_reduce_add(reducing, &runs);
+        for (int k = 0; k < walk->program->leaf_count; k++)
+            at[k].data += part * (walk->turned ? at[k].row_stride : at[k].stride);
+    }
 }
 
-/* Whole rows, which become results from `line` on. */
-static void reduce_rows(const struct walk *walk, struct md_plane *leaves, int64_t rows,
-                        int64_t count, int64_t line, float *registers)
+/* Whole rows, which become results from `line` on. What is there already is not copied. */
+static void reduce_rows(const struct walk *walk, const struct md_plane *leaves, const int8_t *picks,
+                        int64_t rows, int64_t count, int64_t line, float *registers)
 {
+    const struct md_plane *leaf = only_leaf(walk->program, leaves, picks);
     int rank = walk->shape.rank;
     struct md_reducing reducing;
-    if (walk->turned)
-        turn_leaves(walk, leaves, rows,
-                    registers + (size_t)(walk->program->register_count + 1) * TILE);
     md_reduce_begin(&reducing, walk->reduction, rows);
     do {
-        struct md_plane at[MD__LEAVES_MAX];
-        memcpy(at, leaves, (size_t)walk->program->leaf_count * sizeof *at);
-        for (int64_t done = 0; done < count; done += walk->tile_count)
-            reduce_piece(walk, at, rows, smaller(walk->tile_count, count - done), registers,
-                         &reducing);
+        if (leaf != NULL) {
+            struct md_runs runs = {leaf->data, rows, leaf->row_stride, count, leaf->stride};
+            md_reduce_add(&reducing, &runs);
+        } else {
+            reduce_planes(walk, leaves, picks, rows, count, registers, &reducing);
+        }
     } while (md_reduce_again(&reducing));
     md_reduce_end(&reducing, walk->out + line, rank >= 2 ? walk->line_stride[rank - 2] : 0);
 }
@@ -282,6 +300,7 @@ static void reduce_rows(const struct walk *walk, struct md_plane *leaves, int64_
 static void run_tile(const struct walk *walk, int64_t tile, float *registers)
 {
     struct md_plane leaves[MD__LEAVES_MAX];
+    int8_t picks[MD__STEPS_MAX];
     int64_t rows_all = dim_from_end(walk, 2), count_all = dim_from_end(walk, 1);
     int64_t inner = walk->row_tiles * walk->count_tiles;
     int64_t row = tile % inner / walk->count_tiles * walk->tile_rows;
@@ -289,10 +308,11 @@ static void run_tile(const struct walk *walk, int64_t tile, float *registers)
     int64_t rows = smaller(walk->tile_rows, rows_all - row);
     int64_t count = smaller(walk->tile_count, count_all - column);
     int64_t line = place_leaves(walk, tile / inner, row, column, leaves);
+    pick_steps(walk->program, leaves, picks);
     if (walk->reduction != NULL)
-        reduce_rows(walk, leaves, rows, count_all, line, registers);
+        reduce_rows(walk, leaves, picks, rows, count_all, line, registers);
     else
-        run(walk->program, leaves, rows, count, registers, TILE,
+        run(walk->program, leaves, picks, rows, count, registers, TILE,
             walk->out + line * count_all + column);
 }
 
@@ -416,6 +436,7 @@ static void encode_values(const struct reader *reader, int64_t count)
 {
     _Alignas(ALIGN) float registers[MD__REGISTERS_MAX * PIECE], values[PIECE];
     struct md_plane leaves[MD__LEAVES_MAX];
+    int8_t picks[MD__STEPS_MAX];
     int rank = reader->program->shape.rank;
     for (int64_t done = 0; done < count && !reader->out->failed; done += PIECE) {
         int64_t part = smaller(count - done, PIECE);
@@ -423,7 +444,8 @@ static void encode_values(const struct reader *reader, int64_t count)
             int64_t stride = rank > 0 ? reader->program->leaves[k].stride[rank - 1] : 0;
             leaves[k] = (struct md_plane){reader->data[k] + done * stride, 0, (ptrdiff_t)stride};
         }
-        run(reader->program, leaves, 1, part, registers, PIECE, values);
+        pick_steps(reader->program, leaves, picks);
+        run(reader->program, leaves, picks, 1, part, registers, PIECE, values);
         if (done > 0)
             md_buffer_append(reader->out, ",", 1);
         md_json_f32s(reader->out, values, (size_t)part, reader->decimals);

@@ -35,7 +35,7 @@ struct md_pool *md__writers_take(struct md__writers *writers)
     if (writers == NULL || writers->threads < 2 || pthread_mutex_trylock(&writers->lock) != 0)
         return NULL;
     struct md_error err;
-    if (writers->pool == NULL && md_pool_new(writers->threads, 0, &writers->pool, &err) != MD_OK)
+    if (writers->pool == NULL && md_pool_new(writers->threads, 100, &writers->pool, &err) != MD_OK)
         writers->pool = NULL;
     if (writers->pool == NULL)
         pthread_mutex_unlock(&writers->lock);

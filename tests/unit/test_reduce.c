@@ -147,6 +147,27 @@ static void runs_come_to_what_a_loop_finds(void **state)
             }
 }
 
+/* Of all tables the same, whichever way the runs lie. */
+static void agree(const struct md__vector_table *const *tables, int count, int fold,
+                  const struct md_runs *all)
+{
+    int op = fold == MD__FOLD_LARGEST ? MD_REDUCE_amax : MD_REDUCE_sum;
+    struct md_reduction what = {fold == MD__FOLD_SMALLEST ? MD_REDUCE_amin : op, 2};
+    struct md_reducing reducing;
+    float first[RUNS_MAX], other[RUNS_MAX];
+    for (int table = 0; table < count; table++) {
+        float *out = table == 0 ? first : other;
+        md_reduce_begin(&reducing, &what, all->runs);
+        tables[table]->folds[fold](&reducing, all);
+        reducing.count = all->count;
+        md_reduce_end(&reducing, out, 1);
+        for (ptrdiff_t run = 0; run < all->runs; run++)
+            if (!same(first[run], out[run]))
+                fail_msg("fold %d, table %d, run %d of %d: %a, not %a", fold, table, (int)run,
+                         (int)all->runs, (double)out[run], (double)first[run]);
+    }
+}
+
 static void all_instruction_sets_agree(void **state)
 {
     const struct md__vector_table *tables[MD__VECTOR_TABLES_MAX];
@@ -154,26 +175,27 @@ static void all_instruction_sets_agree(void **state)
     (void)state;
     for (int fold = 0; fold < MD__FOLD_COUNT; fold++)
         for (ptrdiff_t runs = 1; runs <= RUNS_MAX; runs++) {
-            int op = fold == MD__FOLD_LARGEST ? MD_REDUCE_amax : MD_REDUCE_sum;
-            struct md_reduction what = {fold == MD__FOLD_SMALLEST ? MD_REDUCE_amin : op, 2};
-            struct md_runs all = {values, runs, 1, COUNT_MAX, runs};
-            struct md_reducing by_first, by_other;
+            struct md_runs lanes = {values, runs, 1, COUNT_MAX, runs};
+            struct md_runs rows = {values, runs, COUNT_MAX, COUNT_MAX, 1};
             fill(runs, 1, COUNT_MAX, runs);
-            md_reduce_begin(&by_first, &what, runs);
-            tables[0]->folds[fold](&by_first, &all);
-            for (int table = 1; table < count; table++) {
-                md_reduce_begin(&by_other, &what, runs);
-                tables[table]->folds[fold](&by_other, &all);
-                by_first.count = by_other.count = COUNT_MAX;
-                float first[RUNS_MAX], other[RUNS_MAX];
-                md_reduce_end(&by_first, first, 1);
-                md_reduce_end(&by_other, other, 1);
-                for (ptrdiff_t run = 0; run < runs; run++)
-                    if (!same(first[run], other[run]))
-                        fail_msg("fold %d, table %d, run %d of %d: %a, not %a", fold, table,
-                                 (int)run, (int)runs, (double)other[run], (double)first[run]);
-                by_first.count = 0;
-            }
+            agree(tables, count, fold, &lanes);
+            fill(runs, COUNT_MAX, COUNT_MAX, 1);
+            agree(tables, count, fold, &rows);
+        }
+}
+
+static void zeros_come_out_as_one_zero(void **state)
+{
+    (void)state;
+    for (int op = MD_REDUCE_amax; op <= MD_REDUCE_nanmin; op++)
+        for (ptrdiff_t at = 0; at < COUNT_MAX; at++) {
+            struct md_reduction what = {op, 0};
+            struct md_runs row = {values, 1, 1, COUNT_MAX, 1};
+            float out;
+            for (ptrdiff_t i = 0; i < COUNT_MAX; i++)
+                values[i] = i == at ? 0.0f : -0.0f;
+            md_reduce(&what, &row, &out);
+            assert_true(same(out, 0.0f));
         }
 }
 
@@ -197,6 +219,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(runs_come_to_what_a_loop_finds),
                                        cmocka_unit_test(all_instruction_sets_agree),
+                                       cmocka_unit_test(zeros_come_out_as_one_zero),
                                        cmocka_unit_test(one_long_run_is_like_the_others)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

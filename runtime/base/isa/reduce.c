@@ -160,7 +160,7 @@ INLINE floats larger(floats x, floats best)
 }
 
 /* sign 1: the largest, -1: the smallest. NaN is never larger. */
-INLINE void fold_extreme(struct md_reducing *reducing, const struct md_runs *values, float sign)
+INLINE void fold_lanes(struct md_reducing *reducing, const struct md_runs *values, float sign)
 {
     for (ptrdiff_t run = 0; run < values->runs; run += LANES) {
         const float *from = values->data + run * values->run_stride;
@@ -177,26 +177,38 @@ INLINE void fold_extreme(struct md_reducing *reducing, const struct md_runs *val
     }
 }
 
-/* One run without gaps has vectors of its own, unless a value is missing. */
-INLINE void fold_row(struct md_reducing *reducing, const struct md_runs *values, float sign)
+/* A run without gaps has vectors of its own, unless a value is missing. */
+INLINE void fold_rows(struct md_reducing *reducing, const struct md_runs *values, float sign)
 {
-    bool is_row = values->runs == 1 && values->stride == 1;
-    float all =
-        is_row ? EXPAND(md__vector_extreme, MD_ISA)(values->data, values->count, sign) : NAN;
-    if (isnan(all))
-        fold_extreme(reducing, values, sign);
-    else if (sign * all > sign * reducing->extreme.best[0])
-        reducing->extreme.best[0] = all;
+    for (ptrdiff_t run = 0; run < values->runs; run++) {
+        const float *row = values->data + run * values->run_stride;
+        float *best = &reducing->extreme.best[run];
+        float all = EXPAND(md__vector_extreme, MD_ISA)(row, values->count, sign);
+        if (sign * all > sign * *best)
+            *best = all;
+        for (ptrdiff_t i = 0; isnan(all) && i < values->count; i++) {
+            *best = sign * row[i] > sign * *best ? row[i] : *best;
+            reducing->extreme.missing[run] += isnan(row[i]) != 0;
+        }
+    }
+}
+
+INLINE void fold_extremes(struct md_reducing *reducing, const struct md_runs *values, float sign)
+{
+    if (values->stride == 1 && values->run_stride != 1 && values->count >= LANES)
+        fold_rows(reducing, values, sign);
+    else
+        fold_lanes(reducing, values, sign);
 }
 
 static void fold_largest(struct md_reducing *reducing, const struct md_runs *values)
 {
-    fold_row(reducing, values, 1);
+    fold_extremes(reducing, values, 1);
 }
 
 static void fold_smallest(struct md_reducing *reducing, const struct md_runs *values)
 {
-    fold_row(reducing, values, -1);
+    fold_extremes(reducing, values, -1);
 }
 
 const md__fold_body EXPAND(md__folds, MD_ISA)[MD__FOLD_COUNT] = {
