@@ -1,5 +1,6 @@
 -- The little that a Lua test needs when plain LuaJIT runs it: named cases, comparisons that say
--- what they saw, and an exit status. A failed comparison ends its case, not the file.
+-- what they saw, and an exit status. A failed comparison ends its case, not the file. Tests inside
+-- a state of ours (test_lua_tensors.c) use the comparisons alone.
 --
 --     local check = require "check"
 --     check.test("two and two", function() check.equal(2 + 2, 4) end)
@@ -54,6 +55,14 @@ function check.same(got, want, what)
     end
     for key in pairs(got) do
         check.truth(want[key] ~= nil, what .. " has no business with " .. tostring(key))
+    end
+end
+
+-- f(...) raises an error that says something like the pattern.
+function check.fails(pattern, f, ...)
+    local ok, message = pcall(f, ...)
+    if ok or not tostring(message):find(pattern) then
+        error(("expected an error with '%s', got %s"):format(pattern, tostring(message)), 2)
     end
 end
 

@@ -1,6 +1,7 @@
 -- Lazy tensors: whatever is asked of one is what the same arithmetic on tensors gives, to the bit.
 
 local md = require "moondial"
+local fails = require("check").fails
 local tensor = md.tensor
 local NAN = 0 / 0
 
@@ -17,13 +18,6 @@ local function same(lazy, eager, what)
     local a, b = encoded(lazy), encoded(eager)
     if a ~= b then
         error(("%s: %s is not %s"):format(what or "", a:sub(1, 200), b:sub(1, 200)), 2)
-    end
-end
-
-local function fails(pattern, f, ...)
-    local ok, message = pcall(f, ...)
-    if ok or not tostring(message):find(pattern) then
-        error("expected an error with '" .. pattern .. "', got " .. tostring(message), 2)
     end
 end
 

@@ -1,6 +1,7 @@
 -- What tensors do in Lua. Expected values are worked out by hand.
 
 local md = require "moondial"
+local fails = require("check").fails
 local tensor = md.tensor
 local NAN = 0 / 0
 
@@ -37,13 +38,6 @@ local function check(actual, expected)
     end
     if not same(actual, expected) then
         error(text(actual) .. " is not " .. text(expected), 2)
-    end
-end
-
-local function fails(pattern, f, ...)
-    local ok, message = pcall(f, ...)
-    if ok or not tostring(message):find(pattern) then
-        error("expected an error with '" .. pattern .. "', got " .. tostring(message), 2)
     end
 end
 

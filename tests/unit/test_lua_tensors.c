@@ -18,16 +18,19 @@ static void the_lua_checks_hold(void **state)
 {
     struct md_script script = {.lib_dir = (char *)MD_SOURCE_DIR "/lua", .clock = md_clock_system()};
     struct md__sources *checks = md__sources_new(MD_SOURCE_DIR "/tests/unit", true);
+    struct md__sources *helpers = md__sources_new(MD_SOURCE_DIR "/tests/lib", true);
     struct md__state *lua;
     struct md_error err;
     script.library = md__sources_new(script.lib_dir, false);
     assert_ok(md__state_new(&script, NULL, MD__STATE_BUILDER, &lua, &err));
+    lua->sources = helpers; /* what they require */
     assert_ok(md__protect(lua, run_checks, checks, &err));
     assert_true(lua->bytes_charged > 0);
     lua_gc(lua->L, LUA_GCCOLLECT, 0);
     lua_gc(lua->L, LUA_GCCOLLECT, 0);
     assert_int_equal(lua->bytes_charged, 0); /* every tensor was uncharged when it was collected */
     md__state_delete(lua);
+    md__sources_unref(helpers);
     md__sources_unref(checks);
     md__sources_unref(script.library);
 }
