@@ -21,15 +21,42 @@ MD__DEVICE const T *head(const void *x, const struct md__cuda_heads &h, int64_t 
     return (const T *)x + b * h.batch + head * h.head;
 }
 
+/* Valid keys of a batch element. */
+MD__DEVICE int64_t length_of(const struct md__cuda_attention &p, int64_t b)
+{
+    int64_t length = p.lengths_are_wide ? static_cast<const int64_t *>(p.lengths)[b]
+                                        : static_cast<const int32_t *>(p.lengths)[b];
+    return length + p.lengths_more;
+}
+
+MD__DEVICE bool is_filtered(const struct md__cuda_attention &p, int64_t b, int64_t i, int64_t j)
+{
+    switch (p.key_mask_kind) {
+    case MD__CUDA_KEYS_BEFORE:
+        return j >= p.key_mask[b];
+    case MD__CUDA_KEYS_BETWEEN:
+        return j >= p.key_mask[b] || j < p.key_mask[p.batch + b];
+    case MD__CUDA_KEYS_EACH:
+        return p.key_mask[b * p.keys + j] == 0;
+    case MD__CUDA_KEYS_PAIRS:
+        return p.key_mask[(b * p.queries + i) * p.keys + j] == 0;
+    default:
+        return false;
+    }
+}
+
 /* What is added to the score of key j, and whether it is seen at all. */
 template <class T>
 MD__DEVICE bool seen(const struct md__cuda_attention &p, int64_t b, int64_t h, int64_t i, int64_t j,
                      float *bias)
 {
-    int64_t ahead = j - i, at;
+    int64_t length = p.lengths ? length_of(p, b) : p.keys, at;
+    int64_t ahead = j - i - (p.lengths ? length - p.queries : p.past);
     *bias = 0;
-    if (j >= p.keys || (p.right >= 0 && ahead > p.right) || (p.left >= 0 && -ahead > p.left))
+    if (j >= length || j >= p.keys || (p.right >= 0 && ahead > p.right) ||
+        (p.left >= 0 && -ahead > p.left))
         return false;
+    *bias = is_filtered(p, b, i, j) ? p.filter : 0.0f;
     if (!p.mask)
         return true;
     if (j >= p.mask_keys)
@@ -37,7 +64,7 @@ MD__DEVICE bool seen(const struct md__cuda_attention &p, int64_t b, int64_t h, i
     at = b * p.mask_stride[0] + h * p.mask_stride[1] + i * p.mask_stride[2] + j * p.mask_stride[3];
     if (p.mask_is_bool)
         return ((const uint8_t *)p.mask)[at] != 0;
-    *bias = md__load((const T *)p.mask + at);
+    *bias += md__load((const T *)p.mask + at);
     return *bias != -INFINITY;
 }
 
@@ -54,6 +81,8 @@ template <class T> static __global__ void attention_kernel(struct md__cuda_atten
         const T *keys = head<T>(p.k, p.k_at, b, h / (p.heads / p.kv_heads));
         const T *values = head<T>(p.v, p.v_at, b, h / (p.heads / p.kv_heads));
         float most = -INFINITY, sum = 0, out[OWN] = {0};
+        if (p.lengths && (length_of(p, b) < 0 || length_of(p, b) > p.keys))
+            md__note(MD__CUDA_OUTSIDE);
         for (int64_t e = lane; e < p.width; e += MD__WARP)
             q[e] = md__load(&from[e]) * p.scale;
         __syncwarp();

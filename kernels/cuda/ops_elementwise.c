@@ -171,7 +171,8 @@ static bool pair_of(const struct md_node *node, enum md__cuda_pair *pair)
         PAIR(DIV)
         PAIR(POW)
         PAIR(MIN)
-        PAIR(MAX) PAIR(PRELU) PAIR(SWIGLU) PAIR(EQUAL) PAIR(LESS) PAIR(LESS_OR_EQUAL) PAIR(GREATER)
+        PAIR(MAX)
+        PAIR(PRELU) PAIR(SWIGLU) PAIR(EQUAL) PAIR(LESS) PAIR(LESS_OR_EQUAL) PAIR(GREATER)
             PAIR(GREATER_OR_EQUAL) PAIR(AND) PAIR(OR) PAIR(XOR)
 #undef PAIR
 #undef X
@@ -263,6 +264,33 @@ static enum md_status binary_enqueue(const struct md_device_call *call, struct m
 
 const struct md_device_kernel md__cuda_op_binary = {.supports = binary_supports,
                                                     .enqueue = binary_enqueue};
+
+/* com.microsoft's: x, plus a bias that follows its last axis where there is one, through Gelu. */
+static enum md_status bias_gelu_enqueue(const struct md_device_call *call, struct md_error *err)
+{
+    enum md_op op = call->node->op;
+    const struct md_device_value *in = call->in, *y = &call->out[0];
+    const void *x = in[0].data;
+    int error = 0;
+    if (md__given(in, call->in_count, 1)) {
+        struct md__cuda_map map;
+        md__map_broadcast(&map, &y->shape, (const struct md_device_value *[]){&in[0], &in[1]}, 2);
+        error = md__cuda_binary(md__cuda_stream_of(call->stream), (int)y->storage,
+                                MD__CUDA_PAIR_ADD, 1, 1, &map, x, in[1].data, y->data);
+        x = y->data;
+    }
+    if (!error)
+        error = md__cuda_unary(md__cuda_stream_of(call->stream), (int)y->storage,
+                               op == MD_OP_BIAS_GELU    ? MD__CUDA_GELU
+                               : op == MD_OP_QUICK_GELU ? MD__CUDA_SWISH
+                                                        : MD__CUDA_GELU_TANH,
+                               (float)md_node_float(call->node, "alpha", 1.702f), 0, x, y->data,
+                               md__elements(y));
+    return md__launched(error, err);
+}
+
+const struct md_device_kernel md__cuda_op_bias_gelu = {.supports = md__floats_only,
+                                                       .enqueue = bias_gelu_enqueue};
 
 static bool compare_supports(const struct md_node *node, const struct md_device_value *in,
                              int in_count, const struct md_device_value *out, int out_count)

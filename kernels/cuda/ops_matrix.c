@@ -58,33 +58,47 @@ static void join_rows(struct md__cuda_product *product)
 {
     struct md__cuda_map *batch = &product->batch;
     if (batch->rank != 1 || batch->stride[1][0] != 0 || batch->count < 2 ||
-        batch->stride[0][0] != product->rows * product->inner)
+        product->a_column != 1 || batch->stride[0][0] != product->rows * product->inner)
         return;
     product->rows *= batch->count;
     batch->count = batch->dim[0] = 1;
 }
 
+/* FusedMatMul says so; of MatMul nothing is turned. */
+static bool turns(const struct md_node *node, const char *side, const struct md_shape *shape)
+{
+    return shape->rank > 1 && md_node_int(node, side, 0) != 0;
+}
+
+static bool matmul_supports(const struct md_node *node, const struct md_device_value *in,
+                            int in_count, const struct md_device_value *out, int out_count)
+{
+    return !md_node_int(node, "transBatchA", 0) && !md_node_int(node, "transBatchB", 0) &&
+           md__one_float(in, in_count, out, out_count);
+}
+
 static enum md_status matmul_enqueue(const struct md_device_call *call, struct md_error *err)
 {
     const struct md_shape *a = &call->in[0].shape, *b = &call->in[1].shape;
+    bool turn_a = turns(call->node, "transA", a), turn_b = turns(call->node, "transB", b);
     struct md__cuda_product product = {.storage = (int)call->out[0].storage,
-                                       .rows = a->rank > 1 ? a->dim[a->rank - 2] : 1,
-                                       .inner = a->dim[a->rank - 1],
-                                       .columns = b->rank > 1 ? b->dim[b->rank - 1] : 1,
+                                       .rows = a->rank > 1 ? a->dim[a->rank - 2 + turn_a] : 1,
+                                       .inner = a->dim[a->rank - 1 - turn_a],
+                                       .columns = b->rank > 1 ? b->dim[b->rank - 1 - turn_b] : 1,
                                        .a = call->in[0].data,
                                        .b = call->in[1].data,
                                        .y = call->out[0].data,
-                                       .a_column = 1,
-                                       .b_column = 1,
-                                       .alpha = 1};
-    product.a_row = product.inner;
-    product.b_row = product.columns;
+                                       .alpha = (float)md_node_float(call->node, "alpha", 1)};
+    product.a_row = turn_a ? 1 : product.inner;
+    product.a_column = turn_a ? product.rows : 1;
+    product.b_row = turn_b ? 1 : product.columns;
+    product.b_column = turn_b ? product.inner : 1;
     set_batch(&product, &call->in[0], &call->in[1], &call->out[0]);
     join_rows(&product);
     return md__product_enqueue(call, &product, err);
 }
 
-const struct md_device_kernel md__cuda_op_matmul = {.supports = md__floats_only,
+const struct md_device_kernel md__cuda_op_matmul = {.supports = matmul_supports,
                                                     .enqueue = matmul_enqueue};
 
 /* ---- Gemm ------------------------------------------------------------------------------------ */

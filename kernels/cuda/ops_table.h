@@ -8,7 +8,8 @@
 
 /* ops_elementwise.c */
 extern const struct md_device_kernel md__cuda_op_unary, md__cuda_op_not_bool, md__cuda_op_test,
-    md__cuda_op_clip, md__cuda_op_cast, md__cuda_op_binary, md__cuda_op_compare, md__cuda_op_where;
+    md__cuda_op_clip, md__cuda_op_cast, md__cuda_op_binary, md__cuda_op_compare, md__cuda_op_where,
+    md__cuda_op_bias_gelu;
 
 /* ops_matrix.c */
 extern const struct md_device_kernel md__cuda_op_matmul, md__cuda_op_gemm, md__cuda_op_linear,
@@ -39,6 +40,9 @@ extern const struct md_device_kernel md__cuda_op_gated_residual, md__cuda_op_gat
     md__cuda_op_resample_norm, md__cuda_op_weighted_sum, md__cuda_op_selection;
 
 extern const struct md_device_kernel md__cuda_op_rotary;
+/* ops_contrib.c */
+extern const struct md_device_kernel md__cuda_op_ms_attention, md__cuda_op_multi_head,
+    md__cuda_op_group_query, md__cuda_op_ms_rotary;
 /* ops_index.c */
 extern const struct md_device_kernel md__cuda_op_gather_nd, md__cuda_op_scatter_nd,
     md__cuda_op_scatter_elements, md__cuda_op_one_hot, md__cuda_op_reverse, md__cuda_op_unpool;
@@ -119,6 +123,10 @@ extern const struct md_device_kernel md__cuda_op_quantize, md__cuda_op_dequantiz
     MD__CUDA_ROW(GREATER_OR_EQUAL, compare)                                                        \
     MD__CUDA_ROW(WHERE, where) \
     MD__CUDA_ROW(MATMUL, matmul) \
+    MD__CUDA_ROW(FUSED_MATMUL, matmul) \
+    MD__CUDA_ROW(BIAS_GELU, bias_gelu) \
+    MD__CUDA_ROW(FAST_GELU, bias_gelu) \
+    MD__CUDA_ROW(QUICK_GELU, bias_gelu) \
     MD__CUDA_ROW(GEMM, gemm) \
     MD__CUDA_ROW(LINEAR, linear) \
     MD__CUDA_ROW(GATED_LINEAR_UNIT, glu) \
@@ -190,6 +198,10 @@ extern const struct md_device_kernel md__cuda_op_quantize, md__cuda_op_dequantiz
     MD__CUDA_ROW(GRU, recurrent) \
     MD__CUDA_ROW(RNN, recurrent) \
     MD__CUDA_ROW(ATTENTION, attention) \
+    MD__CUDA_ROW(MS_ATTENTION, ms_attention) \
+    MD__CUDA_ROW(MULTI_HEAD_ATTENTION, multi_head) \
+    MD__CUDA_ROW(GROUP_QUERY_ATTENTION, group_query) \
+    MD__CUDA_ROW(MS_ROTARY_EMBEDDING, ms_rotary) \
     MD__CUDA_ROW(INTERPRETABLE_ATTENTION, shared_attention) \
     MD__CUDA_ROW(GATED_RESIDUAL, gated_residual) \
     MD__CUDA_ROW(GATE_ADD_NORM, gate_add_norm) \
