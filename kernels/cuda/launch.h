@@ -152,6 +152,7 @@ int md__cuda_convert(md__cuda_stream stream, int from, int to, const void *x, vo
  */
 struct md__cuda_product {
     int storage;
+    bool wide; /* y is float32, whatever the storage of the others */
     int64_t rows, inner, columns;
     int64_t a_row, a_column, b_row, b_column, bias_row, bias_column, y_row, z_repeat;
     struct md__cuda_map batch;

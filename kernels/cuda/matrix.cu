@@ -44,7 +44,11 @@ template <class T> struct dense_problem {
             sum += p.beta * md__load((const T *)p.bias + row * p.bias_row + column * p.bias_column);
         if (p.z)
             sum += md__load((const T *)p.z + z_row * columns + column);
-        md__store((T *)p.y + at, md__function(p.function, sum, p.function_a, p.function_b));
+        sum = md__function(p.function, sum, p.function_a, p.function_b);
+        if (p.wide)
+            md__store((float *)p.y + at, sum);
+        else
+            md__store((T *)p.y + at, sum);
     }
 };
 

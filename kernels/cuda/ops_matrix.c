@@ -5,6 +5,21 @@
 #include "kernels/cuda/libraries.h"
 #include "kernels/cuda/ops.h"
 
+/* Operands of one float storage; the result may be float32, as the last of a model are. */
+static bool product_fits(const struct md_device_value *in, int in_count,
+                         const struct md_device_value *out)
+{
+    return md__one_float(in, in_count, NULL, 0) &&
+           (out[0].storage == in[0].storage || out[0].storage == MD_F32);
+}
+
+static bool product_supports(const struct md_node *node, const struct md_device_value *in,
+                             int in_count, const struct md_device_value *out, int out_count)
+{
+    (void)node, (void)out_count;
+    return product_fits(in, in_count, out);
+}
+
 enum md_status md__product_enqueue(const struct md_device_call *call,
                                    struct md__cuda_product *product, struct md_error *err)
 {
@@ -73,15 +88,17 @@ static bool turns(const struct md_node *node, const char *side, const struct md_
 static bool matmul_supports(const struct md_node *node, const struct md_device_value *in,
                             int in_count, const struct md_device_value *out, int out_count)
 {
+    (void)out_count;
     return !md_node_int(node, "transBatchA", 0) && !md_node_int(node, "transBatchB", 0) &&
-           md__one_float(in, in_count, out, out_count);
+           product_fits(in, in_count, out);
 }
 
 static enum md_status matmul_enqueue(const struct md_device_call *call, struct md_error *err)
 {
     const struct md_shape *a = &call->in[0].shape, *b = &call->in[1].shape;
     bool turn_a = turns(call->node, "transA", a), turn_b = turns(call->node, "transB", b);
-    struct md__cuda_product product = {.storage = (int)call->out[0].storage,
+    struct md__cuda_product product = {.storage = (int)call->in[0].storage,
+                                       .wide = call->out[0].storage == MD_F32,
                                        .rows = a->rank > 1 ? a->dim[a->rank - 2 + turn_a] : 1,
                                        .inner = a->dim[a->rank - 1 - turn_a],
                                        .columns = b->rank > 1 ? b->dim[b->rank - 1 - turn_b] : 1,
@@ -119,7 +136,8 @@ static enum md_status gemm_enqueue(const struct md_device_call *call, struct md_
     const struct md_node *node = call->node;
     bool turn_a = md_node_int(node, "transA", 0) != 0, turn_b = md_node_int(node, "transB", 0) != 0;
     int64_t a_width = call->in[0].shape.dim[1], b_width = call->in[1].shape.dim[1];
-    struct md__cuda_product product = {.storage = (int)call->out[0].storage,
+    struct md__cuda_product product = {.storage = (int)call->in[0].storage,
+                                       .wide = call->out[0].storage == MD_F32,
                                        .rows = call->out[0].shape.dim[0],
                                        .inner = call->in[0].shape.dim[turn_a ? 0 : 1],
                                        .columns = call->out[0].shape.dim[1],
@@ -137,7 +155,7 @@ static enum md_status gemm_enqueue(const struct md_device_call *call, struct md_
     return md__product_enqueue(call, &product, err);
 }
 
-const struct md_device_kernel md__cuda_op_gemm = {.supports = md__floats_only,
+const struct md_device_kernel md__cuda_op_gemm = {.supports = product_supports,
                                                   .enqueue = gemm_enqueue};
 
 /* ---- Linear, GatedLinearUnit ----------------------------------------------------------------- */
@@ -172,11 +190,12 @@ static enum md_status linear_enqueue(const struct md_device_call *call, struct m
     struct md__cuda_product product =
         md__linear_of(&call->in[0], &call->in[1], turned, md__data(call, 2), call->out[0].data);
     product.z = md__data(call, 3);
+    product.wide = call->out[0].storage == MD_F32;
     md__activation_read(call->node, &product.function, &product.function_a, &product.function_b);
     return md__product_enqueue(call, &product, err);
 }
 
-const struct md_device_kernel md__cuda_op_linear = {.supports = md__floats_only,
+const struct md_device_kernel md__cuda_op_linear = {.supports = product_supports,
                                                     .enqueue = linear_enqueue};
 
 static size_t glu_scratch(const struct md_node *node, const struct md_device_value *in,

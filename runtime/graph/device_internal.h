@@ -29,6 +29,7 @@ struct md__device {
     const struct md_device_driver *driver;
     const struct md_graph *graph;
     enum md_dtype storage; /* of float32 */
+    bool *unrounded;       /* values that are float32 in any case (device_unrounded.c) */
     bool captures;         /* segments are captured */
     bool tries;            /* the next run shows whether `storage` does (device_try.c) */
     bool weighs;           /* what is not worth its copies stays on the host */
@@ -99,8 +100,8 @@ enum md_status md__device_new(struct md_executable *executable, const char *pass
                               struct md_error *err);
 void md__device_delete(struct md__device *device);
 const char *md__device_precision(const struct md__device *device); /* NULL without a device */
-/* The dtype in which a value of this one is stored. */
-enum md_dtype md__device_storage(const struct md__device *device, enum md_dtype dtype);
+/* The dtype in which a value of the graph, of dtype `dtype`, is stored. */
+enum md_dtype md__device_storage(const struct md__device *device, int value, enum md_dtype dtype);
 /*
  * Whether the storage holds these numbers. Below -1e8 a finite number is a mask's: float16 holds
  * another that does the same, which lift_masks puts in its place.
@@ -112,6 +113,13 @@ enum md_status md__device_ready(struct md__device *device, struct md_plan *plan,
                                 struct md_error *err);
 /* What the plan keeps of the device goes. */
 void md__device_plan_fini(struct md__device_plan *plan);
+
+/* ---- device_unrounded.c ---- */
+
+/* Of options the handovers alone count. Before any plan is made. */
+enum md_status md__device_find_unrounded(struct md__device *device,
+                                         const struct md_executable_options *options,
+                                         struct md_error *err);
 
 /* ---- device_place.c: called by the planner ---- */
 

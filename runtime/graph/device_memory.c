@@ -22,9 +22,9 @@
 
 /* ---- precision ---- */
 
-enum md_dtype md__device_storage(const struct md__device *device, enum md_dtype dtype)
+enum md_dtype md__device_storage(const struct md__device *device, int value, enum md_dtype dtype)
 {
-    return dtype == MD_F32 && device ? device->storage : dtype;
+    return dtype == MD_F32 && device && !device->unrounded[value] ? device->storage : dtype;
 }
 
 const char *md__device_precision(const struct md__device *device)
@@ -75,16 +75,20 @@ static enum md_dtype choose_storage(const struct md_graph *graph, enum md_precis
 
 /* ---- birth and end ---- */
 
-static enum md_status make(struct md__device *device, struct md_error *err)
+static enum md_status make(struct md__device *device, const struct md_executable_options *options,
+                           struct md_error *err)
 {
     const struct md_graph *graph = device->graph;
     device->weights = calloc((size_t)graph->value_count + 1, sizeof *device->weights);
     device->prepared = calloc((size_t)graph->node_count + 1, sizeof *device->prepared);
-    if (!device->weights || !device->prepared)
+    device->unrounded = calloc((size_t)graph->value_count + 1, sizeof *device->unrounded);
+    if (!device->weights || !device->prepared || !device->unrounded)
         return md_fail(err, MD_ERR_MEMORY, "out of memory");
+    enum md_status status = md__device_find_unrounded(device, options, err);
     md__accelerator_lock(device->accelerator);
-    enum md_status status = device->driver->stream_new(md__accelerator_context(device->accelerator),
-                                                       &device->stream, err);
+    if (!status)
+        status = device->driver->stream_new(md__accelerator_context(device->accelerator),
+                                            &device->stream, err);
     md__accelerator_unlock(device->accelerator);
     return status;
 }
@@ -110,7 +114,7 @@ enum md_status md__device_new(struct md_executable *executable, const char *pass
                                     : md__accelerator_info(options->accelerator)->memory_bytes / 4;
     device->storage = choose_storage(executable->graph, options->precision,
                                      md__accelerator_info(options->accelerator));
-    if (make(device, &own)) {
+    if (make(device, options, &own)) {
         md__accelerator_failed(options->accelerator, &own);
         md__device_delete(device);
         return MD_OK;
@@ -174,6 +178,7 @@ void md__device_delete(struct md__device *device)
     md__accelerator_unlock(device->accelerator);
     count_memory(device, 0, -(int64_t)device->arena_bytes, -(int64_t)device->staging_bytes);
     free(device->weights);
+    free(device->unrounded);
     free(device->prepared);
     free(device);
 }
@@ -234,14 +239,14 @@ static enum md_status upload_weight(struct md__device *device, int value, struct
     const struct md_tensor *tensor = &device->graph->values[value].constant;
     struct md__device_block *weight = &device->weights[value];
     size_t bytes =
-        md_tensor_count(tensor) * md_dtype_bytes(md__device_storage(device, tensor->dtype));
+        md_tensor_count(tensor) * md_dtype_bytes(md__device_storage(device, value, tensor->dtype));
     if (weight->there)
         return MD_OK;
     enum md_status status = device->driver->allocate(md__accelerator_context(device->accelerator),
                                                      bytes ? bytes : 1, &weight->data, err);
     if (status)
         return status;
-    if (tensor->dtype != md__device_storage(device, tensor->dtype)) {
+    if (tensor->dtype != md__device_storage(device, value, tensor->dtype)) {
         status = upload_narrowed(device, tensor, weight->data, err);
     } else {
         status = device->driver->upload(device->stream, weight->data, tensor->data, bytes, err);

@@ -47,7 +47,7 @@ static size_t stored_bytes(const struct md_planner *planner, int value)
     const struct md__device *device = planner->context->device;
     enum md_dtype dtype = planner->trace.values[value].dtype;
     size_t bytes = md__plan_value_bytes(planner, value), each = md_dtype_bytes(dtype);
-    return each ? bytes / each * md_dtype_bytes(md__device_storage(device, dtype)) : 0;
+    return each ? bytes / each * md_dtype_bytes(md__device_storage(device, value, dtype)) : 0;
 }
 
 static int add_group(struct md_planner *planner, int value, struct md_group group)
@@ -95,7 +95,7 @@ static void add_border(struct md_planner *planner, int value, int n, enum md_ste
     *border = (struct md__border){.host_group = planner->groups[value],
                                   .device_group = planner->device_groups[value],
                                   .dtype = dtype,
-                                  .storage = md__device_storage(device, dtype),
+                                  .storage = md__device_storage(device, value, dtype),
                                   .count = bytes / md_dtype_bytes(dtype),
                                   .offset = own->staging_bytes,
                                   .handover = handover,
@@ -176,11 +176,11 @@ static struct md_device_value describe(const struct md_planner *planner, int val
     if (value == MD_NONE)
         return (struct md_device_value){0};
     const struct md_value_info *info = &planner->trace.values[value];
-    return (struct md_device_value){.dtype = info->dtype,
-                                    .storage =
-                                        md__device_storage(planner->context->device, info->dtype),
-                                    .shape = info->shape,
-                                    .known = info->known};
+    return (struct md_device_value){
+        .dtype = info->dtype,
+        .storage = md__device_storage(planner->context->device, value, info->dtype),
+        .shape = info->shape,
+        .known = info->known};
 }
 
 /* Its values are described behind the others. */

@@ -55,6 +55,8 @@ enum md_status md__session_check(struct md_executable *executable,
     enum md_status status = MD_OK;
     for (int k = 0; !status && k < count; k++)
         status = check_one(executable, k, err);
+    if (!status && executable->device)
+        status = md__device_find_unrounded(executable->device, options, err);
     return status;
 }
 
@@ -177,6 +179,11 @@ static bool is_wanted(const struct md_plan *plan, int input)
     return false;
 }
 
+static enum md_dtype stored_as(const struct md_executable *executable, int in, enum md_dtype dtype)
+{
+    return md__device_storage(executable->device, executable->graph->inputs[in].value, dtype);
+}
+
 enum md_status md__session_settle(struct md_session *session, const struct md_plan *plan,
                                   struct md_error *err)
 {
@@ -186,8 +193,7 @@ enum md_status md__session_settle(struct md_session *session, const struct md_pl
     for (int k = 0; !status && k < session->count; k++) {
         struct md__held *held = &session->held[k];
         int in = executable->options.handovers[k].input;
-        bool narrows =
-            stays && held->storage != md__device_storage(executable->device, held->tensor.dtype);
+        bool narrows = stays && held->storage != stored_as(executable, in, held->tensor.dtype);
         if (held->lent && held->there && (!stays || narrows || is_wanted(plan, in))) {
             status = md__device_session_fetch(session, k, err);
             session->inputs[in] = held->tensor;
@@ -217,7 +223,8 @@ void md__session_end(struct md_session *session, enum md_status status, struct m
             struct md__session_block before = held->now;
             held->now = held->next;
             held->next = before;
-            held->storage = md__device_storage(executable->device, held->tensor.dtype);
+            held->storage =
+                stored_as(executable, executable->options.handovers[k].input, held->tensor.dtype);
         }
         held->lent = held->taken = false;
     }

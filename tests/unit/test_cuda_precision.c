@@ -68,6 +68,20 @@ static void test_a_late_number_widens_too(void **state)
     emulated_drop();
 }
 
+/* At 3,000 float16 has steps of 2. */
+static void test_what_follows_the_last_product_is_not_rounded(void **state)
+{
+    const float x[] = {1.5f, 0.5f};
+    struct md_tensor out;
+    emulated_build("x[n]; a=MatMul(x, x); b=Mul(a, 0.001); y=Add(b, 3000.0); -> y",
+                   MD_PRECISION_F16);
+    assert_int_equal(emulated_run(x, 2, &out), MD_OK);
+    assert_true(fabsf(((const float *)out.data)[0] - 3000.0025f) < 5e-4f);
+    md_tensor_unref(&out);
+    assert_string_equal(precision(), "fp16");
+    emulated_drop();
+}
+
 static void test_a_precision_by_name_is_kept(void **state)
 {
     struct md_tensor out;
@@ -87,6 +101,7 @@ int main(void)
         cmocka_unit_test(test_what_outgrows_float16_is_bfloat16),
         cmocka_unit_test(test_what_is_off_is_float32),
         cmocka_unit_test(test_a_late_number_widens_too),
+        cmocka_unit_test(test_what_follows_the_last_product_is_not_rounded),
         cmocka_unit_test(test_a_precision_by_name_is_kept),
     };
     return cmocka_run_group_tests(tests, emulated_open, emulated_close);

@@ -43,8 +43,8 @@
 /* What tells one choice of algorithm from another; without padding, compared as bytes. */
 struct key {
     int64_t m, n, k, lda, ldb, batch, stride_a, stride_b;
-    int32_t storage, turn_a, turn_b, epilogue, has_z;
-    uint32_t align_a, align_b, align_c, align_d, unused;
+    int32_t storage, stored, turn_a, turn_b, epilogue, has_z;
+    uint32_t align_a, align_b, align_c, align_d;
 };
 
 struct kept {
@@ -155,6 +155,7 @@ static bool key_of(const struct md__cuda_product *p, struct key *key)
                         .stride_a = p->batch.stride[1][0],
                         .stride_b = p->batch.stride[0][0],
                         .storage = p->storage,
+                        .stored = p->wide ? MD__CUDA_F32 : p->storage,
                         .has_z = p->z != NULL,
                         .align_a = alignment(p->b),
                         .align_b = alignment(p->a),
@@ -167,17 +168,18 @@ static bool key_of(const struct md__cuda_product *p, struct key *key)
                 side_of(p->a_row, p->a_column, p->rows, p->inner, &key->turn_b, &key->ldb);
     bool row_bias = !bias || (p->bias_column == 1 && p->bias_row == 0 && p->beta == 1);
     bool dense = p->y_row == 0 && p->z_repeat == 0 && p->batch.rank == 1;
-    return fits && row_bias && dense && p->inner > 0 && p->columns <= INT32_MAX &&
+    bool alike = key->stored == key->storage || (!bias && !p->z); /* as bias and z are of 16 bits */
+    return fits && alike && row_bias && dense && p->inner > 0 && p->columns <= INT32_MAX &&
            p->rows <= INT32_MAX && p->inner <= INT32_MAX && p->batch.count <= INT32_MAX;
 }
 
 static cublasStatus_t layout(const struct md__cublaslt *lt, cublasLtMatrixLayout_t *made,
-                             const struct key *key, int64_t rows, int64_t columns, int64_t leading,
-                             int64_t stride)
+                             const struct key *key, int storage, int64_t rows, int64_t columns,
+                             int64_t leading, int64_t stride)
 {
     int32_t batch = (int32_t)key->batch;
-    cublasStatus_t status = lt->cublasLtMatrixLayoutCreate(
-        made, type_of(key->storage), (uint64_t)rows, (uint64_t)columns, leading);
+    cublasStatus_t status = lt->cublasLtMatrixLayoutCreate(made, type_of(storage), (uint64_t)rows,
+                                                           (uint64_t)columns, leading);
     if (!status)
         status = lt->cublasLtMatrixLayoutSetAttribute(*made, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT,
                                                       &batch, sizeof batch);
@@ -205,12 +207,14 @@ static cublasStatus_t describe(const struct md__cublaslt *lt, struct asked *aske
         SET(BIAS_POINTER, bias);
 #undef SET
     if (!status)
-        status = layout(lt, &asked->a, key, key->turn_a ? key->k : key->m,
+        status = layout(lt, &asked->a, key, key->storage, key->turn_a ? key->k : key->m,
                         key->turn_a ? key->m : key->k, key->lda, key->stride_a);
     if (!status)
-        status = layout(lt, &asked->b, key, key->turn_b ? key->n : key->k,
+        status = layout(lt, &asked->b, key, key->storage, key->turn_b ? key->n : key->k,
                         key->turn_b ? key->k : key->n, key->ldb, key->stride_b);
-    return status ? status : layout(lt, &asked->d, key, key->m, key->n, key->m, key->m * key->n);
+    return status
+               ? status
+               : layout(lt, &asked->d, key, key->stored, key->m, key->n, key->m, key->m * key->n);
 }
 
 static void forget(const struct md__cublaslt *lt, struct asked *asked)
@@ -293,7 +297,7 @@ static int fastest(const struct posed *posed, const struct key *key,
     struct posed own = *posed;
     float best = INFINITY;
     int chosen = 0;
-    size_t bytes = (size_t)(key->batch * key->m * key->n) * (key->storage == MD__CUDA_F32 ? 4 : 2);
+    size_t bytes = (size_t)(key->batch * key->m * key->n) * (key->stored == MD__CUDA_F32 ? 4 : 2);
     bool ready = cudaMalloc(&own.y, bytes) == cudaSuccess;
     for (int i = 0; ready && i < count; i++) {
         own.algorithm = &found[i].algo;
@@ -356,7 +360,7 @@ int md__cublaslt_product(struct md__cuda_libraries *libraries, md__cuda_stream s
                                                           : cudaErrorLaunchFailure);
     if (epilogue_of(p, p->bias != NULL, &unused))
         return 0;
-    return md__cuda_unary(stream, p->storage, p->function, p->function_a, p->function_b, p->y, p->y,
+    return md__cuda_unary(stream, key.stored, p->function, p->function_a, p->function_b, p->y, p->y,
                           p->batch.count * p->rows * p->columns);
 }
 
