@@ -55,7 +55,8 @@ static bool conv_supports(const struct md_node *node, const struct md_device_val
                           int in_count, const struct md_device_value *out, int out_count)
 {
     return in[0].shape.rank >= 3 && in[0].shape.rank <= 2 + MD_WINDOW_AXES_MAX &&
-           !md_node_attr(node, "output_scale") && md__one_float(in, in_count, out, out_count);
+           !md_node_attr(node, "output_scale") && !md__given(in, in_count, 4) &&
+           md__one_float(in, in_count, out, out_count);
 }
 
 static enum md_status conv_init(const struct md_device_call *call,

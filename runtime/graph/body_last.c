@@ -28,12 +28,15 @@ void md__layout_perm(int rank, bool to_last, int64_t *perm)
     perm[to_last ? rank - 1 : 1] = to_last ? 1 : rank - 1;
 }
 
-/* X, W, B?, Z?: how many axes there are is W's to say. */
+/* X, W, B?, Z?, gate?: how many axes there are is W's to say. */
 MD_BODY(md_body_conv_last)
 {
     struct md_emit emit = {graph, node->name, err, MD_OK};
     int rank = graph->values[node->in[1]].shape.rank;
-    int x = md__emit_turned(&emit, node->in[0], rank, false);
+    int x = node->in[0], gate = md__body_in(node, 4);
+    if (gate != MD_NONE)
+        x = md__emit_node(&emit, "Mul", MD__IDS(x, gate), NULL, 0);
+    x = md__emit_turned(&emit, x, rank, false);
     int z = md__emit_turned(&emit, md__body_in(node, 3), rank, false);
     bool turned = node->op == MD_OP_CONV_TRANSPOSE_LAST;
     int y = md__emit_node(&emit, turned ? "ConvTranspose" : "com.microsoft.FusedConv",

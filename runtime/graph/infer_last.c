@@ -40,13 +40,26 @@ enum md_status md__infer_last(const struct md_node *node, const struct md_value_
     return status;
 }
 
-/* X, W, B?, Z? */
+/* A number for each channel of x, [N or 1, 1.., C]. */
+static enum md_status expect_gate(const struct md_value_info *in, int i, struct md_error *err)
+{
+    struct md_shape wanted = in[0].shape;
+    for (int k = 0; k < wanted.rank - 1; k++)
+        if (k > 0 || (in[i].shape.rank > 0 && in[i].shape.dim[0] == 1))
+            wanted.dim[k] = 1;
+    enum md_status status = md__infer_dtype(in, i, MD_F32, err);
+    return status ? status : md__infer_expect(in, i, "gate", wanted.rank, wanted.dim, err);
+}
+
+/* X, W, B?, Z?, gate? */
 MD_INFER_RULE(md_infer_conv_last)
 {
     enum md_status status = md__infer_dtype(in, 0, MD_F32, err);
+    if (!status && md__has(in, in_count, 4))
+        status = expect_gate(in, 4, err);
     return status ? status
-                  : md__infer_last(node, in, in_count, out, out_count, 1u << 0 | 1u << 3,
-                                   md_infer_fused_conv, err);
+                  : md__infer_last(node, in, in_count < 4 ? in_count : 4, out, out_count,
+                                   1u << 0 | 1u << 3, md_infer_fused_conv, err);
 }
 
 /* X, W1, B1, W2, B2? */

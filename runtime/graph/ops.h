@@ -262,7 +262,7 @@ struct md_node;
       md_infer_interpretable_attention, md_body_interpretable_attention)                           \
     X(CHAIN, "moondial.Chain", 1, 8, 1, 1, md_infer_chain, md_body_chain)                          \
     /* on channels-last tensors: body_last.c */                                                    \
-    X(CONV_LAST, "moondial.ConvLast", 2, 4, 1, 1, md_infer_conv_last, md_body_conv_last)           \
+    X(CONV_LAST, "moondial.ConvLast", 2, 5, 1, 1, md_infer_conv_last, md_body_conv_last)           \
     X(CONV_PAIR_LAST, "moondial.ConvPairLast", 4, 5, 1, 1, md_infer_conv_pair_last,                \
       md_body_conv_pair_last)                                                                      \
     X(CONV_TRANSPOSE_LAST, "moondial.ConvTransposeLast", 2, 3, 1, 1, md_infer_conv_transpose_last, \

@@ -21,6 +21,7 @@
  *     channels_last  runs of convolutions work on tensors with channels last
  *     transpose      transposes sink until they meet and cancel
  *     tail           what follows channels-last operators goes into them
+ *     gate           what scales the channels of what a 1 x 1 convolution reads goes into it
  *     pair           a depthwise convolution works on lines of the one before it
  *     chain          elementwise operators that follow each other run tile by tile
  *     concat         what is joined is made where it will lie, what is parted read where it lies
@@ -71,6 +72,8 @@ enum md_status md__pass_conv(struct md_graph *graph, const struct md_executable_
                              struct md_pass_report *report, struct md_error *err);
 enum md_status md__pass_strides(struct md_graph *graph, const struct md_executable_options *options,
                                 struct md_pass_report *report, struct md_error *err);
+enum md_status md__pass_gate(struct md_graph *graph, const struct md_executable_options *options,
+                             struct md_pass_report *report, struct md_error *err);
 enum md_status md__pass_resized(struct md_graph *graph, const struct md_executable_options *options,
                                 struct md_pass_report *report, struct md_error *err);
 enum md_status md__pass_linear(struct md_graph *graph, const struct md_executable_options *options,

@@ -21,7 +21,8 @@ static bool is_conv(const struct md__rewrite *rewrite, const struct md_node *nod
 {
     const struct md_tensor *w =
         node && node->op == MD_OP_CONV_LAST ? md__rw_weights(rewrite, node->in[1]) : NULL;
-    return w && w->shape.rank == 4 && md__body_in(node, 3) == MD_NONE;
+    return w && w->shape.rank == 4 && md__body_in(node, 3) == MD_NONE &&
+           md__body_in(node, 4) == MD_NONE;
 }
 
 static bool is_depthwise(const struct md__rewrite *rewrite, const struct md_node *node)

@@ -8,8 +8,8 @@
  * Quantised networks first, whose weights folding would turn into float32; then folding, so that
  * weights put together from several tensors are constants when lowering shows them to kernels;
  * composing before lowering, which checks what it did; channels_last after it, because it cuts
- * through regions and forgets them; tail and pair for what it made, chain for what is then left;
- * dead code last, because lowering leaves the bodies' constants behind.
+ * through regions and forgets them; tail, gate and pair for what it made, chain for what is then
+ * left; dead code last, because lowering leaves the bodies' constants behind.
  */
 static const struct {
     const char *name;
@@ -38,6 +38,7 @@ static const struct {
     {"channels_last", md__pass_channels_last},
     {"transpose", md__pass_transpose},
     {"tail", md__pass_tail},
+    {"gate", md__pass_gate},
     {"pair", md__pass_pair},
     {"chain", md__pass_chain},
     {"concat", md__pass_concat},

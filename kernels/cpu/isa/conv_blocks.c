@@ -55,18 +55,21 @@ static struct axis axis_of(const struct conv *conv, int i, int64_t residue)
     return axis;
 }
 
-/* One tap that reads each place where it writes: all places of all images are one line. */
+/* One tap that reads each place where it writes: all places are one line, those of all images where
+ * no gate tells images apart. */
 static void flatten(struct direct *direct)
 {
     struct axis *axis = direct->axis;
     int64_t places = (int64_t)direct->batch;
+    if (direct->run->conv.gated) /* by a gate an image */
+        places = 1;
     for (int i = 0; i < 3; i++) {
         if (axis[i].taps != 1 || axis[i].first != 0 || axis[i].in_step != 1 ||
             axis[i].out_step != 1 || axis[i].in != axis[i].places)
             return;
         places *= axis[i].places;
     }
-    direct->batch = 1;
+    direct->batch = direct->run->conv.gated ? direct->batch : 1;
     axis[0].in = axis[0].places = axis[1].in = axis[1].places = 1;
     axis[2].in = axis[2].places = places;
 }
@@ -120,11 +123,12 @@ static void choose_tile(struct direct *direct)
     }
 }
 
+/* For zeros around it, or to hold what a gate leaves of it. */
 static bool needs_patch(const struct direct *direct)
 {
     const struct axis *axis = &direct->axis[2];
-    return axis->taps > 0 &&
-           (axis->first < 0 || axis->first + reach(axis, axis->places) > axis->in);
+    bool outside = axis->first < 0 || axis->first + reach(axis, axis->places) > axis->in;
+    return direct->run->conv.gated || (axis->taps > 0 && outside);
 }
 
 /* How many lines, columns and vectors make a task. */
@@ -153,8 +157,9 @@ static void choose_blocks(struct direct *direct)
             direct->chunks *= 2;
     while (!heavy && direct->lines > 1 && outer * ceil_div(lines, direct->lines) < tasks)
         direct->lines = (direct->lines + 1) / 2;
+    bool gated = direct->run->conv.gated; /* each chunk would make the patch again */
     while (outer * ceil_div(lines, direct->lines) * direct->chunks < tasks &&
-           direct->chunks * 2 <= panels)
+           direct->chunks * 2 <= panels && !gated)
         direct->chunks *= 2;
     if (outer * ceil_div(lines, direct->lines) * direct->chunks < tasks && lines == 1 &&
         direct->batch * direct->groups == 1) { /* few outputs of many places */

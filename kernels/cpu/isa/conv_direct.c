@@ -11,6 +11,7 @@
  * Groups narrower than a vector are put together: their weights become one block-diagonal matrix.
  */
 #include "kernels/cpu/isa/conv_blocks.h"
+#include "kernels/cpu/isa/last.h"
 
 /* ---- packing --------------------------------------------------------------------------------- */
 
@@ -92,14 +93,23 @@ static bool direct_pack(const struct conv *conv, const float *weights, void *pac
 /* A task, and what its thread has for it. */
 struct block {
     const float *image; /* the group's first channel of this batch element */
+    const float *gate;  /* of the same; NULL: none */
     int64_t depth;      /* output place on axis 0 */
     int64_t line, lines, column, columns;
     float *patch;
     struct conv_line *list;
 };
 
+static void multiply_place(const float *x, const float *gate, size_t channels, float *to)
+{
+    for (size_t c = 0; c < channels; c += VL)
+        store_upto(to + c, load_upto(x + c, channels - c) * load_upto(gate + c, channels - c),
+                   channels - c);
+}
+
 /* Copies the part of an image line that lies under places [from, from + width), zeros around. */
-static void copy_line(const struct direct *direct, const float *line, int64_t from, float *to)
+static void copy_line(const struct direct *direct, const float *line, const float *gate,
+                      int64_t from, float *to)
 {
     size_t channels = direct->group_channels, pitch = direct->run->x_pitch;
     int64_t width = (int64_t)direct->patch_width, in = direct->axis[2].in;
@@ -108,7 +118,10 @@ static void copy_line(const struct direct *direct, const float *line, int64_t fr
     memset(to, 0, (size_t)begin * channels * sizeof *to);
     line += (from + begin) * (int64_t)pitch;
     float *at = to + (size_t)begin * channels;
-    if (channels == pitch)
+    if (gate)
+        for (int64_t i = begin; i < end; i++, at += channels, line += pitch)
+            multiply_place(line, gate, channels, at);
+    else if (channels == pitch)
         memcpy(at, line, (size_t)(end - begin) * channels * sizeof *to);
     else
         for (int64_t i = begin; i < end; i++, at += channels, line += pitch)
@@ -146,7 +159,7 @@ static void fill_patch(const struct direct *direct, const struct block *block)
         if (!direct->spread) {
             int64_t count = reach(&axis[1], block->lines);
             for (int64_t i = larger(0, -begin); i < count && begin + i < axis[1].in; i++)
-                copy_line(direct, image_line(direct, block, deep, begin + i), from,
+                copy_line(direct, image_line(direct, block, deep, begin + i), block->gate, from,
                           block->patch + ((size_t)a * direct->patch_lines + (size_t)i) *
                                              direct->patch_width * direct->group_channels);
             continue;
@@ -155,7 +168,7 @@ static void fill_patch(const struct direct *direct, const struct block *block)
             for (int64_t r = 0; r < block->lines; r++) {
                 int64_t at = begin + r * axis[1].in_step + tap * axis[1].tap_apart;
                 if (at >= 0 && at < axis[1].in)
-                    copy_line(direct, image_line(direct, block, deep, at), from,
+                    copy_line(direct, image_line(direct, block, deep, at), block->gate, from,
                               block->patch + patch_line(direct, tap, r, a));
             }
     }
@@ -261,6 +274,8 @@ static void run_tasks(void *context, size_t begin, size_t end, int thread)
         group %= direct->groups;
         struct block block = {
             .image = run->x + image * image_floats + group * direct->group_channels,
+            .gate = run->gate ? run->gate + image * run->gate_image + group * direct->group_channels
+                              : NULL,
             .depth = (int64_t)depth,
             .line = line,
             .lines = smaller((int64_t)direct->lines, axis[1].places - line),

@@ -38,6 +38,7 @@ bool md__conv_describe(const struct md_node *node, const struct md_tensor *in, i
                          : md__window_init(node, &x, w, &window, NULL))
         return false;
     conv->window = md__window_widened(&window);
+    conv->gated = node->in_count > 4 && in[4].dtype;
     conv->groups = (size_t)md_node_int(node, "group", 1);
     conv->batch = (size_t)x.dim[0];
     conv->channels = (size_t)x.dim[1];
@@ -66,6 +67,11 @@ bool md__conv_outline(const struct md_node *node, const struct md_shape *w, stru
     return true;
 }
 
+static bool can(const struct conv_algorithm *algorithm, const struct conv *conv)
+{
+    return algorithm->can(conv) && (!conv->gated || algorithm == &md__conv_direct);
+}
+
 /* Constant weights with something in them, and a window of up to three axes. */
 static bool last_supports(const struct md_node *node, const struct md_tensor *in, int in_count)
 {
@@ -75,7 +81,7 @@ static bool last_supports(const struct md_node *node, const struct md_tensor *in
         md__count(&in[1]) == 0 || !md__conv_outline(node, w, &conv))
         return false;
     for (size_t i = 0; i < ALGORITHMS; i++)
-        if (algorithms[i]->can(&conv))
+        if (can(algorithms[i], &conv))
             return true;
     return false;
 }
@@ -97,7 +103,7 @@ static enum md_status last_prepare(const struct md_node *node, const struct md_t
         return md_fail(err, MD_ERR_INTERNAL, "window does not fit");
     for (size_t i = 0; i < ALGORITHMS; i++) {
         const struct conv_algorithm *algorithm = algorithms[i];
-        if (!algorithm->can(&conv) || (algorithm->wants && !algorithm->wants(&conv)))
+        if (!can(algorithm, &conv) || (algorithm->wants && !algorithm->wants(&conv)))
             continue;
         if (compact && grows(algorithm, &conv, &in[1]) && i + 1 < ALGORITHMS)
             continue;
@@ -133,7 +139,7 @@ static size_t last_scratch(const struct md_node *node, const struct md_tensor *i
     if (!md__conv_describe(node, in, threads, &conv))
         return 0;
     for (size_t i = 0; i < ALGORITHMS; i++) {
-        bool asks = algorithms[i]->can(&conv) && algorithms[i]->scratch;
+        bool asks = can(algorithms[i], &conv) && algorithms[i]->scratch;
         size_t bytes = asks ? algorithms[i]->scratch(&conv) : 0;
         most = bytes > most ? bytes : most;
     }
@@ -162,10 +168,14 @@ static enum md_status last_run(const struct md_kernel_call *call, struct md_erro
     const union prepared *prepared = call->prepared;
     const struct conv_algorithm *algorithm = algorithm_of(prepared);
     const struct md_tensor *bias = md__input(call, 2), *z = md__input(call, 3);
+    const struct md_tensor *gate = md__input(call, 4);
     struct conv_run run = {.packed = prepared + 1,
                            .x = call->in[0].data,
                            .bias = bias ? bias->data : NULL,
                            .z = z ? z->data : NULL,
+                           .gate = gate ? gate->data : NULL,
+                           .gate_image =
+                               gate && gate->shape.dim[0] > 1 ? last_channels(&gate->shape) : 0,
                            .y = call->out[0].data,
                            .scratch = call->scratch,
                            .pool = call->pool};

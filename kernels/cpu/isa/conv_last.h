@@ -19,6 +19,7 @@ struct conv {
     size_t batch, channels, outputs;
     size_t groups, group_channels, group_outputs;
     size_t taps; /* of a kernel, all axes */
+    bool gated;  /* x is multiplied by a number a channel: direct convolutions do it */
     int threads;
 };
 
@@ -27,6 +28,8 @@ struct conv_run {
     struct conv conv;
     const void *packed;               /* what pack() made */
     const float *x, *bias, *z;        /* bias, z may be NULL; z has y's shape */
+    const float *gate;                /* of a gated one: channels of an image, */
+    size_t gate_image;                /* ... floats from image to image */
     float *y;                         /* = activation(sum + bias + z) */
     size_t x_pitch, y_pitch, z_pitch; /* floats from place to place */
     size_t y_line; /* floats from line to line of y and z where they are not places; 0: they are */
