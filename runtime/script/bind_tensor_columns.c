@@ -8,10 +8,14 @@
  *     }, { rows = 20, steps = 288 })                    -> tensor [20, 288, 3]
  *
  * Which value feeds which input, and scaled how, stays a table of Lua; what takes the time, a dozen
- * walks over megabytes that would each leave a tensor behind, is one. Columns go through a short
- * buffer each, some hundred steps at a time, so that everything but the reading and the writing
- * happens in the nearest cache and in vectors. Long results are made by several threads: rows do
- * not depend on each other.
+ * walks over megabytes that would each leave a tensor behind, is one:
+ *
+ *   shared   what is the same in all rows is made once, as a row that each begins as a copy of
+ *   groups   columns that lie side by side in `from` as they do in the result go step by step, side
+ *            by side in vectors
+ *   alone    any other goes through a short buffer, some hundred steps at a time
+ *
+ * Long results are made by several threads: rows do not depend on each other.
  */
 #include <math.h>
 #include <string.h>
@@ -23,6 +27,7 @@ enum {
     COLUMNS_MAX = 4096,
     MAP_MAX = 4096,
     STEPS_AT_A_TIME = 256,
+    GROUP_MAX = 32, /* columns that go side by side */
 };
 
 /* Fewer elements are not worth waking a thread for. */
@@ -46,12 +51,20 @@ struct column {
     bool forward;
 };
 
+/* Columns first .. first + count - 1. */
+struct group {
+    size_t first, count;
+};
+
 struct filling {
     const struct column *columns;
     size_t column_count;
     int64_t steps;
     const int *lengths; /* of each row; NULL: all steps */
     struct md_tensor *out;
+    struct group *groups; /* of what is not shared */
+    size_t group_count;
+    struct md_tensor shared; /* [steps, columns]; no data: nothing is */
 };
 
 /* ---- one column of one row ------------------------------------------------------------------- */
@@ -59,14 +72,6 @@ struct filling {
 static float amount_of(const struct amount *amount, size_t row)
 {
     return amount->of_row != NULL ? amount->of_row[row] : amount->number;
-}
-
-/* `count` steps of data into line. */
-static void read_line(const struct column *column, const float *data, int64_t count, float *line)
-{
-    size_t stride = column->step_stride;
-    for (int64_t i = 0; i < count; i++)
-        line[i] = data[(size_t)i * stride];
 }
 
 /* What is missing takes the value before it, *last at first, which becomes that of the end. Most
@@ -143,12 +148,12 @@ static float first_value(const struct column *column, const float *data, int64_t
     return NAN;
 }
 
-/* The newest `known` steps, to the beginning of the row. */
-static void fill_column(const struct filling *filling, size_t index, size_t row, int64_t known)
+/* The newest `known` steps of column `index`, to the beginning of a row of `out`. */
+static void fill_column(const struct filling *filling, size_t index, size_t row, int64_t known,
+                        struct md_tensor *out, size_t at)
 {
     const struct column *column = &filling->columns[index];
     size_t width = filling->column_count;
-    size_t at = row * (size_t)filling->steps * width + index;
     const float *data =
         column->data != NULL ? column->data + row * column->row_stride : &column->number;
     int64_t begin = filling->steps - known;
@@ -161,27 +166,125 @@ static void fill_column(const struct filling *filling, size_t index, size_t row,
     for (int64_t done = 0; done < known; done += STEPS_AT_A_TIME) {
         int64_t count = known - done < STEPS_AT_A_TIME ? known - done : STEPS_AT_A_TIME;
         const float *from = data + (size_t)(begin + done) * column->step_stride;
-        read_line(column, from, count, line);
+        for (int64_t i = 0; i < count; i++)
+            line[i] = from[(size_t)i * column->step_stride];
         if (column->forward)
             fill_line(count, line, &last);
         scale_line(column, row, count, line);
-        write_line(filling->out, line, count, at + (size_t)done * width, width);
+        write_line(out, line, count, at + index + (size_t)done * width, width);
     }
 }
+
+/* ---- columns side by side -------------------------------------------------------------------- */
+
+/* What a group's columns need at every step. */
+struct side {
+    float last[GROUP_MAX], sub[GROUP_MAX], div[GROUP_MAX], absent[GROUP_MAX];
+};
+
+static void begin_side(const struct filling *filling, const struct group *group, size_t row,
+                       struct side *side)
+{
+    for (size_t i = 0; i < group->count; i++) {
+        const struct column *column = &filling->columns[group->first + i];
+        const float *data = column->data + row * column->row_stride;
+        side->last[i] = column->forward ? first_value(column, data, filling->steps) : NAN;
+        side->sub[i] = column->sub.given ? amount_of(&column->sub, row) : 0;
+        side->div[i] = column->div.given ? amount_of(&column->div, row) : 1;
+        side->absent[i] = column->absent;
+    }
+}
+
+/* Missing values take those before them; without `forward` there are none before them. */
+static void take_values(const float *restrict from, size_t count, bool forward,
+                        struct side *restrict side, float *restrict values)
+{
+    for (size_t i = 0; i < count; i++)
+        values[i] = isnan(from[i]) ? side->last[i] : from[i];
+    for (size_t i = 0; forward && i < count; i++)
+        side->last[i] = values[i];
+}
+
+static void scale_values(const float *restrict values, size_t count,
+                         const struct side *restrict side, float *restrict out)
+{
+    for (size_t i = 0; i < count; i++) {
+        float value = (values[i] - side->sub[i]) / side->div[i];
+        out[i] = isnan(value) ? side->absent[i] : value;
+    }
+}
+
+static void fill_group(const struct filling *filling, const struct group *group, size_t row,
+                       int64_t known, size_t at)
+{
+    const struct column *column = &filling->columns[group->first];
+    const float *from = column->data + row * column->row_stride;
+    float *out = (float *)filling->out->data + at + group->first, values[GROUP_MAX];
+    struct side side;
+    begin_side(filling, group, row, &side);
+    for (int64_t step = 0; step < filling->steps; step++, from += column->step_stride) {
+        take_values(from, group->count, column->forward, &side, values);
+        if (step < filling->steps - known)
+            continue;
+        scale_values(values, group->count, &side, out);
+        out += filling->column_count;
+    }
+}
+
+/* The same in all rows. */
+static bool is_shared(const struct column *column)
+{
+    return column->row_stride == 0 && column->sub.of_row == NULL && column->div.of_row == NULL;
+}
+
+static bool goes_beside(const struct column *column, const struct column *next, enum md_dtype dtype)
+{
+    return dtype == MD_F32 && column->data != NULL && next->data == column->data + 1 &&
+           next->row_stride == column->row_stride && next->step_stride == column->step_stride &&
+           next->forward == column->forward && column->map == NULL && next->map == NULL;
+}
+
+static void find_groups(struct filling *filling)
+{
+    const struct column *columns = filling->columns;
+    for (size_t i = 0; i < filling->column_count; i++) {
+        struct group *group = &filling->groups[filling->group_count];
+        if (is_shared(&columns[i]))
+            continue;
+        if (filling->group_count > 0 && group[-1].first + group[-1].count == i &&
+            group[-1].count < GROUP_MAX &&
+            goes_beside(&columns[i - 1], &columns[i], filling->out->dtype)) {
+            group[-1].count++;
+        } else {
+            *group = (struct group){i, 1};
+            filling->group_count++;
+        }
+    }
+}
+
+/* ---- rows ------------------------------------------------------------------------------------ */
 
 static void fill_rows(void *context, size_t begin, size_t end, int thread)
 {
     const struct filling *filling = context;
-    size_t row_bytes =
-        (size_t)filling->steps * filling->column_count * md_dtype_bytes(filling->out->dtype);
+    size_t step_bytes = filling->column_count * md_dtype_bytes(filling->out->dtype);
+    size_t steps = (size_t)filling->steps;
     (void)thread;
     for (size_t row = begin; row < end; row++) {
-        int64_t known = filling->lengths != NULL ? filling->lengths[row] : filling->steps;
-        size_t known_bytes = (size_t)known * (row_bytes / (size_t)filling->steps);
-        for (size_t i = 0; i < filling->column_count; i++)
-            fill_column(filling, i, row, known);
-        memset((char *)filling->out->data + row * row_bytes + known_bytes, 0,
-               row_bytes - known_bytes);
+        size_t known = filling->lengths != NULL ? (size_t)filling->lengths[row] : steps;
+        size_t at = row * steps * filling->column_count;
+        char *to = (char *)filling->out->data + row * steps * step_bytes;
+        if (filling->shared.data != NULL)
+            memcpy(to, (char *)filling->shared.data + (steps - known) * step_bytes,
+                   known * step_bytes);
+        for (size_t i = 0; i < filling->group_count; i++) {
+            const struct group *group = &filling->groups[i];
+            if (group->count > 1)
+                fill_group(filling, group, row, (int64_t)known, at);
+            else
+                fill_column(filling, group->first, row, (int64_t)known, filling->out, at);
+        }
+        memset(to + known * step_bytes, 0, (steps - known) * step_bytes);
     }
 }
 
@@ -326,6 +429,22 @@ static enum md_dtype dtype_of(lua_State *L)
     return strcmp(name, "int64") == 0 ? MD_I64 : MD_F32;
 }
 
+/* What all rows begin with, if there are some. */
+static void make_shared(lua_State *L, struct filling *filling, size_t rows)
+{
+    size_t shared = 0, count = (size_t)filling->steps * filling->column_count;
+    for (size_t i = 0; i < filling->column_count; i++)
+        shared += is_shared(&filling->columns[i]);
+    if (shared == 0 || rows == 0 || count == 0)
+        return;
+    enum md_dtype dtype = filling->out->dtype;
+    filling->shared.dtype = dtype;
+    filling->shared.data = scratch(L, count, md_dtype_bytes(dtype));
+    for (size_t i = 0; i < filling->column_count; i++)
+        if (is_shared(&filling->columns[i]))
+            fill_column(filling, i, 0, filling->steps, &filling->shared, 0);
+}
+
 static void fill(lua_State *L, struct filling *filling, size_t rows)
 {
     struct md_script *script = md__state(L)->script;
@@ -357,9 +476,14 @@ static int tensor_columns(lua_State *L)
     }
     struct filling filling = {.columns = columns, .column_count = count, .steps = sizes.steps};
     filling.lengths = lengths_check(L, &sizes);
+    filling.groups = scratch(L, count, sizeof *filling.groups);
     struct md_shape shape = {3, {sizes.rows, sizes.steps, (int64_t)count}};
     filling.out = md__tensor_make_unset(L, dtype, &shape);
+    int result = lua_gettop(L);
+    find_groups(&filling);
+    make_shared(L, &filling, (size_t)sizes.rows);
     fill(L, &filling, (size_t)sizes.rows);
+    lua_settop(L, result);
     return 1;
 }
 

@@ -382,6 +382,24 @@ check(tensor.columns({ { from = calendar }, { from = calendar, first = 2 },
 check(tensor.columns({ { from = windows, forward = true }, { from = calendar } },
     { rows = 2, steps = 3, lengths = { 2, 1 } }), {
     { { 1, 2 }, { 3, 3 }, { 0, 0 } }, { { 5, 3 }, { 0, 0 }, { 0, 0 } } })
+-- columns that lie side by side in both are made side by side, each with numbers of its own
+local sides = {
+    { from = windows, column = 1, forward = true, sub = 1, absent = -1 },
+    { from = windows, column = 2, forward = true, div = scale, absent = -2 },
+    { from = windows, column = 3, forward = true },
+}
+check(tensor.columns(sides, sized), {
+    { { 0, 5, 0 }, { 0, 10, 1 }, { 2, 10, 1 } },
+    { { 4, -2, 2 }, { 4, -2, 9 }, { 4, -2, 0.5 } },
+})
+sides[4] = { from = calendar }
+check(tensor.columns(sides, { rows = 2, steps = 3, lengths = { 1, 2 } }), {
+    { { 2, 10, 1, 3 }, { 0, 0, 0, 0 }, { 0, 0, 0, 0 } },
+    { { 4, -2, 9, 2 }, { 4, -2, 0.5, 3 }, { 0, 0, 0, 0 } },
+})
+local missing = { { from = windows, absent = 8 }, { from = windows, column = 2, sub = scale } }
+check(tensor.columns(missing, sized), {
+    { { 1, 8 }, { 8, 18 }, { 3, NAN } }, { { 8, NAN }, { 5, NAN }, { 8, NAN } } })
 -- whole numbers, cut towards zero; a missing one is 0
 local codes = tensor.columns({ { from = windows, sub = 2.5 }, { from = -1e30 } },
     { rows = 2, steps = 3, dtype = "int64" })
