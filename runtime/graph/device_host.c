@@ -1,7 +1,10 @@
 /*
- * Recorded work is a list of (function, copy of its arguments); copies, fills and conversions are
- * such work like any kernel. Blocks of memory carry no header, so that an overrun shows under a
- * sanitizer; how many are alive is counted in the context.
+ * Work is a list of (function, copy of its arguments), of a stream or of a capture; copies, fills
+ * and conversions are such work like any kernel. A stream's is done as late as its order allows:
+ * when somebody waits for the stream, or does work that follows an event on it. So what reads or
+ * frees memory without having waited finds the wrong numbers, or a sanitizer, every time and not by
+ * chance. Blocks of memory carry no header, so that an overrun shows under a sanitizer, too; how
+ * many are alive is counted in the context.
  */
 #include "graph/device_host.h"
 
@@ -12,6 +15,8 @@
 
 struct md_device_context {
     int alive;
+    struct md_device_stream *streams;
+    uint64_t streams_made;
 };
 
 struct work {
@@ -19,19 +24,28 @@ struct work {
     void *arguments;
 };
 
+struct works {
+    struct work *items;
+    int count, capacity;
+};
+
 struct md_device_capture {
     struct md_device_context *context;
-    struct work *works;
-    int count, capacity;
+    struct works works;
 };
 
 struct md_device_stream {
     struct md_device_context *context;
-    struct md_device_capture *open; /* NULL: work is done at once */
+    struct md_device_stream *next;
+    uint64_t number;                /* among those made */
+    struct works works;             /* given, the first of them done */
+    uint64_t before, done;          /* of all works: those no longer kept; those that are done */
+    struct md_device_capture *open; /* NULL: work is the stream's */
 };
 
 struct md_device_event {
     struct md_device_context *context;
+    uint64_t stream, upto; /* its number, and how much of its work; 0: never recorded */
 };
 
 static enum md_status out_of_memory(struct md_error *err)
@@ -102,7 +116,7 @@ static enum md_status host_memory(struct md_device_context *context, size_t *fre
     return MD_OK;
 }
 
-static _Thread_local unsigned noticed; /* work is done on the thread that asks for it */
+static _Thread_local unsigned noticed; /* work is done on the thread that waits for it */
 
 void md_device_host_notice(unsigned bits)
 {
@@ -123,7 +137,61 @@ static void host_usage(struct md_device_context *context, struct md_device_usage
     *usage = (struct md_device_usage){-1, -1, -1, -1, -1, -1, -1};
 }
 
-/* ---- streams, events, captures ---- */
+/* ---- work ---- */
+
+static void works_fini(struct works *works)
+{
+    for (int i = 0; i < works->count; i++)
+        free(works->items[i].arguments);
+    free(works->items);
+    *works = (struct works){0};
+}
+
+static enum md_status works_add(struct works *works, void (*run)(const void *),
+                                const void *arguments, size_t bytes, struct md_error *err)
+{
+    if (works->count == works->capacity) {
+        int capacity = works->capacity ? works->capacity * 2 : 64;
+        struct work *larger = realloc(works->items, (size_t)capacity * sizeof *larger);
+        if (!larger)
+            return out_of_memory(err);
+        works->items = larger;
+        works->capacity = capacity;
+    }
+    void *kept = malloc(bytes ? bytes : 1);
+    if (!kept)
+        return out_of_memory(err);
+    memcpy(kept, arguments, bytes);
+    works->items[works->count++] = (struct work){run, kept};
+    return MD_OK;
+}
+
+enum md_status md_device_host_do(struct md_device_stream *stream, void (*work)(const void *),
+                                 const void *arguments, size_t bytes, struct md_error *err)
+{
+    return works_add(stream->open ? &stream->open->works : &stream->works, work, arguments, bytes,
+                     err);
+}
+
+/* Does the stream's work up to this number. Work may lead to that of other streams. */
+static void catch_up(struct md_device_stream *stream, uint64_t upto)
+{
+    for (; stream->done < upto; stream->done++) {
+        const struct work *work = &stream->works.items[stream->done - stream->before];
+        work->run(work->arguments);
+    }
+    if (stream->done != stream->before + (uint64_t)stream->works.count)
+        return;
+    works_fini(&stream->works);
+    stream->before = stream->done;
+}
+
+static void finish(struct md_device_stream *stream)
+{
+    catch_up(stream, stream->before + (uint64_t)stream->works.count);
+}
+
+/* ---- streams ---- */
 
 static enum md_status host_stream_new(struct md_device_context *context,
                                       struct md_device_stream **stream, struct md_error *err)
@@ -131,7 +199,9 @@ static enum md_status host_stream_new(struct md_device_context *context,
     *stream = calloc(1, sizeof **stream);
     if (!*stream)
         return out_of_memory(err);
-    (*stream)->context = context;
+    **stream = (struct md_device_stream){
+        .context = context, .next = context->streams, .number = ++context->streams_made};
+    context->streams = *stream;
     context->alive++;
     return MD_OK;
 }
@@ -140,9 +210,7 @@ static void host_capture_delete(struct md_device_capture *capture)
 {
     if (!capture)
         return;
-    for (int i = 0; i < capture->count; i++)
-        free(capture->works[i].arguments);
-    free(capture->works);
+    works_fini(&capture->works);
     capture->context->alive--;
     free(capture);
 }
@@ -151,15 +219,25 @@ static void host_stream_delete(struct md_device_stream *stream)
 {
     if (!stream)
         return;
+    finish(stream);
     host_capture_delete(stream->open);
+    struct md_device_stream **at = &stream->context->streams;
+    while (*at != stream)
+        at = &(*at)->next;
+    *at = stream->next;
     stream->context->alive--;
     free(stream);
 }
 
 static enum md_status host_stream_wait(struct md_device_stream *stream, struct md_error *err)
 {
-    return stream->open ? md_fail(err, MD_ERR_DEVICE, "a capture is open: nobody may wait") : MD_OK;
+    if (stream->open)
+        return md_fail(err, MD_ERR_DEVICE, "a capture is open: nobody may wait");
+    finish(stream);
+    return MD_OK;
 }
+
+/* ---- events ---- */
 
 static enum md_status host_event_new(struct md_device_context *context,
                                      struct md_device_event **event, struct md_error *err)
@@ -179,14 +257,34 @@ static void host_event_delete(struct md_device_event *event)
     free(event);
 }
 
-/* Work is done in the order in which it is given, so events have nothing to tell. */
-static enum md_status host_event_use(struct md_device_event *event, struct md_device_stream *stream,
-                                     struct md_error *err)
+static enum md_status host_event_record(struct md_device_event *event,
+                                        struct md_device_stream *stream, struct md_error *err)
 {
-    (void)event;
-    (void)stream;
-    (void)err;
+    if (stream->open)
+        return md_fail(err, MD_ERR_DEVICE, "events are not captured here");
+    event->stream = stream->number;
+    event->upto = stream->before + (uint64_t)stream->works.count;
     return MD_OK;
+}
+
+/* The work that brings a stream to where another one was when the event was recorded. A stream that
+ * is gone has done all it had. */
+static void follow(const void *arguments)
+{
+    const struct md_device_event *then = arguments;
+    struct md_device_stream *stream = then->context->streams;
+    while (stream && stream->number != then->stream)
+        stream = stream->next;
+    if (stream)
+        catch_up(stream, then->upto);
+}
+
+static enum md_status host_event_follow(struct md_device_event *event,
+                                        struct md_device_stream *stream, struct md_error *err)
+{
+    if (stream->open)
+        return md_fail(err, MD_ERR_DEVICE, "events are not captured here");
+    return md_device_host_do(stream, follow, event, sizeof *event, err);
 }
 
 static enum md_status host_event_elapsed(struct md_device_event *from, struct md_device_event *to,
@@ -198,6 +296,8 @@ static enum md_status host_event_elapsed(struct md_device_event *from, struct md
     *elapsed_ns = 0; /* no clock is read below cli */
     return MD_OK;
 }
+
+/* ---- captures ---- */
 
 static enum md_status host_capture_begin(struct md_device_stream *stream, struct md_error *err)
 {
@@ -219,38 +319,20 @@ static enum md_status host_capture_end(struct md_device_stream *stream,
     return *capture ? MD_OK : md_fail(err, MD_ERR_DEVICE, "no capture is open");
 }
 
+static void replay(const void *arguments)
+{
+    const struct md_device_capture *const *capture = arguments;
+    const struct works *works = &(*capture)->works;
+    for (int i = 0; i < works->count; i++)
+        works->items[i].run(works->items[i].arguments);
+}
+
 static enum md_status host_capture_launch(struct md_device_capture *capture,
                                           struct md_device_stream *stream, struct md_error *err)
 {
     if (stream->open)
         return md_fail(err, MD_ERR_DEVICE, "a capture cannot be launched into another");
-    for (int i = 0; i < capture->count; i++)
-        capture->works[i].run(capture->works[i].arguments);
-    return MD_OK;
-}
-
-enum md_status md_device_host_do(struct md_device_stream *stream, void (*work)(const void *),
-                                 const void *arguments, size_t bytes, struct md_error *err)
-{
-    struct md_device_capture *capture = stream->open;
-    if (!capture) {
-        work(arguments);
-        return MD_OK;
-    }
-    if (capture->count == capture->capacity) {
-        int capacity = capture->capacity ? capture->capacity * 2 : 64;
-        struct work *larger = realloc(capture->works, (size_t)capacity * sizeof *larger);
-        if (!larger)
-            return out_of_memory(err);
-        capture->works = larger;
-        capture->capacity = capacity;
-    }
-    void *kept = malloc(bytes ? bytes : 1);
-    if (!kept)
-        return out_of_memory(err);
-    memcpy(kept, arguments, bytes);
-    capture->works[capture->count++] = (struct work){work, kept};
-    return MD_OK;
+    return md_device_host_do(stream, replay, &capture, sizeof(void *), err);
 }
 
 int md_device_host_alive(const struct md_device_context *context)
@@ -362,8 +444,8 @@ void md_device_host_driver(struct md_device_driver *driver, const char *name,
                                         .stream_wait = host_stream_wait,
                                         .event_new = host_event_new,
                                         .event_delete = host_event_delete,
-                                        .event_record = host_event_use,
-                                        .event_follow = host_event_use,
+                                        .event_record = host_event_record,
+                                        .event_follow = host_event_follow,
                                         .event_elapsed = host_event_elapsed,
                                         .upload = host_copy,
                                         .download = host_copy,

@@ -1,8 +1,9 @@
 /*
- * The host as a device: heap memory, and streams whose work is done at once, or recorded while a
- * capture is open. It makes every path above a driver run, placement, copies, captured plans,
- * failures, on machines without an accelerator, with whatever kernels it is given: a few plain ones
- * in tests, or a device's own, compiled for the host. For tests; nothing chooses it by itself.
+ * The host as a device: heap memory, and streams whose work is done when somebody waits for it, on
+ * the thread that does, or recorded while a capture is open. It makes every path above a driver
+ * run, placement, copies, captured plans, failures, on machines without an accelerator, with
+ * whatever kernels it is given: a few plain ones in tests, or a device's own, compiled for the
+ * host. For tests; nothing chooses it by itself.
  */
 #ifndef MD_GRAPH_DEVICE_HOST_H
 #define MD_GRAPH_DEVICE_HOST_H
@@ -18,8 +19,8 @@ void md_device_host_driver(struct md_device_driver *driver, const char *name,
                            const struct md_device_kernel *const *kernels);
 
 /*
- * What a kernel's launch is here: runs work(arguments) in the stream's order, now, or each time the
- * capture is launched that is open. The arguments are copied.
+ * What a kernel's launch is here: runs work(arguments) in the stream's order, once, or each time
+ * the capture is launched that is open. The arguments are copied.
  */
 enum md_status md_device_host_do(struct md_device_stream *stream, void (*work)(const void *),
                                  const void *arguments, size_t bytes, struct md_error *err);

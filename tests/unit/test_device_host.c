@@ -1,6 +1,7 @@
 /*
- * The host as a device: work is done at once or recorded, captures run as often as they are
- * launched and read what is in memory then, conversions round, and nothing is lost count of.
+ * The host as a device: work is done when somebody waits for it, or recorded; captures run as often
+ * as they are launched and read what is in memory then, streams follow events, conversions round,
+ * and nothing is lost count of.
  */
 #include <math.h>
 
@@ -72,7 +73,9 @@ static void captured_work_runs_when_launched(void **state)
     assert_ok(driver.copy(stream, b, a, sizeof host, &err));
     assert_int_equal(driver.stream_wait(stream, &err), MD_ERR_DEVICE);
     assert_ok(driver.capture_end(stream, &capture, &err));
+    back[1] = 5;
     assert_ok(driver.download(stream, back, b, sizeof back, &err));
+    assert_ok(driver.stream_wait(stream, &err));
     assert_true(back[1] == 0);
     for (int round = 0; round < 2; round++) {
         host[1] = (float)(7 + round);
@@ -84,6 +87,33 @@ static void captured_work_runs_when_launched(void **state)
     driver.capture_delete(capture);
     driver.release(context, a);
     driver.release(context, b);
+}
+
+static void work_waits_for_whoever_wants_it(void **state)
+{
+    struct md_device_stream *other;
+    struct md_device_event *event;
+    int host = 1, back = 0;
+    void *a = device_memory(sizeof host);
+    assert_ok(driver.stream_new(context, &other, &err));
+    assert_ok(driver.event_new(context, &event, &err));
+    assert_ok(driver.event_follow(event, other, &err)); /* never recorded: nothing to wait for */
+    assert_ok(driver.upload(other, a, &host, sizeof host, &err));
+    assert_ok(driver.event_record(event, other, &err));
+    assert_ok(driver.fill(other, a, 0, sizeof host, &err)); /* after what is followed */
+    assert_ok(driver.event_follow(event, stream, &err));
+    assert_ok(driver.event_record(event, other, &err)); /* does not change what is followed */
+    assert_ok(driver.download(stream, &back, a, sizeof back, &err));
+    host = 2; /* too early: the upload is still to come */
+    assert_int_equal(back, 0);
+    assert_ok(driver.stream_wait(stream, &err));
+    assert_int_equal(back, 2);
+    driver.stream_delete(other);
+    assert_int_equal(*(int *)a, 0);
+    assert_ok(driver.event_follow(event, stream, &err)); /* a stream that is gone has done it all */
+    assert_ok(driver.stream_wait(stream, &err));
+    driver.event_delete(event);
+    driver.release(context, a);
 }
 
 static void a_capture_that_nobody_ended_dies_with_its_stream(void **state)
@@ -108,12 +138,14 @@ static void conversions_round_as_tensors_do(void **state)
     assert_ok(driver.convert(stream, narrow, MD_F16, wide, MD_F32, 6, &err));
     assert_ok(driver.convert(stream, wide, MD_F32, narrow, MD_F16, 6, &err));
     assert_ok(driver.download(stream, back, wide, sizeof back, &err));
+    assert_ok(driver.stream_wait(stream, &err));
     assert_true(back[0] == 1 && isinf(back[1]) && isinf(back[2]) && back[2] < 0);
     assert_true(isinf(back[3]) && isnan(back[4]) && back[5] == md_f16_to_f32(md_f32_to_f16(0.1f)));
     assert_ok(driver.upload(stream, wide, given, sizeof given, &err));
     assert_ok(driver.convert(stream, narrow, MD_BF16, wide, MD_F32, 6, &err));
     assert_ok(driver.convert(stream, wide, MD_F32, narrow, MD_BF16, 6, &err));
     assert_ok(driver.download(stream, back, wide, sizeof back, &err));
+    assert_ok(driver.stream_wait(stream, &err));
     assert_true(back[2] < -9e8f && isinf(back[3]) && isnan(back[4]));
     driver.release(context, wide);
     driver.release(context, narrow);
@@ -126,6 +158,7 @@ int main(void)
         cmocka_unit_test(there_is_one_device),
         cmocka_unit_test(memory_that_nobody_has_is_refused),
         cmocka_unit_test(captured_work_runs_when_launched),
+        cmocka_unit_test(work_waits_for_whoever_wants_it),
         cmocka_unit_test(a_capture_that_nobody_ended_dies_with_its_stream),
         cmocka_unit_test(conversions_round_as_tensors_do),
     };
