@@ -15,6 +15,7 @@ struct md_accelerator {
     const struct md_device_driver *driver;
     struct md_device_context *context;
     struct md_device_info info;
+    struct md__device *flying; /* under device */
     pthread_mutex_t device, facts;
     _Atomic bool lost;
     struct md_accelerator_counts counts; /* under facts, as is failure */
@@ -116,6 +117,7 @@ void md_accelerator_report(struct md_accelerator *accelerator, struct md_acceler
     report->failed_runs = counts->failed_runs;
     report->memory_runs = counts->memory_runs;
     report->repeated_runs = counts->repeated_runs;
+    report->ahead_runs = counts->ahead_runs;
     report->stayed = counts->stayed;
     report->travelled = counts->travelled;
     report->session_bytes = (size_t)counts->session_bytes;
@@ -147,6 +149,16 @@ const struct md_device_info *md__accelerator_info(const struct md_accelerator *a
     return &accelerator->info;
 }
 
+struct md__device *md__accelerator_flying(const struct md_accelerator *accelerator)
+{
+    return accelerator->flying;
+}
+
+void md__accelerator_set_flying(struct md_accelerator *accelerator, struct md__device *device)
+{
+    accelerator->flying = device;
+}
+
 void md__accelerator_lock(struct md_accelerator *accelerator)
 {
     pthread_mutex_lock(&accelerator->device);
@@ -168,6 +180,7 @@ void md__accelerator_count(struct md_accelerator *accelerator,
     counts->failed_runs += more->failed_runs;
     counts->memory_runs += more->memory_runs;
     counts->repeated_runs += more->repeated_runs;
+    counts->ahead_runs += more->ahead_runs;
     counts->stayed += more->stayed;
     counts->travelled += more->travelled;
     counts->session_bytes += more->session_bytes;

@@ -50,9 +50,10 @@ struct md_accelerator_report {
     int64_t memory_runs;   /* likewise, after device memory was full */
     int64_t repeated_runs; /* done again in float32: an input was out of range, or an output was NaN
                               or infinite */
+    int64_t ahead_runs;    /* of the runs: begun before they were asked for */
     int64_t stayed, travelled; /* handovers of sessions: in device memory; through the host */
     size_t weight_bytes, arena_bytes, session_bytes, pinned_bytes; /* held now */
-    size_t free_bytes, total_bytes;                 /* 0 when the driver does not say */
+    size_t free_bytes, total_bytes; /* 0 when the driver does not say */
 };
 void md_accelerator_report(struct md_accelerator *accelerator,
                            struct md_accelerator_report *report);
@@ -63,13 +64,16 @@ void md_accelerator_usage(struct md_accelerator *accelerator, struct md_device_u
 
 struct md_accelerator_counts {
     int64_t runs, launches, captures, failed_runs, memory_runs, repeated_runs;
-    int64_t stayed, travelled;
+    int64_t ahead_runs, stayed, travelled;
     int64_t weight_bytes, arena_bytes, session_bytes, pinned_bytes;
 };
 
 const struct md_device_driver *md__accelerator_driver(const struct md_accelerator *accelerator);
 struct md_device_context *md__accelerator_context(struct md_accelerator *accelerator);
 const struct md_device_info *md__accelerator_info(const struct md_accelerator *accelerator);
+/* Whose work may be under way while nobody holds the lock (device_flight.c). Under the lock. */
+struct md__device *md__accelerator_flying(const struct md_accelerator *accelerator);
+void md__accelerator_set_flying(struct md_accelerator *accelerator, struct md__device *device);
 void md__accelerator_lock(struct md_accelerator *accelerator);
 void md__accelerator_unlock(struct md_accelerator *accelerator);
 /* Adds to what the report tells. Not under the lock. */

@@ -158,8 +158,9 @@ struct md_device_driver {
     enum md_status (*memory)(struct md_device_context *context, size_t *free_bytes,
                              size_t *total_bytes, struct md_error *err);
 
-    /* Bits of what kernels have met since the last call; asked while no stream has work left. NULL:
-     * nobody knows. Never fails. */
+    /* Bits of what kernels have met since the last call that gave any. While streams have work
+     * left, 0 says that what is done met nothing, and more that somebody met it. NULL: nobody
+     * knows. Never fails. */
     unsigned (*notices)(struct md_device_context *context);
 
     /* Never fails, and works in a context that is lost. */

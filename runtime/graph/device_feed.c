@@ -53,18 +53,23 @@ void md__device_close_ahead(struct md__device *device)
         device->driver->stream_delete(device->ahead);
 }
 
-/* Bytes [begin, begin + bytes) of the value into staging; false: the storage does not hold them. */
-static bool stage(const struct md__device *device, const struct md_plan *plan,
-                  const struct md__border *border, size_t begin, size_t bytes)
+bool md__device_stage(const struct md__border *border, const char *from, size_t bytes, char *to)
 {
-    char *to = md__device_staged(device, border) + begin;
-    memcpy(to, (const char *)plan->group_data[border->host_group] + begin, bytes);
+    memcpy(to, from, bytes);
     if (border->dtype == border->storage)
         return true;
     float *numbers = (float *)(void *)to;
     bool holds = md__device_holds(border->storage, numbers, bytes / sizeof *numbers);
     md__device_lift_masks(border->storage, numbers, bytes / sizeof *numbers);
     return holds;
+}
+
+/* Bytes [begin, begin + bytes) of the value. */
+static bool stage(const struct md__device *device, const struct md_plan *plan,
+                  const struct md__border *border, size_t begin, size_t bytes)
+{
+    return md__device_stage(border, (const char *)plan->group_data[border->host_group] + begin,
+                            bytes, md__device_staged(device, border) + begin);
 }
 
 static enum md_status send_ahead(const struct md__device *device, const struct md_plan *plan,

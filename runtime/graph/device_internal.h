@@ -22,6 +22,7 @@ struct md__device_block {
     bool there; /* made, though it may be NULL */
 };
 
+#define MD__FLIGHTS      2  /* runs that are handed over before they are asked for */
 #define MD__SPARE_BLOCKS 64 /* of the pool that sessions' contents are in */
 
 struct md__device {
@@ -45,6 +46,7 @@ struct md__device {
     int spare_count;
     size_t session_bytes, session_bytes_max; /* spare ones included */
     struct md_session *session;              /* of the run at hand; NULL: none hands over here */
+    struct md__flights *flights;             /* NULL: nothing was ever ahead */
     bool used;                               /* in the run at hand */
     bool narrow;                             /* in the run at hand: the CPU has to do it again */
     bool outgrown;                           /* in the run at hand: numbers were out of range */
@@ -75,7 +77,8 @@ struct md__border {
 struct md__segment {
     int begin, end; /* steps [begin, end) */
     struct md_device_capture *capture;
-    bool warm; /* it ran once without being captured */
+    struct md_device_capture *in_slot[MD__FLIGHTS]; /* the same for runs ahead (device_flight.c) */
+    bool warm;                                      /* it ran once without being captured */
 };
 
 struct md__device_plan {
@@ -89,7 +92,8 @@ struct md__device_plan {
     struct md__segment *segments;
     int value_count, group_count, work_count, border_count, segment_count;
     size_t arena_bytes, scratch_bytes, landing_bytes, staging_bytes;
-    uint64_t generation; /* that `data` of the values is for; 0: not bound */
+    uint64_t generation;         /* that `data` of the values is for; 0: not bound */
+    uint64_t slot_generations[MD__FLIGHTS]; /* that in_slot is for */
 };
 
 /* ---- device_memory.c ---- */
@@ -111,6 +115,8 @@ void md__device_lift_masks(enum md_dtype storage, float *data, size_t count);
 /* Weights, arena and staging for the plan, and its values' addresses. Under the lock. */
 enum md_status md__device_ready(struct md__device *device, struct md_plan *plan,
                                 struct md_error *err);
+/* Captures of runs ahead in this slot go. Under the lock. */
+void md__device_drop_slot(struct md__device_plan *plan, int at);
 /* What the plan keeps of the device goes. */
 void md__device_plan_fini(struct md__device_plan *plan);
 
@@ -170,6 +176,8 @@ enum md_status md__device_choose(struct md_planner *planner);
 
 /* ---- device_feed.c ---- */
 
+/* Bytes of a value into staging; false: the storage does not hold them. */
+bool md__device_stage(const struct md__border *border, const char *from, size_t bytes, char *to);
 char *md__device_staged(const struct md__device *device, const struct md__border *border);
 char *md__device_landing(const struct md__device *device, const struct md__device_plan *own,
                          const struct md__border *border);
@@ -189,6 +197,22 @@ enum md_status md__device_feed(const struct md__device *device, const struct md_
 void md__device_take(const struct md__device *device, const struct md_plan *plan, int begin,
                      int end);
 
+/* ---- device_flight.c ---- */
+
+/* The run of these inputs was ahead and has gone well: outputs are filled. False: it is to be done,
+ * and nothing is ahead any more. */
+bool md__device_arrive(struct md_executable *executable, const struct md_tensor *inputs,
+                       int input_count, struct md_tensor *outputs, int output_count);
+/* Nothing is ahead any more. NULL is fine. */
+void md__device_land(struct md__device *device);
+/* Before work of this device, under the lock: that of another which is ahead is done, because
+ * libraries share memory and kernels what they note. */
+void md__device_quiet(struct md__device *device);
+/* Device memory is full: what slots hold goes, for good; false: they hold none, or are in the air.
+ * Under the lock. */
+bool md__device_flights_yield(struct md__device *device);
+void md__device_flights_delete(struct md__device *device);
+
 /* ---- device_session.c ---- */
 
 /* What no session has goes. Under the lock, as the next three. */
@@ -203,6 +227,13 @@ enum md_status md__device_hand_over(const struct md__device *device, const struc
 
 /* ---- device_run.c ---- */
 
+enum md_status md__device_enqueue_work(struct md__device *device, const struct md__device_plan *own,
+                                       const struct md_step *step, struct md_error *err);
+/* What kernels have noted since the last question. Under the lock. */
+unsigned md__device_notices(const struct md__device *device);
+/* An output is not finite, which float32 might make good. */
+bool md__device_wants_float32(const struct md_executable *executable,
+                              const struct md_tensor *outputs);
 /* Before a run or a plan: whether it is to be on the device. */
 bool md__device_begin(struct md_executable *executable);
 

@@ -171,6 +171,7 @@ void md__device_delete(struct md__device *device)
     drop_prepared(device);
     drop_weights(device);
     md__device_drop_blocks(device);
+    md__device_flights_delete(device);
     device->driver->release(context, device->arena);
     device->driver->unpin(context, device->staging);
     md__device_close_ahead(device);
@@ -183,8 +184,19 @@ void md__device_delete(struct md__device *device)
     free(device);
 }
 
+void md__device_drop_slot(struct md__device_plan *plan, int at)
+{
+    for (int i = 0; i < plan->segment_count; i++) {
+        if (plan->segments[i].in_slot[at])
+            plan->device->driver->capture_delete(plan->segments[i].in_slot[at]);
+        plan->segments[i].in_slot[at] = NULL;
+    }
+}
+
 static void drop_captures(struct md__device_plan *plan)
 {
+    for (int at = 0; at < MD__FLIGHTS; at++)
+        md__device_drop_slot(plan, at);
     for (int i = 0; i < plan->segment_count; i++) {
         if (plan->segments[i].capture)
             plan->device->driver->capture_delete(plan->segments[i].capture);
@@ -301,6 +313,8 @@ static enum md_status grow(struct md__device *device, size_t bytes, bool pinned,
     *memory = NULL;
     *held = 0;
     enum md_status status = (pinned ? driver->pin : driver->allocate)(context, bytes, memory, err);
+    if (status == MD_ERR_MEMORY && md__device_flights_yield(device))
+        status = (pinned ? driver->pin : driver->allocate)(context, bytes, memory, err);
     if (status)
         *memory = NULL;
     else

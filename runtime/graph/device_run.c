@@ -68,8 +68,8 @@ static enum md_status enqueue_copy(const struct md__device *device,
                                            : copy_home(device, own, border, err);
 }
 
-static enum md_status enqueue_work(struct md__device *device, const struct md__device_plan *own,
-                                   const struct md_step *step, struct md_error *err)
+enum md_status md__device_enqueue_work(struct md__device *device, const struct md__device_plan *own,
+                                       const struct md_step *step, struct md_error *err)
 {
     const struct md__device_work *work = &own->works[step->part];
     const struct md_node *node = step->node;
@@ -96,7 +96,7 @@ static enum md_status enqueue(struct md__device *device, const struct md_plan *p
     for (int s = begin; !status && s < end; s++) {
         const struct md_step *step = &plan->steps[s];
         status = step->side == MD_STEP_DEVICE
-                     ? enqueue_work(device, plan->device, step, err)
+                     ? md__device_enqueue_work(device, plan->device, step, err)
                      : enqueue_copy(device, plan->device, step, alone, err);
     }
     return status;
@@ -151,7 +151,7 @@ static enum md_status launch(struct md__device *device, const struct md_plan *pl
     return status;
 }
 
-static unsigned notices(const struct md__device *device)
+unsigned md__device_notices(const struct md__device *device)
 {
     return device->driver->notices
                ? device->driver->notices(md__accelerator_context(device->accelerator))
@@ -161,7 +161,7 @@ static unsigned notices(const struct md__device *device)
 /* The work is done; whether its results mean anything. */
 static enum md_status heed(struct md__device *device, struct md_error *err)
 {
-    unsigned met = notices(device);
+    unsigned met = md__device_notices(device);
     device->narrow = met != 0;
     device->outgrown = met & MD_DEVICE_OVERFLOW;
     return met ? md_fail(err, MD_ERR_DEVICE,
@@ -186,8 +186,9 @@ enum md_status md__device_run(struct md_executable *executable, struct md_plan *
     int end = alone ? s + 1 : segment->end, span = md_stage_begin("device");
     device->used = true;
     md__accelerator_lock(device->accelerator);
+    md__device_quiet(device);
     enum md_status status = md__device_ready(device, plan, err);
-    notices(device); /* what a run that failed has left */
+    md__device_notices(device); /* what a run that failed has left */
     bool holds = true;
     if (!status)
         status = md__device_feed(device, plan, s, end, alone, &holds, err);
@@ -249,7 +250,8 @@ static bool is_finite(const struct md_tensor *tensor)
     return !odd;
 }
 
-static bool wants_float32(const struct md_executable *executable, const struct md_tensor *outputs)
+bool md__device_wants_float32(const struct md_executable *executable,
+                              const struct md_tensor *outputs)
 {
     for (int i = 0; executable->device->storage != MD_F32 && i < executable->graph->output_count;
          i++)
@@ -288,7 +290,7 @@ bool md__device_wants_cpu(struct md_executable *executable, enum md_status statu
     device->failures = 0;
     if (!device->used)
         return false;
-    bool again = device->narrow || wants_float32(executable, outputs);
+    bool again = device->narrow || md__device_wants_float32(executable, outputs);
     const struct md_accelerator_counts one = {.runs = !again, .repeated_runs = again};
     md__accelerator_count(device->accelerator, &one);
     return again;

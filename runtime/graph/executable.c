@@ -169,6 +169,7 @@ void md_executable_delete(struct md_executable *executable)
 {
     if (!executable)
         return;
+    md__device_land(executable->device);
     md__plans_delete(executable);
     md__planner_delete(executable->planner);
     md__device_delete(executable->device);
@@ -288,6 +289,7 @@ enum md_status md_executable_plan(struct md_executable *executable, const struct
                          input_count, executable->graph->input_count);
     for (int i = 0; !status && i < input_count; i++)
         executable->facts[i] = md__input_fact(executable->graph, i, &shapes[i]);
+    md__device_land(executable->device);
     executable->device_on = md__device_begin(executable);
     return status ? status : md__executable_find(executable, NULL, input_count, &plan, err);
 }

@@ -101,6 +101,19 @@ enum md_status md_executable_run_within(struct md_executable *executable,
                                         const struct md_run_limits *limits, struct md_error *err);
 
 /*
+ * Begins the run of these inputs before it is asked for, where that can be: on an accelerator, by a
+ * plan that has run there as a whole, with tensors that have an owner, and two at a time at the
+ * most; false: it is not begun. Runs are then asked for in this order, with the same tensors, and
+ * take what is there: results of one travel while the next is computed. When another run comes
+ * first, all that was begun is forgotten. Nobody changes the tensors meanwhile, which are kept
+ * until then.
+ */
+bool md_executable_ahead(struct md_executable *executable, const struct md_tensor *inputs,
+                         int input_count);
+/* How many runs have begun and were not asked for yet. */
+int md_executable_ahead_count(const struct md_executable *executable);
+
+/*
  * Makes (or finds) the plan for these input shapes without running; for warm-up and inspection. A
  * model whose shapes depend on data is planned as far as that is possible.
  */
@@ -161,7 +174,7 @@ struct md_step_time {
     enum md_step_side side;
     const struct md_kernel *kernel; /* NULL: control flow, run by the executable itself; or not the
                                        host's */
-    int64_t total_ns, fastest_ns; /* of all runs, of the fastest */
+    int64_t total_ns, fastest_ns;   /* of all runs, of the fastest */
     int64_t runs;
     struct md_step_cost cost;
 };

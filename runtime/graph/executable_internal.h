@@ -62,6 +62,9 @@ struct md_fact md__input_fact(const struct md_graph *graph, int i, const struct 
 
 /* ---- executable_run.c ---- */
 
+/* Whether these can be its inputs; then executable->facts are about them. */
+enum md_status md__executable_check(const struct md_executable *executable,
+                                    const struct md_tensor *inputs, struct md_error *err);
 /* md_executable_run_within, inside another run. */
 enum md_status md__executable_run(struct md_executable *executable, const struct md_tensor *inputs,
                                   int input_count, struct md_tensor *outputs, int output_count,

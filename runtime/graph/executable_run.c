@@ -15,8 +15,8 @@
 #include "graph/session_internal.h"
 #include "tensor/mapping.h"
 
-static enum md_status check_inputs(const struct md_executable *executable,
-                                   const struct md_tensor *inputs, struct md_error *err)
+enum md_status md__executable_check(const struct md_executable *executable,
+                                    const struct md_tensor *inputs, struct md_error *err)
 {
     const struct md_graph *graph = executable->graph;
     for (int i = 0; i < graph->input_count; i++) {
@@ -231,7 +231,7 @@ static enum md_status run_to_compare(struct md_executable *executable,
         struct md_error own = {0};
         executable->device_on = true;
         run->iterations_left = iterations_left;
-        enum md_status here = check_inputs(executable, inputs, &own); /* as below */
+        enum md_status here = md__executable_check(executable, inputs, &own); /* as below */
         here = here ? here : run_all(executable, inputs, tried, run, &own);
         agrees = !md__device_wants_cpu(executable, here, run->limits, tried, &own) && !here &&
                  md__device_agrees(executable, outputs, tried);
@@ -260,7 +260,7 @@ enum md_status md__executable_run(struct md_executable *executable, const struct
         status = md_fail(err, MD_ERR_INVALID, "%d outputs asked for, the model has %d",
                          output_count, executable->graph->output_count);
     if (!status)
-        status = check_inputs(executable, inputs, err);
+        status = md__executable_check(executable, inputs, err);
     executable->device_on = md__device_begin(executable);
     bool compares = !status && executable->device_on && md__device_tries(executable);
     if (!status)
@@ -270,7 +270,7 @@ enum md_status md__executable_run(struct md_executable *executable, const struct
         unref_all(outputs, output_count);
         executable->device_on = false;
         md__device_widen(executable);
-        status = check_inputs(executable, inputs, err); /* its facts made room for others */
+        status = md__executable_check(executable, inputs, err); /* its facts made room for others */
         if (!status)
             status = run_all(executable, inputs, outputs, run, err);
     }
@@ -292,16 +292,22 @@ enum md_status md_executable_run_within(struct md_executable *executable,
                           .tail = {.bytes_max = executable->options.tail_bytes_max},
                           .iterations_left = executable->options.iterations_max};
     struct md_session *session = limits ? limits->session : NULL;
+    enum md_status status = MD_OK;
     err = err ? err : &own;
+    if (md__device_arrive(executable, inputs, input_count, outputs, output_count)) {
+        status = check_files(executable, inputs, err);
+        if (status)
+            unref_all(outputs, output_count);
+        return status;
+    }
     if (session) {
-        enum md_status status = md__session_begin(session, executable, inputs, input_count, err);
+        status = md__session_begin(session, executable, inputs, input_count, err);
         if (status)
             return status;
         executable->session = session;
         inputs = session->inputs;
     }
-    enum md_status status =
-        md__executable_run(executable, inputs, input_count, outputs, output_count, &run, err);
+    status = md__executable_run(executable, inputs, input_count, outputs, output_count, &run, err);
     if (session)
         md__session_end(session, status, outputs);
     executable->session = NULL;

@@ -239,6 +239,22 @@ static enum md_status append_rows(struct md_call *call, const struct md_tensor *
     return MD_OK;
 }
 
+/* Rows [row, row + rows) of a call's inputs. */
+static enum md_status cut(const struct md_call *call, int64_t row, int64_t rows,
+                          struct md_tensor *inputs, struct md_error *err)
+{
+    enum md_status status = MD_OK;
+
+    for (int i = 0; i < call->model->input_count && status == MD_OK; i++) {
+        if (md__model_has_rows(call->model, i)) {
+            status = md_tensor_rows(&call->inputs[i], row, rows, &inputs[i], err);
+        } else {
+            inputs[i] = md_tensor_ref(&call->inputs[i]);
+        }
+    }
+    return status;
+}
+
 static enum md_status run_piece(struct md_serve *serve, struct md_call *call, int64_t row,
                                 int64_t rows, const struct md_run_limits *limits,
                                 struct md_error *err)
@@ -254,13 +270,7 @@ static enum md_status run_piece(struct md_serve *serve, struct md_call *call, in
         windows.count = (int)rows;
         own.windows = &windows;
     }
-    for (int i = 0; i < model->input_count && status == MD_OK; i++) {
-        if (md__model_has_rows(model, i)) {
-            status = md_tensor_rows(&call->inputs[i], row, rows, &inputs[i], err);
-        } else {
-            inputs[i] = md_tensor_ref(&call->inputs[i]);
-        }
-    }
+    status = cut(call, row, rows, inputs, err);
     if (status == MD_OK) {
         status = run(serve, model, inputs, rows, outputs, &own, err);
     }
@@ -273,6 +283,29 @@ static enum md_status run_piece(struct md_serve *serve, struct md_call *call, in
     drop(inputs, model->input_count);
     drop(outputs, model->output_count);
     return status;
+}
+
+/* The piece at `row` and those after it begin on the accelerator before they are asked for, where
+ * they will run as they are. */
+static void begin_pieces(struct md_serve *serve, const struct md_call *call, int64_t row,
+                         int64_t rows)
+{
+    const struct md_model *model = call->model;
+    bool more = true;
+
+    if (serve->options.accelerator == NULL || rows != md__batch_bucket(rows) ||
+        model->fitting_rows > 0) {
+        return;
+    }
+    pthread_mutex_lock(&serve->device);
+    row += rows * md_executable_ahead_count(model->executable);
+    for (; more && rows <= call->rows - row; row += rows) {
+        struct md_tensor inputs[MD__PORTS_MAX] = {0};
+        more = cut(call, row, rows, inputs, NULL) == MD_OK &&
+               md_executable_ahead(model->executable, inputs, model->input_count);
+        drop(inputs, model->input_count);
+    }
+    pthread_mutex_unlock(&serve->device);
 }
 
 static enum md_status run_alone(struct md_serve *serve, struct md_call *call, struct md_error *err)
@@ -292,6 +325,7 @@ static enum md_status run_alone(struct md_serve *serve, struct md_call *call, st
         if (call->abandoned) {
             return md_fail(err, MD_ERR_CANCELLED, "the caller has gone");
         }
+        begin_pieces(serve, call, row, batch_max);
         status = run_piece(serve, call, row, rows, &limits, err);
     }
     return status;

@@ -138,6 +138,9 @@ void md_serve_device_metrics(struct md_serve *serve)
         (double)report->captures);
     set(MD_COUNTER, "moondial_device_launches_total", "Launches of what was recorded",
         (double)report->launches);
+    set(MD_COUNTER, "moondial_device_ahead_runs_total",
+        "Runs of the device that were handed over while it computed the one before",
+        (double)report->ahead_runs);
     set(MD_GAUGE, "moondial_device_weight_bytes", "Weights in device memory",
         (double)report->weight_bytes);
     set(MD_GAUGE, "moondial_device_arena_bytes", "Values and scratch in device memory",

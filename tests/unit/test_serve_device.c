@@ -117,6 +117,16 @@ static void rows_that_do_not_fit_alone_run_on_the_cpu(void **state)
     assert_true(report().usable);
 }
 
+static void pieces_of_a_call_begin_ahead(void **state)
+{
+    start(SIZE_MAX / 2);
+    predict(5 * 64);
+    int64_t before = report().ahead_runs;
+    predict(5 * 64 + 8); /* the last piece has another size */
+    assert_int_equal(report().ahead_runs - before, 5);
+    assert_int_equal(report().failed_runs + report().memory_runs + report().repeated_runs, 0);
+}
+
 #define device_test(f) cmocka_unit_test_teardown(f, stop)
 
 int main(void)
@@ -124,6 +134,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(buckets_are_few),
         device_test(sizes_of_one_bucket_share_what_is_captured),
+        device_test(pieces_of_a_call_begin_ahead),
         device_test(a_batch_beyond_the_memory_runs_in_halves),
         device_test(rows_that_do_not_fit_alone_run_on_the_cpu),
     };

@@ -165,12 +165,14 @@ static void notices_fini(struct md_device_context *context)
     md__gpu_call(context, cudaFreeHost(context->notices), NULL);
 }
 
+/* Nothing is written while there is nothing: a kernel may be about to. */
 static unsigned gpu_notices(struct md_device_context *context)
 {
     volatile unsigned *words = context->notices;
     unsigned bits = (words[MD__CUDA_OVERFLOW] ? MD_DEVICE_OVERFLOW : 0) |
                     (words[MD__CUDA_OUTSIDE] ? MD_DEVICE_OUTSIDE : 0);
-    words[MD__CUDA_OVERFLOW] = words[MD__CUDA_OUTSIDE] = 0;
+    if (bits)
+        words[MD__CUDA_OVERFLOW] = words[MD__CUDA_OUTSIDE] = 0;
     return bits;
 }
 
