@@ -8,6 +8,8 @@
 #include "base/isa/reduce.h"
 #include "base/vectors.h"
 
+enum { LANES_MAX = 16 };
+
 static enum md__fold fold_of(const struct md_reducing *reducing)
 {
     switch (reducing->what.op) {
@@ -17,6 +19,8 @@ static enum md__fold fold_of(const struct md_reducing *reducing)
     case MD_REDUCE_amin:
     case MD_REDUCE_nanmin:
         return MD__FOLD_SMALLEST;
+    case MD_REDUCE_nanlast:
+        return MD__FOLD_LAST;
     case MD_REDUCE_slope:
         return MD__FOLD_LINE;
     case MD_REDUCE_count_finite:
@@ -41,14 +45,16 @@ void md_reduce_begin(struct md_reducing *reducing, const struct md_reduction *wh
     reducing->runs = runs;
     reducing->count = 0;
     reducing->again = false;
-    if (!is_extreme(reducing)) {
-        memset(reducing->sums, 0, sizeof reducing->sums);
+    ptrdiff_t lanes = (runs + LANES_MAX - 1) / LANES_MAX * LANES_MAX; /* that somebody reads */
+    for (int k = 0; k < MD_REDUCE_SUMS && !is_extreme(reducing); k++)
+        memset(reducing->sums[k], 0, (size_t)lanes * sizeof *reducing->sums[k]);
+    if (!is_extreme(reducing))
         return;
-    }
     float worst = fold_of(reducing) == MD__FOLD_LARGEST ? -INFINITY : INFINITY;
-    memset(reducing->extreme.missing, 0, sizeof reducing->extreme.missing);
-    for (int run = 0; run < MD_REDUCE_RUNS_MAX; run++)
+    for (ptrdiff_t run = 0; run < lanes; run++) {
         reducing->extreme.best[run] = worst;
+        reducing->extreme.missing[run] = 0;
+    }
 }
 
 void md_reduce_add(struct md_reducing *reducing, const struct md_runs *values)
@@ -96,6 +102,8 @@ static float result_of(const struct md_reducing *reducing, ptrdiff_t run, double
     case MD_REDUCE_std:
     case MD_REDUCE_nanstd:
         return deviation_of(result, known, reducing->what.option);
+    case MD_REDUCE_nanlast:
+        return known == 0 ? NAN : (float)result;
     case MD_REDUCE_slope:
         return slope_of(reducing, run, known);
     default:

@@ -18,7 +18,8 @@
 /*
  * The option of std and nanstd is how much less than their count the squares are divided by (ddof),
  * of first_at_least the threshold: the first position, from 1, of a value that reaches it, else 0.
- * slope: least squares over a value's position, missing values left out; NaN below two.
+ * slope: least squares over a value's position, missing values left out; NaN below two. nanlast:
+ * the last value that is not missing.
  */
 #define MD_SIMPLE_REDUCTIONS(X)                                                                    \
     X(sum)                                                                                         \
@@ -31,6 +32,7 @@
     X(nanmax)                                                                                      \
     X(amin)                                                                                        \
     X(nanmin)                                                                                      \
+    X(nanlast)                                                                                     \
     X(slope)                                                                                       \
     X(count_finite)
 #define MD_REDUCTIONS(X)                                                                           \

@@ -62,17 +62,16 @@ end
 -- How many metrics of each server [servers] are critical, and how many others call for a warning,
 -- from ones and zeros [servers, metrics].
 local function counts(critical, warning)
-    return critical:sum(2), warning:mul(critical:neg():add(1)):sum(2)
+    return critical:sum(2), warning:gt(critical):sum(2)
 end
 
 local function count_high(p50, p90)
     local first, last, warning, critical = watched(HIGH, math.huge)
-    local median = p50:slice(2, first, last):amax(3)
-    local pessimist = p90:slice(2, first, last):amax(3)
-    local function passing(limits)
-        return median:gt(limits):max(pessimist:gt(limits:add(PESSIMIST_MARGIN)))
+    local function of(quantile)
+        return quantile:slice(2, first, last)
     end
-    return counts(passing(critical), passing(warning))
+    local worst = of(p50):max(of(p90):sub(PESSIMIST_MARGIN)):amax(3)
+    return counts(worst:gt(critical), worst:gt(warning))
 end
 
 local function count_low(p50)

@@ -95,11 +95,10 @@ end
 function trend.fit(window, formula)
     local servers, past = window:dim(1), window:dim(2)
     local recent = window:slice(2, math.max(1, past - WINDOW_STEPS + 1), past)
-    local last = recent:dim(2)
     local counts = recent:count_finite(2)
     local shape = { servers, #metrics, 1 }
     return {
-        current = recent:fill_forward(2):slice(2, last, last):reshape(shape),
+        current = recent:nanlast(2):reshape(shape),
         slope = slope_of(recent, counts, formula):reshape(shape),
         noise = noise_of(recent, counts, formula):reshape(shape),
     }

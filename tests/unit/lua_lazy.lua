@@ -71,7 +71,7 @@ for index, shapes in ipairs(SHAPES) do
     same(lazy_cut:tensor(), eager_cut, what)
     same(lazy, eager, what .. ", written")
     for _, name in ipairs { "sum", "nansum", "mean", "nanmean", "std", "nanstd", "amax", "nanmax",
-        "amin", "nanmin", "slope", "count_finite" } do
+        "amin", "nanmin", "nanlast", "slope", "count_finite" } do
         same(lazy[name](lazy, rank), eager[name](eager, rank), what .. ", " .. name)
     end
     same(lazy:first_at_least(3, rank), eager:first_at_least(3, rank), what)

@@ -32,20 +32,21 @@ static void fill(ptrdiff_t runs, ptrdiff_t run_stride, ptrdiff_t count, ptrdiff_
 }
 
 struct moments {
-    double count, known, sum, x, xx, xy, best, finite;
+    double count, known, sum, x, xx, xy, best, finite, last;
     ptrdiff_t first;
 };
 
 static struct moments moments_of(const struct md_reduction *what, const float *run, ptrdiff_t count,
                                  ptrdiff_t stride)
 {
-    struct moments m = {.count = (double)count, .best = NAN};
+    struct moments m = {.count = (double)count, .best = NAN, .last = NAN};
     double sign = what->op == MD_REDUCE_amin || what->op == MD_REDUCE_nanmin ? -1 : 1;
     for (ptrdiff_t i = 0; i < count; i++) {
         double value = (double)run[i * stride], x = (double)i;
         m.finite += isfinite(value) != 0;
         if (isnan(value))
             continue;
+        m.last = value;
         m.known += 1, m.sum += value, m.x += x, m.xx += x * x, m.xy += x * value;
         m.best = isnan(m.best) || sign * value > sign * m.best ? value : m.best;
         m.first = m.first == 0 && value >= what->option ? i + 1 : m.first;
@@ -88,6 +89,8 @@ static double expected(const struct md_reduction *what, const float *run, ptrdif
     case MD_REDUCE_nanmax:
     case MD_REDUCE_nanmin:
         return m.best;
+    case MD_REDUCE_nanlast:
+        return m.last;
     case MD_REDUCE_slope:
         return m.known < 2 ? (double)NAN
                            : (m.known * m.xy - m.x * m.sum) / (m.known * m.xx - m.x * m.x);

@@ -82,12 +82,28 @@ INLINE void join_values(doubles *sums, doubles x, double at, double option)
     sums[MD__FOLD_MISSING] += only(x != x, ONES);
 }
 
+/* What is worked out of x is not joined with what x was worked out of. */
+#if defined(__x86_64__)
+#define APART(x) __asm__("" : "+x"(x))
+#else
+#define APART(x) __asm__("" : "+m"(x))
+#endif
+
 INLINE void join_squares(doubles *sums, doubles x, double at, double option)
 {
     (void)at, (void)option;
     doubles apart = x - sums[MD__FOLD_MEAN], square = apart * apart;
-    __asm__("" : "+m"(square)); /* two roundings on every processor */
+    APART(square); /* two roundings on every processor */
     sums[MD__FOLD_RESULT] += only(square == square, square);
+}
+
+INLINE void join_last(doubles *sums, doubles x, double at, double option)
+{
+    (void)at, (void)option;
+    longs missing = x != x;
+    sums[MD__FOLD_RESULT] =
+        (doubles)((longs)only(~missing, x) | (longs)only(missing, sums[MD__FOLD_RESULT]));
+    sums[MD__FOLD_MISSING] += only(missing, ONES);
 }
 
 /* Products of a position and a float32 are exact: fused or not, they are added alike. */
@@ -141,6 +157,7 @@ INLINE void fold_sums(struct md_reducing *reducing, const struct md_runs *values
     }
 FOLD_SUMS(values)
 FOLD_SUMS(squares)
+FOLD_SUMS(last)
 FOLD_SUMS(line)
 FOLD_SUMS(finite)
 FOLD_SUMS(first)
@@ -212,8 +229,8 @@ static void fold_smallest(struct md_reducing *reducing, const struct md_runs *va
 }
 
 const md__fold_body EXPAND(md__folds, MD_ISA)[MD__FOLD_COUNT] = {
-    [MD__FOLD_VALUES] = fold_values,     [MD__FOLD_SQUARES] = fold_squares,
-    [MD__FOLD_LINE] = fold_line,         [MD__FOLD_FINITE] = fold_finite,
-    [MD__FOLD_FIRST] = fold_first,       [MD__FOLD_LARGEST] = fold_largest,
-    [MD__FOLD_SMALLEST] = fold_smallest,
+    [MD__FOLD_VALUES] = fold_values,   [MD__FOLD_SQUARES] = fold_squares,
+    [MD__FOLD_LAST] = fold_last,       [MD__FOLD_LINE] = fold_line,
+    [MD__FOLD_FINITE] = fold_finite,   [MD__FOLD_FIRST] = fold_first,
+    [MD__FOLD_LARGEST] = fold_largest, [MD__FOLD_SMALLEST] = fold_smallest,
 };

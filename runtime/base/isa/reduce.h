@@ -6,7 +6,7 @@
 
 /* The sums of a run. */
 enum md__fold_sum {
-    MD__FOLD_RESULT,            /* of values, of squares; a count; a position */
+    MD__FOLD_RESULT,            /* of values, of squares; a count; a position; a value */
     MD__FOLD_MISSING,           /* how many values are */
     MD__FOLD_MEAN,              /* squares: of the run, known before */
     MD__FOLD_X = MD__FOLD_MEAN, /* line: of positions, of their squares, of products with values */
@@ -17,6 +17,7 @@ enum md__fold_sum {
 enum md__fold {
     MD__FOLD_VALUES,
     MD__FOLD_SQUARES, /* of what lies between a value and the mean */
+    MD__FOLD_LAST,
     MD__FOLD_LINE,
     MD__FOLD_FINITE,
     MD__FOLD_FIRST,
