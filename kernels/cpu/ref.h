@@ -15,7 +15,21 @@
 extern const struct md_kernel md__ref_unary; /* Abs .. ThresholdedRelu */
 extern const struct md_kernel md__ref_clip;
 /* The node's float attributes, or their defaults, in the order of the operator's row. */
-void md__unary_parameters(const struct md_node *node, double *a, double *b);
+void md__unary_read_parameters(const struct md_node *node, double *a, double *b);
+/* An operator's function on floats, for operators that end in it; NULL: it has none. `by_tanh`:
+ * of Gelu, its approximation. */
+struct md__unary_parameters {
+    double a, b;
+};
+typedef double (*md__unary_function)(double x, const struct md__unary_parameters *with);
+md__unary_function md__unary_function_of(enum md_op op, bool by_tanh);
+
+/* A NaN comes through. */
+static inline double md__clamped(double x, double low, double high)
+{
+    return x < low ? low : x > high ? high : x;
+}
+
 /* ref_cast.c */
 extern const struct md_kernel md__ref_cast; /* also CastLike */
 extern const struct md_kernel md__ref_bit_cast;

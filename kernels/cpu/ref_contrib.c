@@ -85,18 +85,10 @@ static bool fused_matmul_supports(const struct md_node *node, const struct md_te
 
 /* ---- BiasGelu, FastGelu, QuickGelu ----------------------------------------------------------- */
 
-static double gelu(enum md_op op, double x, double alpha)
-{
-    if (op == MD_OP_BIAS_GELU)
-        return 0.5 * x * (1 + erf(x * M_SQRT1_2));
-    if (op == MD_OP_QUICK_GELU)
-        return x / (1 + exp(-alpha * x));
-    return 0.5 * x * (1 + tanh(0.7978845608028654 * (x + 0.044715 * x * x * x)));
-}
-
 struct gelu_job {
     const struct md_kernel_call *call;
-    double alpha;
+    md__unary_function function;
+    struct md__unary_parameters with;
     size_t columns; /* of the bias; 0: none */
 };
 
@@ -109,15 +101,19 @@ static void gelu_some(void *context, size_t begin, size_t end, int thread)
         double x = md__get_float(&call->in[0], i);
         if (job->columns)
             x += md__get_float(&call->in[1], i % job->columns);
-        md__set_float(&call->out[0], i, gelu(call->node->op, x, job->alpha));
+        md__set_float(&call->out[0], i, job->function(x, &job->with));
     }
 }
 
 static enum md_status gelu_run(const struct md_kernel_call *call, struct md_error *err)
 {
     (void)err;
+    enum md_op op = call->node->op;
     struct gelu_job job = {.call = call,
-                           .alpha = md_node_float(call->node, "alpha", 1.702f),
+                           .function = md__unary_function_of(
+                               op == MD_OP_QUICK_GELU ? MD_OP_SWISH : MD_OP_GELU,
+                               op == MD_OP_FAST_GELU),
+                           .with.a = md_node_float(call->node, "alpha", 1.702f),
                            .columns = md__input(call, 1) ? md__count(&call->in[1]) : 0};
     md__parallel(call->pool, md__count(&call->in[0]), md__grain(64), gelu_some, &job);
     return MD_OK;
@@ -125,47 +121,22 @@ static enum md_status gelu_run(const struct md_kernel_call *call, struct md_erro
 
 /* ---- FusedConv ------------------------------------------------------------------------------- */
 
-static double activated(const struct md_activation *with, double x)
-{
-    switch (with->op) {
-    case MD_OP_RELU:
-        return x > 0 ? x : 0;
-    case MD_OP_SIGMOID:
-        return 1 / (1 + exp(-x));
-    case MD_OP_TANH:
-        return tanh(x);
-    case MD_OP_LEAKY_RELU:
-        return x > 0 ? x : with->a * x;
-    case MD_OP_CLIP:
-        return fmin(fmax(x, with->a), with->b);
-    case MD_OP_HARD_SIGMOID:
-        return fmin(fmax(with->a * x + with->b, 0), 1);
-    case MD_OP_HARD_SWISH:
-        return x * fmin(fmax(x / 6 + 0.5, 0), 1);
-    case MD_OP_MISH:
-        return x * tanh(x > 30 ? x : log1p(exp(x)));
-    case MD_OP_ELU:
-        return x > 0 ? x : with->a * expm1(x);
-    case MD_OP_SWISH:
-        return x / (1 + exp(-with->a * x));
-    case MD_OP_GELU:
-        return gelu(with->a != 0 ? MD_OP_FAST_GELU : MD_OP_BIAS_GELU, x, 0);
-    default:
-        return x;
-    }
-}
-
 static enum md_status fused_conv_run(const struct md_kernel_call *call, struct md_error *err)
 {
     struct md_kernel_call plain = *call;
     plain.in_count = call->in_count < 3 ? call->in_count : 3;
     enum md_status status = md__ref_conv.run(&plain, err);
     const struct md_activation activation = md_activation_of(call->node);
+    const struct md__unary_parameters with = {activation.a, activation.b};
+    md__unary_function function = md__unary_function_of(activation.op, activation.a != 0);
     const struct md_tensor *more = md__input(call, 3), *y = &call->out[0];
     size_t count = status ? 0 : md__count(y);
     for (size_t i = 0; i < count; i++) {
         double x = md__get_float(y, i) + (more ? md__get_float(more, i) : 0);
-        x = activated(&activation, x);
+        if (activation.op == MD_OP_CLIP)
+            x = md__clamped(x, with.a, with.b);
+        else if (function)
+            x = function(x, &with);
         md__set_float(y, i, activation.shifts ? x * activation.scale + activation.shift : x);
     }
     return status;

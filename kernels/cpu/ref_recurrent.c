@@ -14,21 +14,23 @@
 #include "kernels/cpu/recurrent.h"
 #include "kernels/cpu/ref.h"
 
-/* alpha and beta: defaults; NAN: the function takes none. */
+/* Each but the first two is an operator, too; alpha and beta: defaults; NAN: it takes none. */
 static const struct {
     const char *name;
+    enum md_op op;
     double alpha, beta;
-} functions[MD__RNN_FUNCTIONS] = {[MD__RNN_RELU] = {"Relu", NAN, NAN},
-                                  [MD__RNN_TANH] = {"Tanh", NAN, NAN},
-                                  [MD__RNN_SIGMOID] = {"Sigmoid", NAN, NAN},
-                                  [MD__RNN_AFFINE] = {"Affine", 1, 0},
-                                  [MD__RNN_LEAKY_RELU] = {"LeakyRelu", 0.01, NAN},
-                                  [MD__RNN_THRESHOLDED_RELU] = {"ThresholdedRelu", 1, NAN},
-                                  [MD__RNN_SCALED_TANH] = {"ScaledTanh", 1, 1},
-                                  [MD__RNN_HARD_SIGMOID] = {"HardSigmoid", 0.2, 0.5},
-                                  [MD__RNN_ELU] = {"Elu", 1, NAN},
-                                  [MD__RNN_SOFTSIGN] = {"Softsign", NAN, NAN},
-                                  [MD__RNN_SOFTPLUS] = {"Softplus", NAN, NAN}};
+} functions[MD__RNN_FUNCTIONS] = {
+    [MD__RNN_AFFINE] = {"Affine", .alpha = 1, .beta = 0},
+    [MD__RNN_SCALED_TANH] = {"ScaledTanh", .alpha = 1, .beta = 1},
+    [MD__RNN_RELU] = {"Relu", MD_OP_RELU, NAN, NAN},
+    [MD__RNN_TANH] = {"Tanh", MD_OP_TANH, NAN, NAN},
+    [MD__RNN_SIGMOID] = {"Sigmoid", MD_OP_SIGMOID, NAN, NAN},
+    [MD__RNN_LEAKY_RELU] = {"LeakyRelu", MD_OP_LEAKY_RELU, 0.01, NAN},
+    [MD__RNN_THRESHOLDED_RELU] = {"ThresholdedRelu", MD_OP_THRESHOLDED_RELU, 1, NAN},
+    [MD__RNN_HARD_SIGMOID] = {"HardSigmoid", MD_OP_HARD_SIGMOID, 0.2, 0.5},
+    [MD__RNN_ELU] = {"Elu", MD_OP_ELU, 1, NAN},
+    [MD__RNN_SOFTSIGN] = {"Softsign", MD_OP_SOFTSIGN, NAN, NAN},
+    [MD__RNN_SOFTPLUS] = {"Softplus", MD_OP_SOFTPLUS, NAN, NAN}};
 
 struct recurrence {
     size_t steps, batch, inputs, units, directions, gates;
@@ -50,36 +52,18 @@ struct cell {
 
 static double activate(const struct md__rnn_activation *how, double x)
 {
-    switch (how->function) {
-    case MD__RNN_RELU:
-        return x > 0 ? x : 0;
-    case MD__RNN_TANH:
-        return tanh(x);
-    case MD__RNN_SIGMOID:
-        return 1 / (1 + exp(-x));
-    case MD__RNN_AFFINE:
+    if (how->function == MD__RNN_AFFINE)
         return how->alpha * x + how->beta;
-    case MD__RNN_LEAKY_RELU:
-        return x >= 0 ? x : how->alpha * x;
-    case MD__RNN_THRESHOLDED_RELU:
-        return x > how->alpha ? x : 0;
-    case MD__RNN_SCALED_TANH:
+    if (how->function == MD__RNN_SCALED_TANH)
         return how->alpha * tanh(how->beta * x);
-    case MD__RNN_HARD_SIGMOID:
-        return fmin(fmax(how->alpha * x + how->beta, 0), 1);
-    case MD__RNN_ELU:
-        return x >= 0 ? x : how->alpha * expm1(x);
-    case MD__RNN_SOFTSIGN:
-        return x / (1 + fabs(x));
-    default:
-        return x > 0 ? x + log1p(exp(-x)) : log1p(exp(x));
-    }
+    const struct md__unary_parameters with = {how->alpha, how->beta};
+    return md__unary_function_of(functions[how->function].op, false)(x, &with);
 }
 
 /* The function numbered `k` of the direction, of an input within the clip. */
 static double apply(const struct recurrence *rec, const struct cell *cell, int k, double x)
 {
-    return activate(&cell->activations[k], fmin(fmax(x, -rec->clip), rec->clip));
+    return activate(&cell->activations[k], md__clamped(x, -rec->clip, rec->clip));
 }
 
 static double dot(const struct recurrence *rec, const struct md_tensor *weights, size_t row,

@@ -12,15 +12,10 @@
 #include "kernels/cpu/blocks.h"
 #include "kernels/cpu/ref.h"
 
-struct parameters {
-    double a, b;
-};
-
-typedef double (*real_function)(double x, const struct parameters *with);
 typedef int64_t (*integer_function)(int64_t x, enum md_dtype dtype);
 
 #define REAL(name, expression)                                                                     \
-    static double real_##name(double x, const struct parameters *with)                             \
+    static double real_##name(double x, const struct md__unary_parameters *with)                   \
     {                                                                                              \
         (void)with;                                                                                \
         return expression;                                                                         \
@@ -37,15 +32,10 @@ static double softplus(double x) /* log(1 + e^x) */
     return (x > 0 ? x : 0) + log1p(exp(-fabs(x)));
 }
 
-/* A NaN fails every comparison, and these two let it through. */
+/* A NaN fails every comparison, and so comes through. */
 static double above_zero(double x)
 {
     return x < 0 ? 0 : x;
-}
-
-static double clamped(double x, double low, double high)
-{
-    return x < low ? low : x > high ? high : x;
 }
 
 static double gelu_tanh(double x)
@@ -88,8 +78,8 @@ REAL(exp, exp(x))
 REAL(floor, floor(x))
 REAL(gelu, 0.5 * x * erfc(-x * M_SQRT1_2)) /* 1 + erf would cancel far below zero */
 REAL(gelu_tanh, gelu_tanh(x))
-REAL(hard_sigmoid, clamped(with->a *x + with->b, 0, 1))
-REAL(hard_swish, x *clamped(x / 6 + 0.5, 0, 1))
+REAL(hard_sigmoid, md__clamped(with->a *x + with->b, 0, 1))
+REAL(hard_swish, x *md__clamped(x / 6 + 0.5, 0, 1))
 REAL(is_inf, isinf(x) && (x < 0 ? with->a : with->b) != 0)
 REAL(is_nan, isnan(x))
 REAL(leaky_relu, x < 0 ? with->a * x : x)
@@ -142,7 +132,7 @@ static int64_t integer_not(int64_t x, enum md_dtype dtype)
 
 struct row {
     enum md_op op;
-    real_function real;
+    md__unary_function real;
     integer_function integer;
     struct {
         const char *name;
@@ -221,8 +211,8 @@ static bool unary_supports(const struct md_node *node, const struct md_tensor *i
 struct unary {
     const struct md_tensor *in, *out;
     const struct row *row;
-    real_function real;
-    struct parameters with;
+    md__unary_function real;
+    struct md__unary_parameters with;
 };
 
 static void unary_some(void *context, size_t begin, size_t end, int thread)
@@ -248,7 +238,13 @@ static void unary_some(void *context, size_t begin, size_t end, int thread)
     }
 }
 
-void md__unary_parameters(const struct md_node *node, double *a, double *b)
+md__unary_function md__unary_function_of(enum md_op op, bool by_tanh)
+{
+    const struct row *row = row_of(op);
+    return op == MD_OP_GELU && by_tanh ? real_gelu_tanh : row ? row->real : NULL;
+}
+
+void md__unary_read_parameters(const struct md_node *node, double *a, double *b)
 {
     const struct row *row = row_of(node->op);
     double *parameters[2] = {a, b};
@@ -262,10 +258,12 @@ static enum md_status unary_run(const struct md_kernel_call *call, struct md_err
     (void)err;
     const struct md_node *node = call->node;
     const struct row *row = row_of(node->op);
-    struct unary unary = {.in = &call->in[0], .out = &call->out[0], .row = row, .real = row->real};
-    if (node->op == MD_OP_GELU && md_node_string(node, "approximate", "none")[0] == 't')
-        unary.real = real_gelu_tanh;
-    md__unary_parameters(node, &unary.with.a, &unary.with.b);
+    bool by_tanh = md_node_string(node, "approximate", "none")[0] == 't';
+    struct unary unary = {.in = &call->in[0],
+                          .out = &call->out[0],
+                          .row = row,
+                          .real = md__unary_function_of(node->op, by_tanh)};
+    md__unary_read_parameters(node, &unary.with.a, &unary.with.b);
     md__parallel(call->pool, md__count(&call->out[0]), 2048, unary_some, &unary);
     return MD_OK;
 }

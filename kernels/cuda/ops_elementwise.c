@@ -40,7 +40,7 @@ static enum md_status unary_enqueue(const struct md_device_call *call, struct md
     enum md__cuda_function function = MD__CUDA_IDENTITY;
     md__cuda_function_of(call->node->op, &function);
     double a, b;
-    md__unary_parameters(call->node, &a, &b);
+    md__unary_read_parameters(call->node, &a, &b);
     if (function == MD__CUDA_GELU && md_node_string(call->node, "approximate", "none")[0] == 't')
         function = MD__CUDA_GELU_TANH;
     md__cuda_stream stream = md__cuda_stream_of(call->stream);

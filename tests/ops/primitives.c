@@ -3,6 +3,7 @@
  * thread and with three, over odd shapes. What the reference kernels themselves say is checked
  * against other libraries in expected.c.
  */
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -94,6 +95,7 @@ static const struct op_case cases[] = {
      .in = {TENSOR(MD_BOOL, 5, 1), F32(5, 6), F32()},
      .out = {F32(5, 6)}},
 
+#include "primitives_fused_conv.inc"
 #include "primitives_compare.inc"
 
     {.name = "matmul constant",

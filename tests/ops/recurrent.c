@@ -2,6 +2,7 @@
  * LSTM, GRU and RNN with every attribute on every instruction set against the reference kernels:
  * sizes that go by rows and by units, several panels of units, steps multiplied ahead in pieces.
  */
+#include <math.h>
 #include <string.h>
 
 #include "unit.h"
@@ -42,9 +43,22 @@
         .name = name_, .op = MD_OP_RNN,                                                            \
         .in = {F32(t, b, i), SMALL(d, h, i), SMALL(d, h, h), SMALL(d, 2 * (h)), ##__VA_ARGS__},    \
         .out = {F32(t, d, b, h), F32(d, b, h)}, .absolute = 1e-5, .relative = 1e-5
+#define GAPS(name_, id, gates, h)                                                                  \
+    {                                                                                              \
+        .name = name_ ", rows with a NaN", .op = MD_OP_##id,                                       \
+        .in = {{.dtype = MD_F32,                                                                   \
+                .shape = S(3, 9, 3),                                                               \
+                .fill = OP_VALUES,                                                                 \
+                .values = gaps,                                                                    \
+                .value_count = sizeof gaps / sizeof *gaps},                                        \
+               SMALL(1, (gates) * (h), 3),                                                         \
+               SMALL(1, (gates) * (h), h),                                                         \
+               SMALL(1, 2 * (gates) * (h))},                                                       \
+        .out = {F32(3, 1, 9, h), F32(1, 9, h)}, .absolute = 1e-5, .relative = 1e-5
 #define END }
 
 static const double zero[] = {0}, lengths[] = {9, 0, 3, 1, 9, 8, 7, 2};
+static const double gaps[] = {0.5, -1, 0.25, 2, -0.5, 0.125, -2, 1, NAN, 0.75, -0.25, 1.5, -0.75};
 
 static const struct op_case cases[] = {
     LSTM("lstm of many units", 1, 5, 3, 19, 300) END,
@@ -107,6 +121,15 @@ static const struct op_case cases[] = {
     RNN("rnn, Relu and Elu", 2, 3, 8, 7, 21),
     .attrs = {BOTH, STRINGS("activations", "Relu", "Elu"), FLOATS("activation_alpha", 0.5)} END,
     RNN("rnn of one input and one unit", 1, 5, 2, 1, 1) END,
+    GAPS("lstm", LSTM, 4, 21) END,
+    GAPS("lstm of many units", LSTM, 4, 130),
+    .attrs = {FLOAT("clip", 0.9)} END,
+    GAPS("gru, reset after", GRU, 3, 21),
+    .attrs = {INT("linear_before_reset", 1)} END,
+    GAPS("rnn, Relu", RNN, 1, 21),
+    .attrs = {STRINGS("activations", "Relu")} END,
+    GAPS("rnn, HardSigmoid", RNN, 1, 21),
+    .attrs = {STRINGS("activations", "HardSigmoid")} END,
 };
 
 static void test_all_attributes_on_all_instruction_sets(void **state)

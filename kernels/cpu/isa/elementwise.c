@@ -237,7 +237,7 @@ static enum md_status unary_run(const struct md_kernel_call *call, struct md_err
     const struct md_node *node = call->node;
     struct unary unary = {.op = node->op, .x = call->in[0].data, .y = call->out[0].data};
     double a, b;
-    md__unary_parameters(node, &a, &b);
+    md__unary_read_parameters(node, &a, &b);
     unary.a = (float)a;
     unary.b = (float)b;
     if (node->op == MD_OP_GELU && md_node_string(node, "approximate", "none")[0] == 't')
