@@ -120,19 +120,11 @@ static size_t channel_of(const struct conv *conv, size_t i)
     return group * second + i / taps % second;
 }
 
-static bool all_finite(const struct md_tensor *tensor)
-{
-    for (size_t i = 0; i < md_tensor_count(tensor); i++)
-        if (!isfinite(((const float *)tensor->data)[i]))
-            return false;
-    return true;
-}
-
 /* Adds constants for weights and bias; *good is false when a number does not fit. */
 static enum md_status add_weights(struct md__rewrite *rewrite, struct conv *conv,
                                   struct md_tensor made[2], bool *good, struct md_error *err)
 {
-    *good = all_finite(&made[0]) && all_finite(&made[1]);
+    *good = md_tensor_is_finite(&made[0]) && md_tensor_is_finite(&made[1]);
     enum md_status status = MD_OK;
     if (*good)
         status = md__rw_add_constant(rewrite, &made[0], &conv->w, err);

@@ -4,7 +4,9 @@
  *     MatMul(Cast(Equal(i, [0 .. n-1])), W)      i with a last axis of 1, perhaps expanded to n
  *
  * becomes Gather(W with a row of zeros behind it, Clip(i, -1, n)). JAX and TensorFlow export
- * embeddings so. An index outside 0 .. n-1 is equal to nothing: row n, which is also row -1.
+ * embeddings so. An index outside 0 .. n-1 is equal to nothing: row n, which is also row -1. All of
+ * W must be finite: the product multiplies the rows that are not hot, too, and 0 times infinity is
+ * NaN.
  */
 #include <string.h>
 
@@ -106,7 +108,8 @@ static enum md_status rule(struct md__rewrite *rewrite, int n, void *context, st
     const struct md_node node = rewrite->graph->nodes[n];
     struct lookup lookup;
     int squeeze[2], clip[3], gather[2], out;
-    if (!read_lookup(rewrite, &node, &lookup) || lookup.rows >= INT32_MAX)
+    if (!read_lookup(rewrite, &node, &lookup) || lookup.rows >= INT32_MAX ||
+        !md_tensor_is_finite(md__rw_weights(rewrite, node.in[1])))
         return MD_OK;
     squeeze[0] = lookup.index;
     enum md_status status = add_integer(rewrite, MD_I64, 1, -1, &squeeze[1], err);

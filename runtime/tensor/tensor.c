@@ -2,6 +2,7 @@
 #include "tensor/tensor.h"
 
 #include <assert.h>
+#include <math.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -204,6 +205,15 @@ size_t md_tensor_count(const struct md_tensor *tensor)
 size_t md_tensor_bytes(const struct md_tensor *tensor)
 {
     return md_tensor_count(tensor) * md_dtype_bytes(tensor->dtype);
+}
+
+bool md_tensor_is_finite(const struct md_tensor *tensor)
+{
+    const float *x = tensor->data;
+    for (size_t i = 0; i < md_tensor_count(tensor); i++)
+        if (!isfinite(x[i]))
+            return false;
+    return true;
 }
 
 enum md_status md_tensor_copy(const struct md_tensor *tensor, struct md_tensor *copy,
