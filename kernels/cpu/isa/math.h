@@ -39,7 +39,7 @@ INLINE struct reduced reduce_exponent(vf x)
 /* 2^n for n in the low bits of `shifted`, -126 <= n <= 127. */
 INLINE vf power_of_two(vf shifted)
 {
-    return (vf)(((vi)shifted << 23) + 0x3f800000);
+    return (vf)(((vu)shifted << 23) + 0x3f800000);
 }
 
 /* e^x for -87 <= x <= 88: the cheap one. */
@@ -77,14 +77,16 @@ INLINE vf exp_negative(vf x)
 
 /*
  * 2^x for -126 <= x <= 126: no subnormals, which are slow to make. The polynomial is a weighted
- * minimax fit of relative error 7e-8 on [-1/2, 1/2].
+ * minimax fit of relative error 7e-8 on [-1/2, 1/2]. A NaN's exponent means nothing, but as it is
+ * multiplied by, the NaN stays.
  */
 INLINE void exp2_each(vf *x, const int count)
 {
+    const float to_exponent = ROUNDING_SHIFT + 127.0f; /* leaves n + 127: 2^n by a shift alone */
     vf shifted[GROUP], p[GROUP];
-    EACH(count) shifted[i] = x[i] + ROUNDING_SHIFT;
+    EACH(count) shifted[i] = x[i] + to_exponent;
     KEEP_TOGETHER(shifted, count);
-    EACH(count) x[i] -= shifted[i] - ROUNDING_SHIFT;
+    EACH(count) x[i] -= shifted[i] - to_exponent;
     KEEP_TOGETHER(x, count);
     EACH(count) p[i] = x[i] * 0x1.5c08e4p-10f + 0x1.3d0c52p-7f;
     KEEP_TOGETHER(p, count);
@@ -96,7 +98,7 @@ INLINE void exp2_each(vf *x, const int count)
     KEEP_TOGETHER(p, count);
     EACH(count) p[i] = p[i] * x[i] + 0x1.000002p+0f;
     KEEP_TOGETHER(p, count);
-    EACH(count) x[i] = (vf)((vi)p[i] + ((vi)shifted[i] << 23));
+    EACH(count) x[i] = p[i] * (vf)((vu)shifted[i] << 23);
     KEEP_TOGETHER(x, count);
 }
 
