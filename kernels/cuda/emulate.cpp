@@ -1,9 +1,10 @@
 /*
  * Fibers for the blocks of emulate.h.
  *
- * Switching is by setjmp and longjmp, ucontext only makes the stacks: swapcontext asks the kernel
- * for the signal mask each time, which would be most of a test's time. AddressSanitizer is told of
- * every switch.
+ * Switching is by the compiler's own setjmp and longjmp, ucontext only makes the stacks. What else
+ * there is would be most of a test's time: swapcontext asks the kernel for the signal mask each
+ * time, and at the library's longjmp (as at any call that does not return, hence SWITCHES_STACKS)
+ * AddressSanitizer clears what it knows of the whole stack. It is told of every switch.
  */
 #include "kernels/cuda/emulate.h"
 
@@ -20,6 +21,8 @@
 #include <sanitizer/common_interface_defs.h>
 #endif
 
+#define SWITCHES_STACKS __attribute__((noinline, no_sanitize("address")))
+
 thread_local md__block md__emulated;
 
 namespace
@@ -32,7 +35,7 @@ enum { READY, WAITS_BLOCK, WAITS_WARP, ENDED };
 
 struct fiber {
     ucontext_t context;
-    jmp_buf state;
+    void *state[5]; /* as __builtin_setjmp() asks */
     void *stack = nullptr, *fake = nullptr;
     md__lane *lane = nullptr; /* the thread that waits in it */
     bool begun = false;
@@ -49,7 +52,7 @@ struct scheduler {
     std::vector<fiber *> idle;
     std::vector<md__lane> lanes;
     fiber *current = nullptr;
-    jmp_buf state;
+    void *state[5];
     void *fake = nullptr;
     const void *stack = nullptr; /* the scheduler's own */
     size_t stack_size = 0;
@@ -89,12 +92,12 @@ void enter_fiber()
 }
 
 /* Back to the scheduler; returns when it resumes this fiber. */
-void __attribute__((noinline)) suspend()
+SWITCHES_STACKS void suspend()
 {
     fiber *self = here.current;
-    if (_setjmp(self->state) == 0) {
+    if (__builtin_setjmp(self->state) == 0) {
         leave_fiber();
-        _longjmp(here.state, 1);
+        __builtin_longjmp(here.state, 1);
     }
     enter_fiber();
 }
@@ -137,14 +140,14 @@ fiber *idle_fiber()
     return here.fibers.back().get();
 }
 
-void __attribute__((noinline)) resume(fiber *to)
+SWITCHES_STACKS void resume(fiber *to)
 {
     here.current = to;
     to->lane = nullptr;
-    if (_setjmp(here.state) == 0) {
+    if (__builtin_setjmp(here.state) == 0) {
         leave_scheduler(to);
         if (to->begun)
-            _longjmp(to->state, 1);
+            __builtin_longjmp(to->state, 1);
         to->begun = true;
         setcontext(&to->context);
     }

@@ -17,7 +17,6 @@
 #define MD_KERNELS_CUDA_EMULATE_H
 
 #include <cmath>
-#include <csetjmp>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>

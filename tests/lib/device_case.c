@@ -18,10 +18,19 @@
 #include "kernels/cpu/cpu.h"
 #include "kernels/cuda/kernels.h"
 
+/*
+ * AddressSanitizer sees what guards would, and slows the emulated device down tenfold. It has seen
+ * all addresses after one launch, and both types of 16 bits are one template: other builds look at
+ * what changes from launch to launch, and at the rounding of bfloat16.
+ */
 #ifdef __SANITIZE_ADDRESS__
-#define GUARD_BYTES 0
+#define GUARD_BYTES  0
+#define LAUNCHES     1
+#define HAS_BFLOAT16 false
 #else
-#define GUARD_BYTES 256
+#define GUARD_BYTES  256
+#define LAUNCHES     2
+#define HAS_BFLOAT16 true
 #endif
 #define GUARD 0xA5
 
@@ -240,7 +249,7 @@ static enum md_status capture_and_launch(struct bench *bench, struct op_run *run
     for (int i = 0; i < run->in_count; i++)
         if (bench->in[i].data)
             upload_input(bench, &run->in[i], i);
-    for (int times = 0; times < 2 && status == MD_OK; times++)
+    for (int times = 0; times < LAUNCHES && status == MD_OK; times++)
         status = driver->capture_launch(capture, bench->stream, err);
     if (status == MD_OK)
         status = driver->stream_wait(bench->stream, err);
@@ -398,7 +407,7 @@ int op_device_disagreements(const struct op_case *op_case, const struct op_run *
     *(result == OP_REFUSED ? &refused[op_case->op] : &ran) += 1;
     if (!is_wide(op_case)) {
         wrong += !narrow_agrees(op_case, expected, MD_F16, 5e-3);
-        wrong += !narrow_agrees(op_case, expected, MD_BF16, 4e-2);
+        wrong += HAS_BFLOAT16 && !narrow_agrees(op_case, expected, MD_BF16, 4e-2);
     }
     return wrong;
 }

@@ -14,14 +14,16 @@ const struct md_device_driver *device_case_driver(void);
 /*
  * Runs the case on the emulated device with floats stored as `precision`. The work is done once on
  * inputs that hold anything, captured before they are on the device, so that nothing can have
- * looked at them, and launched twice. OP_REFUSED: there is no kernel, or it says no. Buffers lie
- * between guard bytes (under AddressSanitizer: alone); inputs must come back unchanged.
+ * looked at them, and launched twice (under AddressSanitizer once). OP_REFUSED: there is no kernel,
+ * or it says no. Buffers lie between guard bytes (under AddressSanitizer: alone); inputs must come
+ * back unchanged.
  */
 enum op_result op_run_device(struct op_run *run, enum md_dtype precision, struct md_error *err);
 
 /*
- * The case in float32 against `expected` with the case's tolerance, and in float16 and bfloat16 by
- * norm. How many of the three disagree; each is printed. What is refused agrees.
+ * The case in float32 against `expected` with the case's tolerance, and in float16 and bfloat16
+ * (not under AddressSanitizer) by norm. How many of the three disagree; each is printed. What is
+ * refused agrees.
  */
 int op_device_disagreements(const struct op_case *op_case, const struct op_run *expected);
 
