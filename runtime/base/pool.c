@@ -16,6 +16,19 @@
  * with the others' only then: what it wrote in one run lies in its cache when the next one reads
  * it.
  *
+ * The caller keeps the workers off the processor that it runs on: in a virtual machine, where the
+ * kernel takes a halted processor for one that the host has taken away, it wakes a worker beside
+ * the caller, and moves it only after many milliseconds; all that time the pool is no faster than
+ * one thread. They may run there again while the caller sleeps. Where threads may run is what was
+ * said last from outside, and is asked again whenever the caller has moved.
+ *
+ * Waking a sleeper takes 20 to 30 us, a look of one that spins 0.1. So while the pool is held, that
+ * is, while work comes in a row, nobody sleeps before HELD_SPIN_NS have passed without any.
+ *
+ * With fewer processors than threads a spinner would be in the way of work, and where others want
+ * the processors one that is told where to run waits for them. So neither applies for CROWDED_NS
+ * after either has been seen; the latter is where a worker keeps the caller for over HELD_SPIN_NS.
+ *
  * Sleep is the usual pair: a worker announces itself in `sleepers` and then looks at `state` again;
  * the caller publishes `state` and then looks at `sleepers`. Both are sequentially consistent, so
  * one of the two sees the other.
@@ -24,6 +37,7 @@
 
 #include <assert.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -41,11 +55,13 @@ enum {
     THREADS_MAX = 1024,
     CHUNKS_PER_THREAD = 4, /* enough to even out unequal threads, few enough to keep chunks large */
     SPINS_PER_LOOK = 32,   /* pauses between two looks at the clock */
+    HELD_SPIN_NS = 2000000,
+    CROWDED_NS = 100000000,
 };
 
-/* The chunks of a run that one thread takes first. */
+/* The chunks of a run that one thread takes first; two lines each, because they come in pairs. */
 struct share {
-    _Alignas(64) _Atomic size_t next;
+    _Alignas(128) _Atomic size_t next;
     size_t end;
 };
 
@@ -53,6 +69,8 @@ struct worker {
     struct md_pool *pool;
     pthread_t handle;
     int thread;
+    int64_t
+        busy_ns; /* from joining to leaving, of all runs; its own to write while it has joined */
 };
 
 struct md_pool {
@@ -65,11 +83,16 @@ struct md_pool {
     _Alignas(64) _Atomic uint64_t state;
     _Alignas(64) _Atomic int sleepers;
     _Atomic bool stop;
+    _Atomic int holders;
 
     pthread_mutex_t lock; /* guards no data: it orders sleeping and waking */
     pthread_cond_t work_ready;
     pthread_cond_t workers_left;
     int64_t spin_ns;
+    cpu_set_t cpus;     /* where workers may run, but for the caller's processor */
+    cpu_set_t cpus_set; /* where they were told to run last */
+    int avoided_cpu;    /* the caller's, or -1 */
+    _Atomic int64_t crowded_until_ns;
     int started;
     int threads;
     struct share *shares;    /* one a thread, behind the workers */
@@ -95,6 +118,25 @@ static bool all_left(struct md_pool *pool)
     return (atomic_load(&pool->state) & JOINED_MASK) == 0;
 }
 
+static bool is_crowded(struct md_pool *pool, int64_t now_ns)
+{
+    return now_ns < atomic_load_explicit(&pool->crowded_until_ns, memory_order_relaxed);
+}
+
+static void note_crowd(struct md_pool *pool)
+{
+    atomic_store_explicit(&pool->crowded_until_ns, md__spin_ns() + CROWDED_NS,
+                          memory_order_relaxed);
+}
+
+/* How long to spin before sleeping. */
+static int64_t patience_ns(struct md_pool *pool, int64_t now_ns)
+{
+    bool held = atomic_load_explicit(&pool->holders, memory_order_relaxed) > 0;
+    bool patient = held && pool->spin_ns > 0 && !is_crowded(pool, now_ns);
+    return patient && pool->spin_ns < HELD_SPIN_NS ? HELD_SPIN_NS : pool->spin_ns;
+}
+
 /*
  * Real time on purpose: spinning trades processor time for latency, whatever clock the product runs
  * on.
@@ -103,14 +145,15 @@ static bool spin_for_news(struct md_pool *pool, uint64_t seen)
 {
     if (pool->spin_ns == 0)
         return has_news(pool, seen);
-    int64_t end_ns = md__spin_ns() + pool->spin_ns;
+    int64_t begin_ns = md__spin_ns(), now_ns;
     do {
         for (int i = 0; i < SPINS_PER_LOOK; i++) {
             if (has_news(pool, seen))
                 return true;
             pause_cpu();
         }
-    } while (md__spin_ns() < end_ns);
+        now_ns = md__spin_ns();
+    } while (now_ns - begin_ns < patience_ns(pool, now_ns));
     return false;
 }
 
@@ -170,7 +213,9 @@ static void *worker_main(void *argument)
     uint64_t seen = 0;
     while (!atomic_load(&pool->stop)) {
         if (join(pool, &seen)) {
+            int64_t begin_ns = md__spin_ns();
             work(pool, worker->thread);
+            worker->busy_ns += md__spin_ns() - begin_ns;
             leave(pool);
         } else {
             wait_for_news(pool, seen);
@@ -203,18 +248,50 @@ static void wake_workers(struct md_pool *pool, size_t wanted)
     pthread_mutex_unlock(&pool->lock);
 }
 
-static void wait_for_workers(struct md_pool *pool)
+/* Keeps the workers off a processor, or off none (-1). */
+static void avoid_cpu(struct md_pool *pool, int cpu)
 {
-    int64_t end_ns = pool->spin_ns > 0 ? md__spin_ns() + pool->spin_ns : 0;
-    while (!all_left(pool) && pool->spin_ns > 0 && md__spin_ns() < end_ns)
-        pause_cpu();
-    if (all_left(pool))
+    cpu_set_t now;
+    if (cpu == pool->avoided_cpu)
         return;
+    pool->avoided_cpu = cpu;
+    if (pthread_getaffinity_np(pool->workers[0].handle, sizeof now, &now) == 0 &&
+        !CPU_EQUAL(&now, &pool->cpus_set))
+        pool->cpus = pool->cpus_set = now; /* somebody else's word */
+    if (CPU_COUNT(&pool->cpus) < pool->threads) {
+        note_crowd(pool);
+        return;
+    }
+    pool->cpus_set = pool->cpus;
+    if (cpu >= 0)
+        CPU_CLR((size_t)cpu, &pool->cpus_set);
+    for (int i = 0; i < pool->started; i++) /* where it may not be done, nothing is lost but time */
+        (void)pthread_setaffinity_np(pool->workers[i].handle, sizeof pool->cpus_set,
+                                     &pool->cpus_set);
+}
+
+static void sleep_until_left(struct md_pool *pool)
+{
+    avoid_cpu(pool, -1);
     atomic_fetch_or(&pool->state, CALLER_WAITS);
     pthread_mutex_lock(&pool->lock);
     while (!all_left(pool))
         pthread_cond_wait(&pool->workers_left, &pool->lock);
     pthread_mutex_unlock(&pool->lock);
+}
+
+static void wait_for_workers(struct md_pool *pool)
+{
+    int64_t begin_ns = md__spin_ns(), now_ns = begin_ns;
+    while (!all_left(pool) && now_ns - begin_ns < patience_ns(pool, now_ns)) {
+        pause_cpu();
+        now_ns = md__spin_ns();
+    }
+    if (all_left(pool))
+        return;
+    sleep_until_left(pool);
+    if (md__spin_ns() - begin_ns > HELD_SPIN_NS)
+        note_crowd(pool);
 }
 
 static size_t chunk_size(const struct md_pool *pool, size_t count, size_t grain)
@@ -232,6 +309,24 @@ bool md_pool_set_alone(bool alone)
     return before;
 }
 
+void md_pool_hold(struct md_pool *pool)
+{
+    atomic_fetch_add(&pool->holders, is_alone ? 0 : 1);
+}
+
+void md_pool_release(struct md_pool *pool)
+{
+    atomic_fetch_sub(&pool->holders, is_alone ? 0 : 1);
+}
+
+int64_t md_pool_busy_ns(const struct md_pool *pool)
+{
+    int64_t total_ns = 0;
+    for (int i = 0; i < pool->started; i++)
+        total_ns += pool->workers[i].busy_ns;
+    return total_ns;
+}
+
 void md_pool_run(struct md_pool *pool, size_t count, size_t grain, md_pool_body body, void *context)
 {
     if (count == 0)
@@ -243,6 +338,7 @@ void md_pool_run(struct md_pool *pool, size_t count, size_t grain, md_pool_body 
     }
     uint64_t state = atomic_load(&pool->state);
     assert((state & (OPEN | JOINED_MASK)) == 0); /* one run at a time */
+    avoid_cpu(pool, is_crowded(pool, md__spin_ns()) ? -1 : sched_getcpu());
     pool->body = body;
     pool->context = context;
     pool->count = count;
@@ -282,12 +378,13 @@ enum md_status md_pool_new(int threads, int spin_us, struct md_pool **pool_out,
                        "a pool has 1 to %d threads and spins 0 us or more, not %d and %d",
                        THREADS_MAX, threads, spin_us);
     size_t size = sizeof(struct md_pool) + sizeof(struct worker) * (size_t)(threads - 1);
-    size = (size + 63) / 64 * 64;
-    struct md_pool *pool = aligned_alloc(64, size + sizeof(struct share) * (size_t)threads);
+    size = (size + 127) / 128 * 128;
+    struct md_pool *pool = aligned_alloc(128, size + sizeof(struct share) * (size_t)threads);
     if (!pool)
         return md_fail(err, MD_ERR_MEMORY, "out of memory for a pool of %d threads", threads);
     *pool = (struct md_pool){.threads = threads,
                              .spin_ns = (int64_t)spin_us * 1000,
+                             .avoided_cpu = -1,
                              .shares = (struct share *)((char *)pool + size)};
     pthread_mutex_init(&pool->lock, NULL);
     pthread_cond_init(&pool->work_ready, NULL);

@@ -10,6 +10,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/status.h"
 
@@ -20,7 +21,8 @@ typedef void (*md_pool_body)(void *context, size_t begin, size_t end, int thread
 
 /*
  * threads >= 1; `spin_us` workers spin that long for the next call before they sleep (0: sleep at
- * once).
+ * once). Workers are kept off the processor of the thread that calls md_pool_run while it works, as
+ * long as there are as many processors as threads.
  */
 enum md_status md_pool_new(int threads, int spin_us, struct md_pool **pool, struct md_error *err);
 void md_pool_delete(struct md_pool *pool);
@@ -32,6 +34,17 @@ int md_pool_threads(const struct md_pool *pool);
  */
 void md_pool_run(struct md_pool *pool, size_t count, size_t grain, md_pool_body body,
                  void *context);
+
+/*
+ * Between these two, calls of md_pool_run follow one another closely: workers of a pool that spins
+ * at all then spin for up to 2 ms for the next one. Any thread, any number of times; from a thread
+ * that is alone they do nothing.
+ */
+void md_pool_hold(struct md_pool *pool);
+void md_pool_release(struct md_pool *pool);
+
+/* How long workers have been in runs so far, all of them together; to be asked between two runs. */
+int64_t md_pool_busy_ns(const struct md_pool *pool);
 
 /*
  * While alone, calls of md_pool_run from this thread run their whole body inline, as thread 0, and

@@ -253,8 +253,8 @@ static enum md_status print_timed(struct bench *bench, const int64_t *batches, i
     md_executable_set_profiling(bench->model.executable, profiling);
     status = time_all(bench, batches, count, results, err);
     if (status == MD_OK && profiling) {
-        status = md__bench_profile(bench->model.executable, &bench->floor, bench->options.path,
-                                   bench->profile_out, &profile, err);
+        status = md__bench_profile(bench->model.executable, &bench->floor, bench->model.threads - 1,
+                                   bench->options.path, bench->profile_out, &profile, err);
     }
     if (status == MD_OK && bench->as_json) {
         print_json(bench, json_incref(results), profile);

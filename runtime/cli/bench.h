@@ -13,12 +13,13 @@ enum md_status md__bench_passes(const struct md__open_options *options, const ch
 
 /*
  * Where the time of the last runs went while profiling was on, the caller's: "profile", its steps,
- * longest first, and "operators", sums by operator. Writes stacks to the file `out` unless NULL: a
- * flame graph when its name ends in .svg, else lines for flame graph tools.
+ * longest first, and "operators", sums by operator. `others`: threads but the first. Writes stacks
+ * to the file `out` unless NULL: a flame graph when its name ends in .svg, else lines for flame
+ * graph tools.
  */
 enum md_status md__bench_profile(const struct md_executable *executable,
-                                 const struct md__floor *floor, const char *model, const char *out,
-                                 json_t **profile, struct md_error *err);
+                                 const struct md__floor *floor, int others, const char *model,
+                                 const char *out, json_t **profile, struct md_error *err);
 void md__bench_print_profile(const json_t *profile);
 
 #endif

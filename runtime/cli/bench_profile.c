@@ -2,7 +2,9 @@
  * moondial bench --profile: where the time of the last batch size went, by operator and by step. A
  * step is one operator of the file, or a group of them that a pass fused; its name says what went
  * in. Shares of the floor are of each step's own (floor.h); bytes that the previous step left in a
- * near cache may put one above 100 %.
+ * near cache may put one above 100 %. "Others": of the time that the threads but the first have
+ * during a step, the share that they work on it; low where a step is not split, where they wake
+ * late, or wait for the last part.
  *
  * --profile-out writes the steps as stacks, one frame for each part of a node's name (exporters
  * write paths like /layer1/conv1/Conv), widths in microseconds.
@@ -16,7 +18,7 @@
 #include "cli/bench.h"
 
 #define ROWS_SHOWN 40
-#define HEADER     "%10s %10s %7s %6s %9s %8s %8s  %s\n"
+#define HEADER     "%10s %10s %7s %6s %9s %8s %8s %7s  %s\n"
 
 static int by_time(const void *a, const void *b)
 {
@@ -49,7 +51,7 @@ static void label_of(const struct md_node *node, char *text, size_t size)
 struct sum {
     char label[96];
     const char *name;
-    double ms, fastest_ms, floor_ms, flops, bytes;
+    double ms, fastest_ms, helped_ms, floor_ms, flops, bytes;
     int steps;
 };
 
@@ -57,21 +59,24 @@ static void add_row(struct sum *sum, const struct md__floor *floor, const struct
 {
     sum->ms += mean_ns(row) / 1e6;
     sum->fastest_ms += (double)row->fastest_ns / 1e6;
+    sum->helped_ms += (double)row->helped_ns / (double)(row->runs > 0 ? row->runs : 1) / 1e6;
     sum->floor_ms += md__floor_step_seconds(floor, &row->cost) * 1e3;
     sum->flops += row->cost.flops;
     sum->bytes += row->cost.bytes;
     sum->steps++;
 }
 
-static json_t *sum_json(const struct sum *sum, double total_ms)
+/* Of a profile with so many threads besides the first. */
+static json_t *sum_json(const struct sum *sum, double total_ms, int others)
 {
     double ms = sum->ms > 0 ? sum->ms : 1e-9;
 
-    return json_pack("{s:s, s:s, s:i, s:f, s:f, s:f, s:f, s:f, s:f}", "op", sum->label, "name",
+    return json_pack("{s:s, s:s, s:i, s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "op", sum->label, "name",
                      sum->name, "steps", sum->steps, "mean_ms", sum->ms, "fastest_ms",
                      sum->fastest_ms, "share", sum->ms / (total_ms > 0 ? total_ms : 1), "gflops",
                      sum->flops / ms / 1e6, "gb_per_s", sum->bytes / ms / 1e6, "floor_share",
-                     sum->floor_ms / ms);
+                     sum->floor_ms / ms, "others_busy",
+                     others > 0 ? sum->helped_ms / ms / others : 0.0);
 }
 
 static int by_sum(const void *a, const void *b)
@@ -82,7 +87,7 @@ static int by_sum(const void *a, const void *b)
 }
 
 static json_t *operators_json(const struct md_step_time *rows, int count, double total_ms,
-                              const struct md__floor *floor)
+                              const struct md__floor *floor, int others)
 {
     struct sum *sums = calloc((size_t)count + 1, sizeof *sums);
     json_t *list = json_array();
@@ -106,14 +111,14 @@ static json_t *operators_json(const struct md_step_time *rows, int count, double
         qsort(sums, (size_t)found, sizeof *sums, by_sum);
     }
     for (int i = 0; i < found; i++) {
-        json_array_append_new(list, sum_json(&sums[i], total_ms));
+        json_array_append_new(list, sum_json(&sums[i], total_ms, others));
     }
     free(sums);
     return list;
 }
 
 static json_t *steps_json(const struct md_step_time *rows, int count, double total_ms,
-                          const struct md__floor *floor)
+                          const struct md__floor *floor, int others)
 {
     json_t *list = json_array();
 
@@ -121,7 +126,7 @@ static json_t *steps_json(const struct md_step_time *rows, int count, double tot
         struct sum sum = {.name = rows[i].node->name};
         label_of(rows[i].node, sum.label, sizeof sum.label);
         add_row(&sum, floor, &rows[i]);
-        json_array_append_new(list, sum_json(&sum, total_ms));
+        json_array_append_new(list, sum_json(&sum, total_ms, others));
     }
     return list;
 }
@@ -221,8 +226,8 @@ static enum md_status write_stacks(const struct md_step_time *rows, int count, c
 /* ---- the report ---- */
 
 enum md_status md__bench_profile(const struct md_executable *executable,
-                                 const struct md__floor *floor, const char *model, const char *out,
-                                 json_t **profile, struct md_error *err)
+                                 const struct md__floor *floor, int others, const char *model,
+                                 const char *out, json_t **profile, struct md_error *err)
 {
     int count = md_executable_profile(executable, NULL, 0);
     struct md_step_time *rows = calloc((size_t)count + 1, sizeof *rows);
@@ -244,9 +249,9 @@ enum md_status md__bench_profile(const struct md_executable *executable,
         status = write_stacks(rows, count, model, out, err);
     }
     if (status == MD_OK) {
-        *profile =
-            json_pack("{s:o, s:o}", "operators", operators_json(rows, count, total_ms, floor),
-                      "profile", steps_json(rows, count, total_ms, floor));
+        *profile = json_pack("{s:o, s:o}", "operators",
+                             operators_json(rows, count, total_ms, floor, others), "profile",
+                             steps_json(rows, count, total_ms, floor, others));
     }
     free(rows);
     return status;
@@ -254,7 +259,7 @@ enum md_status md__bench_profile(const struct md_executable *executable,
 
 static void print_row(const json_t *row, const char *what)
 {
-    printf("%10.4f %10.4f %6.1f%% %6lld %9.1f %8.1f %7.1f%%  %s%s%s\n",
+    printf("%10.4f %10.4f %6.1f%% %6lld %9.1f %8.1f %7.1f%% %6.1f%%  %s%s%s\n",
            json_real_value(json_object_get(row, "mean_ms")),
            json_real_value(json_object_get(row, "fastest_ms")),
            100 * json_real_value(json_object_get(row, "share")),
@@ -262,6 +267,7 @@ static void print_row(const json_t *row, const char *what)
            json_real_value(json_object_get(row, "gflops")),
            json_real_value(json_object_get(row, "gb_per_s")),
            100 * json_real_value(json_object_get(row, "floor_share")),
+           100 * json_real_value(json_object_get(row, "others_busy")),
            json_string_value(json_object_get(row, "op")), what[0] != '\0' ? "  " : "", what);
 }
 
@@ -271,14 +277,15 @@ void md__bench_print_profile(const json_t *profile)
     json_t *row;
 
     putchar('\n');
-    printf(HEADER, "ms a run", "fastest", "share", "steps", "GFLOP/s", "GB/s", "of floor",
+    printf(HEADER, "ms a run", "fastest", "share", "steps", "GFLOP/s", "GB/s", "of floor", "others",
            "operator");
     json_array_foreach(json_object_get(profile, "operators"), index, row)
     {
         print_row(row, "");
     }
     putchar('\n');
-    printf(HEADER, "ms a run", "fastest", "share", "", "GFLOP/s", "GB/s", "of floor", "step");
+    printf(HEADER, "ms a run", "fastest", "share", "", "GFLOP/s", "GB/s", "of floor", "others",
+           "step");
     json_array_foreach(json_object_get(profile, "profile"), index, row)
     {
         if (index < ROWS_SHOWN) {

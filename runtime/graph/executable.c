@@ -397,7 +397,7 @@ void md_executable_set_profiling(struct md_executable *executable, bool on)
     executable->profiling = on;
     for (struct md_plan *plan = on ? executable->roots : NULL; plan; plan = md__plans_next(plan))
         for (int s = 0; s < plan->step_count; s++)
-            plan->steps[s].total_ns = plan->steps[s].runs = 0;
+            plan->steps[s].total_ns = plan->steps[s].helped_ns = plan->steps[s].runs = 0;
 }
 
 int md_executable_profile(const struct md_executable *executable, struct md_step_time *rows,
@@ -412,8 +412,8 @@ int md_executable_profile(const struct md_executable *executable, struct md_step
         for (int s = 0; s < plan->step_count && end + s < max; s++)
             rows[end + s] = (struct md_step_time){
                 plan->steps[s].node,     plan->steps[s].side,       plan->steps[s].kernel,
-                plan->steps[s].total_ns, plan->steps[s].fastest_ns, plan->steps[s].runs,
-                plan->steps[s].cost};
+                plan->steps[s].total_ns, plan->steps[s].fastest_ns, plan->steps[s].helped_ns,
+                plan->steps[s].runs,     plan->steps[s].cost};
     }
     return count;
 }

@@ -175,6 +175,7 @@ struct md_step_time {
     const struct md_kernel *kernel; /* NULL: control flow, run by the executable itself; or not the
                                        host's */
     int64_t total_ns, fastest_ns;   /* of all runs, of the fastest */
+    int64_t helped_ns;              /* the pool's threads but the first were in it, all together */
     int64_t runs;
     struct md_step_cost cost;
 };

@@ -307,7 +307,12 @@ enum md_status md_executable_run_within(struct md_executable *executable,
         executable->session = session;
         inputs = session->inputs;
     }
+    bool in_a_row = !executable->device_on; /* or the pool would spin while the device works */
+    if (in_a_row)
+        md_pool_hold(executable->options.pool);
     status = md__executable_run(executable, inputs, input_count, outputs, output_count, &run, err);
+    if (in_a_row)
+        md_pool_release(executable->options.pool);
     if (session)
         md__session_end(session, status, outputs);
     executable->session = NULL;

@@ -54,6 +54,7 @@ struct md_step {
     const void *prepared;
     int first; /* its inputs, then its outputs, in plan->tensors */
     int64_t total_ns, fastest_ns, runs;
+    int64_t helped_ns; /* by the pool's other threads, all together */
     struct md_step_cost cost;
 };
 

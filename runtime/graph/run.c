@@ -180,7 +180,9 @@ enum md_status md__executable_run_steps(struct md_executable *executable, struct
                                         struct md__run *run, struct md_error *err)
 {
     bool timed = executable->profiling && executable->clock;
+    const struct md_pool *pool = executable->options.pool;
     int64_t before = timed ? md_monotonic_ns(executable->clock) : 0;
+    int64_t helped_before = timed ? md_pool_busy_ns(pool) : 0;
     if (executable->guards)
         fill_guards(executable, plan);
     for (int s = 0, next; s < plan->step_count; s = next) {
@@ -191,9 +193,11 @@ enum md_status md__executable_run_steps(struct md_executable *executable, struct
         if (status)
             return status;
         if (timed) {
-            int64_t now = md_monotonic_ns(executable->clock);
+            int64_t now = md_monotonic_ns(executable->clock), helped = md_pool_busy_ns(pool);
             count_time(&plan->steps[s], now - before);
+            plan->steps[s].helped_ns += helped - helped_before;
             before = now;
+            helped_before = helped;
         }
     }
     return MD_OK;

@@ -291,6 +291,7 @@ class Reports(unittest.TestCase):
         self.assertTrue(report["profile"][0]["op"])
         self.assertGreater(report["profile"][0]["floor_share"], 0)
         for rows in (report["profile"], report["operators"]):
+            self.assertEqual({row["others_busy"] for row in rows}, {0})  # one thread has no others
             self.assertAlmostEqual(sum(row["share"] for row in rows), 1, places=3)
         self.assertEqual(sum(row["steps"] for row in report["operators"]), len(report["profile"]))
         self.assertGreater(report["machine"]["fma_gflops"], 0)

@@ -3,7 +3,9 @@
  * spinning.
  */
 #include <dirent.h>
+#include <sched.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -194,6 +196,157 @@ static void a_pool_has_the_threads_it_says(void **state)
     assert_int_equal(process_threads(), before);
 }
 
+struct places {
+    _Atomic int arrived;
+    int cpu[2];
+    pid_t id[2];
+    cpu_set_t allowed; /* to the worker */
+    bool worker_is_last;
+};
+
+/* Both threads of a pool of two note where they run. */
+static void note_place(void *context, size_t begin, size_t end, int thread)
+{
+    struct places *places = context;
+    atomic_fetch_add(&places->arrived, 1);
+    while (atomic_load(&places->arrived) < 2)
+        usleep(50);
+    places->cpu[thread] = sched_getcpu();
+    places->id[thread] = gettid();
+    if (thread == 1)
+        (void)sched_getaffinity(0, sizeof places->allowed, &places->allowed);
+    if (thread == 1 && places->worker_is_last)
+        usleep(100000);
+}
+
+/* Where both threads of a pool of two are when the caller may run on one processor only. */
+static struct places places_beside(struct md_pool *pool, int cpu, bool worker_is_last)
+{
+    cpu_set_t before, one;
+    CPU_ZERO(&one);
+    CPU_SET((size_t)cpu, &one);
+    assert_int_equal(sched_getaffinity(0, sizeof before, &before), 0);
+    assert_int_equal(sched_setaffinity(0, sizeof one, &one), 0);
+    struct places places = {.worker_is_last = worker_is_last};
+    md_pool_run(pool, 2, 1, note_place, &places);
+    assert_int_equal(sched_setaffinity(0, sizeof before, &before), 0);
+    assert_int_equal(places.cpu[0], cpu);
+    return places;
+}
+
+/* A pool of two that has run once; skips where there is one processor. The last one comes back. */
+static struct md_pool *new_pair(int spin_us, cpu_set_t *cpus, int *last)
+{
+    struct md_error err;
+    struct md_pool *pool;
+    assert_int_equal(sched_getaffinity(0, sizeof *cpus, cpus), 0);
+    if (CPU_COUNT(cpus) < 2)
+        skip();
+    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
+        *last = CPU_ISSET((size_t)cpu, cpus) ? cpu : *last;
+    assert_ok(md_pool_new(2, spin_us, &pool, &err));
+    run_and_check(pool, 1000, 1);
+    return pool;
+}
+
+static void workers_keep_off_the_callers_processor(void **state)
+{
+    cpu_set_t cpus;
+    int last = -1;
+    struct md_pool *pool = new_pair(500000, &cpus, &last);
+    for (int cpu = 0; cpu <= last; cpu++) {
+        bool apart = !CPU_ISSET((size_t)cpu, &cpus);
+        for (int tries = 0; tries < 20 && !apart; tries++) { /* not while others want processors */
+            struct places places = places_beside(pool, cpu, false);
+            assert_true(CPU_EQUAL(&places.allowed, &cpus) || !CPU_ISSET(cpu, &places.allowed));
+            apart = !CPU_ISSET(cpu, &places.allowed);
+            usleep(apart ? 0 : 150000);
+        }
+        assert_true(apart);
+    }
+    md_pool_delete(pool);
+}
+
+static void workers_may_run_anywhere_while_the_caller_sleeps(void **state)
+{
+    cpu_set_t cpus, now;
+    int last = -1;
+    struct md_pool *pool = new_pair(0, &cpus, &last);
+    struct places places = places_beside(pool, last, true);
+    assert_int_equal(sched_getaffinity(places.id[1], sizeof now, &now), 0);
+    assert_true(CPU_EQUAL(&now, &cpus));
+    md_pool_delete(pool);
+}
+
+static void workers_stay_where_somebody_else_put_them(void **state)
+{
+    cpu_set_t cpus, one, now;
+    int last = -1;
+    struct md_pool *pool = new_pair(0, &cpus, &last);
+    pid_t worker = places_beside(pool, last, false).id[1];
+    CPU_ZERO(&one);
+    CPU_SET((size_t)last, &one);
+    assert_int_equal(sched_setaffinity(worker, sizeof one, &one), 0);
+    for (int cpu = 0; cpu <= last; cpu++) {
+        if (!CPU_ISSET((size_t)cpu, &cpus))
+            continue;
+        assert_int_equal(places_beside(pool, cpu, false).cpu[1], last);
+        assert_int_equal(sched_getaffinity(worker, sizeof now, &now), 0);
+        assert_true(CPU_EQUAL(&now, &one));
+    }
+    md_pool_delete(pool);
+}
+
+/* Threads of this process that are running or want to, but for this one. */
+static int others_awake(void)
+{
+    int awake = 0;
+    DIR *tasks = opendir("/proc/self/task");
+    assert_non_null(tasks);
+    for (struct dirent *entry = readdir(tasks); entry; entry = readdir(tasks)) {
+        char path[300], state = 'S';
+        snprintf(path, sizeof path, "/proc/self/task/%s/stat", entry->d_name);
+        FILE *file = entry->d_name[0] != '.' ? fopen(path, "r") : NULL;
+        if (file) {
+            assert_int_equal(fscanf(file, "%*d (%*[^)]) %c", &state), 1);
+            fclose(file);
+        }
+        awake += state == 'R';
+    }
+    closedir(tasks);
+    return awake - 1;
+}
+
+static void a_pool_without_work_sleeps_even_while_held(void **state)
+{
+    struct md_error err;
+    struct md_pool *pool;
+    assert_ok(md_pool_new(THREADS, 50, &pool, &err));
+    md_pool_hold(pool);
+    md_pool_hold(pool);
+    for (int round = 0; round < 3; round++) {
+        run_and_check(pool, 1000, 1);
+        for (int tries = 0; others_awake() > 0 && tries < 5000; tries++)
+            usleep(1000);
+        assert_int_equal(others_awake(), 0);
+        if (round < 2)
+            md_pool_release(pool);
+    }
+    md_pool_delete(pool);
+}
+
+static void a_pool_knows_how_long_its_workers_were_busy(void **state)
+{
+    struct md_error err;
+    struct md_pool *pool;
+    assert_ok(md_pool_new(THREADS, 0, &pool, &err));
+    struct meeting meeting = {0};
+    assert_int_equal(md_pool_busy_ns(pool), 0);
+    md_pool_run(pool, THREADS, 1, meet, &meeting);
+    assert_true(md_pool_busy_ns(pool) > 0);
+    md_pool_delete(pool);
+}
+
 static void bad_sizes_are_refused(void **state)
 {
     struct md_error err;
@@ -215,6 +368,11 @@ int main(void)
         cmocka_unit_test(alone_it_is_free_for_others),
         cmocka_unit_test(the_largest_count_does_not_overflow),
         cmocka_unit_test(a_pool_has_the_threads_it_says),
+        cmocka_unit_test(workers_keep_off_the_callers_processor),
+        cmocka_unit_test(workers_may_run_anywhere_while_the_caller_sleeps),
+        cmocka_unit_test(workers_stay_where_somebody_else_put_them),
+        cmocka_unit_test(a_pool_without_work_sleeps_even_while_held),
+        cmocka_unit_test(a_pool_knows_how_long_its_workers_were_busy),
         cmocka_unit_test(bad_sizes_are_refused),
     };
     return cmocka_run_group_tests_name("pool", tests, NULL, NULL);
