@@ -106,6 +106,57 @@ template <class T> static __global__ void conv_tile_kernel(struct md__cuda_convo
     tile_product<TILE, float>(float_patches<T>(p));
 }
 
+/* Taps that are moved by learnt offsets [n, groups, taps, 2, places] and read between four
+ * inputs, times a mask [n, groups, taps, places] or not; around the input there are zeros. */
+template <class T> struct deformed_patches : float_patches<T> {
+    const struct md__cuda_deformation &d;
+
+    MD__DEVICE_MEMBER deformed_patches(const struct md__cuda_convolution &p_,
+                                       const struct md__cuda_deformation &d_)
+        : float_patches<T>(p_), d(d_)
+    {
+    }
+    MD__DEVICE_MEMBER float pixel(const T *x, int64_t i, int64_t j) const
+    {
+        const struct md__cuda_window &w = this->p.window;
+        bool inside = i >= 0 && i < w.in[1] && j >= 0 && j < w.in[2];
+        return inside ? md__load(&x[(i * w.in[2] + j) * this->p.x_place]) : 0.0f;
+    }
+    MD__DEVICE_MEMBER float between(const T *x, float y, float column) const
+    {
+        const struct md__cuda_window &w = this->p.window;
+        if (!(y > -1.0f && column > -1.0f && y < (float)w.in[1] && column < (float)w.in[2]))
+            return 0.0f;
+        float down = y - floorf(y), right = column - floorf(column);
+        int64_t i = (int64_t)floorf(y), j = (int64_t)floorf(column);
+        return (1 - down) * ((1 - right) * pixel(x, i, j) + right * pixel(x, i, j + 1)) +
+               down * ((1 - right) * pixel(x, i + 1, j) + right * pixel(x, i + 1, j + 1));
+    }
+    MD__DEVICE_MEMBER float left(int64_t row, int64_t k) const
+    {
+        const struct md__cuda_convolution &p = this->p;
+        const struct md__cuda_window &w = p.window;
+        int64_t tap = k / this->channels, c = this->group * this->channels + k % this->channels;
+        int64_t n = row / p.out_places, place = row % p.out_places;
+        int64_t line = (n * d.groups + c / (p.channels / d.groups)) * p.taps + tap;
+        const T *moved = (const T *)d.offsets + 2 * line * p.out_places + place;
+        float y = (float)(place / w.out[2] * w.stride[1] - w.before[1] +
+                          tap / w.kernel[2] * w.dilation[1]);
+        float column = (float)(place % w.out[2] * w.stride[2] - w.before[2] +
+                               tap % w.kernel[2] * w.dilation[2]);
+        const T *x = (const T *)p.x + n * p.channels * p.in_places + c * p.x_channel;
+        float value = between(x, y + md__load(moved), column + md__load(moved + p.out_places));
+        return d.mask ? value * md__load((const T *)d.mask + line * p.out_places + place) : value;
+    }
+};
+
+template <class T>
+static __global__ void conv_deformed_kernel(struct md__cuda_convolution p,
+                                            struct md__cuda_deformation d)
+{
+    tile_product<TILE, float>(deformed_patches<T>(p, d));
+}
+
 /* What lies in the padding is the zero point, so its terms are 0. */
 struct byte_patches : patches {
     const struct md__cuda_byte_levels &levels;
@@ -177,6 +228,35 @@ int md__cuda_convolve(md__cuda_stream stream, const struct md__cuda_convolution 
         return md__launch(stream, "conv_tile", conv_tile_kernel<T>,
                           tile_grid(TILE, rows, outputs, p->groups), tile_block(TILE), 0, *p);
     })
+}
+
+int md__cuda_convolve_deformed(md__cuda_stream stream, const struct md__cuda_convolution *p,
+                               const struct md__cuda_deformation *d)
+{
+    int64_t rows = p->batch * p->out_places, outputs = p->outputs / p->groups;
+    if (rows * p->outputs == 0)
+        return 0;
+    if (p->groups > 65535)
+        return MD__CUDA_REFUSED;
+    MD__BY_FLOAT(p->storage, return md__launch(stream, "conv_deformed", conv_deformed_kernel<T>,
+                                               tile_grid(TILE, rows, outputs, p->groups),
+                                               tile_block(TILE), 0, *p, *d))
+}
+
+template <class T> static __global__ void conv_end_kernel(struct md__cuda_convolution p)
+{
+    for (int64_t i = md__first(); i < p.batch * p.outputs * p.out_places; i += md__stride())
+        finish<T>(p, i / (p.outputs * p.out_places), i / p.y_place % p.out_places,
+                  i / p.y_channel % p.outputs, md__load((const T *)p.y + i));
+}
+
+int md__cuda_convolve_end(md__cuda_stream stream, const struct md__cuda_convolution *p)
+{
+    int64_t count = p->batch * p->outputs * p->out_places;
+    if (count == 0)
+        return 0;
+    MD__BY_FLOAT(p->storage, return md__launch(stream, "conv_end", conv_end_kernel<T>,
+                                               md__blocks(count, 256), dim3(256), 0, *p))
 }
 
 int md__cuda_convolve_bytes(md__cuda_stream stream, const struct md__cuda_convolution *p,

@@ -9,6 +9,7 @@
 #include <type_traits>
 
 #include "kernels/cuda/functions.cuh"
+#include "kernels/cuda/map.cuh"
 
 #define THREADS 256
 
@@ -179,32 +180,6 @@ int md__cuda_clip(md__cuda_stream stream, int storage, const void *x, const void
 
 /* ---- through a map --------------------------------------------------------------------------- */
 
-/* Where output element i lies in each of N tensors. */
-template <int N, class I>
-MD__DEVICE void locate_in(const struct md__cuda_map &map, I i, int64_t (&at)[N])
-{
-    for (int k = 0; k < N; k++)
-        at[k] = 0;
-    for (int axis = map.rank - 1; axis >= 0; axis--) {
-        I dim = (I)map.dim[axis], rest = i / dim, index = i - rest * dim;
-        for (int k = 0; k < N; k++)
-            at[k] += (int64_t)index * map.stride[k][axis];
-        i = rest;
-    }
-}
-
-template <int N> MD__DEVICE void locate(const struct md__cuda_map &map, int64_t i, int64_t (&at)[N])
-{
-    if (map.rank == 1) {
-        for (int k = 0; k < N; k++)
-            at[k] = i * map.stride[k][0];
-    } else if (map.count <= 0x7fffffff) {
-        locate_in(map, (uint32_t)i, at);
-    } else {
-        locate_in(map, i, at);
-    }
-}
-
 /* The remainder with the sign of b; a multiple of b gives a zero with that sign. */
 MD__DEVICE float floor_mod(float a, float b)
 {
@@ -291,7 +266,7 @@ static __global__ void binary_kernel(enum md__cuda_pair pair, float alpha, float
 {
     for (int64_t i = md__first(); i < map.count; i += md__stride()) {
         int64_t at[2];
-        locate(map, i, at);
+        md__locate(map, i, at);
         md__store(&y[i], scale * pair_of(pair, md__load(&a[at[0]]), md__load(&b[at[1]]), alpha));
     }
 }
@@ -321,7 +296,7 @@ static __global__ void binary_int_kernel(enum md__cuda_pair pair, struct md__cud
 {
     for (int64_t i = md__first(); i < map.count; i += md__stride()) {
         int64_t at[2];
-        locate(map, i, at);
+        md__locate(map, i, at);
         y[i] = int_pair_of(pair, a[at[0]], b[at[1]]);
     }
 }
@@ -386,7 +361,7 @@ static __global__ void compare_kernel(enum md__cuda_pair pair, struct md__cuda_m
 {
     for (int64_t i = md__first(); i < map.count; i += md__stride()) {
         int64_t at[2];
-        locate(map, i, at);
+        md__locate(map, i, at);
         y[i] = compared(pair, md__load(&a[at[0]]), md__load(&b[at[1]]));
     }
 }
@@ -421,7 +396,7 @@ static __global__ void where_kernel(struct md__cuda_map map, const uint8_t *cond
 {
     for (int64_t i = md__first(); i < map.count; i += md__stride()) {
         int64_t at[3];
-        locate(map, i, at);
+        md__locate(map, i, at);
         y[i] = condition[at[0]] ? a[at[1]] : b[at[2]];
     }
 }

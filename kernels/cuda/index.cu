@@ -7,8 +7,8 @@
  * of a place does the work of all of them, in their order: the same result in every run, without
  * atomics, for a look at all indices by each.
  */
-#include "kernels/cuda/device.cuh"
 #include "kernels/cuda/index.h"
+#include "kernels/cuda/map.cuh"
 
 #define THREADS 256
 
@@ -139,17 +139,6 @@ int md__cuda_scatter_slices(md__cuda_stream stream, int storage, enum md__cuda_s
 
 /* ---- elements along an axis ------------------------------------------------------------------ */
 
-/* Where update i goes without the axis. */
-MD__DEVICE int64_t line_at(const struct md__cuda_lines &p, int64_t i)
-{
-    int64_t to = 0;
-    for (int axis = p.map.rank - 1; axis >= 0; axis--) {
-        to += i % p.map.dim[axis] * p.map.stride[0][axis];
-        i /= p.map.dim[axis];
-    }
-    return to;
-}
-
 /* Index i along the axis; -1: outside. */
 MD__DEVICE int64_t element_at(const struct md__cuda_lines &p, const void *ids, int64_t i)
 {
@@ -169,7 +158,7 @@ static __global__ void scatter_elements_kernel(struct md__cuda_lines p, const T 
     for (int64_t i = md__first(); i < p.map.count; i += md__stride()) {
         int64_t at = element_at(p, ids, i);
         if (at >= 0)
-            y[line_at(p, i) + at * p.axis_stride] = updates[i];
+            y[md__place(p.map, i) + at * p.axis_stride] = updates[i];
     }
 }
 
@@ -184,7 +173,7 @@ static __global__ void reduce_elements_kernel(struct md__cuda_lines p, enum md__
             before++;
         if (at < 0 || before < k)
             continue;
-        T *to = &y[line_at(p, i) + at * p.axis_stride];
+        T *to = &y[md__place(p.map, i) + at * p.axis_stride];
         auto sum = md__load(to);
         for (; k < p.count; k++)
             if (element_at(p, ids, line + k * p.inner) == at)
@@ -260,6 +249,49 @@ int md__cuda_reverse(md__cuda_stream stream, int bytes, int time, const void *x,
     MD__BY_BYTES(bytes, return md__launch(stream, "reverse", reverse_kernel<T>,
                                           md__blocks(count, THREADS), dim3(THREADS), 0,
                                           (const T *)x, lengths, (T *)y, time, rows, columns, run))
+}
+
+template <class T>
+static __global__ void fill_cache_kernel(struct md__cuda_cache_fill p, const T *updates, T *y)
+{
+    for (int64_t i = md__first(); i < p.outer * p.length * p.run; i += md__stride()) {
+        int64_t o = i / p.run / p.length, step = i / p.run % p.length;
+        int64_t begin = p.begins ? p.begins[o / p.per_batch] : 0;
+        if (begin < 0 || (!p.circular && begin > p.most - p.length))
+            md__note(MD__CUDA_OUTSIDE);
+        else
+            y[(o * p.most + (begin + step) % p.most) * p.run + i % p.run] = updates[i];
+    }
+}
+
+int md__cuda_fill_cache(md__cuda_stream stream, int bytes, const struct md__cuda_cache_fill *p,
+                        const void *updates, void *y)
+{
+    int64_t count = p->outer * p->length * p->run;
+    if (count == 0)
+        return 0;
+    MD__BY_BYTES(bytes, return md__launch(stream, "fill_cache", fill_cache_kernel<T>,
+                                          md__blocks(count, THREADS), dim3(THREADS), 0, *p,
+                                          (const T *)updates, (T *)y))
+}
+
+static __global__ void count_ones_kernel(const int32_t *mask, int32_t *y, int64_t rows,
+                                         int64_t columns)
+{
+    for (int64_t r = md__first(); r < rows; r += md__stride()) {
+        int32_t ones = 0;
+        for (int64_t c = 0; mask && c < columns; c++)
+            ones += mask[r * columns + c] == 1;
+        y[r] = ones;
+    }
+}
+
+int md__cuda_count_ones(md__cuda_stream stream, const int32_t *mask, int32_t *y, int64_t rows,
+                        int64_t columns)
+{
+    return rows == 0 ? 0
+                     : md__launch(stream, "count_ones", count_ones_kernel, md__blocks(rows, 32),
+                                  dim3(32), 0, mask, y, rows, columns);
 }
 
 template <class T> static __global__ void zero_kernel(T *y, int64_t count)

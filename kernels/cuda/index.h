@@ -52,6 +52,18 @@ int md__cuda_one_hot(md__cuda_stream stream, int bytes, int index_storage, const
  * axes is time, lengths [the other]. */
 int md__cuda_reverse(md__cuda_stream stream, int bytes, int time, const void *x,
                      const int64_t *lengths, void *y, int64_t rows, int64_t columns, int64_t run);
+/* updates [outer, length, run] into a cache y [outer, most, run] from step begins[] of their batch
+ * element on (NULL: 0), of per_batch lines each; a circular one goes on at its beginning. */
+struct md__cuda_cache_fill {
+    bool circular;
+    int64_t outer, per_batch, length, most, run;
+    const int64_t *begins;
+};
+int md__cuda_fill_cache(md__cuda_stream stream, int bytes, const struct md__cuda_cache_fill *fill,
+                        const void *updates, void *y);
+/* How many ones each row of the mask has; mask NULL: none. */
+int md__cuda_count_ones(md__cuda_stream stream, const int32_t *mask, int32_t *y, int64_t rows,
+                        int64_t columns);
 /* Zeros, and x [count] at indices into a tensor of `from`, which y of `to` is a part of. */
 struct md__cuda_unpooling {
     int bytes, rank;

@@ -167,6 +167,18 @@ int md__cuda_product(md__cuda_stream stream, const struct md__cuda_product *prod
 int md__cuda_glu(md__cuda_stream stream, int storage, const void *x, void *y, int64_t rows,
                  int64_t columns);
 
+/* ---- einsum.cu ------------------------------------------------------------------------------- */
+
+/* y [kept.count] = sum over `inside` of the product of all operands: tensor k of both maps says
+ * where an element of operand k lies. Float storage. */
+struct md__cuda_contraction {
+    int storage, operands;
+    struct md__cuda_map kept, inside;
+    const void *x[4];
+    void *y;
+};
+int md__cuda_contract(md__cuda_stream stream, const struct md__cuda_contraction *contraction);
+
 /* ---- rows.cu --------------------------------------------------------------------------------- */
 
 enum md__cuda_line {
@@ -184,8 +196,9 @@ int md__cuda_lines(md__cuda_stream stream, int storage, enum md__cuda_line kind,
  * NULL. */
 struct md__cuda_row_norm {
     int storage;
-    bool centred;                                     /* subtracts the mean */
-    int64_t rows, n, residual_rows, scale_n, shift_n; /* residual repeats after residual_rows */
+    bool centred; /* subtracts the mean */
+    int64_t rows, n, scale_n, shift_n;
+    int64_t residual_rows, addend_rows; /* after which they repeat */
     float epsilon;
     const void *x, *residual, *addend, *scale, *shift;
     void *y, *mean, *inverse, *sum; /* a mean and an inverse deviation a row; the sum normed */
@@ -301,6 +314,17 @@ struct md__cuda_convolution {
     float function_a, function_b;
 };
 int md__cuda_convolve(md__cuda_stream stream, const struct md__cuda_convolution *convolution);
+/* Where y already has the sums: bias, z and function alone. */
+int md__cuda_convolve_end(md__cuda_stream stream, const struct md__cuda_convolution *convolution);
+/* Of images: every tap is moved by offsets [batch, groups, taps, 2, places] and weighed by mask
+ * [batch, groups, taps, places] or NULL. */
+struct md__cuda_deformation {
+    int64_t groups; /* of channels that move alike */
+    const void *offsets, *mask;
+};
+int md__cuda_convolve_deformed(md__cuda_stream stream,
+                               const struct md__cuda_convolution *convolution,
+                               const struct md__cuda_deformation *deformation);
 /* x and w are bytes, less a zero point (NULL: 0) of x and one, or one an output, of w; y is I32. */
 struct md__cuda_byte_levels {
     bool x_is_signed, w_is_signed;

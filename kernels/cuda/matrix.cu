@@ -5,20 +5,8 @@
  * results in a thread's registers, sums in float32. Strides are free, so transposed and broadcast
  * sides need no copies. Small problems take the small tile.
  */
+#include "kernels/cuda/map.cuh"
 #include "kernels/cuda/tile.cuh"
-
-/* Which matrix of a and b number `index` is. */
-MD__DEVICE void batch_offsets(const struct md__cuda_product &p, int64_t index, int64_t *a,
-                              int64_t *b)
-{
-    *a = *b = 0;
-    for (int axis = p.batch.rank - 1; axis >= 0; axis--) {
-        int64_t dim = p.batch.dim[axis], at = index % dim;
-        *a += at * p.batch.stride[0][axis];
-        *b += at * p.batch.stride[1][axis];
-        index /= dim;
-    }
-}
 
 /* One matrix of the batch, for tile_product. */
 template <class T> struct dense_problem {
@@ -55,10 +43,10 @@ template <class T> struct dense_problem {
 template <class T, int TILE> static __global__ void product_kernel(struct md__cuda_product p)
 {
     for (int64_t matrix = blockIdx.z; matrix < p.batch.count; matrix += gridDim.z) {
-        int64_t a, b;
-        batch_offsets(p, matrix, &a, &b);
+        int64_t at[2];
+        md__locate(p.batch, matrix, at);
         tile_product<TILE, float>(dense_problem<T>{p, matrix, p.rows, p.inner, p.columns,
-                                                   (const T *)p.a + a, (const T *)p.b + b,
+                                                   (const T *)p.a + at[0], (const T *)p.b + at[1],
                                                    p.a_column == 1, p.b_column != 1});
     }
 }

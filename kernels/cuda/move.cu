@@ -6,7 +6,7 @@
  * reads and its writes follow each other; any other map is one thread an element in the order of
  * the target.
  */
-#include "kernels/cuda/device.cuh"
+#include "kernels/cuda/map.cuh"
 
 #define THREADS 256
 #define TILE    32
@@ -14,27 +14,12 @@
 
 /* ---- strides --------------------------------------------------------------------------------- */
 
-template <class I>
-MD__DEVICE void both(const struct md__cuda_map &map, I i, int64_t *from, int64_t *to)
-{
-    *from = *to = 0;
-    for (int axis = map.rank - 1; axis >= 0; axis--) {
-        I dim = (I)map.dim[axis], rest = i / dim, index = i - rest * dim;
-        *from += (int64_t)index * map.stride[0][axis];
-        *to += (int64_t)index * map.stride[1][axis];
-        i = rest;
-    }
-}
-
 template <class T> static __global__ void move_kernel(struct md__cuda_map map, const T *from, T *to)
 {
     for (int64_t i = md__first(); i < map.count; i += md__stride()) {
-        int64_t a, b;
-        if (map.count <= 0x7fffffff)
-            both(map, (uint32_t)i, &a, &b);
-        else
-            both(map, i, &a, &b);
-        to[b] = from[a];
+        int64_t at[2];
+        md__locate(map, i, at);
+        to[at[1]] = from[at[0]];
     }
 }
 
@@ -112,8 +97,8 @@ int md__cuda_move(md__cuda_stream stream, int bytes, const struct md__cuda_map *
 /* Index i, from the beginning of an axis of n; -1: it lies outside. */
 MD__DEVICE int64_t index_at(const void *indices, bool wide, int64_t i, int64_t n)
 {
-    int64_t at = wide ? static_cast<const int64_t *>(indices)[i]
-                      : static_cast<const int32_t *>(indices)[i];
+    int64_t at =
+        wide ? static_cast<const int64_t *>(indices)[i] : static_cast<const int32_t *>(indices)[i];
     at += at < 0 ? n : 0;
     if (at >= 0 && at < n)
         return at;
@@ -152,9 +137,8 @@ static __global__ void gather_elements_kernel(struct md__cuda_map map, const T *
                                               int64_t n, int64_t axis_stride)
 {
     for (int64_t i = md__first(); i < map.count; i += md__stride()) {
-        int64_t from, unused, at = index_at(indices, wide, i, n);
-        both(map, i, &from, &unused);
-        y[i] = at >= 0 ? x[from + at * axis_stride] : nothing;
+        int64_t at = index_at(indices, wide, i, n);
+        y[i] = at >= 0 ? x[md__place(map, i) + at * axis_stride] : nothing;
     }
 }
 

@@ -11,6 +11,7 @@
 #include "kernels/cpu/common.h"
 #include "kernels/cuda/kernels.h"
 #include "kernels/cuda/launch.h"
+#include "kernels/cuda/quantize.h"
 
 /* The stream that launchers take; in the emulation, the device stream itself. */
 md__cuda_stream md__cuda_stream_of(struct md_device_stream *stream);
@@ -68,6 +69,9 @@ bool md__cuda_function_of(enum md_op op, enum md__cuda_function *function);
 /* What attributes `activation` and `activation_params` of a fused node ask for. */
 void md__activation_read(const struct md_node *node, enum md__cuda_function *function, float *a,
                          float *b);
+
+/* Input i as a side of a product, less the zero points that input `zeros` has. */
+struct md__cuda_byte_side md__byte_side_of(const struct md_device_call *call, int i, int zeros);
 
 /* x [.., I] by a weight [O, I] (not turned: [I, O]), and bias [O] or NULL, into y. */
 struct md__cuda_product md__linear_of(const struct md_device_value *x,

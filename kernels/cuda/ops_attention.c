@@ -44,7 +44,7 @@ enum md_status md__side_join(const struct md_device_call *call, struct md__side 
 {
     if (!side->joined)
         return MD_OK;
-    int bytes = (int)md_dtype_bytes(call->in[0].storage), error = 0;
+    int bytes = (int)md_dtype_bytes(call->out[0].storage), error = 0;
     int64_t all = side->past_steps + side->steps, w = side->width, heads = side->heads;
     const struct md__cuda_heads past = {heads * side->past_steps * w, side->past_steps * w, w};
     const struct md__cuda_heads to = {heads * all * w, all * w, w};

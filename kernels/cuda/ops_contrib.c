@@ -1,8 +1,8 @@
 /*
- * Nodes of com.microsoft's attentions: Attention, MultiHeadAttention, GroupQueryAttention and
- * RotaryEmbedding, by the kernels of the standard's. What they project, shift or rotate first lies
- * in scratch memory, a cache in front of keys and values in their output, or there, too. Scores as
- * an output, and QAttention, are left to the CPU.
+ * Nodes of com.microsoft's attentions: Attention, QAttention, MultiHeadAttention,
+ * GroupQueryAttention and RotaryEmbedding, by the kernels of the standard's. What they project,
+ * shift or rotate first lies in scratch memory, a cache in front of keys and values in their
+ * output, or there, too. Scores as an output are left to the CPU.
  */
 #include <math.h>
 
@@ -75,7 +75,7 @@ static enum md_status attend(const struct md_device_call *call, struct md__side 
     if (status)
         return status;
     struct md__cuda_attention attention =
-        md__attention_of(call->in[0].storage, batch, &sides[0], &sides[1], &sides[2], &y);
+        md__attention_of(call->out[0].storage, batch, &sides[0], &sides[1], &sides[2], &y);
     attention.past = past;
     attention.scale = scale_of(node, sides[0].width);
     attention.filter = (float)md_node_float(node, "mask_filter_value", -10000);
@@ -87,7 +87,23 @@ static enum md_status attend(const struct md_device_call *call, struct md__side 
     return md__launched(md__cuda_attention(md__cuda_stream_of(call->stream), &attention), err);
 }
 
-/* ---- Attention: input, weights, bias?, mask?, past? [2, ..], attention_bias? ----------------- */
+/* ---- Attention: input, weights, bias?, mask?, past? [2, ..], attention_bias? -----------------
+ * ---- QAttention: input, weights, bias?, scales of both, mask?, zero points of both?, past? ----
+ */
+
+struct places {
+    int mask, past, bias; /* inputs; of the scores */
+};
+
+static bool is_quantized(const struct md_node *node)
+{
+    return node->op == MD_OP_MS_QATTENTION;
+}
+
+static struct places places_of(const struct md_node *node)
+{
+    return is_quantized(node) ? (struct places){5, 8, 9} : (struct places){3, 4, 5};
+}
 
 /* Widths of the queries (and keys) and of the values. */
 static void widths_of(const struct md_node *node, const struct md_device_value *in, int64_t *k,
@@ -108,30 +124,41 @@ static struct room ms_attention_sides(const struct md_node *node, const struct m
 {
     const int64_t *x = in[0].shape.dim;
     int64_t heads = md_node_int(node, "num_heads", 1), columns = in[1].shape.dim[1], k, v;
-    size_t element = md_dtype_bytes(in[0].storage);
+    size_t element = md_dtype_bytes(out[0].storage);
+    int past = places_of(node).past;
     struct room room = {0};
     widths_of(node, in, &k, &v);
     room.rows[0] = take(&room, (size_t)(x[0] * x[1] * columns) * element);
     for (int i = 0; i < 3; i++)
-        sides[i] = md__side_columns(scratch, in[0].storage, x[1], columns, i * k, heads,
+        sides[i] = md__side_columns(scratch, out[0].storage, x[1], columns, i * k, heads,
                                     (i == 2 ? v : k) / heads);
     for (int i = 0; i < 2; i++) {
         struct md__side *side = &sides[1 + i];
-        bool cached = md__given(in, in_count, 4), kept = present(out, out_count, 1);
+        bool cached = md__given(in, in_count, past), kept = present(out, out_count, 1);
         if (cached) {
-            side->past_steps = in[4].shape.dim[3];
-            size_t half = (size_t)md__elements(&in[4]) / 2 * element;
-            side->past = in[4].data ? (const char *)in[4].data + (size_t)i * half : NULL;
+            side->past_steps = in[past].shape.dim[3];
+            size_t half = (size_t)md__elements(&in[past]) / 2 * element;
+            side->past = in[past].data ? (const char *)in[past].data + (size_t)i * half : NULL;
         }
         if (kept && out[1].data)
             side->joined =
                 (char *)out[1].data + (size_t)i * (size_t)md__elements(&out[1]) / 2 * element;
         if (cached && !kept) {
-            room.joined[i] = take(&room, md__side_bytes(side, x[0], in[0].storage));
+            room.joined[i] = take(&room, md__side_bytes(side, x[0], out[0].storage));
             side->joined = scratch ? scratch + room.joined[i] : NULL;
         }
     }
     return room;
+}
+
+/* Input, weights and their zero points. */
+static bool are_bytes(const struct md_device_value *in, int in_count)
+{
+    bool fit = true;
+    for (int i = 0; i < 2; i++)
+        fit = fit && (in[i].dtype == MD_U8 || in[i].dtype == MD_I8) &&
+              (!md__given(in, in_count, 6 + i) || in[6 + i].dtype == in[i].dtype);
+    return fit;
 }
 
 static bool ms_attention_supports(const struct md_node *node, const struct md_device_value *in,
@@ -139,9 +166,13 @@ static bool ms_attention_supports(const struct md_node *node, const struct md_de
 {
     int64_t heads = md_node_int(node, "num_heads", 1), k, v;
     widths_of(node, in, &k, &v);
-    return are_floats(in, in_count, 1, 2) && are_floats(in, in_count, 4, 5) &&
-           !md__given(in, in_count, 6) && v / heads <= MD__HEAD_WIDTH_MAX &&
-           outputs_fit(in, out, out_count, 1);
+    bool floats = is_quantized(node)
+                      ? are_bytes(in, in_count) && are_floats(&in[2], in_count - 2, 1, 2) &&
+                            are_floats(&in[2], in_count - 2, 6, 6)
+                      : are_floats(in, in_count, 1, 2) && are_floats(in, in_count, 4, 5) &&
+                            !md__given(in, in_count, 6);
+    return floats && v / heads <= MD__HEAD_WIDTH_MAX &&
+           outputs_fit(&in[is_quantized(node) ? 2 : 0], out, out_count, 1);
 }
 
 static size_t ms_attention_scratch(const struct md_node *node, const struct md_device_value *in,
@@ -151,15 +182,39 @@ static size_t ms_attention_scratch(const struct md_node *node, const struct md_d
     return ms_attention_sides(node, in, in_count, out, out_count, NULL, sides).bytes;
 }
 
-static enum md_status ms_attention_enqueue(const struct md_device_call *call, struct md_error *err)
+static enum md_status project_bytes(const struct md_device_call *call, struct md_error *err)
 {
-    struct md__side sides[3];
+    const struct md_device_value *in = call->in;
+    struct md__cuda_byte_product product = {.storage = (int)call->out[0].storage,
+                                            .rows = in[0].shape.dim[0] * in[0].shape.dim[1],
+                                            .inner = in[1].shape.dim[0],
+                                            .columns = in[1].shape.dim[1],
+                                            .b_scale_count = md__elements(&in[4]),
+                                            .a = md__byte_side_of(call, 0, 6),
+                                            .b = md__byte_side_of(call, 1, 7),
+                                            .a_scale = in[3].data,
+                                            .b_scale = in[4].data,
+                                            .bias = md__data(call, 2),
+                                            .y = call->scratch};
+    return md__launched(md__cuda_byte_product(md__cuda_stream_of(call->stream), &product), err);
+}
+
+static enum md_status project(const struct md_device_call *call, struct md_error *err)
+{
     struct md__cuda_product product =
         md__linear_of(&call->in[0], &call->in[1], false, md__data(call, 2), call->scratch);
+    return md__product_enqueue(call, &product, err);
+}
+
+static enum md_status ms_attention_enqueue(const struct md_device_call *call, struct md_error *err)
+{
+    struct places places = places_of(call->node);
+    struct md__side sides[3];
     ms_attention_sides(call->node, call->in, call->in_count, call->out, call->out_count,
                        call->scratch, sides);
-    enum md_status status = md__product_enqueue(call, &product, err);
-    return status ? status : attend(call, sides, 3, 5, err);
+    enum md_status status =
+        is_quantized(call->node) ? project_bytes(call, err) : project(call, err);
+    return status ? status : attend(call, sides, places.mask, places.bias, err);
 }
 
 const struct md_device_kernel md__cuda_op_ms_attention = {.supports = ms_attention_supports,

@@ -15,6 +15,11 @@ static bool is_index(const struct md_device_value *value)
     return value->dtype == MD_I64 || value->dtype == MD_I32;
 }
 
+static bool moves(const struct md_device_value *from, const struct md_device_value *to)
+{
+    return from->storage == to->storage && md_dtype_bytes(to->storage) != 0;
+}
+
 static enum md__cuda_scatter scatter_of(const struct md_node *node)
 {
     static const char *const names[] = {"none", "add", "mul", "max", "min"};
@@ -135,12 +140,49 @@ static enum md_status scatter_elements_enqueue(const struct md_device_call *call
 const struct md_device_kernel md__cuda_op_scatter_elements = {
     .supports = index_supports, .enqueue = scatter_elements_enqueue, .in_place = true};
 
-/* ---- OneHot, ReverseSequence, MaxUnpool ------------------------------------------------------ */
+/* ---- TensorScatter --------------------------------------------------------------------------- */
 
-static bool moves(const struct md_device_value *from, const struct md_device_value *to)
+static struct md__cuda_cache_fill cache_fill_of(const struct md_node *node,
+                                                const struct md_device_value *in, int in_count)
 {
-    return from->storage == to->storage && md_dtype_bytes(to->storage) != 0;
+    const struct md_shape *cache = &in[0].shape;
+    int axis = md__axis(md_node_int(node, "axis", -2), cache->rank);
+    if (axis == MD_NONE || axis == 0)
+        return (struct md__cuda_cache_fill){0};
+    return (struct md__cuda_cache_fill){
+        .circular = strcmp(md_node_string(node, "mode", "linear"), "circular") == 0,
+        .outer = (int64_t)md__span(cache, 0, axis),
+        .per_batch = (int64_t)md__span(cache, 1, axis),
+        .length = in[1].shape.dim[axis],
+        .most = cache->dim[axis],
+        .run = (int64_t)md__span(cache, axis + 1, cache->rank),
+        .begins = md__given(in, in_count, 2) ? in[2].data : NULL};
 }
+
+static bool fill_cache_supports(const struct md_node *node, const struct md_device_value *in,
+                                int in_count, const struct md_device_value *out, int out_count)
+{
+    struct md__cuda_cache_fill fill = cache_fill_of(node, in, in_count);
+    (void)out_count;
+    return fill.per_batch > 0 && fill.length <= fill.most && moves(&in[0], &out[0]) &&
+           moves(&in[1], &out[0]) && (!md__given(in, in_count, 2) || in[2].dtype == MD_I64);
+}
+
+static enum md_status fill_cache_enqueue(const struct md_device_call *call, struct md_error *err)
+{
+    struct md__cuda_cache_fill fill = cache_fill_of(call->node, call->in, call->in_count);
+    int error = copy_data(call);
+    if (!error)
+        error = md__cuda_fill_cache(md__cuda_stream_of(call->stream),
+                                    (int)md_dtype_bytes(call->in[0].storage), &fill,
+                                    call->in[1].data, call->out[0].data);
+    return md__launched(error, err);
+}
+
+const struct md_device_kernel md__cuda_op_fill_cache = {
+    .supports = fill_cache_supports, .enqueue = fill_cache_enqueue, .in_place = true};
+
+/* ---- OneHot, ReverseSequence, MaxUnpool ------------------------------------------------------ */
 
 /* The depth is in the output's shape. */
 static bool one_hot_supports(const struct md_node *node, const struct md_device_value *in,

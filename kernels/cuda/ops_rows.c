@@ -3,6 +3,7 @@
  */
 #include "graph/activation.h"
 #include "graph/body.h"
+#include "kernels/cuda/index.h"
 #include "kernels/cuda/ops.h"
 
 /* ---- along an axis --------------------------------------------------------------------------- */
@@ -83,6 +84,7 @@ static struct md__cuda_row_norm row_norm_of(const struct md_device_call *call)
                                       .rows = (int64_t)md__span(shape, 0, axis),
                                       .n = n,
                                       .residual_rows = 1,
+                                      .addend_rows = 1,
                                       .scale_n = n,
                                       .shift_n = n,
                                       .x = call->in[0].data,
@@ -123,6 +125,87 @@ static enum md_status skip_norm_enqueue(const struct md_device_call *call, struc
 
 const struct md_device_kernel md__cuda_op_skip_norm = {.supports = row_norm_supports,
                                                        .enqueue = skip_norm_enqueue};
+
+/* ---- EmbedLayerNormalization ----------------------------------------------------------------- */
+
+/* Inputs: ids, segments?, words, positions, segment table?, gamma, beta, mask?, position ids? */
+
+/* Rows of a table at ids, into scratch. */
+static enum md_status look_up(const struct md_device_call *call, int table, int ids, char *to,
+                              struct md_error *err)
+{
+    const struct md_device_value *rows = &call->in[table];
+    return md__launched(md__cuda_gather(md__cuda_stream_of(call->stream), (int)rows->storage,
+                                        (int)call->in[ids].storage, rows->data, call->in[ids].data,
+                                        to, 1, rows->shape.dim[0], rows->shape.dim[1],
+                                        md__elements(&call->in[ids])),
+                        err);
+}
+
+static bool embed_supports(const struct md_node *node, const struct md_device_value *in,
+                           int in_count, const struct md_device_value *out, int out_count)
+{
+    const int floats[] = {2, 3, 4, 5, 6}, ids[] = {0, 1, 7, 8};
+    bool segments = md__given(in, in_count, 4), fits = out[0].storage == in[2].storage;
+    (void)node;
+    for (int i = 0; i < 5; i++)
+        fits = fits &&
+               (!md__given(in, in_count, floats[i]) || in[floats[i]].storage == out[0].storage);
+    for (int i = 0; i < 4; i++)
+        fits = fits && (!md__given(in, in_count, ids[i]) || in[ids[i]].dtype == MD_I32);
+    return fits && md__is_float_storage(out[0].storage) && segments == md__given(in, in_count, 1) &&
+           in[3].shape.dim[0] >= in[0].shape.dim[1] &&
+           (out_count < 3 || out[2].dtype == 0 || out[2].storage == out[0].storage);
+}
+
+static size_t embed_scratch(const struct md_node *node, const struct md_device_value *in,
+                            int in_count, const struct md_device_value *out, int out_count)
+{
+    (void)node, (void)in, (void)in_count, (void)out_count;
+    return 3 * (size_t)md__elements(&out[0]) * md_dtype_bytes(out[0].storage);
+}
+
+static enum md_status embed_enqueue(const struct md_device_call *call, struct md_error *err)
+{
+    const struct md_device_value *y = &call->out[0];
+    size_t bytes = (size_t)md__elements(y) * md_dtype_bytes(y->storage);
+    char *words = call->scratch, *positions = words + bytes, *segments = positions + bytes;
+    bool placed = md__given(call->in, call->in_count, 8);
+    const struct md_shape *ids = &call->in[0].shape;
+    struct md__cuda_row_norm norm = {.storage = (int)y->storage,
+                                     .centred = true,
+                                     .rows = md__elements(&call->in[0]),
+                                     .n = y->shape.dim[2],
+                                     .scale_n = y->shape.dim[2],
+                                     .shift_n = y->shape.dim[2],
+                                     .epsilon = (float)md_node_float(call->node, "epsilon", 1e-12f),
+                                     .x = words,
+                                     .residual = placed ? positions : call->in[3].data,
+                                     .residual_rows =
+                                         placed ? md__elements(&call->in[8]) : ids->dim[1],
+                                     .addend = md__data(call, 4) ? segments : NULL,
+                                     .addend_rows = md__elements(&call->in[0]),
+                                     .scale = call->in[5].data,
+                                     .shift = call->in[6].data,
+                                     .y = y->data,
+                                     .sum = result(call, 2)};
+    enum md_status status = look_up(call, 2, 0, words, err);
+    if (!status && placed)
+        status = look_up(call, 3, 8, positions, err);
+    if (!status && norm.addend)
+        status = look_up(call, 4, 1, segments, err);
+    if (!status)
+        status = md__launched(md__cuda_row_norm(md__cuda_stream_of(call->stream), &norm), err);
+    if (!status && result(call, 1))
+        status =
+            md__launched(md__cuda_count_ones(md__cuda_stream_of(call->stream), md__data(call, 7),
+                                             result(call, 1), ids->dim[0], ids->dim[1]),
+                         err);
+    return status;
+}
+
+const struct md_device_kernel md__cuda_op_embed_norm = {
+    .supports = embed_supports, .scratch_bytes = embed_scratch, .enqueue = embed_enqueue};
 
 /* ---- norms over places ----------------------------------------------------------------------- */
 

@@ -14,6 +14,8 @@ extern const struct md_device_kernel md__cuda_op_unary, md__cuda_op_not_bool, md
 /* ops_matrix.c */
 extern const struct md_device_kernel md__cuda_op_matmul, md__cuda_op_gemm, md__cuda_op_linear,
     md__cuda_op_glu;
+/* ops_einsum.c */
+extern const struct md_device_kernel md__cuda_op_einsum;
 /* ops_rows.c */
 extern const struct md_device_kernel md__cuda_op_line, md__cuda_op_layer_norm,
     md__cuda_op_skip_norm, md__cuda_op_place_norm;
@@ -27,7 +29,7 @@ extern const struct md_device_kernel md__cuda_op_copy, md__cuda_op_transpose, md
 
 /* ops_windows.c */
 extern const struct md_device_kernel md__cuda_op_conv, md__cuda_op_pool, md__cuda_op_global_pool,
-    md__cuda_op_conv_bytes;
+    md__cuda_op_conv_bytes, md__cuda_op_deform;
 /* ops_resize.c, ops_sample.c */
 extern const struct md_device_kernel md__cuda_op_resize, md__cuda_op_sample, md__cuda_op_region,
     md__cuda_op_lrn;
@@ -45,11 +47,13 @@ extern const struct md_device_kernel md__cuda_op_ms_attention, md__cuda_op_multi
     md__cuda_op_group_query, md__cuda_op_ms_rotary;
 /* ops_index.c */
 extern const struct md_device_kernel md__cuda_op_gather_nd, md__cuda_op_scatter_nd,
-    md__cuda_op_scatter_elements, md__cuda_op_one_hot, md__cuda_op_reverse, md__cuda_op_unpool;
+    md__cuda_op_scatter_elements, md__cuda_op_one_hot, md__cuda_op_reverse, md__cuda_op_unpool,
+    md__cuda_op_fill_cache, md__cuda_op_embed_norm;
 
 /* ops_quantized.c */
 extern const struct md_device_kernel md__cuda_op_quantize, md__cuda_op_dequantize,
-    md__cuda_op_dynamic_quantize, md__cuda_op_byte_product;
+    md__cuda_op_dynamic_quantize, md__cuda_op_byte_product, md__cuda_op_dynamic_product,
+    md__cuda_op_packed_product;
 
 #define MD__CUDA_ROW(id, kernel) [MD_OP_##id] = &md__cuda_op_##kernel,
 
@@ -199,6 +203,7 @@ extern const struct md_device_kernel md__cuda_op_quantize, md__cuda_op_dequantiz
     MD__CUDA_ROW(RNN, recurrent) \
     MD__CUDA_ROW(ATTENTION, attention) \
     MD__CUDA_ROW(MS_ATTENTION, ms_attention) \
+    MD__CUDA_ROW(MS_QATTENTION, ms_attention) \
     MD__CUDA_ROW(MULTI_HEAD_ATTENTION, multi_head) \
     MD__CUDA_ROW(GROUP_QUERY_ATTENTION, group_query) \
     MD__CUDA_ROW(MS_ROTARY_EMBEDDING, ms_rotary) \
@@ -223,6 +228,12 @@ extern const struct md_device_kernel md__cuda_op_quantize, md__cuda_op_dequantiz
     MD__CUDA_ROW(GRID_SAMPLE, sample) \
     MD__CUDA_ROW(ROI_ALIGN, region) \
     MD__CUDA_ROW(LRN, lrn) \
-    MD__CUDA_ROW(CONV_INTEGER, conv_bytes)
+    MD__CUDA_ROW(CONV_INTEGER, conv_bytes) \
+    MD__CUDA_ROW(DEFORM_CONV, deform) \
+    MD__CUDA_ROW(EINSUM, einsum) \
+    MD__CUDA_ROW(TENSOR_SCATTER, fill_cache) \
+    MD__CUDA_ROW(EMBED_LAYER_NORM, embed_norm) \
+    MD__CUDA_ROW(DYNAMIC_QUANTIZE_MATMUL, dynamic_product) \
+    MD__CUDA_ROW(MATMUL_NBITS, packed_product)
 
 #endif

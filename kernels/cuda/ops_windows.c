@@ -135,6 +135,31 @@ static enum md_status conv_bytes_enqueue(const struct md_device_call *call, stru
 const struct md_device_kernel md__cuda_op_conv_bytes = {.supports = conv_bytes_supports,
                                                         .enqueue = conv_bytes_enqueue};
 
+/* DeformConv: x, weights, offsets, bias?, mask? */
+static bool deform_supports(const struct md_node *node, const struct md_device_value *in,
+                            int in_count, const struct md_device_value *out, int out_count)
+{
+    return in[0].shape.rank == 4 && md_node_int(node, "group", 1) <= 65535 &&
+           md__one_float(in, in_count, out, out_count);
+}
+
+static enum md_status deform_enqueue(const struct md_device_call *call, struct md_error *err)
+{
+    struct md__cuda_convolution conv;
+    struct md__cuda_deformation deformation = {.groups = md_node_int(call->node, "offset_group", 1),
+                                               .offsets = call->in[2].data,
+                                               .mask = md__data(call, 4)};
+    enum md_status status = conv_init(call, &conv, err);
+    if (status)
+        return status;
+    conv.bias = md__data(call, 3); /* input 2 is the offsets here */
+    return md__launched(
+        md__cuda_convolve_deformed(md__cuda_stream_of(call->stream), &conv, &deformation), err);
+}
+
+const struct md_device_kernel md__cuda_op_deform = {.supports = deform_supports,
+                                                    .enqueue = deform_enqueue};
+
 static enum md_status conv_enqueue(const struct md_device_call *call, struct md_error *err)
 {
     struct md__cuda_libraries *libraries = md__cuda_libraries_of(call->context);
@@ -152,41 +177,39 @@ static enum md_status conv_enqueue(const struct md_device_call *call, struct md_
     return md__launched(error, err);
 }
 
-/* Weights [outputs, channels of a group, taps] as [outputs, taps, channels], in 16 bits. */
-static void turn_weights(const struct md_device_value *w, uint16_t *to)
+/* Weights [outputs, channels of a group, taps] as [outputs, taps, channels], as they are stored. */
+static void turn_weights(const struct md_device_value *w, void *turned)
 {
     const struct md_tensor from = {.dtype = w->dtype, .shape = w->shape, .data = (void *)w->known};
+    const struct md_tensor to = {.dtype = w->storage, .shape = w->shape, .data = turned};
     size_t outputs = (size_t)w->shape.dim[0], channels = (size_t)w->shape.dim[1];
-    size_t taps = md__span(&w->shape, 2, w->shape.rank);
+    size_t taps = md__span(&w->shape, 2, w->shape.rank), at = 0;
     for (size_t m = 0; m < outputs; m++)
         for (size_t tap = 0; tap < taps; tap++)
-            for (size_t c = 0; c < channels; c++, to++) {
-                float value = (float)md__get_float(&from, (m * channels + c) * taps + tap);
-                *to = w->storage == MD_F16 ? md_f32_to_f16(value) : md_f32_to_bf16(value);
-            }
+            for (size_t c = 0; c < channels; c++)
+                md__set_float(&to, at++, md__get_float(&from, (m * channels + c) * taps + tap));
 }
 
-/* What the library reads of constant weights; without the library, or for float32, nothing. */
+/* What the library reads of constant weights; without the library nothing. */
 static enum md_status conv_prepare(struct md_device_context *context, const struct md_node *node,
                                    const struct md_device_value *in, int in_count, void **prepared,
                                    size_t *bytes, struct md_error *err)
 {
     struct md__cuda_libraries *libraries = md__cuda_libraries_of(context);
-    bool narrow = in[1].storage == MD_F16 || in[1].storage == MD_BF16;
     (void)in_count;
     *prepared = NULL;
     *bytes = 0;
-    if (!libraries || !libraries->convolve || node->op != MD_OP_CONV_LAST || !narrow ||
-        !in[1].known)
+    if (!libraries || !libraries->convolve || node->op != MD_OP_CONV_LAST ||
+        !md__is_float_storage(in[1].storage) || !in[1].known)
         return MD_OK;
-    size_t count = (size_t)md__elements(&in[1]);
-    uint16_t *turned = malloc(count ? count * sizeof *turned : 1);
+    size_t whole = (size_t)md__elements(&in[1]) * md_dtype_bytes(in[1].storage);
+    void *turned = malloc(whole + 1);
     if (!turned)
         return md_fail(err, MD_ERR_MEMORY, "out of memory");
     turn_weights(&in[1], turned);
-    int error = libraries->keep(libraries, turned, count * sizeof *turned, prepared);
+    int error = libraries->keep(libraries, turned, whole, prepared);
     free(turned);
-    *bytes = count * sizeof *turned;
+    *bytes = whole;
     return md__launched(error, err);
 }
 

@@ -198,3 +198,57 @@ int md__cuda_byte_product(md__cuda_stream stream, const struct md__cuda_byte_pro
     MD__BY_FLOAT(p->storage, return md__launch(stream, "byte_product", byte_product_kernel<T>, grid,
                                                block, 0, *p))
 }
+
+/* ---- by packed weights ----------------------------------------------------------------------- */
+
+MD__DEVICE float unpacked(const uint8_t *bytes, int64_t i, int bits)
+{
+    int64_t each = 8 / bits;
+    return (float)((bytes[i / each] >> (i % each * bits)) & ((1 << bits) - 1));
+}
+
+template <class T> struct packed_problem {
+    const struct md__cuda_packed_product &p;
+    int64_t rows, inner, columns, blocks;
+    bool left_along, right_along;
+
+    MD__DEVICE_MEMBER float left(int64_t row, int64_t k) const
+    {
+        return md__load((const T *)p.x + row * inner + k);
+    }
+    MD__DEVICE_MEMBER float zero(int64_t column, int64_t block) const
+    {
+        if (!p.zeros)
+            return (float)(1 << (p.bits - 1));
+        if (!p.packed_zeros)
+            return md__load((const T *)p.zeros + column * blocks + block);
+        int64_t bytes = (blocks * p.bits + 7) / 8;
+        return unpacked((const uint8_t *)p.zeros + column * bytes, block, p.bits);
+    }
+    MD__DEVICE_MEMBER float right(int64_t k, int64_t column) const
+    {
+        int64_t block = k / p.block, at = column * blocks + block;
+        float level = unpacked(p.packed + at * (p.block * p.bits / 8), k % p.block, p.bits);
+        return (level - zero(column, block)) * md__load((const T *)p.scales + at);
+    }
+    MD__DEVICE_MEMBER void finish(int64_t row, int64_t column, float sum) const
+    {
+        sum += p.bias ? md__load((const T *)p.bias + column) : 0.0f;
+        md__store((T *)p.y + row * columns + column, sum);
+    }
+};
+
+template <class T> static __global__ void packed_product_kernel(struct md__cuda_packed_product p)
+{
+    tile_product<TILE, float>(packed_problem<T>{p, p.rows, p.inner, p.columns,
+                                                (p.inner + p.block - 1) / p.block, true, true});
+}
+
+int md__cuda_packed_product(md__cuda_stream stream, const struct md__cuda_packed_product *p)
+{
+    if (p->rows == 0 || p->columns == 0)
+        return 0;
+    MD__BY_FLOAT(p->storage, return md__launch(stream, "packed_product", packed_product_kernel<T>,
+                                               tile_grid(TILE, p->rows, p->columns, 1),
+                                               tile_block(TILE), 0, *p))
+}

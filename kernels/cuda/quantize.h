@@ -45,6 +45,21 @@ struct md__cuda_byte_product {
 };
 int md__cuda_byte_product(md__cuda_stream stream, const struct md__cuda_byte_product *product);
 
+/*
+ * y = x [rows, inner] b + bias, b [inner, columns] in 2, 4 or 8 bits: of each column blocks of
+ * `block` numbers, each with a scale, packed from the lowest bits on. Zero points: none (zeros
+ * NULL: the middle), packed likewise, a column's in bytes of its own, or of the storage.
+ */
+struct md__cuda_packed_product {
+    int storage, bits;
+    bool packed_zeros;
+    int64_t rows, inner, columns, block;
+    const uint8_t *packed;
+    const void *x, *scales, *zeros, *bias;
+    void *y;
+};
+int md__cuda_packed_product(md__cuda_stream stream, const struct md__cuda_packed_product *product);
+
 #ifdef __cplusplus
 }
 #endif

@@ -5,20 +5,7 @@
  * all of them. A warp or block takes a result whose elements follow each other, a thread one whose
  * neighbours' elements do. Sums are float32, of integers 64 bits.
  */
-#include "kernels/cuda/device.cuh"
-
-MD__DEVICE int64_t walk(const struct md__cuda_map &map, int64_t i)
-{
-    int64_t at = 0;
-    if (map.rank == 1)
-        return i * map.stride[0][0];
-    for (int axis = map.rank - 1; axis >= 0; axis--) {
-        int64_t dim = map.dim[axis];
-        at += i % dim * map.stride[0][axis];
-        i /= dim;
-    }
-    return at;
-}
+#include "kernels/cuda/map.cuh"
 
 MD__DEVICE float start_of(enum md__cuda_reduction kind)
 {
@@ -88,16 +75,16 @@ static __global__ void reduce_block_kernel(enum md__cuda_reduction kind, struct 
                                            struct md__cuda_map inside, const T *x, T *y)
 {
     for (int64_t r = blockIdx.x; r < kept.count; r += gridDim.x) {
-        const T *from = x + walk(kept, r);
+        const T *from = x + md__place(kept, r);
         float shift = 0, total = start_of(kind);
         if (kind == MD__CUDA_REDUCE_LOG_SUM_EXP) {
             shift = -INFINITY;
             for (int64_t i = threadIdx.x; i < inside.count; i += blockDim.x)
-                shift = md__larger()(md__load(from + walk(inside, i)), shift);
+                shift = md__larger()(md__load(from + md__place(inside, i)), shift);
             shift = md__block_all(shift, md__larger());
         }
         for (int64_t i = threadIdx.x; i < inside.count; i += blockDim.x)
-            total = joins{kind}(taken(kind, md__load(from + walk(inside, i)), shift), total);
+            total = joins{kind}(taken(kind, md__load(from + md__place(inside, i)), shift), total);
         total = md__block_all(total, joins{kind});
         if (threadIdx.x == 0)
             md__store(&y[r], kind == MD__CUDA_REDUCE_LOG_SUM_EXP && decides(shift)
@@ -111,15 +98,15 @@ static __global__ void reduce_thread_kernel(enum md__cuda_reduction kind, struct
                                             struct md__cuda_map inside, const T *x, T *y)
 {
     for (int64_t r = md__first(); r < kept.count; r += md__stride()) {
-        const T *from = x + walk(kept, r);
+        const T *from = x + md__place(kept, r);
         float shift = 0, total = start_of(kind);
         if (kind == MD__CUDA_REDUCE_LOG_SUM_EXP) {
             shift = -INFINITY;
             for (int64_t i = 0; i < inside.count; i++)
-                shift = md__larger()(md__load(from + walk(inside, i)), shift);
+                shift = md__larger()(md__load(from + md__place(inside, i)), shift);
         }
         for (int64_t i = 0; i < inside.count; i++)
-            total = joins{kind}(taken(kind, md__load(from + walk(inside, i)), shift), total);
+            total = joins{kind}(taken(kind, md__load(from + md__place(inside, i)), shift), total);
         md__store(&y[r], kind == MD__CUDA_REDUCE_LOG_SUM_EXP && decides(shift)
                              ? shift
                              : ended(kind, total, shift, inside.count));
@@ -131,11 +118,11 @@ static __global__ void reduce_int_kernel(enum md__cuda_reduction kind, struct md
                                          struct md__cuda_map inside, const T *x, T *y)
 {
     for (int64_t r = md__first(); r < kept.count; r += md__stride()) {
-        const T *from = x + walk(kept, r);
+        const T *from = x + md__place(kept, r);
         uint64_t total = kind == MD__CUDA_REDUCE_PROD;
         T most = inside.count ? *from : 0, least = most;
         for (int64_t i = 0; i < inside.count; i++) {
-            T value = from[walk(inside, i)];
+            T value = from[md__place(inside, i)];
             uint64_t wide = (uint64_t)(int64_t)value;
             most = value > most ? value : most;
             least = value < least ? value : least;

@@ -98,7 +98,7 @@ MD__DEVICE float summed(const struct md__cuda_row_norm &p, int64_t row, int64_t 
     if (p.residual)
         value += md__load((const T *)p.residual + (row % p.residual_rows) * p.n + i);
     if (p.addend)
-        value += md__load((const T *)p.addend + i);
+        value += md__load((const T *)p.addend + (row % p.addend_rows) * p.n + i);
     return value;
 }
 

@@ -254,7 +254,9 @@ static const struct op_case cases[] = {
      .op = MD_OP_EINSUM,
      .in = {F32(7, 60, 20), F32(7, 50, 20)},
      .out = {F32(7, 60, 50)},
+     .absolute = 1e-5,
      .attrs = {STRING("equation", "bid,bjd->bij")}},
+#include "primitives_einsum.inc"
     {.name = "quantise over many chunks",
      .op = MD_OP_QUANTIZE_LINEAR,
      .in = {F32(100, 70, 3), FILLED(MD_F32, OP_POSITIVE, 70), TENSOR(MD_I8, 70)},

@@ -5,7 +5,9 @@
  */
 #include "unit.h"
 
+#include "kernels/cuda/index.h"
 #include "kernels/cuda/launch.h"
+#include "kernels/cuda/quantize.h"
 
 /* Never read: launches are only noted. At a multiple of 16, as memory of a plan is. */
 static void *const somewhere = (void *)4096;
@@ -121,6 +123,30 @@ static void test_lines_and_recurrences(void **state)
     }
 }
 
+static void test_sums_and_caches(void **state)
+{
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
+        struct md__cuda_contraction sums = {
+            .storage = MD__CUDA_F16, .operands = 2, .kept = {.count = counts[i]}};
+        struct md__cuda_cache_fill fill = {
+            .outer = counts[i], .per_batch = 1, .length = 1, .most = 8, .run = 3};
+        for (int64_t terms = 10; terms < 100000; terms *= 10) {
+            sums.inside.count = terms;
+            assert_int_equal(md__cuda_contract(NULL, &sums), 0);
+            assert_possible();
+        }
+        assert_int_equal(md__cuda_fill_cache(NULL, 2, &fill, somewhere, somewhere), 0);
+        assert_possible();
+        assert_int_equal(md__cuda_count_ones(NULL, NULL, somewhere, counts[i], 4), 0);
+        assert_possible();
+    }
+    struct md__cuda_packed_product product = {
+        .storage = MD__CUDA_F16, .bits = 4, .rows = 4096, .inner = 64, .columns = 256000};
+    product.block = 32;
+    assert_int_equal(md__cuda_packed_product(NULL, &product), 0);
+    assert_possible();
+}
+
 static void test_nothing_launches_nothing(void **state)
 {
     int64_t before = md__cuda_launch_count();
@@ -151,6 +177,7 @@ int main(void)
         cmocka_unit_test(test_small_work_has_a_thread_each),
         cmocka_unit_test(test_products),
         cmocka_unit_test(test_lines_and_recurrences),
+        cmocka_unit_test(test_sums_and_caches),
         cmocka_unit_test(test_nothing_launches_nothing),
         cmocka_unit_test(test_what_is_not_done_is_refused),
     };

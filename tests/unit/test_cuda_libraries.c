@@ -15,6 +15,7 @@
 void md__emulated_libraries(void *libraries);
 
 static int products, convolutions, kept;
+static enum md_dtype wanted;
 static bool weights_are_turned;
 
 static int refuse_product(struct md__cuda_libraries *libraries, md__cuda_stream stream,
@@ -30,12 +31,18 @@ static int fail_product(struct md__cuda_libraries *libraries, md__cuda_stream st
     return 719; /* cudaErrorLaunchFailure */
 }
 
+static bool is_same(const void *stored, int64_t i, float value)
+{
+    return wanted == MD_F32 ? ((const float *)stored)[i] == value
+                            : ((const uint16_t *)stored)[i] == md_f32_to_f16(value);
+}
+
 /* w_last [outputs, taps, channels] holds what the case's weights [outputs, channels, taps] are. */
 static const struct op_run *shown;
 static int refuse_convolution(struct md__cuda_libraries *libraries, md__cuda_stream stream,
                               const struct md__cuda_convolution *p)
 {
-    const uint16_t *last = p->w_last;
+    const void *last = p->w_last;
     const float *first = shown->in[1].data;
     int64_t channels = p->channels / p->groups;
     convolutions++;
@@ -43,10 +50,20 @@ static int refuse_convolution(struct md__cuda_libraries *libraries, md__cuda_str
     for (int64_t m = 0; last && m < p->outputs; m++)
         for (int64_t c = 0; c < channels; c++)
             for (int64_t tap = 0; tap < p->taps; tap++)
-                if (last[(m * p->taps + tap) * channels + c] !=
-                    md_f32_to_f16(first[(m * channels + c) * p->taps + tap]))
-                    weights_are_turned = false;
+                weights_are_turned &= is_same(last, (m * p->taps + tap) * channels + c,
+                                              first[(m * channels + c) * p->taps + tap]);
     return MD__CUDA_REFUSED;
+}
+
+/* The sums alone, then what is left. */
+static int sum_convolution(struct md__cuda_libraries *libraries, md__cuda_stream stream,
+                           const struct md__cuda_convolution *p)
+{
+    struct md__cuda_convolution sums = *p;
+    sums.bias = sums.z = NULL;
+    sums.function = MD__CUDA_IDENTITY;
+    int error = md__cuda_convolve(stream, &sums);
+    return error ? error : md__cuda_convolve_end(stream, p);
 }
 
 static int keep(struct md__cuda_libraries *libraries, const void *bytes, size_t count,
@@ -74,7 +91,8 @@ static const struct op_case convolution = {.name = "convolution",
                                            .op = MD_OP_CONV_LAST,
                                            .in = {F32(2, 7, 6, 8), WEIGHT(16, 4, 3, 3), WEIGHT(16)},
                                            .out = {F32(2, 5, 4, 16)},
-                                           .attrs = {INT("group", 2)}};
+                                           .attrs = {INT("group", 2)},
+                                           .absolute = 1e-5};
 
 static void test_refusals_run_our_kernels(void **state)
 {
@@ -104,13 +122,32 @@ static void test_constant_weights_are_turned_once(void **state)
     md__emulated_libraries(&libraries);
     op_run_init(&run, &convolution);
     shown = &run;
-    assert_int_equal(op_run_device(&run, MD_F16, &err), OP_DONE);
-    assert_int_equal(convolutions, 2);
-    assert_true(weights_are_turned);
-    assert_int_equal(kept, 0);
-    assert_int_equal(op_run_device(&run, MD_F32, &err), OP_DONE);
-    assert_false(weights_are_turned); /* float32 is our own kernel's: it gets none */
+    convolutions = 0;
+    for (int i = 0; i < 2; i++) {
+        wanted = i == 0 ? MD_F16 : MD_F32;
+        assert_int_equal(op_run_device(&run, wanted, &err), OP_DONE);
+        assert_int_equal(convolutions, 2 * (i + 1));
+        assert_true(weights_are_turned);
+        assert_int_equal(kept, 0);
+    }
     op_run_fini(&run);
+    md__emulated_libraries(NULL);
+}
+
+static void test_a_library_may_leave_the_end_to_us(void **state)
+{
+    struct md__cuda_libraries libraries = {.convolve = sum_convolution, .keep = keep, .drop = drop};
+    struct op_run run, expected;
+    struct md_error err;
+    md__emulated_libraries(NULL);
+    op_run_init(&run, &convolution);
+    op_run_init(&expected, &convolution);
+    assert_int_equal(op_run_device(&expected, MD_F32, &err), OP_DONE);
+    md__emulated_libraries(&libraries);
+    assert_int_equal(op_run_device(&run, MD_F32, &err), OP_DONE);
+    assert_true(op_outputs_agree(&run, &expected, "sums, then the rest"));
+    op_run_fini(&run);
+    op_run_fini(&expected);
     md__emulated_libraries(NULL);
 }
 
@@ -133,6 +170,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_refusals_run_our_kernels),
         cmocka_unit_test(test_constant_weights_are_turned_once),
+        cmocka_unit_test(test_a_library_may_leave_the_end_to_us),
         cmocka_unit_test(test_an_error_is_a_status),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
