@@ -31,8 +31,8 @@ struct md__cudnn_calls {
 };
 
 enum { MD__CUDNN_X, MD__CUDNN_W, MD__CUDNN_BIAS, MD__CUDNN_Z, MD__CUDNN_Y, MD__CUDNN_PORTS };
-#define MD__CUDNN_PARTS   48
-#define MD__CUDNN_CONFIGS 8 /* of the heuristic's, the first ones */
+#define MD__CUDNN_PARTS   64
+#define MD__CUDNN_CONFIGS 24 /* of the heuristic's, the first ones */
 
 /* A graph: every descriptor that was made for it, in order. Zeroed is empty. */
 struct md__cudnn_graph {

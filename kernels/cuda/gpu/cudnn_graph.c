@@ -129,7 +129,9 @@ static int operations(struct writer *w, const struct md__cuda_convolution *p,
                       cudnnBackendDescriptor_t *ops)
 {
     const struct md__cuda_window *window = &p->window;
-    cudnnDataType_t type = p->storage == MD__CUDA_F16 ? CUDNN_DATA_HALF : CUDNN_DATA_BFLOAT16;
+    cudnnDataType_t type = p->storage == MD__CUDA_F16    ? CUDNN_DATA_HALF
+                           : p->storage == MD__CUDA_BF16 ? CUDNN_DATA_BFLOAT16
+                                                         : CUDNN_DATA_FLOAT;
     const int64_t x_dim[4] = {p->batch, p->channels, window->in[1], window->in[2]};
     const int64_t y_dim[4] = {p->batch, p->outputs, window->out[1], window->out[2]};
     const int64_t w_dim[4] = {p->outputs, p->channels / p->groups, window->kernel[1],
