@@ -345,6 +345,8 @@ struct md__cuda_pooling {
     struct md__cuda_window window;
     const void *x;
     void *y;
+    bool by_columns;  /* of indices: planes are counted through by columns */
+    int64_t *indices; /* of the largest; NULL, as with channels last */
 };
 int md__cuda_pool(md__cuda_stream stream, const struct md__cuda_pooling *pooling);
 

@@ -240,13 +240,14 @@ static enum md__cuda_pool pool_of(enum md_op op)
                                                              : MD__CUDA_POOL_AVERAGE;
 }
 
-/* Indices of maxima are left to the CPU, and so are averages of bytes. */
+/* Averages of bytes are left to the CPU. */
 static bool pool_supports(const struct md_node *node, const struct md_device_value *in,
                           int in_count, const struct md_device_value *out, int out_count)
 {
     bool bytes = is_byte(&in[0]) && pool_of(node->op) == MD__CUDA_POOL_MAX;
-    return out_count == 1 && in[0].shape.rank >= 3 && in[0].shape.rank <= 2 + MD_WINDOW_AXES_MAX &&
-           (bytes || md__one_float(in, in_count, out, out_count));
+    return in[0].shape.rank >= 3 && in[0].shape.rank <= 2 + MD_WINDOW_AXES_MAX &&
+           (out_count == 1 || !pool_is_last(node->op)) &&
+           (bytes || md__one_float(in, in_count, out, 1));
 }
 
 static enum md_status pool_enqueue(const struct md_device_call *call, struct md_error *err)
@@ -266,7 +267,10 @@ static enum md_status pool_enqueue(const struct md_device_call *call, struct md_
                                     .channels = x.dim[1],
                                     .window = plain_window(&window),
                                     .x = call->in[0].data,
-                                    .y = call->out[0].data};
+                                    .y = call->out[0].data,
+                                    .by_columns = md_node_int(node, "storage_order", 0) != 0};
+    if (call->out_count > 1 && call->out[1].dtype)
+        pool.indices = call->out[1].data;
     pool.in_places = product_of(pool.window.in);
     pool.out_places = product_of(pool.window.out);
     pool.x_channel = last ? 1 : pool.in_places;

@@ -46,6 +46,16 @@ template <class T> MD__DEVICE void put(T *y, float value)
     md__store(y, value);
 }
 
+/* Of the largest, counted through the whole tensor. */
+MD__DEVICE int64_t index_of(const struct md__cuda_pooling &p, int64_t plane, int64_t at)
+{
+    const struct md__cuda_window &w = p.window;
+    if (p.by_columns && at >= 0)
+        at = at / (w.in[1] * w.in[2]) +
+             w.in[0] * (at / w.in[2] % w.in[1] + w.in[1] * (at % w.in[2]));
+    return plane * p.in_places + at;
+}
+
 template <class T> static __global__ void pool_kernel(struct md__cuda_pooling p)
 {
     int64_t count = p.batch * p.channels * p.out_places;
@@ -55,7 +65,7 @@ template <class T> static __global__ void pool_kernel(struct md__cuda_pooling p)
         const T *x = (const T *)p.x + i / (p.channels * p.out_places) * p.channels * p.in_places +
                      c * p.x_channel;
         struct span s[3];
-        int64_t padded = 1, inside = 0;
+        int64_t padded = 1, inside = 0, best = -1;
         for (int axis = 2; axis >= 0; axis--) {
             s[axis] = span_of(w, axis, place % w.out[axis]);
             place /= w.out[axis];
@@ -68,12 +78,16 @@ template <class T> static __global__ void pool_kernel(struct md__cuda_pooling p)
                     int64_t at = s[0].first + a * w.dilation[0];
                     at = at * w.in[1] + s[1].first + b * w.dilation[1];
                     at = at * w.in[2] + s[2].first + k * w.dilation[2];
-                    sum = collected(p.kind, sum, md__load(&x[at * p.x_place]), p.p);
+                    float value = md__load(&x[at * p.x_place]);
+                    best = best < 0 || value > sum || (value != value && sum == sum) ? at : best;
+                    sum = collected(p.kind, sum, value, p.p);
                 }
         if (p.kind == MD__CUDA_POOL_AVERAGE)
             sum /= (float)(p.count_padding ? padded : inside);
         else if (p.kind == MD__CUDA_POOL_LP)
             sum = p.p == 2.0f ? sqrtf(sum) : powf(sum, 1.0f / p.p);
+        if (p.indices)
+            p.indices[i] = index_of(p, i / p.out_places, best);
         put((T *)p.y + i, sum);
     }
 }
