@@ -168,6 +168,9 @@ end
 
 -- Scores by the servers' names, from those of each group.
 local function scores_in_order(fleet, judgements)
+    if #judgements == 1 then -- of everybody, in the fleet's order
+        return judgements[1].scores
+    end
     local by_server, ordered = {}, {}
     for index, group in ipairs(fleet.groups) do
         for place, name in ipairs(group.names) do

@@ -48,22 +48,29 @@ INLINE floats load_floats(const float *from, ptrdiff_t runs, ptrdiff_t run_strid
     return x;
 }
 
+#if defined(MD_ISA_avx512)
+INLINE doubles load_doubles(const float *from, ptrdiff_t runs, ptrdiff_t run_stride)
+{
+    __mmask8 there = (__mmask8)(runs < WIDE ? (1 << runs) - 1 : -1);
+    longs places = (longs){0, 1, 2, 3, 4, 5, 6, 7} * run_stride;
+    if (run_stride == 1)
+        return _mm512_cvtps_pd(_mm256_maskz_loadu_ps(there, from));
+    return _mm512_cvtps_pd(
+        _mm512_mask_i64gather_ps(_mm256_setzero_ps(), there, (__m512i)places, from, sizeof *from));
+}
+#else
 INLINE doubles load_doubles(const float *from, ptrdiff_t runs, ptrdiff_t run_stride)
 {
     halves x = {0};
-#if defined(MD_ISA_avx512)
-    if (run_stride == 1)
-        x = _mm256_maskz_loadu_ps((__mmask8)(runs < WIDE ? (1 << runs) - 1 : -1), from);
-    else
-#elif defined(MD_ISA_avx2)
+#if defined(MD_ISA_avx2)
     if (run_stride == 1 && runs >= WIDE)
-        x = _mm_loadu_ps(from);
-    else
+        return _mm256_cvtps_pd(_mm_loadu_ps(from));
 #endif
-        for (ptrdiff_t run = 0; run < WIDE && run < runs; run++)
-            x[run] = from[run * run_stride];
+    for (ptrdiff_t run = 0; run < WIDE && run < runs; run++)
+        x[run] = from[run * run_stride];
     return __builtin_convertvector(x, doubles);
 }
+#endif
 
 /* ---- sums ------------------------------------------------------------------------------------ */
 
