@@ -146,6 +146,7 @@ static void choose_blocks(struct direct *direct)
                       : room > direct->tile_places ? room
                                                    : direct->tile_places;
     direct->column_blocks = ceil_div(columns, direct->columns);
+    place *= direct->groups; /* all groups read their part of the same lines, one by one */
     room = PATCH_FLOATS * (heavy ? 2 : 1) /
            (place * direct->columns * (size_t)larger(axis[0].taps, 1) * (size_t)axis[1].in_step);
     direct->lines = room < 1 ? 1 : room < lines ? room : lines;
@@ -176,9 +177,7 @@ static void choose_blocks(struct direct *direct)
 void md__direct_describe(const struct conv_run *run, const int64_t *residue, struct direct *direct)
 {
     const struct conv *conv = &run->conv;
-    size_t together = 1;
-    for (size_t n = 2; conv->group_outputs * n <= VL && n <= conv->groups; n++)
-        together = conv->groups % n == 0 ? n : together;
+    size_t together = conv_together(conv);
     *direct = (struct direct){.run = run,
                               .batch = conv->batch,
                               .groups = conv->groups / together,

@@ -125,7 +125,8 @@ static void copy_line(const struct direct *direct, const float *line, const floa
         memcpy(at, line, (size_t)(end - begin) * channels * sizeof *to);
     else
         for (int64_t i = begin; i < end; i++, at += channels, line += pitch)
-            memcpy(at, line, channels * sizeof *to);
+            for (size_t c = 0; c < channels; c += VL)
+                store_upto(at + c, load_upto(line + c, channels - c), channels - c);
     memset(to + (size_t)end * channels, 0, (size_t)(width - end) * channels * sizeof *to);
 }
 
@@ -265,13 +266,13 @@ static void run_tasks(void *context, size_t begin, size_t end, int thread)
     for (size_t task = begin; task < end; task++) {
         size_t at = task, chunk = at % direct->chunks;
         at /= direct->chunks;
+        size_t group = at % direct->groups;
+        at /= direct->groups;
         int64_t column = (int64_t)(at % direct->column_blocks * direct->columns);
         at /= direct->column_blocks;
         int64_t line = (int64_t)(at % direct->line_blocks * direct->lines);
         at /= direct->line_blocks;
-        size_t depth = at % (size_t)axis[0].places, group = at / (size_t)axis[0].places;
-        size_t image = group / direct->groups;
-        group %= direct->groups;
+        size_t depth = at % (size_t)axis[0].places, image = at / (size_t)axis[0].places;
         struct block block = {
             .image = run->x + image * image_floats + group * direct->group_channels,
             .gate = run->gate ? run->gate + image * run->gate_image + group * direct->group_channels

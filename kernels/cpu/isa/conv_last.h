@@ -78,6 +78,15 @@ bool md__conv_outline(const struct md_node *node, const struct md_shape *w, stru
 /* `after`, and what conv_ended goes by. */
 void md__conv_read_activation(const struct md_node *node, struct conv_run *run);
 
+/* How many groups narrower than a vector are put together, block-diagonally. */
+INLINE size_t conv_together(const struct conv *conv)
+{
+    size_t together = 1;
+    for (size_t n = 2; conv->group_outputs * n <= VL && n <= conv->groups; n++)
+        together = conv->groups % n == 0 ? n : together;
+    return together;
+}
+
 /* Relu, Clip, HardSwish and what they end with, in registers. */
 INLINE vf conv_ended(const struct conv_run *run, vf v)
 {

@@ -85,17 +85,18 @@ INLINE void find_patch(const struct job *job, size_t tile, const float *zeros, c
         }
 }
 
-INLINE void transform_inputs(const struct job *job, size_t begin, size_t count, const float *zeros,
-                             float *to, const int m)
+/* Channels [from, end) of a block. */
+INLINE void transform_inputs(const struct job *job, size_t begin, size_t count, size_t from,
+                             size_t end, const float *zeros, float *to, const int m)
 {
-    size_t channels = job->winograd->channels, whole = channels / VL * VL;
+    size_t whole = from + (end - from) / VL * VL;
     for (size_t i = 0; i < count; i++, to += job->x_row) {
         const float *at[POINTS_MAX * POINTS_MAX];
         find_patch(job, begin + i, zeros, at, m);
-        for (size_t c = 0; c < whole; c += VL)
+        for (size_t c = from; c < whole; c += VL)
             transform_patch(at, c, VL, to + c, job->x_point, m);
-        if (whole < channels)
-            transform_patch(at, whole, channels - whole, to + whole, job->x_point, m);
+        if (whole < end)
+            transform_patch(at, whole, end - whole, to + whole, job->x_point, m);
     }
 }
 
@@ -233,24 +234,23 @@ INLINE void transform_tile(const struct job *job, const float *from, const struc
                          left);
 }
 
-/* The outputs of a block in one panel, [first, first + width) in vectors. */
+/* The outputs of a block in one panel, `columns` from channel `first` on. */
 INLINE void transform_outputs(const struct job *job, const float *from, size_t begin, size_t count,
-                              size_t first, size_t width, const int m)
+                              size_t first, size_t columns, const int m)
 {
     const struct conv_run *run = job->run;
-    size_t outputs = job->winograd->outputs, end = (first + width) * VL;
-    size_t columns = (end < outputs ? end : outputs) - first * VL;
+    size_t width = vectors_of(columns);
     vf bias[PANEL] = {0};
     for (size_t v = 0; run->bias && v < width; v++)
-        bias[v] = load_upto(run->bias + (first + v) * VL, outputs - (first + v) * VL);
+        bias[v] = load_upto(run->bias + first + v * VL, columns - v * VL);
     for (size_t i = 0; i < count; i++, from += width * VL) {
         struct place place = place_of(job, begin + i, m);
         for (size_t v = 0; v < width; v++) {
-            size_t channel = (first + v) * VL;
-            transform_tile(job, from + v * VL, &place, channel, bias[v], outputs - channel, m);
+            transform_tile(job, from + v * VL, &place, first + v * VL, bias[v], columns - v * VL,
+                           m);
         }
         for (size_t r = 0; r < place.rows; r++)
-            conv_activate(run, run->y + (place.at + r * job->out_width) * run->y_pitch + first * VL,
+            conv_activate(run, run->y + (place.at + r * job->out_width) * run->y_pitch + first,
                           run->y_pitch, place.columns, columns);
     }
 }
@@ -265,14 +265,19 @@ INLINE void run_block(const struct job *job, size_t task, float *memory, const i
     size_t points = points_of((size_t)m);
     float *zeros = memory, *x = zeros + job->x_row, *y = x + points * job->x_point;
     memset(zeros, 0, job->x_row * sizeof *zeros);
-    transform_inputs(job, begin, count, zeros, x, m);
-    size_t panel_end = winograd->panels * (part + 1) / job->parts;
-    for (size_t p = winograd->panels * part / job->parts; p < panel_end; p++) {
-        size_t first = panel_begin(winograd->outputs, p);
-        size_t width = panel_begin(winograd->outputs, p + 1) - first;
-        multiply_points(job, x, count, winograd->weights + first * VL * points * winograd->channels,
-                        width, y);
-        transform_outputs(job, y, begin, count, first, width, m);
+    size_t panels = winograd->panels, channels = winograd->channels, outputs = winograd->outputs;
+    size_t panel = winograd->groups * panels * part / job->parts;
+    size_t panel_end = winograd->groups * panels * (part + 1) / job->parts;
+    transform_inputs(job, begin, count, panel / panels * channels,
+                     (panel_end + panels - 1) / panels * channels, zeros, x, m);
+    for (; panel < panel_end; panel++) {
+        size_t group = panel / panels, first = panel_begin(outputs, panel % panels);
+        size_t next = panel_begin(outputs, panel % panels + 1);
+        size_t end = next * VL < outputs ? next * VL : outputs;
+        const float *weights = winograd->weights +
+                               (group * vectors_of(outputs) + first) * VL * points * channels;
+        multiply_points(job, x + group * channels, count, weights, next - first, y);
+        transform_outputs(job, y, begin, count, group * outputs + first * VL, end - first * VL, m);
     }
 }
 
@@ -302,7 +307,8 @@ static struct job plan(const struct conv *conv, size_t m)
                       .left = window->before[2],
                       .parts = 1,
                       .x_row = round_up(conv->channels, ALIGN_FLOATS)};
-    size_t threads = (size_t)conv->threads, panels = panels_of(conv->outputs);
+    size_t threads = (size_t)conv->threads, together = conv_together(conv);
+    size_t panels = conv->groups / together * panels_of(conv->group_outputs * together);
     job.rows = (job.out_height + m - 1) / m;
     job.columns = (job.out_width + m - 1) / m;
     job.tiles = conv->batch * (size_t)window->in[0] * job.rows * job.columns;

@@ -11,11 +11,14 @@
 #define POINTS_MAX   6                      /* of a tile along one axis */
 #define ALIGN_FLOATS 16
 
-/* The weights of one convolution, transformed: [panel][point][channel][vector][VL]. */
+/*
+ * The weights of one convolution, transformed: [group][panel][point][channel][vector][VL]. Groups
+ * narrower than a vector are put together, block-diagonally.
+ */
 struct winograd {
-    size_t channels, outputs;
-    size_t tile;   /* m: 2 or 4 */
-    size_t panels; /* of output channels, whose widths in vectors differ by one at most */
+    size_t groups, channels, outputs; /* channels and outputs of a group */
+    size_t tile;                      /* m: 2 or 4 */
+    size_t panels; /* of a group's outputs, whose widths in vectors differ by one at most */
     float weights[] __attribute__((aligned(64)));
 };
 

@@ -17,8 +17,7 @@ static bool winograd_can(const struct conv *conv)
     for (int i = 0; i < 3; i++)
         if (window->kernel[i] != (i ? 3 : 1) || window->stride[i] != 1 || window->dilation[i] != 1)
             return false;
-    return conv->groups == 1 && !conv->transposed && window->before[0] == 0 &&
-           window->after[0] == 0;
+    return !conv->transposed && window->before[0] == 0 && window->after[0] == 0;
 }
 
 /*
@@ -28,7 +27,10 @@ static bool winograd_can(const struct conv *conv)
 static double cost_of(const struct conv *conv, size_t m)
 {
     double points = (double)points_of(m), tiles = (double)md__winograd_tiles(conv, m);
-    double transforms = (200 / (double)conv->outputs + 140 / (double)conv->channels) * points / 36;
+    double together = (double)conv_together(conv);
+    double outputs = (double)conv->group_outputs * together;
+    double transforms =
+        (200 / outputs + 140 / ((double)conv->group_channels * together)) * points / 36;
     return 1.25 * points * fmax(tiles, 20) + tiles * transforms;
 }
 
@@ -45,7 +47,8 @@ static size_t best_tile(const struct conv *conv)
 
 static bool winograd_wants(const struct conv *conv)
 {
-    return conv->channels >= 16 && conv->outputs >= 16 &&
+    size_t together = conv_together(conv);
+    return conv->group_channels * together >= 16 && conv->group_outputs * together >= 16 &&
            cost_of(conv, best_tile(conv)) < 0.9 * cost_of_sum(conv);
 }
 
@@ -82,34 +85,38 @@ static void transform_weights(double (*g)[VL], double (*u)[VL], int m)
         transform_taps(half + row * 3, 1, u + row * points, 1, m);
 }
 
-/* A vector of outputs from `lane` 0 on, for one channel. */
-static void pack_vector(const float *weights, size_t stride, size_t lanes, float *to,
-                        size_t to_point, size_t m)
+/* A vector of outputs from `first` on, for channel c of all; zeros for those of other groups. */
+static void pack_vector(const struct conv *conv, const float *weights, size_t first, size_t lanes,
+                        size_t c, float *to, size_t to_point, size_t m)
 {
     double g[9][VL] = {{0}}, u[POINTS_MAX * POINTS_MAX][VL];
-    for (size_t lane = 0; lane < lanes; lane++)
-        for (size_t k = 0; k < 9; k++)
-            g[k][lane] = weights[lane * stride + k];
+    size_t channels = conv->group_channels;
+    for (size_t lane = 0; lane < lanes; lane++) {
+        size_t output = first + lane, group = output / conv->group_outputs;
+        for (size_t k = 0; k < 9 && c / channels == group; k++)
+            g[k][lane] = weights[(output * channels + c % channels) * 9 + k];
+    }
     transform_weights(g, u, (int)m);
     for (size_t k = 0; k < points_of(m); k++)
         for (size_t lane = 0; lane < VL; lane++)
             to[k * to_point + lane] = (float)u[k][lane];
 }
 
-static void pack_all(struct winograd *made, const float *weights)
+static void pack_all(const struct conv *conv, struct winograd *made, const float *weights)
 {
     size_t points = points_of(made->tile), channels = made->channels;
-    for (size_t p = 0; p < made->panels; p++) {
-        size_t begin = panel_begin(made->outputs, p), end = panel_begin(made->outputs, p + 1);
-        size_t width = end - begin;
-        float *panel = made->weights + begin * VL * points * channels;
+    float *panel = made->weights;
+    for (size_t p = 0; p < made->groups * made->panels; p++) {
+        size_t group = p / made->panels, begin = panel_begin(made->outputs, p % made->panels);
+        size_t end = panel_begin(made->outputs, p % made->panels + 1), width = end - begin;
         for (size_t v = begin; v < end; v++) {
-            size_t first = v * VL, left = made->outputs - first;
+            size_t left = made->outputs - v * VL;
             for (size_t c = 0; c < channels; c++)
-                pack_vector(weights + (first * channels + c) * 9, channels * 9,
-                            left < VL ? left : VL, panel + (c * width + v - begin) * VL,
+                pack_vector(conv, weights, group * made->outputs + v * VL, left < VL ? left : VL,
+                            group * channels + c, panel + (c * width + v - begin) * VL,
                             channels * width * VL, made->tile);
         }
+        panel += width * VL * points * channels;
     }
 }
 
@@ -119,20 +126,21 @@ static void pack_all(struct winograd *made, const float *weights)
  * The largest error on one random tile, and the largest output, of four outputs a channel: those on
  * the diagonal, of which each axis sees every row of A.
  */
-static void compare(const struct winograd *winograd, const float *weights, const float *x,
+static void compare(const struct conv *conv, size_t m, const float *weights, const float *x,
                     const float *y, double *error, double *largest)
 {
-    size_t m = winograd->tile, edge = m + 2, channels = winograd->channels;
-    for (size_t o = 0; o < winograd->outputs; o++)
+    size_t edge = m + 2, channels = conv->group_channels;
+    for (size_t o = 0; o < conv->outputs; o++)
         for (size_t i = 0; i < m; i++) {
             const float *taps = weights + o * channels * 9;
             double sum = 0;
             for (size_t k = 0; k < 9; k++) {
-                const float *pixel = x + ((i + k / 3) * edge + i + k % 3) * channels;
+                const float *pixel = x + ((i + k / 3) * edge + i + k % 3) * conv->channels +
+                                     o / conv->group_outputs * channels;
                 for (size_t c = 0; c < channels; c++)
                     sum += (double)pixel[c] * (double)taps[c * 9 + k];
             }
-            double apart = fabs(sum - (double)y[i * (m + 1) * winograd->outputs + o]);
+            double apart = fabs(sum - (double)y[i * (m + 1) * conv->outputs + o]);
             *largest = fmax(*largest, fabs(sum));
             *error = isfinite(apart) ? fmax(*error, apart) : INFINITY; /* fmax drops NaN */
         }
@@ -177,7 +185,7 @@ static bool check(const struct winograd *winograd, const struct conv *conv, cons
     run.scratch = run.y + y_count;
     md__winograd_run(&run);
     double error = 0, largest = 0;
-    compare(winograd, weights, x, run.y, &error, &largest);
+    compare(conv, m, weights, x, run.y, &error, &largest);
     free(x);
     return isfinite(error) && error <= ERROR_MAX * largest;
 }
@@ -186,18 +194,22 @@ static bool check(const struct winograd *winograd, const struct conv *conv, cons
 
 static size_t winograd_bytes(const struct conv *conv)
 {
-    size_t floats = padded(conv->outputs) * points_of(best_tile(conv)) * conv->channels;
+    size_t together = conv_together(conv);
+    size_t floats = padded(conv->group_outputs * together) * points_of(best_tile(conv)) *
+                    conv->channels;
     return sizeof(struct winograd) + floats * sizeof(float);
 }
 
 static bool winograd_pack(const struct conv *conv, const float *weights, void *packed)
 {
     struct winograd *made = packed;
-    made->channels = conv->channels;
-    made->outputs = conv->outputs;
+    size_t together = conv_together(conv);
+    made->groups = conv->groups / together;
+    made->channels = conv->group_channels * together;
+    made->outputs = conv->group_outputs * together;
     made->tile = best_tile(conv);
-    made->panels = panels_of(conv->outputs);
-    pack_all(made, weights);
+    made->panels = panels_of(made->outputs);
+    pack_all(conv, made, weights);
     return check(made, conv, weights);
 }
 
