@@ -31,13 +31,13 @@ static double cost_of(const struct conv *conv, size_t m)
     double outputs = (double)conv->group_outputs * together;
     double transforms =
         (200 / outputs + 140 / ((double)conv->group_channels * together)) * points / 36;
-    return 1.25 * points * fmax(tiles, 20) + tiles * transforms;
+    return 1.25 * points * fmax(tiles, 32) + tiles * transforms;
 }
 
 static double cost_of_sum(const struct conv *conv)
 {
     const int64_t *out = conv->window.out;
-    return 9 * fmax((double)conv->batch * (double)(out[0] * out[1] * out[2]), 20);
+    return 9 * fmax((double)conv->batch * (double)(out[0] * out[1] * out[2]), 32);
 }
 
 static size_t best_tile(const struct conv *conv)
