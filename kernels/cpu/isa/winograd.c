@@ -24,6 +24,7 @@
 #define INPUT_FLOATS ((size_t)320 << 10) /* of transformed inputs that a block aims at */
 #define BLOCK_MIN    48                  /* tiles that weights are read for, if there are as many */
 #define BLOCK_MAX    192
+#define AHEAD_MIN    2048 /* floats from weights in use to those that are asked for */
 
 struct job {
     const struct winograd *winograd;
@@ -102,12 +103,20 @@ INLINE void transform_inputs(const struct job *job, size_t begin, size_t count, 
 
 /* ---- Products -------------------------------------------------------------------------------- */
 
-/* mr rows of one point by one panel. */
+/*
+ * mr rows of one point by one panel. Between two runs of a network its other layers take the
+ * caches, so weights come from afar: those of the next point are asked for meanwhile.
+ */
 INLINE void multiply_tile(const float *x, size_t x_stride, size_t channels, const float *w,
                           float *y, const int mr, const int nv)
 {
     vf sum[12][PANEL] = {0};
-    for (size_t c = 0; c < channels; c++, w += nv * VL) {
+    size_t point = channels * (size_t)nv * VL;
+    const char *ahead = (const char *)w + (point > AHEAD_MIN ? point : AHEAD_MIN) * sizeof *w;
+    for (size_t c = 0; c < channels; c++, w += nv * VL, ahead += nv * VL * sizeof *w) {
+#pragma GCC unroll 4
+        for (int v = 0; v < nv && mr > 4; v++)
+            __builtin_prefetch(ahead + v * VL * (int)sizeof *w, 0, 2);
 #pragma GCC unroll 12
         for (int r = 0; r < mr; r++) {
             vf input = splat(x[(size_t)r * x_stride + c]);
@@ -274,8 +283,8 @@ INLINE void run_block(const struct job *job, size_t task, float *memory, const i
         size_t group = panel / panels, first = panel_begin(outputs, panel % panels);
         size_t next = panel_begin(outputs, panel % panels + 1);
         size_t end = next * VL < outputs ? next * VL : outputs;
-        const float *weights = winograd->weights +
-                               (group * vectors_of(outputs) + first) * VL * points * channels;
+        const float *weights =
+            winograd->weights + (group * vectors_of(outputs) + first) * VL * points * channels;
         multiply_points(job, x + group * channels, count, weights, next - first, y);
         transform_outputs(job, y, begin, count, group * outputs + first * VL, end - first * VL, m);
     }

@@ -195,8 +195,8 @@ static bool check(const struct winograd *winograd, const struct conv *conv, cons
 static size_t winograd_bytes(const struct conv *conv)
 {
     size_t together = conv_together(conv);
-    size_t floats = padded(conv->group_outputs * together) * points_of(best_tile(conv)) *
-                    conv->channels;
+    size_t floats =
+        padded(conv->group_outputs * together) * points_of(best_tile(conv)) * conv->channels;
     return sizeof(struct winograd) + floats * sizeof(float);
 }
 
