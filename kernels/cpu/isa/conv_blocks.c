@@ -3,12 +3,14 @@
  *
  * Blocks are chosen so that a patch of input and one panel of weights share the second-level cache,
  * and so that every thread finds a few; large weights are split over tasks rather than read by
- * each.
+ * each. Panels go one by one through the places of a block, of which each fills a part of a page:
+ * so a single line of places is cut where its results would leave the cache before they are whole.
  */
 #include "kernels/cpu/isa/conv_blocks.h"
 
 #define PATCH_FLOATS   ((size_t)128 << 10) /* about; one line is always possible */
 #define HEAVY_WEIGHTS  ((size_t)128 << 10) /* floats of a group: split outputs before lines */
+#define RESULT_FLOATS  (32 << 10) /* of a task's places in one line: results, and what they add */
 #define TASKS_A_THREAD 4
 #define CONFLICT_BYTES 4096 /* places so far apart share one set of the first-level cache */
 
@@ -141,6 +143,8 @@ static void choose_blocks(struct direct *direct)
     size_t place = direct->group_channels * (size_t)axis[2].in_step; /* input floats of a place */
     size_t room = PATCH_FLOATS / (place * (size_t)larger(axis[0].taps * axis[1].taps, 1));
     bool heavy = direct->vectors * direct->vector_floats > HEAVY_WEIGHTS;
+    if (lines == 1 && !heavy)
+        room = (size_t)smaller((int64_t)room, RESULT_FLOATS / (int64_t)direct->group_outputs);
     room = room / direct->tile_places * direct->tile_places;
     direct->columns = columns < room               ? columns
                       : room > direct->tile_places ? room
