@@ -83,6 +83,9 @@ struct md__device_choice {
 enum md_status md__cli_device(const char *device, struct md__device_choice *chosen,
                               struct md_error *err);
 
+/* Warns where one was asked for that the device does not have. */
+void md__cli_check_precision(const struct md__device_choice *device, enum md_precision precision);
+
 /* ---- models (open.c) ---- */
 
 struct md__open_options {

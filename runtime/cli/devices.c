@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "cli/cli.h"
 #include "graph/device_load.h"
 
@@ -51,9 +52,20 @@ static enum md_status load_driver(const struct md_device_driver **driver, struct
     }
     enum md_status status = md_device_load(paths, driver, err);
     if (status == MD_ERR_NOT_FOUND && given == NULL) {
-        return md_fail(err, status, "this build has no CUDA driver");
+        return md_fail(err, status,
+                       DRIVER " is not beside the binary; where nvcc of CUDA 13 is, "
+                              "`cmake --build --preset release --target moondial_cuda` builds it");
     }
     return status;
+}
+
+void md__cli_check_precision(const struct md__device_choice *device, enum md_precision precision)
+{
+    if (device->accelerator == NULL && precision != MD_PRECISION_AUTO &&
+        precision != MD_PRECISION_F32) {
+        md_log(MD_LOG_WARN, "device", "precision %s is for GPUs: the CPU computes in float32",
+               md_precision_name(precision));
+    }
 }
 
 /* "cuda" or "cuda:INDEX" */

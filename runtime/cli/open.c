@@ -60,6 +60,7 @@ enum md_status md__open(const struct md__open_options *options, struct md__opene
         status = md__cli_device(options->device ? options->device : "auto", &model->device, err);
     }
     if (status == MD_OK) {
+        md__cli_check_precision(&model->device, how.precision);
         status = md_script_builder_new(md__cli_lib_dir(), md_clock_system(), &model->builder, err);
     }
     if (status == MD_OK) {

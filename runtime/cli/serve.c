@@ -125,6 +125,9 @@ static enum md_status choose_device(struct daemon *daemon, struct md_serve_optio
     if (status == MD_OK) {
         status = md__cli_device(md_config_string(config, "device"), device, err);
     }
+    if (status == MD_OK) {
+        md__cli_check_precision(device, options->precision);
+    }
     options->accelerator = device->accelerator;
     options->cpu_reason = device->why;
     if (device->accelerator != NULL) {

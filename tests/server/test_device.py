@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import struct
+import subprocess
 import tempfile
 import time
 import unittest
@@ -105,6 +106,21 @@ class Commands(unittest.TestCase):
         have, err = self.run_on(on({"MOONDIAL_EMULATED_FAIL": "0"}), "--device", "cuda")
         self.assertEqual(have, want)
         self.assertIn("the CPU takes over", err)
+
+    def test_a_missing_driver_is_named_with_what_builds_it(self):
+        alone = os.path.join(self.folder, "moondial")
+        shutil.copy(BINARY, alone)
+        done = subprocess.run([alone, "inspect", self.model, "--device", "cuda"], check=False,
+                              capture_output=True, text=True)
+        self.assertEqual(done.returncode, 2, done.stderr)
+        self.assertIn("libmoondial_cuda.so is not beside the binary", done.stderr)
+        self.assertIn("--target moondial_cuda", done.stderr)
+
+    def test_a_precision_that_the_cpu_lacks_is_told(self):
+        for precision, said in (("fp16", 1), ("bf16", 1), ("fp32", 0), ("auto", 0)):
+            with self.subTest(precision=precision):
+                _, err = self.run_on(NONE, "--precision", precision)
+                self.assertEqual(err.count("the CPU computes in float32"), said, err)
 
     def test_precisions_are_named(self):
         code, _, err = run_cli("inspect", self.model, "--precision", "fp8", env=NONE)
