@@ -3,6 +3,7 @@
  * what goes wrong ahead is done again the ordinary way. On the device made of the reference's
  * kernels, failures on the emulated device (device_case.h) or on a GPU.
  */
+#include <malloc.h>
 #include <math.h>
 #include <string.h>
 
@@ -286,6 +287,43 @@ static void any_call_may_be_the_last(void **state)
     failing_driver_walk(walk, close_all, MD_ERR_DEVICE, true);
 }
 
+/* The half of them ahead. */
+static void run_many(const struct md_tensor *in, int runs)
+{
+    struct md_tensor out[OUTPUTS];
+    for (int i = 0; i < runs; i++) {
+        if (i % 4 == 0)
+            assert_true(md_executable_ahead(placed, &in[0], 1) &&
+                        md_executable_ahead(placed, &in[1], 1));
+        assert_ok(md_executable_run(placed, &in[i % 2], 1, out, OUTPUTS, &err));
+        drop(out, OUTPUTS);
+    }
+}
+
+static void ten_thousand_runs_take_what_a_hundred_do(void **state)
+{
+    const struct md_device_driver *driver = failing_driver(device_case_driver());
+    struct md_tensor in[2];
+    plain = make(PROGRAM, NULL, MD_PRECISION_F16);
+    assert_ok(md_accelerator_new(driver, 0, &accelerator, &err));
+    placed = make(PROGRAM, accelerator, MD_PRECISION_F16);
+    random_inputs(in, 2, 2);
+    check_run(&in[1], 1e-2);
+    run_many(in, 100);
+    int alive = failing_driver_alive();
+    size_t heap = mallinfo2().uordblks, free_bytes = report().free_bytes;
+    run_many(in, 9900);
+    assert_int_equal(failing_driver_alive(), alive);
+    if (free_bytes < SIZE_MAX / 2) /* a GPU's memory */
+        assert_true(report().free_bytes >= free_bytes);
+    else
+        assert_int_equal(mallinfo2().uordblks, heap);
+    assert_int_equal(report().runs, 10001);
+    assert_int_equal(report().ahead_runs, 5000);
+    check_run(&in[0], 1e-2);
+    drop(in, 2);
+}
+
 #define device_test(f) cmocka_unit_test_teardown(f, close_all)
 
 int main(void)
@@ -300,6 +338,7 @@ int main(void)
         device_test(tensors_without_an_owner_stay),
         device_test(numbers_out_of_range_are_found_again),
         device_test(two_models_take_turns),
+        device_test(ten_thousand_runs_take_what_a_hundred_do),
         device_test(any_call_may_fail),
         device_test(any_call_may_find_no_memory),
         device_test(any_call_may_be_the_last),
