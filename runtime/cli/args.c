@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -72,6 +73,17 @@ static enum md_status take_flag(int argc, char **argv, int *i, const struct md__
     return set(flag, value, err);
 }
 
+static void print_flags(const struct md__flag *flags, int count)
+{
+    for (int i = 0; i < count; i++) {
+        char name[64];
+        snprintf(name, sizeof name, "%s%s%s", flags[i].name, flags[i].takes ? " " : "",
+                 flags[i].takes ? flags[i].takes : "");
+        printf("  %-26s %s%s\n", name, flags[i].why,
+               flags[i].type == MD__FLAG_LIST ? "; may be repeated" : "");
+    }
+}
+
 enum md_status md__args_parse(int argc, char **argv, const struct md__flag *flags, int flag_count,
                               const char *usage, const char **subject, struct md_error *err)
 {
@@ -86,6 +98,9 @@ enum md_status md__args_parse(int argc, char **argv, const struct md__flag *flag
             if (status != MD_OK) {
                 return status;
             }
+        } else if (strcmp(argv[i], "--help") == 0) {
+            print_flags(flags, flag_count);
+            exit(0);
         } else if (strncmp(argv[i], "--", 2) == 0) {
             return md_fail(err, MD_ERR_INVALID, "unknown flag %.64s (usage: moondial %s)", argv[i],
                            usage);

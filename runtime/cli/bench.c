@@ -19,11 +19,7 @@
 #include "cli/bench.h"
 #include "cli/floor.h"
 
-#define USAGE                                                                                      \
-    "bench MODEL [--batch 1,20,100] [--threads N] [--symbol NAME=SIZE,...] [--iterations N] "      \
-    "[--profile [--profile-out FILE] | --passes] [--passes-off NAME,...] [--shared-known] "        \
-    "[--rolling] [--in NAME=FILE.npy ...] [--pack-cache DIR|off] "                                 \
-    "[--low-memory] [--json | --paced]"
+#define USAGE           "bench MODEL [FLAG ...]; --help lists them"
 #define DEFAULT_BATCHES "1,20,100"
 #define BATCHES_MAX     32
 #define WARM_UP         3
@@ -34,10 +30,10 @@
 
 struct bench {
     struct md__open_options options;
-    const char *batches, *symbols, *profile_out;
+    const char *batches, *profile_out;
     int iterations; /* 0: by time */
-    bool profile, passes, shared_known, rolling, as_json, paced;
-    struct md__flag_list given;
+    bool profile, passes, rolling, as_json, paced;
+    struct md__bench_inputs inputs;
     struct md__opened model;
     struct md__sample sample;
     struct md__floor floor;
@@ -87,6 +83,7 @@ static enum md_status time_runs(struct bench *bench, int64_t ns, int least, stru
     }
     qsort(times, (size_t)done, sizeof times[0], by_value);
     *result = (struct result){
+        .batch = md__sample_batch(&bench->sample),
         .iterations = done,
         .median_s = (double)times[done / 2] / 1e9,
         .p95_s = (double)times[(done * 95 - 1) / 100] / 1e9,
@@ -110,7 +107,6 @@ static enum md_status time_batch(struct bench *bench, int64_t batch, struct resu
     if (status == MD_OK) {
         status = time_runs(bench, BATCH_NS, ITERATIONS_MIN, result, err);
     }
-    result->batch = batch;
     return status;
 }
 
@@ -130,7 +126,8 @@ static json_t *result_json(const struct bench *bench, const struct result *resul
 static void print_sizes(const struct md__sample *sample)
 {
     int batch = md__sample_batch_symbol(sample->graph);
-    const char *before = "sizes, unless --symbol gives others: ";
+    const char *before =
+        sample->given ? "sizes of the inputs: " : "sizes, unless --symbol gives others: ";
 
     for (int i = 0; i < sample->graph->symbol_count; i++) {
         if (i != batch) {
@@ -229,7 +226,6 @@ static enum md_status run_paced(struct bench *bench, struct md_error *err)
             status = time_runs(bench, (int64_t)(strtod(line, NULL) * 1e9), 1, &result, err);
         }
         if (status == MD_OK) {
-            result.batch = 1;
             json_t *row = result_json(bench, &result);
             json_dumpf(row, stdout, JSON_REAL_PRECISION(6));
             putchar('\n');
@@ -284,26 +280,37 @@ static size_t peak_bytes(void)
     return (size_t)kilobytes * 1024;
 }
 
-/* Inputs as the flags say, the first answer, and what it took to get there since `begin`. */
+enum md_status md__bench_sample(const struct md__bench_inputs *inputs,
+                                const struct md__opened *model, struct md__sample *sample,
+                                struct md_error *err)
+{
+    const struct md_graph *graph = md_executable_graph(model->executable);
+    enum md_status status = md__sample_init(sample, graph, model->config, inputs->symbols, err);
+
+    if (status == MD_OK && inputs->shared_known) {
+        status = md__sample_share_known(sample, model->config, err);
+    }
+    if (status == MD_OK && inputs->given.count > 0) {
+        status = md__cli_read_inputs(graph, &inputs->given, sample->inputs, err);
+        if (status == MD_OK) {
+            md__sample_give(sample);
+        }
+    }
+    return status;
+}
+
+/* The first answer, and what it took to get there since `begin`. */
 static enum md_status answer_once(struct bench *bench, int64_t batch, int64_t begin,
                                   struct md_error *err)
 {
-    int64_t files = md_monotonic_ns(md_clock_system()), ns;
-    enum md_status status = MD_OK;
+    int64_t ns;
+    enum md_status status = md__sample_resize(&bench->sample, batch, err);
 
-    bench->sample.given = bench->given.count > 0;
-    if (bench->sample.given) {
-        status = md__cli_read_inputs(bench->sample.graph, &bench->given, bench->sample.inputs, err);
-    }
-    files = md_monotonic_ns(md_clock_system()) - files;
-    if (status == MD_OK) {
-        status = md__sample_resize(&bench->sample, batch, err);
-    }
     if (status == MD_OK) {
         status =
             md__sample_run(&bench->sample, bench->model.executable, &ns, &bench->port_bytes, err);
     }
-    bench->load_s = (double)(md_monotonic_ns(md_clock_system()) - begin - files) / 1e9;
+    bench->load_s = (double)(md_monotonic_ns(md_clock_system()) - begin) / 1e9;
     bench->peak_bytes = peak_bytes();
     if (status == MD_OK) {
         md__opened_keep_packs(&bench->model);
@@ -316,23 +323,22 @@ static enum md_status measure(struct bench *bench, int64_t *batches, int count, 
 {
     enum md_status status;
 
-    status = md__sample_init(&bench->sample, md_executable_graph(bench->model.executable),
-                             bench->model.config, bench->symbols, err);
-    if (status == MD_OK && bench->shared_known) {
-        status = md__sample_share_known(&bench->sample, bench->model.config, err);
-    }
+    begin -= md_monotonic_ns(md_clock_system()); /* reading inputs from files is no loading */
+    status = md__bench_sample(&bench->inputs, &bench->model, &bench->sample, err);
+    begin += md_monotonic_ns(md_clock_system());
     if (status == MD_OK && bench->rolling) {
         md__sample_roll(&bench->sample, bench->model.config);
     }
-    if (status == MD_OK &&
-        (md__sample_batch_symbol(bench->sample.graph) < 0 || bench->given.count > 0)) {
-        count = 1; /* the sizes are the file's: one row, whatever its batch is */
-        batches[0] = 1;
+    if (status == MD_OK && md__sample_batch_symbol(bench->sample.graph) < 0) {
+        count = 1;
         if (strcmp(bench->batches, DEFAULT_BATCHES) != 0 && strcmp(bench->batches, "1") != 0) {
             status = md_fail(err, MD_ERR_INVALID,
                              "the model has no symbol \"batch\" or \"batch_size\", so "
                              "--batch has no meaning; --symbol NAME=SIZE gives other sizes");
         }
+    }
+    if (bench->sample.given) {
+        count = 1;
     }
     if (status == MD_OK) {
         status = answer_once(bench, batches[0], begin, err);
@@ -362,12 +368,17 @@ static enum md_status report(struct bench *bench, struct md_error *err)
         return md_fail(err, MD_ERR_INVALID, "--batch takes sizes like 1,20,100, not \"%.64s\"",
                        bench->batches);
     }
-    if (bench->rolling && (bench->passes || bench->given.count > 0)) {
+    bool given = bench->inputs.given.count > 0;
+    if (bench->rolling && (bench->passes || given)) {
         return md_fail(err, MD_ERR_INVALID, "--rolling goes with neither --passes nor --in");
     }
+    if (given && (bench->inputs.symbols != NULL || strcmp(bench->batches, DEFAULT_BATCHES) != 0)) {
+        return md_fail(err, MD_ERR_INVALID,
+                       "sizes are those of --in, which goes with neither --batch nor --symbol");
+    }
     if (bench->passes) {
-        return md__bench_passes(&bench->options, bench->symbols, bench->shared_known, batches,
-                                count, bench->as_json, err);
+        return md__bench_passes(&bench->options, &bench->inputs, batches, count, bench->as_json,
+                                err);
     }
     status = md__open(&bench->options, &bench->model, err);
     if (status == MD_OK) {
@@ -382,25 +393,28 @@ int md__cli_bench(int argc, char **argv)
 {
     struct bench bench = {.batches = DEFAULT_BATCHES};
     const struct md__flag flags[] = {
-        {"--batch", MD__FLAG_TEXT, &bench.batches},
-        {"--threads", MD__FLAG_INT, &bench.options.threads},
-        {"--symbol", MD__FLAG_TEXT, &bench.symbols},
-        {"--iterations", MD__FLAG_INT, &bench.iterations},
-        {"--device", MD__FLAG_TEXT, &bench.options.device},
-        {"--precision", MD__FLAG_TEXT, &bench.options.precision},
-        {"--captures-off", MD__FLAG_BOOL, &bench.options.captures_off},
-        {"--isa", MD__FLAG_TEXT, &bench.options.isa},
-        {"--passes-off", MD__FLAG_TEXT, &bench.options.passes_off},
-        {"--pack-cache", MD__FLAG_TEXT, &bench.options.pack_cache},
-        {"--low-memory", MD__FLAG_BOOL, &bench.options.low_memory},
-        {"--profile", MD__FLAG_BOOL, &bench.profile},
-        {"--profile-out", MD__FLAG_TEXT, &bench.profile_out},
-        {"--passes", MD__FLAG_BOOL, &bench.passes},
-        {"--shared-known", MD__FLAG_BOOL, &bench.shared_known},
-        {"--in", MD__FLAG_LIST, &bench.given},
-        {"--rolling", MD__FLAG_BOOL, &bench.rolling},
-        {"--json", MD__FLAG_BOOL, &bench.as_json},
-        {"--paced", MD__FLAG_BOOL, &bench.paced},
+        {"--batch", MD__FLAG_TEXT, &bench.batches, "SIZES",
+         "rows of a run, for example 1,20,100, which is what is taken if not given"},
+        MD__FLAG_SYMBOL(bench.inputs.symbols),
+        {"--iterations", MD__FLAG_INT, &bench.iterations, "N", "runs of each size, not by time"},
+        {"--in", MD__FLAG_LIST, &bench.inputs.given, "NAME=FILE.npy",
+         "an input, instead of random ones"},
+        {"--shared-known", MD__FLAG_BOOL, &bench.inputs.shared_known, NULL,
+         "all rows have the same known future, as servers do"},
+        {"--rolling", MD__FLAG_BOOL, &bench.rolling, NULL,
+         "a run is one step on of every row's window"},
+        {"--profile", MD__FLAG_BOOL, &bench.profile, NULL, "time by step and by operator"},
+        {"--profile-out", MD__FLAG_TEXT, &bench.profile_out, "FILE",
+         "the same as stacks for flame graphs; NAME.svg: as a picture"},
+        {"--passes", MD__FLAG_BOOL, &bench.passes, NULL,
+         "what each pass and fused operator gains, instead"},
+        {"--paced", MD__FLAG_BOOL, &bench.paced, NULL,
+         "run for as many seconds as each line of standard input says"},
+        MD__FLAG_JSON(bench.as_json),
+        MD__FLAGS_OPEN(bench.options),
+        MD__FLAGS_PACKS(bench.options),
+        {"--captures-off", MD__FLAG_BOOL, &bench.options.captures_off, NULL,
+         "start a GPU's kernels one by one"},
     };
     struct md_error err = {0};
     enum md_status status = md__args_parse(argc, argv, flags, (int)(sizeof flags / sizeof flags[0]),

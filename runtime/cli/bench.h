@@ -6,10 +6,21 @@
 #include "cli/floor.h"
 #include "cli/sample.h"
 
+/* What a model is run with, as the flags say. */
+struct md__bench_inputs {
+    const char *symbols;
+    bool shared_known;
+    struct md__flag_list given;
+};
+/* Wants md__sample_fini after a failure, too. */
+enum md_status md__bench_sample(const struct md__bench_inputs *inputs,
+                                const struct md__opened *model, struct md__sample *sample,
+                                struct md_error *err);
+
 /* Times the model without each pass and each fused operator, and prints what each gains. */
-enum md_status md__bench_passes(const struct md__open_options *options, const char *symbols,
-                                bool shared_known, const int64_t *batches, int batch_count,
-                                bool as_json, struct md_error *err);
+enum md_status md__bench_passes(const struct md__open_options *options,
+                                const struct md__bench_inputs *inputs, const int64_t *batches,
+                                int batch_count, bool as_json, struct md_error *err);
 
 /*
  * Where the time of the last runs went while profiling was on, the caller's: "profile", its steps,

@@ -42,22 +42,17 @@ static bool concerns(const struct md__opened *model, const char *name)
     return true;
 }
 
-static enum md_status open_variant(const struct md__open_options *options, const char *symbols,
-                                   bool shared_known, struct variant *variant, struct md_error *err)
+static enum md_status open_variant(const struct md__open_options *options,
+                                   const struct md__bench_inputs *inputs, struct variant *variant,
+                                   struct md_error *err)
 {
     struct md__open_options own = *options;
     enum md_status status;
 
     own.passes_off = variant->without;
     status = md__open(&own, &variant->model, err);
-    if (status == MD_OK) {
-        status = md__sample_init(&variant->sample, md_executable_graph(variant->model.executable),
-                                 variant->model.config, symbols, err);
-    }
-    if (status == MD_OK && shared_known) {
-        status = md__sample_share_known(&variant->sample, variant->model.config, err);
-    }
-    return status;
+    return status == MD_OK ? md__bench_sample(inputs, &variant->model, &variant->sample, err)
+                           : status;
 }
 
 /* The first run of all plans and packs, and is not counted. */
@@ -99,11 +94,12 @@ static enum md_status time_batch(struct variant *base, struct variant *other, in
     return status;
 }
 
-static json_t *row_json(const struct variant *base, const struct variant *variant, int64_t batch)
+static json_t *row_json(const struct variant *base, const struct variant *variant)
 {
     double median = (double)variant->times[variant->count / 2];
 
-    return json_pack("{s:I, s:s, s:f, s:f, s:f}", "batch", (json_int_t)batch, "without",
+    return json_pack("{s:I, s:s, s:f, s:f, s:f}", "batch",
+                     (json_int_t)md__sample_batch(&variant->sample), "without",
                      variant->without != NULL ? variant->without : EVERYTHING_ON, "median_ms",
                      median / 1e6, "min_ms", (double)variant->times[0] / 1e6, "gain",
                      (double)variant->times[0] / (double)base->times[0]);
@@ -135,9 +131,12 @@ static enum md_status report_variant(const struct report *report, struct variant
     enum md_status status = MD_OK;
 
     for (int b = 0; b < report->batch_count && status == MD_OK; b++) {
+        if (b > 0 && (base->sample.given || md__sample_batch_symbol(base->sample.graph) < 0)) {
+            break; /* the sizes stay what they are */
+        }
         status = time_batch(base, other, report->batches[b], err);
         if (status == MD_OK) {
-            json_t *row = row_json(base, other != NULL ? other : base, report->batches[b]);
+            json_t *row = row_json(base, other != NULL ? other : base);
             if (!report->as_json) {
                 print_row(row);
             }
@@ -154,8 +153,9 @@ static void close_variant(struct variant *variant)
 }
 
 static enum md_status report_without(const struct report *report, const char *name,
-                                     const struct md__open_options *options, const char *symbols,
-                                     bool shared_known, struct variant *base, struct md_error *err)
+                                     const struct md__open_options *options,
+                                     const struct md__bench_inputs *inputs, struct variant *base,
+                                     struct md_error *err)
 {
     struct variant *other = calloc(1, sizeof *other);
 
@@ -163,7 +163,7 @@ static enum md_status report_without(const struct report *report, const char *na
         return md_fail(err, MD_ERR_MEMORY, "out of memory");
     }
     other->without = name;
-    enum md_status status = open_variant(options, symbols, shared_known, other, err);
+    enum md_status status = open_variant(options, inputs, other, err);
     if (status == MD_OK) {
         status = report_variant(report, base, other, err);
     }
@@ -184,13 +184,13 @@ static void print_json(const struct md__open_options *options, const struct vari
     json_decref(report);
 }
 
-enum md_status md__bench_passes(const struct md__open_options *options, const char *symbols,
-                                bool shared_known, const int64_t *batches, int batch_count,
-                                bool as_json, struct md_error *err)
+enum md_status md__bench_passes(const struct md__open_options *options,
+                                const struct md__bench_inputs *inputs, const int64_t *batches,
+                                int batch_count, bool as_json, struct md_error *err)
 {
     struct variant *base = calloc(1, sizeof *base);
     const struct report report = {batches, batch_count, as_json, json_array()};
-    enum md_status status = base != NULL ? open_variant(options, symbols, shared_known, base, err)
+    enum md_status status = base != NULL ? open_variant(options, inputs, base, err)
                                          : md_fail(err, MD_ERR_MEMORY, "out of memory");
     const char *name;
 
@@ -206,7 +206,7 @@ enum md_status md__bench_passes(const struct md__open_options *options, const ch
     }
     for (int i = 0; status == MD_OK && (name = md_executable_pass_name(i)) != NULL; i++) {
         if (concerns(&base->model, name)) {
-            status = report_without(&report, name, options, symbols, shared_known, base, err);
+            status = report_without(&report, name, options, inputs, base, err);
         }
     }
     if (status == MD_OK && as_json) {

@@ -41,7 +41,7 @@ int md__cli_check(int argc, char **argv)
 {
     const char *dir;
     bool as_json = false;
-    const struct md__flag flags[] = {{"--json", MD__FLAG_BOOL, &as_json}};
+    const struct md__flag flags[] = {MD__FLAG_JSON(as_json)};
     struct md_error err = {0};
     json_t *errors = NULL, *report;
     enum md_status status =

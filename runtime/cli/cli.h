@@ -44,12 +44,49 @@ struct md__flag_list {
 struct md__flag {
     const char *name; /* "--threads" */
     enum md__flag_type type;
-    void *value; /* const char *, int, bool, struct md__flag_list */
+    void *value;             /* const char *, int, bool, struct md__flag_list */
+    const char *takes, *why; /* for --help: what the value is ("N"; NULL: none), what it is for */
 };
+
+/* Flags that several commands take, each with the same meaning. */
+#define MD__FLAG_JSON(is_json)                                                                     \
+    {                                                                                              \
+        "--json", MD__FLAG_BOOL, &(is_json), NULL, "report as JSON"                                \
+    }
+#define MD__FLAG_SYMBOL(text)                                                                      \
+    {                                                                                              \
+        "--symbol", MD__FLAG_TEXT, &(text), "NAME=SIZE,...", "sizes that the model leaves free"    \
+    }
+#define MD__FLAGS_DAEMON(control, state)                                                           \
+    {"--control", MD__FLAG_TEXT, &(control), "SOCKET", "the running daemon's control socket"},     \
+    {                                                                                              \
+        "--state", MD__FLAG_TEXT, &(state), "DIR", "its state folder, where control.sock lies"     \
+    }
+#define MD__FLAGS_OPEN(options)                                                                    \
+    {"--threads", MD__FLAG_INT, &(options).threads, "N", "threads; every processor if not given"}, \
+        {"--device", MD__FLAG_TEXT, &(options).device, "DEVICE",                                   \
+         "auto (if not given), cpu, cuda or cuda:INDEX"},                                          \
+        {"--precision", MD__FLAG_TEXT, &(options).precision, "TYPE",                               \
+         "of float32 on a GPU: auto, fp32, fp16 or bf16"},                                         \
+        {"--isa", MD__FLAG_TEXT, &(options).isa, "NAME",                                           \
+         "the CPU's kernels: auto, avx512, avx2, portable, or reference, which says what is "      \
+         "meant"},                                                                                 \
+    {                                                                                              \
+        "--passes-off", MD__FLAG_TEXT, &(options).passes_off, "NAME,...",                          \
+            "leave out passes or fused operators, as bench --passes names them"                    \
+    }
+#define MD__FLAGS_PACKS(options)                                                                   \
+    {"--pack-cache", MD__FLAG_TEXT, &(options).pack_cache, "DIR|off",                              \
+     "where packed weights are kept for the next load"},                                           \
+    {                                                                                              \
+        "--low-memory", MD__FLAG_BOOL, &(options).low_memory, NULL,                                \
+            "packed weights do not grow, and kept ones are used where they lie"                    \
+    }
 
 /*
  * Reads flags ("--name value", "--name=value"; booleans alone) and exactly one other argument,
- * the command's subject (none when subject is NULL). usage is named in errors.
+ * the command's subject (none when subject is NULL). usage is named in errors. "--help" prints the
+ * flags and ends the process with success.
  */
 enum md_status md__args_parse(int argc, char **argv, const struct md__flag *flags, int flag_count,
                               const char *usage, const char **subject, struct md_error *err);

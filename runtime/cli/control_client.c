@@ -260,8 +260,7 @@ static enum md_status parse_request(const char *text, json_t **request, struct m
 int md__cli_control(int argc, char **argv)
 {
     const char *text, *control = NULL, *state = NULL;
-    const struct md__flag flags[] = {{"--control", MD__FLAG_TEXT, &control},
-                                     {"--state", MD__FLAG_TEXT, &state}};
+    const struct md__flag flags[] = {MD__FLAGS_DAEMON(control, state)};
     char path[PATH_MAX];
     json_t *request = NULL, *answer = NULL;
     struct md_error err = {0};

@@ -329,13 +329,9 @@ int md__cli_inspect(int argc, char **argv)
     const char *symbols = NULL;
     bool as_json = false;
     const struct md__flag flags[] = {
-        {"--json", MD__FLAG_BOOL, &as_json},
-        {"--symbol", MD__FLAG_TEXT, &symbols},
-        {"--device", MD__FLAG_TEXT, &options.device},
-        {"--precision", MD__FLAG_TEXT, &options.precision},
-        {"--isa", MD__FLAG_TEXT, &options.isa},
-        {"--threads", MD__FLAG_INT, &options.threads},
-        {"--passes-off", MD__FLAG_TEXT, &options.passes_off},
+        MD__FLAG_SYMBOL(symbols),
+        MD__FLAG_JSON(as_json),
+        MD__FLAGS_OPEN(options),
     };
     struct md__opened model = {0};
     struct md__sample sample = {0};
@@ -343,7 +339,7 @@ int md__cli_inspect(int argc, char **argv)
     json_t *report = NULL;
     enum md_status status =
         md__args_parse(argc, argv, flags, (int)(sizeof flags / sizeof flags[0]),
-                       "inspect MODEL [--symbol NAME=SIZE,...] [--json]", &options.path, &err);
+                       "inspect MODEL [FLAG ...]; --help lists them", &options.path, &err);
 
     if (status == MD_OK) {
         status = md__open(&options, &model, &err);

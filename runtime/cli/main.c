@@ -20,13 +20,11 @@ static const struct command commands[] = {
      "SCRIPTS_DIR [--listen ADDR:PORT] [--state DIR] [--tls-cert FILE --tls-key FILE] "
      "[--config FILE] [--KEY VALUE ...]",
      "serve a folder of scripts over HTTP or HTTPS; show-config lists every KEY", md__cli_serve},
-    {"run", "MODEL --in NAME=FILE.npy ... --out DIR [--device DEVICE] [--threads N]",
+    {"run", "MODEL --in NAME=FILE.npy ... --out DIR [FLAG ...]",
      "one inference, .npy files in and out", md__cli_run},
-    {"bench",
-     "MODEL [--batch 1,20,100] [--threads N] [--symbol NAME=SIZE,...] [--profile] [--json]",
+    {"bench", "MODEL [--batch 1,20,100] [--profile | --passes] [FLAG ...]",
      "time a model and compare with what this machine could do", md__cli_bench},
-    {"inspect", "MODEL [--symbol NAME=SIZE,...] [--json]",
-     "inputs, outputs, operators, memory plan", md__cli_inspect},
+    {"inspect", "MODEL [FLAG ...]", "inputs, outputs, operators, memory plan", md__cli_inspect},
     {"check", "SCRIPTS_DIR [--json]", "load scripts without effects, report mistakes",
      md__cli_check},
     {"test", "SCRIPTS_DIR [--only TEXT] [--json]", "run the tests beside a folder of scripts",
@@ -53,7 +51,10 @@ static const char *const later[] = {"load", "tune"};
 
 static void print_usage(FILE *out)
 {
-    fputs("usage: moondial COMMAND [ARGUMENT ...]\n       moondial --version\n\n", out);
+    fputs(
+        "usage: moondial COMMAND [ARGUMENT ...]\n       moondial COMMAND --help    what it takes, "
+        "flag by flag\n       moondial --version\n\n",
+        out);
     for (int i = 0; i < COUNT(commands); i++) {
         fprintf(out, "  %s %s\n      %s\n", commands[i].name, commands[i].arguments,
                 commands[i].summary);
@@ -93,7 +94,6 @@ int main(int argc, char **argv)
             if (argc == 3 && strcmp(argv[2], "--help") == 0) {
                 printf("usage: moondial %s %s\n%s\n", command->name, command->arguments,
                        command->summary);
-                return 0;
             }
             return command->run(argc - 2, argv + 2);
         }

@@ -251,14 +251,15 @@ static enum md_status show(const struct command *command, struct md_error *err)
 int md__cli_rehearse(int argc, char **argv)
 {
     struct command command = {.dir = NULL};
-    const struct md__flag flags[] = {{"--since", MD__FLAG_TEXT, &command.since},
-                                     {"--until", MD__FLAG_TEXT, &command.until},
-                                     {"--against", MD__FLAG_TEXT, &command.against},
-                                     {"--rule", MD__FLAG_TEXT, &command.rule},
-                                     {"--html", MD__FLAG_TEXT, &command.html},
-                                     {"--state", MD__FLAG_TEXT, &command.state},
-                                     {"--control", MD__FLAG_TEXT, &command.control},
-                                     {"--json", MD__FLAG_BOOL, &command.as_json}};
+    const struct md__flag flags[] = {
+        {"--since", MD__FLAG_TEXT, &command.since, "SPAN", "how far back, for example 24h"},
+        {"--until", MD__FLAG_TEXT, &command.until, "TIME", "where to end; now if not given"},
+        {"--against", MD__FLAG_TEXT, &command.against, "live|recorded",
+         "what it is held against: the rules that serve, or what they did"},
+        {"--rule", MD__FLAG_TEXT, &command.rule, "NAME", "one rule alone"},
+        {"--html", MD__FLAG_TEXT, &command.html, "FILE", "the report as a page"},
+        MD__FLAG_JSON(command.as_json),
+        MD__FLAGS_DAEMON(command.control, command.state)};
     struct md_error err = {0};
     enum md_status status = md__args_parse(argc, argv, flags, sizeof flags / sizeof flags[0], USAGE,
                                            &command.dir, &err);

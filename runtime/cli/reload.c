@@ -89,9 +89,7 @@ static int ask(int argc, char **argv, const char *op, const char *usage)
 {
     const char *control = NULL, *state = NULL;
     bool as_json = false;
-    const struct md__flag flags[] = {{"--control", MD__FLAG_TEXT, &control},
-                                     {"--state", MD__FLAG_TEXT, &state},
-                                     {"--json", MD__FLAG_BOOL, &as_json}};
+    const struct md__flag flags[] = {MD__FLAGS_DAEMON(control, state), MD__FLAG_JSON(as_json)};
     char path[PATH_MAX];
     json_t *report = NULL;
     struct md_error err = {0};

@@ -268,14 +268,15 @@ int md__cli_repl(int argc, char **argv)
     const char *control = NULL, *state = NULL;
     struct md__flag_list codes = {.count = 0};
     struct md__repl repl = {0};
-    const struct md__flag flags[] = {{"--eval", MD__FLAG_LIST, &codes},
-                                     {"--json", MD__FLAG_BOOL, &repl.json},
-                                     {"--yes", MD__FLAG_BOOL, &repl.yes},
-                                     {"--control", MD__FLAG_TEXT, &control},
-                                     {"--state", MD__FLAG_TEXT, &state}};
+    const struct md__flag flags[] = {
+        {"--eval", MD__FLAG_LIST, &codes, "CODE", "run it, print its values, and end"},
+        {"--yes", MD__FLAG_BOOL, &repl.yes, NULL, "ask nothing"},
+        MD__FLAG_JSON(repl.json),
+        MD__FLAGS_DAEMON(control, state)};
     char path[PATH_MAX];
     struct md_error err = {0};
-    enum md_status status = md__args_parse(argc, argv, flags, 5, USAGE, NULL, &err);
+    enum md_status status =
+        md__args_parse(argc, argv, flags, (int)(sizeof flags / sizeof flags[0]), USAGE, NULL, &err);
 
     if (status == MD_OK) {
         status = md__control_find(control, state, path, sizeof path, &err);

@@ -13,9 +13,7 @@
 #include "cli/cli.h"
 #include "tensor/npy.h"
 
-#define USAGE                                                                                      \
-    "run MODEL --in NAME=FILE.npy ... --out DIR [--device DEVICE] [--threads N] "                  \
-    "[--pack-cache DIR|off] [--low-memory]"
+#define USAGE "run MODEL --in NAME=FILE.npy ... --out DIR [FLAG ...]; --help lists them"
 
 /* DIR/NAME.npy, with characters that could mean something in a path replaced. */
 static enum md_status output_path(const char *folder, const char *name, char path[PATH_MAX],
@@ -97,15 +95,10 @@ int md__cli_run(int argc, char **argv)
     struct md__flag_list given = {0};
     const char *folder = NULL;
     const struct md__flag flags[] = {
-        {"--in", MD__FLAG_LIST, &given},
-        {"--out", MD__FLAG_TEXT, &folder},
-        {"--device", MD__FLAG_TEXT, &options.device},
-        {"--precision", MD__FLAG_TEXT, &options.precision},
-        {"--isa", MD__FLAG_TEXT, &options.isa},
-        {"--threads", MD__FLAG_INT, &options.threads},
-        {"--passes-off", MD__FLAG_TEXT, &options.passes_off},
-        {"--pack-cache", MD__FLAG_TEXT, &options.pack_cache},
-        {"--low-memory", MD__FLAG_BOOL, &options.low_memory},
+        {"--in", MD__FLAG_LIST, &given, "NAME=FILE.npy", "an input of the model"},
+        {"--out", MD__FLAG_TEXT, &folder, "DIR", "where each output becomes NAME.npy"},
+        MD__FLAGS_OPEN(options),
+        MD__FLAGS_PACKS(options),
     };
     struct md__opened model = {0};
     struct md_error err = {0};

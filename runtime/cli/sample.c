@@ -163,6 +163,26 @@ int md__sample_batch_symbol(const struct md_graph *graph)
     return -1;
 }
 
+int64_t md__sample_batch(const struct md__sample *sample)
+{
+    int symbol = md__sample_batch_symbol(sample->graph);
+
+    return symbol >= 0 ? sample->sizes[symbol] : 1;
+}
+
+void md__sample_give(struct md__sample *sample)
+{
+    sample->given = true;
+    for (int i = 0; i < sample->graph->input_count; i++) {
+        const struct md_shape *shape = &sample->graph->values[sample->graph->inputs[i].value].shape;
+        for (int axis = 0; axis < shape->rank; axis++) {
+            if (shape->dim[axis] < 0) {
+                sample->sizes[-shape->dim[axis] - 2] = sample->inputs[i].shape.dim[axis];
+            }
+        }
+    }
+}
+
 enum md_status md__sample_resize(struct md__sample *sample, int64_t batch, struct md_error *err)
 {
     int symbol = md__sample_batch_symbol(sample->graph);
@@ -370,8 +390,7 @@ void md__sample_fill(struct md__sample *sample)
 static enum md_status make_windows(const struct md__sample *sample, struct md_windows *windows,
                                    struct md_error *err)
 {
-    int symbol = md__sample_batch_symbol(sample->graph);
-    int64_t count = symbol >= 0 ? sample->sizes[symbol] : 1;
+    int64_t count = md__sample_batch(sample);
     struct md_window *each = malloc((size_t)count * sizeof *each);
 
     if (each == NULL) {

@@ -21,7 +21,7 @@ struct md__sample {
     /* md__sample_share_known: columns of inputs whose last axis has known_width */
     bool known[MD__SAMPLE_KNOWN_MAX];
     int known_width;
-    bool given; /* inputs are the caller's: sizes and values stay */
+    bool given; /* md__sample_give */
     /* md__sample_roll: windows that move on by a step from run to run */
     bool rolling;
     bool fixed_reals[MD__SAMPLE_KNOWN_MAX], fixed_codes[MD__SAMPLE_KNOWN_MAX]; /* what stays */
@@ -44,6 +44,10 @@ enum md_status md__sample_run(struct md__sample *sample, struct md_executable *e
 enum md_status md__sample_init(struct md__sample *sample, const struct md_graph *graph,
                                const char *config_json, const char *given, struct md_error *err);
 void md__sample_fini(struct md__sample *sample);
+/* From now on inputs are what the caller has put there: sizes are theirs, and values stay. */
+void md__sample_give(struct md__sample *sample);
+/* Rows that the inputs hold now: the batch symbol's size, 1 when there is none. */
+int64_t md__sample_batch(const struct md__sample *sample);
 /*
  * From now on rows of a batch hold the same numbers in the columns of x_reals that config.json
  * lists for the decoder, as calendars and positions do. MD_ERR_INVALID when it lists none.

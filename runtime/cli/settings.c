@@ -21,6 +21,10 @@ enum md_status md__settings_load(int argc, char **argv, const char *usage,
     int kept = 0;
 
     *settings = (struct md__settings){0};
+    if (argc > 0 && strcmp(argv[0], "--help") == 0) {
+        puts("  each KEY, what it is for and its value: moondial show-config SCRIPTS_DIR");
+        exit(0);
+    }
     if (argc < 1 || strncmp(argv[0], "--", 2) == 0) {
         return md_fail(err, MD_ERR_INVALID, "usage: moondial %s", usage);
     }

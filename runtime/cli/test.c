@@ -136,8 +136,9 @@ int md__cli_test(int argc, char **argv)
 {
     struct testing testing = {0};
     struct md_error err = {0};
-    const struct md__flag flags[] = {{"--only", MD__FLAG_TEXT, &testing.only},
-                                     {"--json", MD__FLAG_BOOL, &testing.as_json}};
+    const struct md__flag flags[] = {
+        {"--only", MD__FLAG_TEXT, &testing.only, "TEXT", "tests whose name holds the text"},
+        MD__FLAG_JSON(testing.as_json)};
     enum md_status status = md__args_parse(
         argc, argv, flags, 2, "test SCRIPTS_DIR [--only TEXT] [--json]", &testing.dir, &err);
     if (status != MD_OK)

@@ -70,14 +70,34 @@ class Run(unittest.TestCase):
     def tearDown(self):
         shutil.rmtree(self.folder)
 
-    def run_model(self, inputs=None, extra=(), out=True):
-        arguments = []
-        for name, (descr, shape, values) in (self.inputs if inputs is None else inputs).items():
+    def in_flags(self, inputs):
+        flags = []
+        for name, (descr, shape, values) in inputs.items():
             path = os.path.join(self.folder, name + ".npy")
             write_npy(path, descr, shape, values)
-            arguments += ["--in", f"{name}={path}"]
-        out_arguments = ["--out", self.out] if out else []
-        return run_cli("run", MODEL, *arguments, *out_arguments, *extra)
+            flags += ["--in", f"{name}={path}"]
+        return flags
+
+    def run_model(self, inputs=None, extra=(), out=True):
+        flags = self.in_flags(self.inputs if inputs is None else inputs)
+        out_flags = ["--out", self.out] if out else []
+        return run_cli("run", MODEL, *flags, *out_flags, *extra)
+
+    def test_bench_takes_inputs_too(self):
+        flags = ["bench", MODEL, *self.in_flags(self.inputs), "--threads", "1"]
+        code, out, err = run_cli(*flags, "--iterations", "2", "--json")
+        self.assertEqual((code, err), (0, ""))
+        report = json.loads(out)
+        self.assertEqual([row["batch"] for row in report["results"]], [BATCH])
+        self.assertEqual((report["symbols"]["batch"], report["symbols"]["decoder"]),
+                         (BATCH, DECODER))
+        code, out, err = run_cli(*flags, "--passes", "--json")
+        self.assertEqual((code, err), (0, ""))
+        self.assertEqual({row["batch"] for row in json.loads(out)["passes"]}, {BATCH})
+        for more in (["--batch", "3"], ["--symbol", "encoder=3"], ["--rolling"]):
+            code, out, err = run_cli(*flags, *more)
+            self.assertEqual((code, out), (2, ""))
+            self.assertIn("--in", err)
 
     def test_writes_the_prediction(self):
         code, out, err = self.run_model()
@@ -242,6 +262,16 @@ class Reports(unittest.TestCase):
         code, _, err = run_cli("inspect", MODEL, "--passes-off", "VariableSelectio")
         self.assertEqual(code, 2)
         self.assertIn('"VariableSelectio"', err)
+
+    def test_help_lists_every_flag(self):
+        for command, flags in (("run", ("--isa", "--pack-cache", "--low-memory", "--passes-off")),
+                               ("bench", ("--isa", "--iterations", "--captures-off", "--paced")),
+                               ("inspect", ("--isa", "--precision")), ("serve", ("show-config",)),
+                               ("test", ("--only",)), ("rehearse", ("--against",))):
+            code, out, err = run_cli(command, "--help")
+            self.assertEqual((code, err), (0, ""))
+            for flag in flags:
+                self.assertIn("  " + flag if flag[0] == "-" else flag, out)
 
     def test_bench_of_passes(self):
         code, out, err = run_cli("bench", MODEL, "--batch", "1", "--passes", "--json", "--threads",
