@@ -256,6 +256,7 @@ static const struct op_case cases[] = {
      .out = {F32(7, 60, 50)},
      .absolute = 1e-5,
      .attrs = {STRING("equation", "bid,bjd->bij")}},
+#include "primitives_contrib.inc"
 #include "primitives_einsum.inc"
     {.name = "quantise over many chunks",
      .op = MD_OP_QUANTIZE_LINEAR,
