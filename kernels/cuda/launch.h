@@ -163,6 +163,8 @@ struct md__cuda_product {
     float function_a, function_b;
 };
 int md__cuda_product(md__cuda_stream stream, const struct md__cuda_product *product);
+/* Where y, whose rows follow each other, already has a b: the rest of it. */
+int md__cuda_product_end(md__cuda_stream stream, const struct md__cuda_product *product);
 /* y [rows, columns] = x[:, :columns] * sigmoid(x[:, columns:]) */
 int md__cuda_glu(md__cuda_stream stream, int storage, const void *x, void *y, int64_t rows,
                  int64_t columns);

@@ -64,6 +64,28 @@ int md__cuda_product(md__cuda_stream stream, const struct md__cuda_product *p)
     })
 }
 
+/* y has the sums. */
+template <class T> static __global__ void product_end_kernel(struct md__cuda_product p)
+{
+    int64_t matrix = p.rows * p.columns;
+    for (int64_t i = md__first(); i < p.batch.count * matrix; i += md__stride()) {
+        float sum = p.wide ? ((const float *)p.y)[i] : md__load((const T *)p.y + i);
+        dense_problem<T>{p, i / matrix, p.rows, 0, p.columns, NULL, NULL, false, false}.finish(
+            i / p.columns % p.rows, i % p.columns, sum);
+    }
+}
+
+int md__cuda_product_end(md__cuda_stream stream, const struct md__cuda_product *p)
+{
+    int64_t count = p->batch.count * p->rows * p->columns;
+    if (count == 0)
+        return 0;
+    if (p->y_row != 0)
+        return MD__CUDA_REFUSED;
+    MD__BY_FLOAT(p->storage, return md__launch(stream, "product_end", product_end_kernel<T>,
+                                               md__blocks(count, 256), dim3(256), 0, *p))
+}
+
 /* ---- the gate ahead of a GLU ----------------------------------------------------------------- */
 
 /* y[r, c] = x[r, c] sigmoid(x[r, columns + c]) */

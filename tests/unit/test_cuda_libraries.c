@@ -66,6 +66,17 @@ static int sum_convolution(struct md__cuda_libraries *libraries, md__cuda_stream
     return error ? error : md__cuda_convolve_end(stream, p);
 }
 
+static int sum_product(struct md__cuda_libraries *libraries, md__cuda_stream stream,
+                       const struct md__cuda_product *p)
+{
+    struct md__cuda_product sums = *p, rest = *p;
+    sums.bias = sums.z = NULL;
+    sums.function = MD__CUDA_IDENTITY;
+    rest.alpha = 1;
+    int error = md__cuda_product(stream, &sums);
+    return error ? error : md__cuda_product_end(stream, &rest);
+}
+
 static int keep(struct md__cuda_libraries *libraries, const void *bytes, size_t count,
                 void **memory)
 {
@@ -93,6 +104,13 @@ static const struct op_case convolution = {.name = "convolution",
                                            .out = {F32(2, 5, 4, 16)},
                                            .attrs = {INT("group", 2)},
                                            .absolute = 1e-5};
+
+static const struct op_case linear = {.name = "linear",
+                                      .op = MD_OP_LINEAR,
+                                      .in = {F32(5, 7), WEIGHT(9, 7), WEIGHT(9), F32(5, 9)},
+                                      .out = {F32(5, 9)},
+                                      .attrs = {STRING("activation", "Tanh")},
+                                      .absolute = 1e-5};
 
 static void test_refusals_run_our_kernels(void **state)
 {
@@ -136,18 +154,22 @@ static void test_constant_weights_are_turned_once(void **state)
 
 static void test_a_library_may_leave_the_end_to_us(void **state)
 {
-    struct md__cuda_libraries libraries = {.convolve = sum_convolution, .keep = keep, .drop = drop};
-    struct op_run run, expected;
-    struct md_error err;
-    md__emulated_libraries(NULL);
-    op_run_init(&run, &convolution);
-    op_run_init(&expected, &convolution);
-    assert_int_equal(op_run_device(&expected, MD_F32, &err), OP_DONE);
-    md__emulated_libraries(&libraries);
-    assert_int_equal(op_run_device(&run, MD_F32, &err), OP_DONE);
-    assert_true(op_outputs_agree(&run, &expected, "sums, then the rest"));
-    op_run_fini(&run);
-    op_run_fini(&expected);
+    const struct op_case *const cases[] = {&convolution, &linear};
+    struct md__cuda_libraries libraries = {
+        .product = sum_product, .convolve = sum_convolution, .keep = keep, .drop = drop};
+    for (int i = 0; i < 2; i++) {
+        struct op_run run, expected;
+        struct md_error err;
+        md__emulated_libraries(NULL);
+        op_run_init(&run, cases[i]);
+        op_run_init(&expected, cases[i]);
+        assert_int_equal(op_run_device(&expected, MD_F32, &err), OP_DONE);
+        md__emulated_libraries(&libraries);
+        assert_int_equal(op_run_device(&run, MD_F32, &err), OP_DONE);
+        assert_true(op_outputs_agree(&run, &expected, "sums, then the rest"));
+        op_run_fini(&run);
+        op_run_fini(&expected);
+    }
     md__emulated_libraries(NULL);
 }
 

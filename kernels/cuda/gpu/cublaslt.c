@@ -133,6 +133,33 @@ static bool epilogue_of(const struct md__cuda_product *p, bool bias, int32_t *ep
     }
 }
 
+/* What of p cuBLASLt does: bias and residual when y is stored as they are, a function that is an
+ * epilogue. */
+static struct md__cuda_product part_of(const struct md__cuda_product *p)
+{
+    struct md__cuda_product part = *p;
+    bool bare = p->wide && p->storage != MD__CUDA_F32 && (p->bias || p->z);
+    int32_t unused;
+    if (bare)
+        part.bias = part.z = NULL;
+    if (bare || !epilogue_of(p, p->bias != NULL, &unused))
+        part.function = MD__CUDA_IDENTITY;
+    return part;
+}
+
+/* What is left of it. */
+static int finish(md__cuda_stream stream, const struct md__cuda_product *p,
+                  const struct md__cuda_product *part)
+{
+    struct md__cuda_product rest = *p;
+    rest.alpha = 1;
+    rest.bias = part->bias ? NULL : p->bias;
+    rest.z = part->z ? NULL : p->z;
+    if (!rest.bias && !rest.z && part->function == p->function)
+        return 0;
+    return md__cuda_product_end(stream, &rest);
+}
+
 /* A side of the product, [height, width] by rows: its leading dimension, and whether it is turned
  * as cuBLASLt sees it; false: it lies in neither way. */
 static bool side_of(int64_t row, int64_t column, int64_t height, int64_t width, int32_t *turn,
@@ -147,7 +174,7 @@ static bool side_of(int64_t row, int64_t column, int64_t height, int64_t width, 
 static bool key_of(const struct md__cuda_product *p, struct key *key)
 {
     memset(key, 0, sizeof *key);
-    bool bias = p->bias != NULL, plain;
+    bool bias = p->bias != NULL;
     *key = (struct key){.m = p->columns,
                         .n = p->rows,
                         .k = p->inner,
@@ -161,15 +188,12 @@ static bool key_of(const struct md__cuda_product *p, struct key *key)
                         .align_b = alignment(p->a),
                         .align_c = alignment(p->z ? p->z : p->y),
                         .align_d = alignment(p->y)};
-    plain = epilogue_of(p, bias, &key->epilogue);
-    if (!plain) /* the function follows */
-        key->epilogue = bias ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
+    epilogue_of(p, bias, &key->epilogue);
     bool fits = side_of(p->b_row, p->b_column, p->inner, p->columns, &key->turn_a, &key->lda) &&
                 side_of(p->a_row, p->a_column, p->rows, p->inner, &key->turn_b, &key->ldb);
     bool row_bias = !bias || (p->bias_column == 1 && p->bias_row == 0 && p->beta == 1);
     bool dense = p->y_row == 0 && p->z_repeat == 0 && p->batch.rank == 1;
-    bool alike = key->stored == key->storage || (!bias && !p->z); /* as bias and z are of 16 bits */
-    return fits && alike && row_bias && dense && p->inner > 0 && p->columns <= INT32_MAX &&
+    return fits && row_bias && dense && p->inner > 0 && p->columns <= INT32_MAX &&
            p->rows <= INT32_MAX && p->inner <= INT32_MAX && p->batch.count <= INT32_MAX;
 }
 
@@ -342,12 +366,12 @@ int md__cublaslt_product(struct md__cuda_libraries *libraries, md__cuda_stream s
     struct md__gpu_libraries *all = (struct md__gpu_libraries *)libraries;
     struct md__cublaslt *lt = all->cublaslt;
     struct asked asked = {0};
-    struct posed posed = {all, &asked, p, NULL, (cudaStream_t)stream, p->y};
+    struct md__cuda_product part = part_of(p);
+    struct posed posed = {all, &asked, &part, NULL, (cudaStream_t)stream, p->y};
     struct key key;
-    int32_t unused;
-    if (!key_of(p, &key))
+    if (!key_of(&part, &key))
         return MD__CUDA_REFUSED;
-    cublasStatus_t status = describe(lt, &asked, &key, p->bias);
+    cublasStatus_t status = describe(lt, &asked, &key, part.bias);
     const cublasLtMatmulAlgo_t *algorithm = status ? NULL : choose(lt, &posed, &asked, &key);
     posed.algorithm = algorithm;
     if (algorithm)
@@ -358,10 +382,7 @@ int md__cublaslt_product(struct md__cuda_libraries *libraries, md__cuda_stream s
     if (status)
         return (int)(status == CUBLAS_STATUS_ALLOC_FAILED ? cudaErrorMemoryAllocation
                                                           : cudaErrorLaunchFailure);
-    if (epilogue_of(p, p->bias != NULL, &unused))
-        return 0;
-    return md__cuda_unary(stream, key.stored, p->function, p->function_a, p->function_b, p->y, p->y,
-                          p->batch.count * p->rows * p->columns);
+    return finish(stream, p, &part);
 }
 
 #endif
