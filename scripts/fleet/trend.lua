@@ -94,7 +94,8 @@ end
 -- have NaN.
 function trend.fit(window, formula)
     local servers, past = window:dim(1), window:dim(2)
-    local recent = window:slice(2, math.max(1, past - WINDOW_STEPS + 1), past)
+    local first = past - WINDOW_STEPS + 1
+    local recent = first > 1 and window:slice(2, first, past) or window
     local counts = recent:count_finite(2)
     local shape = { servers, #metrics, 1 }
     return {
