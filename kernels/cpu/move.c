@@ -164,6 +164,21 @@ static void turn_three(const uint32_t *from, int64_t from_step, uint32_t *to, in
     }
 }
 
+/* The same of bytes, pixels one behind the other: each is stored with a byte of the next one, which
+ * then follows. */
+static void turn_three_bytes(const uint8_t *from, int64_t from_step, uint8_t *to, size_t count)
+{
+    const uint8_t *second = from + from_step, *third = second + from_step;
+    size_t last = count - 1;
+    for (size_t i = 0; i < last; i++, to += 3) {
+        uint32_t pixel = from[i] | (uint32_t)second[i] << 8 | (uint32_t)third[i] << 16;
+        memcpy(to, &pixel, sizeof pixel);
+    }
+    to[0] = from[last];
+    to[1] = second[last];
+    to[2] = third[last];
+}
+
 /* `count` elements along, all across. */
 static void turn_block(const struct turning *turning, const uint32_t *from, uint32_t *to,
                        size_t count)
@@ -193,12 +208,17 @@ static void turn_some(void *context, size_t begin, size_t end, int thread)
     (void)thread;
     const struct turning *turning = context;
     struct md__walk walk = turning->move->walk;
+    int64_t bytes = (int64_t)turning->move->bytes;
     for (size_t i = begin; i < end; i++) {
         size_t at = i % turning->blocks * TURN_BLOCK, left = turning->along.count - at;
+        size_t count = left < TURN_BLOCK ? left : TURN_BLOCK;
         md__walk_seek(&walk, i / turning->blocks);
-        turn_block(turning, (const uint32_t *)turning->move->from + walk.at[0] + (int64_t)at,
-                   (uint32_t *)turning->move->to + walk.at[1] + (int64_t)at * turning->along.to,
-                   left < TURN_BLOCK ? left : TURN_BLOCK);
+        const char *from = turning->move->from + (walk.at[0] + (int64_t)at) * bytes;
+        char *to = turning->move->to + (walk.at[1] + (int64_t)at * turning->along.to) * bytes;
+        if (bytes == 1)
+            turn_three_bytes((const uint8_t *)from, turning->across.from, (uint8_t *)to, count);
+        else
+            turn_block(turning, (const uint32_t *)from, (uint32_t *)to, count);
     }
 }
 
@@ -227,7 +247,10 @@ static bool turn(struct md__move *move, struct md_pool *pool)
         if (walk->stride[1][i] == 1 && walk->stride[0][i] > 1)
             across = i;
     }
-    if (move->bytes != 4 || along == MD_NONE || across == MD_NONE || walk->dim[along] < 4)
+    if (along == MD_NONE || across == MD_NONE || walk->dim[along] < 4)
+        return false;
+    bool pixels = move->bytes == 1 && walk->dim[across] == 3 && walk->stride[1][along] == 3;
+    if (move->bytes != 4 && !pixels)
         return false;
     struct turning turning = {.move = move};
     turning.along = take_axis(walk, along);
