@@ -372,11 +372,11 @@ static void wait_for_signal(sigset_t *signals)
 enum { MALLOC_ARENAS = 2 };
 
 /*
- * Blocks of megabytes come from these arenas too, and what is free at their ends stays: a forecast
- * of 500 servers fills some 60 MB, and to get its pages from the kernel each time is a twentieth of
- * all it takes. Larger ones are mapped by themselves and go at once.
+ * Blocks of megabytes come from these arenas too, and what is free at their ends stays: to get the
+ * pages of a forecast from the kernel each time costs more than to keep so many. Larger blocks are
+ * mapped by themselves and go at once.
  */
-enum { MALLOC_BLOCK_MAX = 32 << 20, MALLOC_KEPT_MAX = 64 << 20 };
+enum { MALLOC_BLOCK_MAX = 8 << 20, MALLOC_KEPT_MAX = 16 << 20 };
 
 int md__cli_serve(int argc, char **argv)
 {

@@ -27,7 +27,7 @@
 
 /* Charged growth that makes a full collection worth its milliseconds, of which a request waits for
  * each one. */
-static const size_t gc_debt_max = (size_t)64 << 20;
+static const size_t gc_debt_max = (size_t)16 << 20;
 
 enum { BYTES_PER_UNIT = 256 }; /* what is allocated and filled while one unit of work is done */
 static const size_t large_bytes = (size_t)64 << 10;
