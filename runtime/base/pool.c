@@ -78,7 +78,7 @@ struct md_pool {
     md_pool_body body;
     void *context;
     size_t count;
-    size_t chunk;
+    size_t chunk, extra, chunks; /* chunk i begins at i * chunk + i * extra / chunks */
 
     _Alignas(64) _Atomic uint64_t state;
     _Alignas(64) _Atomic int sleepers;
@@ -169,6 +169,13 @@ static void wait_for_news(struct md_pool *pool, uint64_t seen)
     pthread_mutex_unlock(&pool->lock);
 }
 
+/* Where a chunk begins, or all of them end. */
+static size_t chunk_begin(const struct md_pool *pool, size_t index)
+{
+    return index == pool->chunks ? pool->count
+                                 : index * pool->chunk + index * pool->extra / pool->chunks;
+}
+
 static void work(struct md_pool *pool, int thread)
 {
     for (int i = 0; i < pool->threads; i++) {
@@ -177,9 +184,8 @@ static void work(struct md_pool *pool, int thread)
             size_t index = atomic_fetch_add_explicit(&share->next, 1, memory_order_relaxed);
             if (index >= share->end)
                 break;
-            size_t begin = index * pool->chunk, left = pool->count - begin;
-            left = left < pool->chunk ? left : pool->chunk;
-            pool->body(pool->context, begin, begin + left, thread);
+            pool->body(pool->context, chunk_begin(pool, index), chunk_begin(pool, index + 1),
+                       thread);
         }
     }
 }
@@ -224,9 +230,9 @@ static void *worker_main(void *argument)
     return NULL;
 }
 
-static void deal_chunks(struct md_pool *pool, size_t chunks)
+static void deal_chunks(struct md_pool *pool)
 {
-    size_t threads = (size_t)pool->threads, begin = 0;
+    size_t threads = (size_t)pool->threads, chunks = pool->chunks, begin = 0;
     for (size_t t = 0; t < threads; t++) {
         struct share *share = &pool->shares[t];
         atomic_store_explicit(&share->next, begin, memory_order_relaxed);
@@ -294,10 +300,27 @@ static void wait_for_workers(struct md_pool *pool)
         note_crowd(pool);
 }
 
-static size_t chunk_size(const struct md_pool *pool, size_t count, size_t grain)
+/*
+ * Cuts [0, count) into chunks of at least `grain` items (the last one of fewer, where there is not
+ * one for each thread). Chunks differ by one item at most, and if there are more of them than
+ * threads then as many for each: 28 items in chunks of 4 would keep one of two threads for 16.
+ */
+static void cut_chunks(struct md_pool *pool, size_t count, size_t grain)
 {
-    size_t even = (count - 1) / ((size_t)pool->threads * CHUNKS_PER_THREAD) + 1;
-    return even < grain ? grain : even;
+    size_t threads = (size_t)pool->threads, most = threads * CHUNKS_PER_THREAD;
+    size_t fit = count / (grain > 0 ? grain : 1), chunks = fit < most ? fit : most;
+    pool->count = count;
+    if (chunks < threads) {
+        pool->chunk = grain > 0 ? grain : 1;
+        pool->extra = 0;
+        pool->chunks = (count - 1) / pool->chunk + 1;
+        return;
+    }
+    if (chunks < count)
+        chunks -= chunks % threads;
+    pool->chunk = count / chunks;
+    pool->extra = count % chunks;
+    pool->chunks = chunks;
 }
 
 static _Thread_local bool is_alone;
@@ -331,8 +354,7 @@ void md_pool_run(struct md_pool *pool, size_t count, size_t grain, md_pool_body 
 {
     if (count == 0)
         return;
-    size_t chunk = chunk_size(pool, count, grain);
-    if (pool->threads == 1 || chunk >= count || is_alone) {
+    if (pool->threads == 1 || count <= grain || count == 1 || is_alone) {
         body(context, 0, count, 0);
         return;
     }
@@ -341,12 +363,11 @@ void md_pool_run(struct md_pool *pool, size_t count, size_t grain, md_pool_body 
     avoid_cpu(pool, is_crowded(pool, md__spin_ns()) ? -1 : sched_getcpu());
     pool->body = body;
     pool->context = context;
-    pool->count = count;
-    pool->chunk = chunk;
-    deal_chunks(pool, (count - 1) / chunk + 1);
+    cut_chunks(pool, count, grain);
+    deal_chunks(pool);
     atomic_store(&pool->state, (state / GENERATION + 1) * GENERATION | OPEN);
 
-    wake_workers(pool, (count - 1) / chunk);
+    wake_workers(pool, pool->chunks - 1);
     work(pool, 0);
     atomic_fetch_and(&pool->state, ~OPEN);
     wait_for_workers(pool);

@@ -347,6 +347,40 @@ static void a_pool_knows_how_long_its_workers_were_busy(void **state)
     md_pool_delete(pool);
 }
 
+struct sizes {
+    _Atomic size_t least, most;
+    _Atomic int chunks;
+};
+
+static void note_size(void *context, size_t begin, size_t end, int thread)
+{
+    struct sizes *sizes = context;
+    size_t size = end - begin, least = sizes->least, most = sizes->most;
+    while (size < least && !atomic_compare_exchange_weak(&sizes->least, &least, size))
+        ;
+    while (size > most && !atomic_compare_exchange_weak(&sizes->most, &most, size))
+        ;
+    atomic_fetch_add(&sizes->chunks, 1);
+}
+
+static void threads_get_as_many_chunks_of_one_size(void **state)
+{
+    static const size_t works[][2] = {{28, 1},    {17, 1},    {57, 2},     {1000, 1},
+                                      {1000, 33}, {1000, 90}, {1000, 250}, {7, 1}};
+    struct md_error err;
+    struct md_pool *pool;
+    assert_ok(md_pool_new(THREADS, 0, &pool, &err));
+    for (size_t i = 0; i < sizeof works / sizeof *works; i++) {
+        struct sizes sizes = {.least = SIZE_MAX};
+        md_pool_run(pool, works[i][0], works[i][1], note_size, &sizes);
+        assert_true(sizes.most - sizes.least <= 1);
+        assert_true(sizes.least >= works[i][1]);
+        assert_true(sizes.chunks >= THREADS);
+        assert_true(sizes.chunks % THREADS == 0 || sizes.most == 1);
+    }
+    md_pool_delete(pool);
+}
+
 static void bad_sizes_are_refused(void **state)
 {
     struct md_error err;
@@ -373,6 +407,7 @@ int main(void)
         cmocka_unit_test(workers_stay_where_somebody_else_put_them),
         cmocka_unit_test(a_pool_without_work_sleeps_even_while_held),
         cmocka_unit_test(a_pool_knows_how_long_its_workers_were_busy),
+        cmocka_unit_test(threads_get_as_many_chunks_of_one_size),
         cmocka_unit_test(bad_sizes_are_refused),
     };
     return cmocka_run_group_tests_name("pool", tests, NULL, NULL);
