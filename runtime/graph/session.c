@@ -228,6 +228,8 @@ void md__session_end(struct md_session *session, enum md_status status, struct m
         }
         held->lent = held->taken = false;
     }
+    if (executable->device)
+        executable->device->session = NULL; /* the next run may be nobody's, and this one gone */
     if (executable->device && !status)
         md__device_session_count(executable->device, stayed, session->count - stayed);
 }

@@ -267,6 +267,25 @@ static void what_nobody_gave_is_missed(void **state)
     drop(own, INPUTS);
 }
 
+/* What a session that is gone has lent is no other run's. */
+static void a_run_without_one_may_follow(void **state)
+{
+    struct md_tensor own[INPUTS], want[OUTPUTS], have[OUTPUTS];
+    build(NULL, MD_PRECISION_F32);
+    assert_int_equal(generate(1e-6), 0);
+    md_session_delete(session);
+    session = NULL;
+    first_inputs(own);
+    assert_ok(md_executable_run(plain, own, INPUTS, want, OUTPUTS, &err));
+    assert_ok(md_executable_run(placed, own, INPUTS, have, OUTPUTS, &err));
+    for (int i = 0; i < OUTPUTS; i++)
+        assert_floats_close((const float *)have[i].data, (const float *)want[i].data,
+                            md_tensor_count(&want[i]), 1e-6, 1e-6);
+    drop(own, INPUTS);
+    drop(want, OUTPUTS);
+    drop(have, OUTPUTS);
+}
+
 static void a_run_that_fails_leaves_it_as_it_was(void **state)
 {
     struct md_tensor own[INPUTS], bad[INPUTS] = {{0}}, out[OUTPUTS];
@@ -353,6 +372,7 @@ int main(void)
         device_test(a_full_pool_lets_it_travel),
         device_test(what_a_session_gives_back_is_the_next_ones),
         device_test(what_nobody_gave_is_missed),
+        device_test(a_run_without_one_may_follow),
         device_test(a_run_that_fails_leaves_it_as_it_was),
         device_test(handovers_that_make_no_sense_are_refused),
         device_test(a_session_is_one_models),
