@@ -33,7 +33,7 @@ struct slot {
 struct md__flights {
     struct slot slots[MD__FLIGHTS];
     int first, count; /* in the air */
-    bool suspect;     /* somebody else has seen a notice that may be theirs */
+    bool suspect;     /* a notice was seen that may be theirs; under the lock while in the air */
     bool off;         /* a call failed here: no run takes off any more */
 };
 
@@ -434,12 +434,13 @@ static bool arrives(struct md__device *device, const struct slot *slot)
     md__accelerator_lock(device->accelerator);
     enum md_status status = device->driver->stream_wait(slot->home, &err);
     flights->suspect |= md__device_notices(device) != 0; /* its own, or the next one's */
+    bool well = !status && !flights->suspect;
     if (flights->count == 1)
         set_still(device);
     md__accelerator_unlock(device->accelerator);
     if (status)
         give_up(device, &err);
-    return !status && !flights->suspect;
+    return well;
 }
 
 bool md__device_arrive(struct md_executable *executable, const struct md_tensor *inputs,
