@@ -293,12 +293,15 @@ void md__device_quiet(struct md__device *device)
 bool md__device_flights_yield(struct md__device *device)
 {
     struct md__flights *flights = device->flights;
-    if (!flights || flights->count > 0 || flights->off)
+    size_t held = 0;
+    if (!flights || flights->count > 0)
         return false;
-    for (int i = 0; i < MD__FLIGHTS; i++)
+    for (int i = 0; i < MD__FLIGHTS; i++) {
+        held += flights->slots[i].bytes;
         slot_fini(device, &flights->slots[i]);
+    }
     flights->off = true;
-    return true;
+    return held > 0;
 }
 
 void md__device_flights_delete(struct md__device *device)
