@@ -32,14 +32,14 @@ MD__DEVICE float collected(enum md__cuda_pool kind, float sum, float x, float p)
     }
 }
 
-/* Bytes are exact in float32. */
+/* Bytes are exact in float32. A window on padding alone gives the least of them. */
 MD__DEVICE void put(uint8_t *y, float value)
 {
-    *y = (uint8_t)value;
+    *y = (uint8_t)(value < 0.0f ? 0.0f : value);
 }
 MD__DEVICE void put(int8_t *y, float value)
 {
-    *y = (int8_t)value;
+    *y = (int8_t)(value < -128.0f ? -128.0f : value);
 }
 template <class T> MD__DEVICE void put(T *y, float value)
 {
