@@ -26,17 +26,10 @@ MD__DEVICE float terms(const struct md__cuda_contraction &p, int64_t result, int
     return sum;
 }
 
-struct adds {
-    __device__ float operator()(float a, float b) const
-    {
-        return a + b;
-    }
-};
-
 template <class T> static __global__ void contract_block_kernel(struct md__cuda_contraction p)
 {
     for (int64_t r = blockIdx.x; r < p.kept.count; r += gridDim.x) {
-        float sum = md__block_all(terms<T>(p, r, threadIdx.x, blockDim.x), adds());
+        float sum = md__block_all(terms<T>(p, r, threadIdx.x, blockDim.x), md__plus());
         if (threadIdx.x == 0)
             md__store((T *)p.y + r, sum);
     }
