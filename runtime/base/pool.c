@@ -302,8 +302,8 @@ static void wait_for_workers(struct md_pool *pool)
 
 /*
  * Cuts [0, count) into chunks of at least `grain` items (the last one of fewer, where there is not
- * one for each thread). Chunks differ by one item at most, and if there are more of them than
- * threads then as many for each: 28 items in chunks of 4 would keep one of two threads for 16.
+ * one for each thread). Otherwise chunks differ by one item at most, and unless that is all they
+ * have, each thread begins with as many: 28 items in chunks of 4 would keep one of two for 16.
  */
 static void cut_chunks(struct md_pool *pool, size_t count, size_t grain)
 {

@@ -29,8 +29,8 @@ void md_pool_delete(struct md_pool *pool);
 int md_pool_threads(const struct md_pool *pool);
 
 /*
- * Splits [0, count) into chunks of at least `grain` items, handed out dynamically; returns when all
- * are done.
+ * Splits [0, count) into chunks of at least `grain` items, but perhaps the last, handed out
+ * dynamically; returns when all are done.
  */
 void md_pool_run(struct md_pool *pool, size_t count, size_t grain, md_pool_body body,
                  void *context);

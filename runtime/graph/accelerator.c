@@ -1,6 +1,7 @@
 /*
  * Two locks: one for the device, held while work is handed over and waited for; one for what the
- * report tells, held for a few instructions and never while the other is taken.
+ * report tells, held for a few instructions, with or without the first and never the other way
+ * round.
  */
 #include "graph/accelerator.h"
 

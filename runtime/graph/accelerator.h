@@ -76,7 +76,7 @@ struct md__device *md__accelerator_flying(const struct md_accelerator *accelerat
 void md__accelerator_set_flying(struct md_accelerator *accelerator, struct md__device *device);
 void md__accelerator_lock(struct md_accelerator *accelerator);
 void md__accelerator_unlock(struct md_accelerator *accelerator);
-/* Adds to what the report tells. Not under the lock. */
+/* Adds to what the report tells. Under the lock or not. */
 void md__accelerator_count(struct md_accelerator *accelerator,
                            const struct md_accelerator_counts *more);
 /* Remembers a failure of the driver's, logs the first and every sticky one. Not under the lock. */
