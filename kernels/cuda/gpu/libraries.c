@@ -10,8 +10,13 @@ static int keep(struct md__cuda_libraries *libraries, const void *bytes, size_t 
 {
     (void)libraries;
     cudaError_t error = cudaMalloc(memory, count);
-    if (error == cudaSuccess)
-        error = cudaMemcpy(*memory, bytes, count, cudaMemcpyHostToDevice);
+    if (error != cudaSuccess)
+        return (int)error;
+    error = cudaMemcpy(*memory, bytes, count, cudaMemcpyHostToDevice);
+    if (error != cudaSuccess) {
+        cudaFree(*memory);
+        *memory = NULL;
+    }
     return (int)error;
 }
 
