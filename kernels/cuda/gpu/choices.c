@@ -42,10 +42,9 @@ void md__choices_open(struct md__choices *choices, const char *library, size_t v
         return;
     set_path(choices, library, version);
     FILE *file = choices->path[0] ? fopen(choices->path, "r") : NULL;
-    while (file && choices->count < MD__CHOICES_MAX &&
-           fscanf(file, "%llx %d", &hash, &number) == 2) {
-        choices->kept[choices->count].hash = hash;
-        choices->kept[choices->count++].number = number;
+    for (; file && fscanf(file, "%llx %d", &hash, &number) == 2; choices->count++) {
+        choices->kept[choices->count % MD__CHOICES_MAX].hash = hash;
+        choices->kept[choices->count % MD__CHOICES_MAX].number = number;
     }
     if (file)
         fclose(file);
@@ -64,9 +63,9 @@ static uint64_t hash_of(const void *key, size_t bytes)
 int md__choices_recall(const struct md__choices *choices, const void *key, size_t bytes)
 {
     uint64_t hash = hash_of(key, bytes);
-    for (int i = choices->count - 1; i >= 0; i--)
-        if (choices->kept[i].hash == hash)
-            return choices->kept[i].number;
+    for (int i = choices->count - 1; i >= 0 && i >= choices->count - MD__CHOICES_MAX; i--)
+        if (choices->kept[i % MD__CHOICES_MAX].hash == hash)
+            return choices->kept[i % MD__CHOICES_MAX].number;
     return MD__CHOICE_NONE;
 }
 

@@ -20,10 +20,10 @@ struct md__choices {
     struct {
         uint64_t hash;
         int number;
-    } kept[MD__CHOICES_MAX];
-    int count;
-    bool untimed;   /* the first that is right does, to see what timing is worth */
-    char path[512]; /* "": answers are not kept */
+    } kept[MD__CHOICES_MAX]; /* a ring: the file's last lines */
+    int count;               /* lines of the file */
+    bool untimed;            /* the first that is right does, to see what timing is worth */
+    char path[512];          /* "": answers are not kept */
 };
 
 /* For this library on the current device; the zeroed struct becomes what the file holds. */
