@@ -18,7 +18,7 @@ extern const struct md_device_kernel md__cuda_op_matmul, md__cuda_op_gemm, md__c
 extern const struct md_device_kernel md__cuda_op_einsum;
 /* ops_rows.c */
 extern const struct md_device_kernel md__cuda_op_line, md__cuda_op_layer_norm,
-    md__cuda_op_skip_norm, md__cuda_op_place_norm;
+    md__cuda_op_skip_norm, md__cuda_op_place_norm, md__cuda_op_embed_norm;
 /* ops_reduce.c */
 extern const struct md_device_kernel md__cuda_op_reduce, md__cuda_op_arg, md__cuda_op_running,
     md__cuda_op_top_k;
@@ -36,19 +36,18 @@ extern const struct md_device_kernel md__cuda_op_resize, md__cuda_op_sample, md_
 
 /* ops_recurrent.c, ops_attention.c */
 extern const struct md_device_kernel md__cuda_op_recurrent, md__cuda_op_attention,
-    md__cuda_op_shared_attention;
+    md__cuda_op_shared_attention, md__cuda_op_rotary;
 /* ops_gated.c */
 extern const struct md_device_kernel md__cuda_op_gated_residual, md__cuda_op_gate_add_norm,
     md__cuda_op_resample_norm, md__cuda_op_weighted_sum, md__cuda_op_selection;
 
-extern const struct md_device_kernel md__cuda_op_rotary;
 /* ops_contrib.c */
 extern const struct md_device_kernel md__cuda_op_ms_attention, md__cuda_op_multi_head,
     md__cuda_op_group_query, md__cuda_op_ms_rotary;
 /* ops_index.c */
 extern const struct md_device_kernel md__cuda_op_gather_nd, md__cuda_op_scatter_nd,
     md__cuda_op_scatter_elements, md__cuda_op_one_hot, md__cuda_op_reverse, md__cuda_op_unpool,
-    md__cuda_op_fill_cache, md__cuda_op_embed_norm;
+    md__cuda_op_fill_cache;
 
 /* ops_quantized.c */
 extern const struct md_device_kernel md__cuda_op_quantize, md__cuda_op_dequantize,
