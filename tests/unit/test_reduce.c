@@ -150,12 +150,19 @@ static void runs_come_to_what_a_loop_finds(void **state)
             }
 }
 
+/* What shows all that a fold has kept, whichever values are missing. */
+static const int showing[MD__FOLD_COUNT] = {
+    [MD__FOLD_VALUES] = MD_REDUCE_nanmean,       [MD__FOLD_SQUARES] = MD_REDUCE_nanstd,
+    [MD__FOLD_LAST] = MD_REDUCE_nanlast,         [MD__FOLD_LINE] = MD_REDUCE_slope,
+    [MD__FOLD_FINITE] = MD_REDUCE_count_finite,  [MD__FOLD_FIRST] = MD_REDUCE_first_at_least,
+    [MD__FOLD_LARGEST] = MD_REDUCE_nanmax,       [MD__FOLD_SMALLEST] = MD_REDUCE_nanmin,
+};
+
 /* Of all tables the same, whichever way the runs lie. */
 static void agree(const struct md__vector_table *const *tables, int count, int fold,
                   const struct md_runs *all)
 {
-    int op = fold == MD__FOLD_LARGEST ? MD_REDUCE_amax : MD_REDUCE_sum;
-    struct md_reduction what = {fold == MD__FOLD_SMALLEST ? MD_REDUCE_amin : op, 2};
+    struct md_reduction what = {showing[fold], 2};
     struct md_reducing reducing;
     float first[RUNS_MAX], other[RUNS_MAX];
     for (int table = 0; table < count; table++) {
