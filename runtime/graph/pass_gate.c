@@ -6,6 +6,7 @@
  *
  * Its kernel multiplies the places that it is about to read, so that the product is never stored.
  * Not where the weights are many: threads share them out then, and each would multiply all places.
+ * Not for an accelerator either, whose convolutions take no gate.
  */
 #include <string.h>
 
