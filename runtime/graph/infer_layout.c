@@ -103,8 +103,9 @@ MD_INFER_RULE(md_infer_pad)
     out[0].shape = in[0].shape;
     for (int k = 0; k < axis_count; k++) {
         int64_t *dim = &out[0].shape.dim[axes[k]], begin = pads[k], end = pads[k + axis_count];
-        int64_t kept = *dim + (begin < 0 ? begin : 0) + (end < 0 ? end : 0);
-        if (begin < -*dim || end < -*dim || kept < 0)
+        bool within = begin >= -*dim && end >= -*dim; /* else the sum may overflow */
+        int64_t kept = within ? *dim + (begin < 0 ? begin : 0) + (end < 0 ? end : 0) : -1;
+        if (kept < 0)
             return md_fail(err, MD_ERR_INVALID, "pads cut more than axis %d of %s", axes[k],
                            MD_SHAPE(in[0]));
         if (__builtin_add_overflow(*dim, begin, dim) || __builtin_add_overflow(*dim, end, dim))
