@@ -163,8 +163,9 @@ MD_INFER_RULE(md_infer_col2im)
     bool bad = blocks != axes || in[0].shape.rank != 3;
     for (int i = 0; !bad && i < axes; i++) {
         bad = image[i] < 1 || image[i] > INT32_MAX || block[i] < 1 || block[i] > INT32_MAX;
-        int64_t space = image[i] + pads[i] + pads[i + axes] - dilation[i] * (block[i] - 1) - 1;
-        bad = bad || space < 0 || __builtin_mul_overflow(columns, block[i], &columns) ||
+        int64_t reach = bad ? 0 : dilation[i] * (block[i] - 1) + 1; /* sizes that fit in 32 bits */
+        int64_t space = bad ? -1 : image[i] + pads[i] + pads[i + axes] - reach;
+        bad = space < 0 || __builtin_mul_overflow(columns, block[i], &columns) ||
               __builtin_mul_overflow(positions, space / stride[i] + 1, &positions);
     }
     if (bad || in[0].shape.dim[1] % columns != 0 || in[0].shape.dim[2] != positions)
