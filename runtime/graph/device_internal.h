@@ -215,8 +215,8 @@ void md__device_flights_delete(struct md__device *device);
 
 /* ---- device_session.c ---- */
 
-/* What no session has goes. Under the lock, as the next three. */
-void md__device_drop_blocks(struct md__device *device);
+/* What no session has goes; false: there was nothing. Under the lock, as the next three. */
+bool md__device_drop_blocks(struct md__device *device);
 /* To where the segment reads it: the session's own, or what is staged. */
 enum md_status md__device_lend(const struct md__device *device, const struct md_plan *plan,
                                const struct md__border *border, struct md_error *err);

@@ -313,8 +313,11 @@ static enum md_status grow(struct md__device *device, size_t bytes, bool pinned,
     *memory = NULL;
     *held = 0;
     enum md_status status = (pinned ? driver->pin : driver->allocate)(context, bytes, memory, err);
-    if (status == MD_ERR_MEMORY && md__device_flights_yield(device))
-        status = (pinned ? driver->pin : driver->allocate)(context, bytes, memory, err);
+    if (status == MD_ERR_MEMORY) {
+        bool blocks = !pinned && md__device_drop_blocks(device);
+        if (md__device_flights_yield(device) || blocks)
+            status = (pinned ? driver->pin : driver->allocate)(context, bytes, memory, err);
+    }
     if (status)
         *memory = NULL;
     else

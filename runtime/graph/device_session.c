@@ -41,10 +41,12 @@ static void give_up(struct md__device *device, int at)
     *spare = device->spare_blocks[--device->spare_count];
 }
 
-void md__device_drop_blocks(struct md__device *device)
+bool md__device_drop_blocks(struct md__device *device)
 {
+    bool any = device->spare_count > 0;
     while (device->spare_count > 0)
         give_up(device, device->spare_count - 1);
+    return any;
 }
 
 static void give_back(struct md__device *device, struct md__session_block *block)
