@@ -1,10 +1,8 @@
 /*
  * Vectors of floats with GCC's vector extensions: what the kernels in this folder are written in.
  *
- * The folder is compiled once per instruction set with MD_ISA naming it; VL is the lanes of a
- * vector there. Everything here is static, and everything public that a file of this folder defines
- * goes through MD_ISA_SYMBOL, so that the compilations live side by side in one library.
- * Only what the extensions cannot say (minimum, masked tails) uses intrinsics.
+ * The folder is compiled once per instruction set (base/isa/isa.h); VL is the lanes of a vector
+ * there. Only what the extensions cannot say (minimum, masked tails) uses intrinsics.
  */
 #ifndef MD_KERNELS_CPU_ISA_VEC_H
 #define MD_KERNELS_CPU_ISA_VEC_H
@@ -12,33 +10,15 @@
 #include <stdint.h>
 #include <string.h>
 
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
-
+#include "base/isa/isa.h"
 #include "kernels/cpu/common.h"
 
-#define MD_ISA_JOIN(name, isa)   name##_##isa
-#define MD_ISA_EXPAND(name, isa) MD_ISA_JOIN(name, isa)
-#define MD_ISA_SYMBOL(name)      MD_ISA_EXPAND(name, MD_ISA)
+#define VL (VECTOR_BYTES / 4)
 
-#if defined(MD_ISA_avx512)
-#define VL               16
-#define VECTOR_REGISTERS 32
-#elif defined(MD_ISA_avx2)
-#define VL               8
-#define VECTOR_REGISTERS 16
-#else
-#define VL               4
-#define VECTOR_REGISTERS 16
-#endif
-
-#define INLINE static inline __attribute__((always_inline, unused))
-
-typedef float vf __attribute__((vector_size(4 * VL), may_alias));
-typedef int32_t vi __attribute__((vector_size(4 * VL), may_alias));
-typedef uint32_t vu __attribute__((vector_size(4 * VL), may_alias));
-typedef float vf_anywhere __attribute__((vector_size(4 * VL), aligned(4), may_alias));
+typedef float vf __attribute__((vector_size(VECTOR_BYTES), may_alias));
+typedef int32_t vi __attribute__((vector_size(VECTOR_BYTES), may_alias));
+typedef uint32_t vu __attribute__((vector_size(VECTOR_BYTES), may_alias));
+typedef float vf_anywhere __attribute__((vector_size(VECTOR_BYTES), aligned(4), may_alias));
 
 /* Vectors, and floats after padding, that hold n floats. */
 INLINE size_t vectors_of(size_t n)

@@ -18,30 +18,17 @@
 #include <stdint.h>
 #include <string.h>
 
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
-
 #include "base/f64text.h"
+#include "base/isa/isa.h"
 
-#define JOIN(name, isa)   name##_##isa
-#define EXPAND(name, isa) JOIN(name, isa)
-#define INLINE            static inline __attribute__((always_inline))
+#define LANES (VECTOR_BYTES / 8)
 
-#if defined(MD_ISA_avx512)
-#define LANES 8
-#elif defined(MD_ISA_avx2)
-#define LANES 4
-#else
-#define LANES 2
-#endif
-
-typedef uint64_t vu __attribute__((vector_size(8 * LANES), may_alias));
-typedef int64_t vi __attribute__((vector_size(8 * LANES), may_alias));
-typedef double vd __attribute__((vector_size(8 * LANES), may_alias));
-typedef uint16_t vh __attribute__((vector_size(8 * LANES), may_alias));
-typedef uint32_t half_u __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
-typedef float half_f __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef uint64_t vu __attribute__((vector_size(VECTOR_BYTES), may_alias));
+typedef int64_t vi __attribute__((vector_size(VECTOR_BYTES), may_alias));
+typedef double vd __attribute__((vector_size(VECTOR_BYTES), may_alias));
+typedef uint16_t vh __attribute__((vector_size(VECTOR_BYTES), may_alias));
+typedef uint32_t half_u __attribute__((vector_size(VECTOR_BYTES / 2), aligned(4), may_alias));
+typedef float half_f __attribute__((vector_size(VECTOR_BYTES / 2), aligned(4), may_alias));
 
 /* ---- what the vector extensions cannot say --------------------------------------------------- */
 
@@ -361,7 +348,7 @@ INLINE char *write_rounded(const float *values, size_t count, int decimals, char
     return write_one_by_one(values + count / LANES * LANES, count % LANES, decimals, text);
 }
 
-char *EXPAND(md__f32s_text, MD_ISA)(const float *values, size_t count, int decimals, char *text)
+char *MD_ISA_SYMBOL(md__f32s_text)(const float *values, size_t count, int decimals, char *text)
 {
     if (decimals < 0)
         return write_shortest(values, count, text);

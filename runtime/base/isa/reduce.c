@@ -5,30 +5,17 @@
 #include <math.h>
 #include <stdint.h>
 
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
-
+#include "base/isa/isa.h"
 #include "base/isa/vectors.h"
 
-#define JOIN(name, isa)   name##_##isa
-#define EXPAND(name, isa) JOIN(name, isa)
-#define INLINE            static inline __attribute__((always_inline))
+#define LANES (VECTOR_BYTES / 4)
+#define WIDE  (LANES / 2)
 
-#if defined(MD_ISA_avx512)
-#define LANES 16
-#elif defined(MD_ISA_avx2)
-#define LANES 8
-#else
-#define LANES 4
-#endif
-#define WIDE (LANES / 2)
-
-typedef float floats __attribute__((vector_size(4 * LANES), may_alias));
-typedef int32_t ints __attribute__((vector_size(4 * LANES), may_alias));
-typedef float halves __attribute__((vector_size(2 * LANES), may_alias));
-typedef double doubles __attribute__((vector_size(4 * LANES), may_alias));
-typedef int64_t longs __attribute__((vector_size(4 * LANES), may_alias));
+typedef float floats __attribute__((vector_size(VECTOR_BYTES), may_alias));
+typedef int32_t ints __attribute__((vector_size(VECTOR_BYTES), may_alias));
+typedef float halves __attribute__((vector_size(VECTOR_BYTES / 2), may_alias));
+typedef double doubles __attribute__((vector_size(VECTOR_BYTES), may_alias));
+typedef int64_t longs __attribute__((vector_size(VECTOR_BYTES), may_alias));
 
 /* ---- values of several runs ------------------------------------------------------------------ */
 
@@ -207,7 +194,7 @@ INLINE void fold_rows(struct md_reducing *reducing, const struct md_runs *values
     for (ptrdiff_t run = 0; run < values->runs; run++) {
         const float *row = values->data + run * values->run_stride;
         float *best = &reducing->extreme.best[run];
-        float all = EXPAND(md__vector_extreme, MD_ISA)(row, values->count, sign);
+        float all = MD_ISA_SYMBOL(md__vector_extreme)(row, values->count, sign);
         if (sign * all > sign * *best)
             *best = all;
         for (ptrdiff_t i = 0; isnan(all) && i < values->count; i++) {
@@ -235,7 +222,7 @@ static void fold_smallest(struct md_reducing *reducing, const struct md_runs *va
     fold_extremes(reducing, values, -1);
 }
 
-const md__fold_body EXPAND(md__folds, MD_ISA)[MD__FOLD_COUNT] = {
+const md__fold_body MD_ISA_SYMBOL(md__folds)[MD__FOLD_COUNT] = {
     [MD__FOLD_VALUES] = fold_values,   [MD__FOLD_SQUARES] = fold_squares,
     [MD__FOLD_LAST] = fold_last,       [MD__FOLD_LINE] = fold_line,
     [MD__FOLD_FINITE] = fold_finite,   [MD__FOLD_FIRST] = fold_first,

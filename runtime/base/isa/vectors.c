@@ -10,8 +10,7 @@
 #include <math.h>
 #include <stdint.h>
 
-#define JOIN(name, isa)   name##_##isa
-#define EXPAND(name, isa) JOIN(name, isa)
+#include "base/isa/isa.h"
 
 /* Of any instruction set: rows are cut into so many values and a rest. */
 enum { BLOCK = 16 };
@@ -174,24 +173,18 @@ static void clip_body(float *restrict out, const struct md_plane *in, ptrdiff_t 
 
 /* ---- extremes -------------------------------------------------------------------------------- */
 
-#if defined(MD_ISA_avx512)
-#define LANES 16
-#elif defined(MD_ISA_avx2)
-#define LANES 8
-#else
-#define LANES 4
-#endif
+#define LANES (VECTOR_BYTES / 4)
 
-typedef float lanes __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
-typedef int32_t masks __attribute__((vector_size(4 * LANES)));
+typedef float lanes __attribute__((vector_size(VECTOR_BYTES), aligned(4), may_alias));
+typedef int32_t masks __attribute__((vector_size(VECTOR_BYTES)));
 
-static inline lanes larger(lanes a, lanes b)
+INLINE lanes larger(lanes a, lanes b)
 {
     masks first = a > b;
     return (lanes)(((masks)a & first) | ((masks)b & ~first));
 }
 
-float EXPAND(md__vector_extreme, MD_ISA)(const float *values, ptrdiff_t count, float sign)
+float MD_ISA_SYMBOL(md__vector_extreme)(const float *values, ptrdiff_t count, float sign)
 {
     lanes best = -INFINITY - (lanes){0}, other = best;
     masks missing = {0};
@@ -219,11 +212,11 @@ float EXPAND(md__vector_extreme, MD_ISA)(const float *values, ptrdiff_t count, f
 
 /* ---- the tables ------------------------------------------------------------------------------ */
 
-const struct md__vector_table EXPAND(md__vector_table,
-                                     MD_ISA) = {.extreme = EXPAND(md__vector_extreme, MD_ISA),
-                                                .folds = EXPAND(md__folds, MD_ISA),
-                                                .bodies = {
+const struct md__vector_table MD_ISA_SYMBOL(md__vector_table) = {
+    .extreme = MD_ISA_SYMBOL(md__vector_extreme),
+    .folds = MD_ISA_SYMBOL(md__folds),
+    .bodies = {
 #define X(name, operands) [MD_VECTOR_##name] = name##_body,
-                                                    MD_VECTOR_ALL_OPS(X)
+        MD_VECTOR_ALL_OPS(X)
 #undef X
-                                                }};
+    }};
