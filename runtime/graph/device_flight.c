@@ -179,22 +179,14 @@ static enum md_status capture(struct md__device *device, const struct slot *slot
                               const struct md_plan *plan, struct md_device_capture **capture,
                               struct md_error *err)
 {
-    const struct md_device_driver *driver = device->driver;
-    struct md_device_capture *made = NULL;
-    enum md_status status = driver->capture_begin(device->stream, err);
+    enum md_status status = device->driver->capture_begin(device->stream, err);
     if (status)
         return status;
     for (int s = 0; !status && s < plan->step_count; s++)
         status = plan->steps[s].side == MD_STEP_DEVICE
                      ? md__device_enqueue_work(device, plan->device, &plan->steps[s], err)
                      : move(device, slot, plan, s, err);
-    enum md_status ended = driver->capture_end(device->stream, &made, status ? NULL : err);
-    if (status && !ended && made)
-        driver->capture_delete(made);
-    *capture = status || ended ? NULL : made;
-    const struct md_accelerator_counts one = {.captures = *capture != NULL};
-    md__accelerator_count(device->accelerator, &one);
-    return status ? status : ended;
+    return md__device_capture_end(device, status, capture, err);
 }
 
 static enum md_status send_home(const struct md__device *device, const struct slot *slot,

@@ -229,6 +229,10 @@ enum md_status md__device_hand_over(const struct md__device *device, const struc
 
 enum md_status md__device_enqueue_work(struct md__device *device, const struct md__device_plan *own,
                                        const struct md_step *step, struct md_error *err);
+/* After capture_begin and calls that gave `status`: *capture is what they captured, or NULL where
+ * one of them failed, or this does. Tells the first failure. */
+enum md_status md__device_capture_end(struct md__device *device, enum md_status status,
+                                      struct md_device_capture **capture, struct md_error *err);
 /* What kernels have noted since the last question. Under the lock. */
 unsigned md__device_notices(const struct md__device *device);
 /* An output is not finite, which float32 might make good. */

@@ -119,25 +119,28 @@ static enum md_status enqueue_late(const struct md__device *device, const struct
     return status;
 }
 
-static enum md_status capture(struct md__device *device, const struct md_plan *plan,
-                              struct md__segment *segment, struct md_error *err)
+enum md_status md__device_capture_end(struct md__device *device, enum md_status status,
+                                      struct md_device_capture **capture, struct md_error *err)
 {
     const struct md_device_driver *driver = device->driver;
     struct md_device_capture *made = NULL;
-    enum md_status status = driver->capture_begin(device->stream, err);
+    enum md_status ended = driver->capture_end(device->stream, &made, status ? NULL : err);
+    if (status && !ended && made)
+        driver->capture_delete(made);
+    *capture = status || ended ? NULL : made;
+    const struct md_accelerator_counts one = {.captures = *capture != NULL};
+    md__accelerator_count(device->accelerator, &one);
+    return status ? status : ended;
+}
+
+static enum md_status capture(struct md__device *device, const struct md_plan *plan,
+                              struct md__segment *segment, struct md_error *err)
+{
+    enum md_status status = device->driver->capture_begin(device->stream, err);
     if (status)
         return status;
     status = enqueue(device, plan, segment->begin, segment->end, false, err);
-    enum md_status ended = driver->capture_end(device->stream, &made, status ? NULL : err);
-    if (!status && !ended) {
-        segment->capture = made;
-        const struct md_accelerator_counts one = {.captures = 1};
-        md__accelerator_count(device->accelerator, &one);
-        return MD_OK;
-    }
-    if (!ended && made)
-        driver->capture_delete(made);
-    return status ? status : ended;
+    return md__device_capture_end(device, status, &segment->capture, err);
 }
 
 static enum md_status launch(struct md__device *device, const struct md_plan *plan,
