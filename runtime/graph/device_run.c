@@ -6,9 +6,6 @@
  * The first run of a segment is not captured: libraries load code and choose algorithms in it,
  * which a capture would not take.
  */
-#include <math.h>
-#include <string.h>
-
 #include "base/log.h"
 #include "base/stage.h"
 #include "graph/device_internal.h"
@@ -235,30 +232,12 @@ bool md__device_begin(struct md_executable *executable)
     return true;
 }
 
-static bool is_finite(const struct md_tensor *tensor)
-{
-    size_t count = md_tensor_count(tensor);
-    const uint16_t *half = tensor->data;
-    const float *single = tensor->data;
-    unsigned odd = 0;
-    if (tensor->dtype == MD_F32)
-        for (size_t i = 0; i < count; i++)
-            odd |= !isfinite(single[i]);
-    else if (tensor->dtype == MD_F16)
-        for (size_t i = 0; i < count; i++)
-            odd |= (half[i] & 0x7c00) == 0x7c00;
-    else if (tensor->dtype == MD_BF16)
-        for (size_t i = 0; i < count; i++)
-            odd |= (half[i] & 0x7f80) == 0x7f80;
-    return !odd;
-}
-
 bool md__device_wants_float32(const struct md_executable *executable,
                               const struct md_tensor *outputs)
 {
     for (int i = 0; executable->device->storage != MD_F32 && i < executable->graph->output_count;
          i++)
-        if (outputs[i].data && !is_finite(&outputs[i]))
+        if (outputs[i].data && !md_tensor_is_finite(&outputs[i]))
             return true;
     return false;
 }

@@ -209,11 +209,20 @@ size_t md_tensor_bytes(const struct md_tensor *tensor)
 
 bool md_tensor_is_finite(const struct md_tensor *tensor)
 {
-    const float *x = tensor->data;
-    for (size_t i = 0; i < md_tensor_count(tensor); i++)
-        if (!isfinite(x[i]))
-            return false;
-    return true;
+    size_t count = md_tensor_count(tensor);
+    const uint16_t *half = tensor->data;
+    const float *single = tensor->data;
+    unsigned odd = 0; /* not left early, so that the loops are vectorised */
+    if (tensor->dtype == MD_F32)
+        for (size_t i = 0; i < count; i++)
+            odd |= !isfinite(single[i]);
+    else if (tensor->dtype == MD_F16)
+        for (size_t i = 0; i < count; i++)
+            odd |= (half[i] & 0x7c00) == 0x7c00;
+    else if (tensor->dtype == MD_BF16)
+        for (size_t i = 0; i < count; i++)
+            odd |= (half[i] & 0x7f80) == 0x7f80;
+    return !odd;
 }
 
 enum md_status md_tensor_copy(const struct md_tensor *tensor, struct md_tensor *copy,

@@ -98,7 +98,8 @@ struct md_tensor md_tensor_ref(const struct md_tensor *tensor);
 void md_tensor_unref(struct md_tensor *tensor); /* and clears it; a cleared tensor is fine */
 size_t md_tensor_count(const struct md_tensor *tensor); /* elements */
 size_t md_tensor_bytes(const struct md_tensor *tensor);
-bool md_tensor_is_finite(const struct md_tensor *tensor); /* of float32 */
+/* No element that is float32, float16 or bfloat16 is infinite or a NaN; others do not count. */
+bool md_tensor_is_finite(const struct md_tensor *tensor);
 
 /* Rows [begin, begin+count) of the first axis, sharing the owner (a new reference). */
 enum md_status md_tensor_rows(const struct md_tensor *tensor, int64_t begin, int64_t count,

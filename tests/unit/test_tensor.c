@@ -241,6 +241,31 @@ static void files_become_memory(void **state)
     assert_fails(MD_ERR_INVALID, md_mapping_open("/tmp", &owner, &err));
 }
 
+/* Two numbers that are, and one of `bits` behind them. */
+static bool is_finite_with(enum md_dtype dtype, uint64_t bits)
+{
+    uint64_t data[3] = {0};
+    size_t bytes = md_dtype_bytes(dtype);
+    memcpy((char *)data + 2 * bytes, &bits, bytes);
+    return md_tensor_is_finite(
+        &(struct md_tensor){.dtype = dtype, .shape = shape_of(1, 3, 0, 0), .data = data});
+}
+
+static void a_number_that_is_not_finite_is_found(void **state)
+{
+    assert_true(is_finite_with(MD_F32, 0x7f7fffff));
+    assert_false(is_finite_with(MD_F32, 0xff800000));
+    assert_false(is_finite_with(MD_F32, 0x7fc00000));
+    assert_true(is_finite_with(MD_F16, 0xfbff));
+    assert_false(is_finite_with(MD_F16, 0xfc00));
+    assert_false(is_finite_with(MD_F16, 0x7c01));
+    assert_true(is_finite_with(MD_BF16, 0x7f7f));
+    assert_false(is_finite_with(MD_BF16, 0x7f80));
+    assert_false(is_finite_with(MD_BF16, 0xffc0));
+    assert_true(is_finite_with(MD_I64, UINT64_MAX));
+    assert_true(md_tensor_is_finite(&(struct md_tensor){.dtype = MD_F32}));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -256,6 +281,7 @@ int main(void)
         cmocka_unit_test(reshape_keeps_the_memory),
         cmocka_unit_test(conversions_share_or_copy),
         cmocka_unit_test(files_become_memory),
+        cmocka_unit_test(a_number_that_is_not_finite_is_found),
     };
     return cmocka_run_group_tests_name("tensor", tests, NULL, NULL);
 }
