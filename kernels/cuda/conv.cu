@@ -9,8 +9,9 @@
  */
 #include "kernels/cuda/tile.cuh"
 
-#define TILE   32
-#define NARROW 8 /* outputs of a group */
+#define TILE       32
+#define NARROW     8     /* outputs of a group */
+#define GROUPS_MAX 65535 /* blocks of a grid along z */
 
 /* The input's place for tap `tap` of output place `out`; -1: in the padding, or between two. */
 MD__DEVICE int64_t source_place(const struct md__cuda_window &w, bool transposed, int64_t out,
@@ -215,34 +216,6 @@ template <class T> static __global__ void conv_narrow_kernel(struct md__cuda_con
     }
 }
 
-int md__cuda_convolve(md__cuda_stream stream, const struct md__cuda_convolution *p)
-{
-    int64_t rows = p->batch * p->out_places, outputs = p->outputs / p->groups;
-    if (rows * p->outputs == 0)
-        return 0;
-    bool narrow = outputs < NARROW || p->groups > 65535;
-    MD__BY_FLOAT(p->storage, {
-        if (narrow)
-            return md__launch(stream, "conv_narrow", conv_narrow_kernel<T>,
-                              md__blocks(rows * p->outputs, 128), dim3(128), 0, *p);
-        return md__launch(stream, "conv_tile", conv_tile_kernel<T>,
-                          tile_grid(TILE, rows, outputs, p->groups), tile_block(TILE), 0, *p);
-    })
-}
-
-int md__cuda_convolve_deformed(md__cuda_stream stream, const struct md__cuda_convolution *p,
-                               const struct md__cuda_deformation *d)
-{
-    int64_t rows = p->batch * p->out_places, outputs = p->outputs / p->groups;
-    if (rows * p->outputs == 0)
-        return 0;
-    if (p->groups > 65535)
-        return MD__CUDA_REFUSED;
-    MD__BY_FLOAT(p->storage, return md__launch(stream, "conv_deformed", conv_deformed_kernel<T>,
-                                               tile_grid(TILE, rows, outputs, p->groups),
-                                               tile_block(TILE), 0, *p, *d))
-}
-
 template <class T> static __global__ void conv_end_kernel(struct md__cuda_convolution p)
 {
     for (int64_t i = md__first(); i < p.batch * p.outputs * p.out_places; i += md__stride())
@@ -250,23 +223,61 @@ template <class T> static __global__ void conv_end_kernel(struct md__cuda_convol
                   i / p.y_channel % p.outputs, md__load((const T *)p.y + i));
 }
 
-int md__cuda_convolve_end(md__cuda_stream stream, const struct md__cuda_convolution *p)
+/* ---- launches -------------------------------------------------------------------------------- */
+
+static int64_t results_of(const struct md__cuda_convolution &p)
 {
-    int64_t count = p->batch * p->outputs * p->out_places;
+    return p.batch * p.outputs * p.out_places;
+}
+
+/* A kernel that is a product for each group. */
+template <class... Further>
+static int launch_tiles(md__cuda_stream stream, const char *name,
+                        void (*kernel)(struct md__cuda_convolution, Further...),
+                        const struct md__cuda_convolution &p, const Further &...further)
+{
+    if (p.groups > GROUPS_MAX)
+        return MD__CUDA_REFUSED;
+    dim3 grid = tile_grid(TILE, p.batch * p.out_places, p.outputs / p.groups, p.groups);
+    return md__launch(stream, name, kernel, grid, tile_block(TILE), 0, p, further...);
+}
+
+int md__cuda_convolve(md__cuda_stream stream, const struct md__cuda_convolution *p)
+{
+    int64_t count = results_of(*p);
     if (count == 0)
         return 0;
-    MD__BY_FLOAT(p->storage, return md__launch(stream, "conv_end", conv_end_kernel<T>,
-                                               md__blocks(count, 256), dim3(256), 0, *p))
+    bool narrow = p->outputs / p->groups < NARROW || p->groups > GROUPS_MAX;
+    MD__BY_FLOAT(p->storage, {
+        if (narrow)
+            return md__launch(stream, "conv_narrow", conv_narrow_kernel<T>, md__blocks(count, 128),
+                              dim3(128), 0, *p);
+        return launch_tiles(stream, "conv_tile", conv_tile_kernel<T>, *p);
+    })
+}
+
+int md__cuda_convolve_deformed(md__cuda_stream stream, const struct md__cuda_convolution *p,
+                               const struct md__cuda_deformation *d)
+{
+    if (results_of(*p) == 0)
+        return 0;
+    MD__BY_FLOAT(p->storage,
+                 return launch_tiles(stream, "conv_deformed", conv_deformed_kernel<T>, *p, *d))
 }
 
 int md__cuda_convolve_bytes(md__cuda_stream stream, const struct md__cuda_convolution *p,
                             const struct md__cuda_byte_levels *levels)
 {
-    int64_t rows = p->batch * p->out_places, outputs = p->outputs / p->groups;
-    if (rows * p->outputs == 0)
+    if (results_of(*p) == 0)
         return 0;
-    if (p->groups > 65535)
-        return MD__CUDA_REFUSED;
-    return md__launch(stream, "conv_bytes", conv_byte_kernel,
-                      tile_grid(TILE, rows, outputs, p->groups), tile_block(TILE), 0, *p, *levels);
+    return launch_tiles(stream, "conv_bytes", conv_byte_kernel, *p, *levels);
+}
+
+int md__cuda_convolve_end(md__cuda_stream stream, const struct md__cuda_convolution *p)
+{
+    int64_t count = results_of(*p);
+    if (count == 0)
+        return 0;
+    MD__BY_FLOAT(p->storage, return md__launch(stream, "conv_end", conv_end_kernel<T>,
+                                               md__blocks(count, 256), dim3(256), 0, *p))
 }

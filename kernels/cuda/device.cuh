@@ -110,6 +110,23 @@ MD__DEVICE void md__store(__nv_bfloat16 *y, float value)
 {
     *y = __float2bfloat16_rn(value);
 }
+MD__DEVICE void md__store(int64_t *y, int64_t value)
+{
+    *y = value;
+}
+MD__DEVICE void md__store(int32_t *y, int32_t value)
+{
+    *y = value;
+}
+/* Whole numbers, which float32 holds; what is below the least byte becomes it. */
+MD__DEVICE void md__store(uint8_t *y, float value)
+{
+    *y = (uint8_t)(value < 0.0f ? 0.0f : value);
+}
+MD__DEVICE void md__store(int8_t *y, float value)
+{
+    *y = (int8_t)(value < -128.0f ? -128.0f : value);
+}
 
 /* Runs the statement with T as the type of a float storage; leaves the function otherwise. */
 #define MD__BY_FLOAT(storage, ...)                                                                 \
@@ -177,6 +194,16 @@ static inline uint64_t md__nothing_of(int storage)
            : storage == MD__CUDA_F16  ? 0x7e00u
            : storage == MD__CUDA_BF16 ? 0x7fc0u
                                       : 0;
+}
+
+/* ---- filters --------------------------------------------------------------------------------- */
+
+/* What a point at distance x >= 0 counts in cubic interpolation; a: the kernel's parameter. */
+MD__DEVICE float md__cubic(float x, float a)
+{
+    return x <= 1  ? ((a + 2) * x - (a + 3)) * x * x + 1
+           : x < 2 ? (((x - 5) * x + 8) * x - 4) * a
+                   : 0.0f;
 }
 
 /* ---- launches -------------------------------------------------------------------------------- */

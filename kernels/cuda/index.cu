@@ -76,19 +76,6 @@ template <class A> MD__DEVICE A reduced(enum md__cuda_scatter how, A a, A b)
     }
 }
 
-MD__DEVICE void put(int32_t *y, int32_t value)
-{
-    *y = value;
-}
-MD__DEVICE void put(int64_t *y, int64_t value)
-{
-    *y = value;
-}
-template <class T> MD__DEVICE void put(T *y, float value)
-{
-    md__store(y, value);
-}
-
 template <class T>
 static __global__ void reduce_slices_kernel(struct md__cuda_slices p, enum md__cuda_scatter how,
                                             const T *updates, T *y)
@@ -103,7 +90,7 @@ static __global__ void reduce_slices_kernel(struct md__cuda_slices p, enum md__c
         for (int64_t other = row; other < p.rows; other++)
             if (slice_at(p, other) == at)
                 sum = reduced(how, sum, md__load(&updates[other * p.slice + i % p.slice]));
-        put(&y[at + i % p.slice], sum);
+        md__store(&y[at + i % p.slice], sum);
     }
 }
 
@@ -178,7 +165,7 @@ static __global__ void reduce_elements_kernel(struct md__cuda_lines p, enum md__
         for (; k < p.count; k++)
             if (element_at(p, ids, line + k * p.inner) == at)
                 sum = reduced(how, sum, md__load(&updates[line + k * p.inner]));
-        put(to, sum);
+        md__store(to, sum);
     }
 }
 

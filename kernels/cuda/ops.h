@@ -19,9 +19,10 @@ md__cuda_stream md__cuda_stream_of(struct md_device_stream *stream);
 struct md__cuda_libraries;
 struct md__cuda_libraries *md__cuda_libraries_of(struct md_device_context *context);
 
-static inline bool md__given(const struct md_device_value *in, int in_count, int i)
+/* Whether an optional input or output is there. */
+static inline bool md__given(const struct md_device_value *values, int count, int i)
 {
-    return i < in_count && in[i].dtype != 0;
+    return i < count && values[i].dtype != 0;
 }
 
 /* NULL: an absent optional input. */
@@ -33,6 +34,11 @@ static inline const void *md__data(const struct md_device_call *call, int i)
 static inline int64_t md__elements(const struct md_device_value *value)
 {
     return (int64_t)md__span(&value->shape, 0, value->shape.rank);
+}
+
+static inline bool md__is_byte(enum md_dtype dtype)
+{
+    return dtype == MD_U8 || dtype == MD_I8;
 }
 
 static inline bool md__is_float_storage(enum md_dtype storage)

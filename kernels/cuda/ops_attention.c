@@ -104,11 +104,6 @@ void md__attention_mask(struct md__cuda_attention *attention, const struct md_de
 
 /* ---- Attention ------------------------------------------------------------------------------- */
 
-static bool present(const struct md_device_value *out, int out_count, int i)
-{
-    return i < out_count && out[i].dtype;
-}
-
 static bool attention_supports(const struct md_node *node, const struct md_device_value *in,
                                int in_count, const struct md_device_value *out, int out_count)
 {
@@ -116,12 +111,12 @@ static bool attention_supports(const struct md_node *node, const struct md_devic
         if (md__given(in, in_count, i) && in[i].storage != in[0].storage)
             return false;
     for (int i = 1; i < 3; i++)
-        if (present(out, out_count, i) && out[i].storage != in[0].storage)
+        if (md__given(out, out_count, i) && out[i].storage != in[0].storage)
             return false;
     bool mask_fits =
         !md__given(in, in_count, 3) || in[3].dtype == MD_BOOL || in[3].storage == in[0].storage;
     struct md__side v = md__side_of(&in[2], md_node_int(node, "kv_num_heads", 1));
-    return mask_fits && !present(out, out_count, 3) && v.width <= MD__HEAD_WIDTH_MAX &&
+    return mask_fits && !md__given(out, out_count, 3) && v.width <= MD__HEAD_WIDTH_MAX &&
            v.heads > 0 && md__one_float(in, 3, out, 1);
 }
 
@@ -136,7 +131,7 @@ static struct md__side cached_side(const struct md_node *node, const struct md_d
         side.past = in[3 + i].data;
         side.past_steps = in[3 + i].shape.dim[2];
     }
-    if (present(out, out_count, i)) {
+    if (md__given(out, out_count, i)) {
         side.joined = out[i].data;
     } else if (md__given(in, in_count, 3 + i)) {
         side.joined = *room;
@@ -152,7 +147,7 @@ static size_t attention_scratch(const struct md_node *node, const struct md_devi
     for (int i = 1; i < 3; i++) {
         char none, *room = &none;
         struct md__side side = cached_side(node, in, in_count, out, out_count, i, &room);
-        if (md__given(in, in_count, 3 + i) && !present(out, out_count, i))
+        if (md__given(in, in_count, 3 + i) && !md__given(out, out_count, i))
             bytes += md__side_bytes(&side, in[0].shape.dim[0], in[0].storage);
     }
     return bytes;

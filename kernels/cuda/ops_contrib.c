@@ -20,11 +20,6 @@ static size_t take(struct room *room, size_t bytes)
     return at;
 }
 
-static bool present(const struct md_device_value *out, int out_count, int i)
-{
-    return i < out_count && out[i].dtype;
-}
-
 static float scale_of(const struct md_node *node, int64_t width)
 {
     double scale = md_node_float(node, "scale", 0);
@@ -44,7 +39,7 @@ static bool outputs_fit(const struct md_device_value *in, const struct md_device
                         int out_count, int last)
 {
     for (int i = last + 1; i < out_count; i++)
-        if (present(out, out_count, i))
+        if (md__given(out, out_count, i))
             return false;
     return md__one_float(in, 1, out, out_count < last + 1 ? out_count : last + 1);
 }
@@ -134,7 +129,7 @@ static struct room ms_attention_sides(const struct md_node *node, const struct m
                                     (i == 2 ? v : k) / heads);
     for (int i = 0; i < 2; i++) {
         struct md__side *side = &sides[1 + i];
-        bool cached = md__given(in, in_count, past), kept = present(out, out_count, 1);
+        bool cached = md__given(in, in_count, past), kept = md__given(out, out_count, 1);
         if (cached) {
             side->past_steps = in[past].shape.dim[3];
             size_t half = (size_t)md__elements(&in[past]) / 2 * element;
@@ -156,7 +151,7 @@ static bool are_bytes(const struct md_device_value *in, int in_count)
 {
     bool fit = true;
     for (int i = 0; i < 2; i++)
-        fit = fit && (in[i].dtype == MD_U8 || in[i].dtype == MD_I8) &&
+        fit = fit && md__is_byte(in[i].dtype) &&
               (!md__given(in, in_count, 6 + i) || in[6 + i].dtype == in[i].dtype);
     return fit;
 }
@@ -240,7 +235,7 @@ static struct room multi_head_sides(const struct md_node *node, const struct md_
     }
     for (int i = 0; i < 2; i++) {
         struct md__side *side = &sides[1 + i];
-        bool cached = md__given(in, in_count, 6 + i), kept = present(out, out_count, 1 + i);
+        bool cached = md__given(in, in_count, 6 + i), kept = md__given(out, out_count, 1 + i);
         if (cached) {
             side->past = in[6 + i].data;
             side->past_steps = in[6 + i].shape.dim[2];

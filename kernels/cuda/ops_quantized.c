@@ -7,11 +7,6 @@
  */
 #include "kernels/cuda/ops.h"
 
-static bool is_byte(enum md_dtype dtype)
-{
-    return dtype == MD_U8 || dtype == MD_I8;
-}
-
 /* Of x and whether its levels, inputs 1 and 2, agree with each other and with `bytes`. */
 static bool levels_of(const struct md_node *node, const struct md_device_value *in, int in_count,
                       enum md_dtype bytes, struct md__cuda_levels *levels)
@@ -43,7 +38,7 @@ static bool quantize_supports(const struct md_node *node, const struct md_device
     struct md__cuda_levels levels;
     int64_t precision = md_node_int(node, "precision", 0);
     (void)out_count;
-    return is_byte(out[0].dtype) && in[0].dtype == MD_F32 && in[1].dtype == MD_F32 &&
+    return md__is_byte(out[0].dtype) && in[0].dtype == MD_F32 && in[1].dtype == MD_F32 &&
            (precision == 0 || precision == MD_F32) &&
            levels_of(node, in, in_count, out[0].dtype, &levels);
 }
@@ -75,7 +70,7 @@ static bool dequantize_supports(const struct md_node *node, const struct md_devi
 {
     struct md__cuda_levels levels;
     (void)out_count;
-    return (is_byte(in[0].dtype) || in[0].dtype == MD_I32) && in[1].dtype == MD_F32 &&
+    return (md__is_byte(in[0].dtype) || in[0].dtype == MD_I32) && in[1].dtype == MD_F32 &&
            out[0].dtype == MD_F32 && levels_of(node, in, in_count, in[0].dtype, &levels);
 }
 
@@ -129,7 +124,7 @@ static bool product_supports(const struct md_node *node, const struct md_device_
     const struct md_shape *a = &in[0].shape, *b = &in[1].shape;
     int first = is_scaled(node) ? 4 : 2; /* of the zero points */
     (void)out, (void)out_count;
-    if (!is_byte(in[0].dtype) || !is_byte(in[1].dtype) || a->rank < 2 || b->rank != 2)
+    if (!md__is_byte(in[0].dtype) || !md__is_byte(in[1].dtype) || a->rank < 2 || b->rank != 2)
         return false;
     if (is_scaled(node) && (md__elements(&in[2]) != 1 ||
                             (md__elements(&in[3]) != 1 && md__elements(&in[3]) != b->dim[1])))
@@ -180,7 +175,7 @@ static bool dynamic_product_supports(const struct md_node *node, const struct md
     int64_t columns = in[1].shape.rank == 2 ? in[1].shape.dim[1] : 0;
     int64_t scales = md__elements(&in[2]);
     (void)node, (void)out_count;
-    return is_byte(in[1].dtype) && in[0].shape.rank >= 2 && in[1].shape.rank == 2 &&
+    return md__is_byte(in[1].dtype) && in[0].shape.rank >= 2 && in[1].shape.rank == 2 &&
            md__is_float_storage(in[0].storage) && in[2].storage == in[0].storage &&
            out[0].storage == in[0].storage && (scales == 1 || scales == columns) &&
            zeros_fit(in, in_count, 3, in[1].dtype, columns) &&

@@ -96,11 +96,6 @@ static enum md_status conv_init(const struct md_device_call *call,
     return MD_OK;
 }
 
-static bool is_byte(const struct md_device_value *value)
-{
-    return value->dtype == MD_U8 || value->dtype == MD_I8;
-}
-
 /* A zero point of x, and one or one an output of w. */
 static bool conv_bytes_supports(const struct md_node *node, const struct md_device_value *in,
                                 int in_count, const struct md_device_value *out, int out_count)
@@ -111,7 +106,7 @@ static bool conv_bytes_supports(const struct md_node *node, const struct md_devi
             (in[i].dtype != in[i - 2].dtype ||
              (md__elements(&in[i]) != 1 && (i == 2 || md__elements(&in[3]) != in[1].shape.dim[0]))))
             return false;
-    return is_byte(&in[0]) && is_byte(&in[1]) && in[0].shape.rank >= 3 &&
+    return md__is_byte(in[0].dtype) && md__is_byte(in[1].dtype) && in[0].shape.rank >= 3 &&
            in[0].shape.rank <= 2 + MD_WINDOW_AXES_MAX;
 }
 
@@ -244,7 +239,7 @@ static enum md__cuda_pool pool_of(enum md_op op)
 static bool pool_supports(const struct md_node *node, const struct md_device_value *in,
                           int in_count, const struct md_device_value *out, int out_count)
 {
-    bool bytes = is_byte(&in[0]) && pool_of(node->op) == MD__CUDA_POOL_MAX;
+    bool bytes = md__is_byte(in[0].dtype) && pool_of(node->op) == MD__CUDA_POOL_MAX;
     return in[0].shape.rank >= 3 && in[0].shape.rank <= 2 + MD_WINDOW_AXES_MAX &&
            (out_count == 1 || !pool_is_last(node->op)) &&
            (bytes || md__one_float(in, in_count, out, 1));

@@ -32,20 +32,6 @@ MD__DEVICE float collected(enum md__cuda_pool kind, float sum, float x, float p)
     }
 }
 
-/* Bytes are exact in float32. A window on padding alone gives the least of them. */
-MD__DEVICE void put(uint8_t *y, float value)
-{
-    *y = (uint8_t)(value < 0.0f ? 0.0f : value);
-}
-MD__DEVICE void put(int8_t *y, float value)
-{
-    *y = (int8_t)(value < -128.0f ? -128.0f : value);
-}
-template <class T> MD__DEVICE void put(T *y, float value)
-{
-    md__store(y, value);
-}
-
 /* Of the largest, counted through the whole tensor. */
 MD__DEVICE int64_t index_of(const struct md__cuda_pooling &p, int64_t plane, int64_t at)
 {
@@ -71,6 +57,7 @@ template <class T> static __global__ void pool_kernel(struct md__cuda_pooling p)
             place /= w.out[axis];
             padded *= s[axis].padded;
         }
+        /* A window on padding alone gives the least number there is, of bytes, too. */
         float sum = p.kind == MD__CUDA_POOL_MAX ? -INFINITY : 0.0f;
         for (int64_t a = s[0].begin; a < s[0].end; a++)
             for (int64_t b = s[1].begin; b < s[1].end; b++)
@@ -88,7 +75,7 @@ template <class T> static __global__ void pool_kernel(struct md__cuda_pooling p)
             sum = p.p == 2.0f ? sqrtf(sum) : powf(sum, 1.0f / p.p);
         if (p.indices)
             p.indices[i] = index_of(p, i / p.out_places, best);
-        put((T *)p.y + i, sum);
+        md__store((T *)p.y + i, sum);
     }
 }
 

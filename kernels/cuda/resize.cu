@@ -54,14 +54,12 @@ MD__DEVICE int64_t clamped(double at, int64_t n)
 MD__DEVICE float weight(const struct md__cuda_resize &p, const struct md__cuda_resize_axis &a,
                         double distance, int64_t at)
 {
-    float x = (float)(fabs(distance) * a.filter), c = p.cubic_a;
+    float x = (float)(fabs(distance) * a.filter);
     if (p.exclude_outside && (at < 0 || at >= a.in))
         return 0;
-    if (!p.cubic)
-        return x < 1 ? 1 - x : 0.0f;
-    return x <= 1  ? ((c + 2) * x - (c + 3)) * x * x + 1
-           : x < 2 ? (((x - 5) * x + 8) * x - 4) * c
-                   : 0.0f;
+    if (p.cubic)
+        return md__cubic(x, p.cubic_a);
+    return x < 1 ? 1 - x : 0.0f;
 }
 
 MD__DEVICE void put_filter(const struct md__cuda_resize &p, const struct md__cuda_resize_axis &a,
@@ -109,28 +107,38 @@ template <class T> MD__DEVICE void finish(const struct md__cuda_resize &p, int64
     md__store((T *)p.y + i, md__function(p.function, value, p.function_a, p.function_b));
 }
 
+/* Where element i of y begins along the axes that stay; take(k, source) is told of the others. */
+template <class Take>
+MD__DEVICE int64_t split(const struct md__cuda_resize &p, int64_t i, Take take)
+{
+    int64_t base = 0;
+    for (int k = p.rank - 1; k >= 0; k--) {
+        const struct md__cuda_resize_axis &a = p.axes[k];
+        int64_t at = i % a.out;
+        i /= a.out;
+        if (a.used)
+            take(k, p.table[a.table + at]);
+        else
+            base += at * a.stride;
+    }
+    return base;
+}
+
 template <class T> static __global__ void filter_kernel(struct md__cuda_resize p)
 {
     for (int64_t i = md__first(); i < p.count; i += md__stride()) {
-        int64_t rest = i, base = 0, all = 1, count[3];
+        int64_t all = 1, count[3];
         const struct md__cuda_resize_source *from[3];
         int axis[3], used = 0;
         bool outside = false;
         float value = 0;
-        for (int k = p.rank - 1; k >= 0; k--) {
-            const struct md__cuda_resize_axis &a = p.axes[k];
-            int64_t at = rest % a.out;
-            rest /= a.out;
-            if (!a.used) {
-                base += at * a.stride;
-                continue;
-            }
-            from[used] = &p.table[a.table + at];
-            outside = outside || from[used]->outside;
-            count[used] = from[used]->high - from[used]->low;
+        int64_t base = split(p, i, [&](int k, const struct md__cuda_resize_source &source) {
+            from[used] = &source;
+            outside = outside || source.outside;
+            count[used] = source.high - source.low;
             all *= count[used];
             axis[used++] = k;
-        }
+        });
         for (int64_t tap = 0; !outside && tap < all; tap++) {
             int64_t left = tap, at = base;
             float part = 1;
@@ -150,27 +158,20 @@ template <class T> static __global__ void filter_kernel(struct md__cuda_resize p
 template <class T> static __global__ void resize_kernel(struct md__cuda_resize p)
 {
     for (int64_t i = md__first(); i < p.count; i += md__stride()) {
-        int64_t rest = i, base = 0, step[3] = {0, 0, 0};
+        int64_t low = 0, step[3] = {0, 0, 0};
         float share[3] = {0, 0, 0}, value = 0;
         int used = 0;
         bool outside = false;
-        for (int k = p.rank - 1; k >= 0; k--) {
-            const struct md__cuda_resize_axis &a = p.axes[k];
-            int64_t at = rest % a.out;
-            rest /= a.out;
-            if (!a.used) {
-                base += at * a.stride;
-                continue;
-            }
-            const struct md__cuda_resize_source *from = &p.table[a.table + at];
-            base += from->low * a.stride;
-            step[used] = (from->high - from->low) * a.stride;
-            outside = outside || from->outside;
-            share[used++] = from->share;
-        }
+        int64_t base = split(p, i, [&](int k, const struct md__cuda_resize_source &source) {
+            int64_t stride = p.axes[k].stride;
+            low += source.low * stride;
+            step[used] = (source.high - source.low) * stride;
+            outside = outside || source.outside;
+            share[used++] = source.share;
+        });
         for (int corner = 0; corner < (p.linear ? 1 << used : 1); corner++) {
             float part = 1;
-            int64_t at = base;
+            int64_t at = base + low;
             for (int k = 0; k < used; k++) {
                 bool high = corner >> k & 1;
                 part *= high ? share[k] : 1.0f - share[k];

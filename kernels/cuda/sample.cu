@@ -61,13 +61,11 @@ MD__DEVICE int64_t element_of(const struct md__cuda_sampling &p, int axis, doubl
 
 MD__DEVICE float weight_of(enum md__cuda_sampler method, float part, int k)
 {
-    const float a = -0.75f;
     if (method == MD__CUDA_SAMPLE_NEAREST)
         return 1;
     if (method == MD__CUDA_SAMPLE_LINEAR)
         return k ? part : 1 - part;
-    float x = fabsf(part + 1 - (float)k);
-    return x <= 1 ? ((a + 2) * x - (a + 3)) * x * x + 1 : (((x - 5) * x + 8) * x - 4) * a;
+    return md__cubic(fabsf(part + 1 - (float)k), -0.75f);
 }
 
 template <class T> static __global__ void sample_kernel(struct md__cuda_sampling p)
