@@ -131,6 +131,12 @@ struct md_tensor graphs_random(uint64_t *state, int rank, const int64_t *dim)
     return tensor;
 }
 
+void graphs_drop(struct md_tensor *tensors, int count)
+{
+    for (int i = 0; i < count; i++)
+        md_tensor_unref(&tensors[i]);
+}
+
 /* Reference kernels compute what follows from constants and shapes, as they do while planning. */
 static const struct md_backend *backend_for(const struct md_node *node, const bool *known,
                                             const struct md_tensor *shown,

@@ -31,6 +31,7 @@ void graphs_control(struct md_graph *graph, const char *op, const int *in, int i
 
 /* A new float32 tensor with values from a fixed pseudo-random series; state advances. */
 struct md_tensor graphs_random(uint64_t *state, int rank, const int64_t *dim);
+void graphs_drop(struct md_tensor *tensors, int count); /* one reference of each */
 uint64_t graphs_next(uint64_t *state);
 
 /*

@@ -8,63 +8,22 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "failing_driver.h"
+#include "device_models.h"
 #include "graph/executable_internal.h"
 #include "graphs.h"
-#include "kernels/cpu/cpu.h"
-#include "programs.h"
 #include "reference_device.h"
 #include "unit.h"
 
 static struct md_error err;
-static struct md_pool *pool;
-static struct md_accelerator *accelerator;
-static struct md_executable *plain, *placed;
 
-static int start_pool(void **state)
+static struct md_executable *make(const char *program, enum md_precision precision)
 {
-    return md_pool_new(1, 0, &pool, &err);
+    return models_make(program, models_options(precision));
 }
 
-static int stop_pool(void **state)
-{
-    md_pool_delete(pool);
-    return 0;
-}
-
-static int close_all(void **state)
-{
-    md_executable_delete(placed);
-    md_executable_delete(plain);
-    md_accelerator_delete(accelerator);
-    placed = plain = NULL;
-    accelerator = NULL;
-    return reference_device_alive();
-}
-
-static struct md_executable *make(struct md_graph *graph, enum md_precision precision)
-{
-    struct md_executable *executable;
-    const struct md_executable_options options = {.backend = md_cpu_reference(),
-                                                  .reference = md_cpu_reference(),
-                                                  .pool = pool,
-                                                  .accelerator = accelerator,
-                                                  .precision = precision};
-    assert_ok(md_executable_new(graph, &options, &executable, &err));
-    return executable;
-}
-
-static void open_device(const char *ops, const char *lacks)
-{
-    assert_ok(md_accelerator_new(reference_device(ops, lacks), 0, &accelerator, &err));
-}
-
-/* The program twice: on the CPU, and on a device that lacks some operators. */
 static void build(const char *program, const char *lacks, enum md_precision precision)
 {
-    plain = make(program_graph(program), precision);
-    open_device(NULL, lacks);
-    placed = make(program_graph(program), precision);
+    models_build(program, lacks, models_options(precision));
 }
 
 static void inputs_of(const struct md_graph *graph, int64_t size, struct md_tensor *in)
@@ -100,32 +59,23 @@ static void compare(const struct md_tensor *want, const struct md_tensor *have, 
 
 static void run_both(int64_t size, double tolerance)
 {
-    const struct md_graph *graph = md_executable_graph(plain);
+    const struct md_graph *graph = md_executable_graph(models.plain);
     int in_count = graph->input_count, out_count = graph->output_count;
     struct md_tensor in[8], want[8], have[8];
     inputs_of(graph, size, in);
-    assert_ok(md_executable_run(plain, in, in_count, want, out_count, &err));
-    assert_ok(md_executable_run(placed, in, in_count, have, out_count, &err));
-    for (int i = 0; i < out_count; i++) {
+    assert_ok(md_executable_run(models.plain, in, in_count, want, out_count, &err));
+    assert_ok(md_executable_run(models.placed, in, in_count, have, out_count, &err));
+    for (int i = 0; i < out_count; i++)
         compare(&want[i], &have[i], tolerance);
-        md_tensor_unref(&want[i]);
-        md_tensor_unref(&have[i]);
-    }
-    for (int i = 0; i < in_count; i++)
-        md_tensor_unref(&in[i]);
+    graphs_drop(want, out_count);
+    graphs_drop(have, out_count);
+    graphs_drop(in, in_count);
 }
 
 static struct md_plan_report plan_report(void)
 {
     struct md_plan_report report;
-    assert_ok(md_executable_report(placed, &report, &err));
-    return report;
-}
-
-static struct md_accelerator_report device_report(void)
-{
-    struct md_accelerator_report report;
-    md_accelerator_report(accelerator, &report);
+    assert_ok(md_executable_report(models.placed, &report, &err));
     return report;
 }
 
@@ -143,7 +93,7 @@ static void everything_on_the_device_needs_copies_at_the_ends_only(void **state)
     assert_string_equal(report.precision, "fp16");
     assert_int_equal(report.arena_bytes, 0);
     assert_true(report.device_bytes > 0 && report.pinned_bytes > 0);
-    assert_int_equal(device_report().weight_bytes, (16 + 12) * 2 + 2);
+    assert_int_equal(models_report().weight_bytes, (16 + 12) * 2 + 2);
 }
 
 static void what_the_device_lacks_runs_on_the_host_between_copies(void **state)
@@ -154,7 +104,7 @@ static void what_the_device_lacks_runs_on_the_host_between_copies(void **state)
     assert_int_equal(report.device_steps, 5);
     assert_int_equal(report.copies, 5);
     struct md_step_time rows[16];
-    int count = md_executable_profile(placed, rows, 16), sides[4] = {0};
+    int count = md_executable_profile(models.placed, rows, 16), sides[4] = {0};
     for (int i = 0; i < count; i++)
         sides[rows[i].side]++;
     assert_int_equal(sides[MD_STEP_HOST], 1);
@@ -172,13 +122,13 @@ static void a_value_is_copied_once_whoever_reads_it(void **state)
 
 static void nothing_on_the_device_is_the_plan_of_the_host(void **state)
 {
-    plain = make(program_graph(CHAIN), MD_PRECISION_AUTO);
-    open_device("Tan", NULL);
-    placed = make(program_graph(CHAIN), MD_PRECISION_AUTO);
+    models.plain = make(CHAIN, MD_PRECISION_AUTO);
+    models_open_device(reference_device("Tan", NULL));
+    models.placed = make(CHAIN, MD_PRECISION_AUTO);
     run_both(5, 0);
     assert_int_equal(plan_report().device_steps, 0);
     assert_int_equal(plan_report().copies, 0);
-    assert_int_equal(device_report().runs, 0);
+    assert_int_equal(models_report().runs, 0);
 }
 
 static void float32_gives_what_the_host_gives(void **state)
@@ -205,7 +155,7 @@ static void inputs_that_shape_the_work_stay_on_the_host(void **state)
           MD_PRECISION_F16);
     run_both(4, 5e-3);
     assert_int_equal(plan_report().copies, 2);
-    assert_int_equal(device_report().weight_bytes, 0);
+    assert_int_equal(models_report().weight_bytes, 0);
 }
 
 static void a_segment_is_captured_once_warm(void **state)
@@ -213,41 +163,38 @@ static void a_segment_is_captured_once_warm(void **state)
     build(CHAIN, NULL, MD_PRECISION_F16);
     for (int i = 0; i < 3; i++)
         run_both(5, 5e-3);
-    assert_int_equal(device_report().captures, 1);
-    assert_int_equal(device_report().launches, 2);
+    assert_int_equal(models_report().captures, 1);
+    assert_int_equal(models_report().launches, 2);
     run_both(64, 5e-3); /* the arena moves */
     run_both(5, 5e-3);
     run_both(5, 5e-3);
-    assert_int_equal(device_report().captures, 2);
-    assert_int_equal(device_report().runs, 6);
-    assert_int_equal(device_report().failed_runs, 0);
+    assert_int_equal(models_report().captures, 2);
+    assert_int_equal(models_report().runs, 6);
+    assert_int_equal(models_report().failed_runs, 0);
 }
 
 static void captures_may_be_left_out(void **state)
 {
-    plain = make(program_graph(CHAIN), MD_PRECISION_F16);
-    open_device(NULL, NULL);
-    const struct md_executable_options options = {.backend = md_cpu_reference(),
-                                                  .reference = md_cpu_reference(),
-                                                  .pool = pool,
-                                                  .accelerator = accelerator,
-                                                  .captures_off = true};
-    assert_ok(md_executable_new(program_graph(CHAIN), &options, &placed, &err));
+    models.plain = make(CHAIN, MD_PRECISION_F16);
+    models_open_device(reference_device(NULL, NULL));
+    struct md_executable_options options = models_options(MD_PRECISION_AUTO);
+    options.captures_off = true;
+    models.placed = models_make(CHAIN, options);
     for (int i = 0; i < 3; i++)
         run_both(5, 5e-3);
-    assert_int_equal(device_report().captures, 0);
-    assert_int_equal(device_report().runs, 3);
+    assert_int_equal(models_report().captures, 0);
+    assert_int_equal(models_report().runs, 3);
 }
 
 static void steps_are_timed_one_by_one(void **state)
 {
     build(CHAIN, "Exp", MD_PRECISION_F16);
-    md_executable_set_clock(placed, md_clock_system());
+    md_executable_set_clock(models.placed, md_clock_system());
     run_both(5, 5e-3);
-    md_executable_set_profiling(placed, true);
+    md_executable_set_profiling(models.placed, true);
     run_both(5, 5e-3);
     struct md_step_time rows[16];
-    int count = md_executable_profile(placed, rows, 16);
+    int count = md_executable_profile(models.placed, rows, 16);
     for (int i = 0; i < count; i++)
         assert_int_equal(rows[i].runs, 1);
 }
@@ -265,7 +212,7 @@ static void masks_fit_into_float16(void **state)
           NULL, MD_PRECISION_AUTO);
     run_both(5, 5e-3);
     assert_string_equal(plan_report().precision, "fp16");
-    assert_int_equal(device_report().repeated_runs, 0);
+    assert_int_equal(models_report().repeated_runs, 0);
 }
 
 static void an_output_that_overflows_is_computed_again(void **state)
@@ -274,8 +221,8 @@ static void an_output_that_overflows_is_computed_again(void **state)
           MD_PRECISION_F16);
     run_both(5, 0);
     run_both(5, 0);
-    assert_int_equal(device_report().repeated_runs, 2);
-    assert_int_equal(device_report().runs, 0);
+    assert_int_equal(models_report().repeated_runs, 2);
+    assert_int_equal(models_report().runs, 0);
 }
 
 static void an_input_out_of_range_is_left_to_float32(void **state)
@@ -285,11 +232,11 @@ static void an_input_out_of_range_is_left_to_float32(void **state)
     assert_ok(md_tensor_new(MD_F32, &(const struct md_shape){2, {1, 4}}, &in, &err));
     const float given[] = {1, 70000, -200000, 3};
     memcpy(in.data, given, sizeof given);
-    assert_ok(md_executable_run(plain, &in, 1, &want, 1, &err));
-    assert_ok(md_executable_run(placed, &in, 1, &have, 1, &err));
+    assert_ok(md_executable_run(models.plain, &in, 1, &want, 1, &err));
+    assert_ok(md_executable_run(models.placed, &in, 1, &have, 1, &err));
     compare(&want, &have, 0);
-    assert_int_equal(device_report().repeated_runs, 1);
-    assert_int_equal(device_report().failed_runs, 0);
+    assert_int_equal(models_report().repeated_runs, 1);
+    assert_int_equal(models_report().failed_runs, 0);
     md_tensor_unref(&in);
     md_tensor_unref(&want);
     md_tensor_unref(&have);
@@ -302,10 +249,10 @@ static void masks_among_inputs_fit_into_float16(void **state)
     assert_ok(md_tensor_new(MD_F32, &(const struct md_shape){2, {1, 4}}, &in, &err));
     const float given[] = {1, -3.4e38f, -INFINITY, -1e9f};
     memcpy(in.data, given, sizeof given);
-    assert_ok(md_executable_run(plain, &in, 1, &want, 1, &err));
-    assert_ok(md_executable_run(placed, &in, 1, &have, 1, &err));
+    assert_ok(md_executable_run(models.plain, &in, 1, &want, 1, &err));
+    assert_ok(md_executable_run(models.placed, &in, 1, &have, 1, &err));
     compare(&want, &have, 0);
-    assert_int_equal(device_report().runs, 1);
+    assert_int_equal(models_report().runs, 1);
     md_tensor_unref(&in);
     md_tensor_unref(&want);
     md_tensor_unref(&have);
@@ -317,17 +264,17 @@ static void large_inputs_go_ahead(void **state)
     build(CHAIN, NULL, MD_PRECISION_F16);
     for (int i = 0; i < 3; i++)
         run_both(100000, 5e-3);
-    assert_int_equal(device_report().runs, 3);
-    assert_int_equal(device_report().captures, 1);
-    assert_int_equal(device_report().launches, 2);
+    assert_int_equal(models_report().runs, 3);
+    assert_int_equal(models_report().captures, 1);
+    assert_int_equal(models_report().launches, 2);
     run_both(5, 5e-3);
     struct md_step_time rows[16];
-    assert_true(md_executable_profile(placed, rows, 16) > 0);
-    md_executable_delete(placed);
-    placed = make(program_graph(CHAIN), MD_PRECISION_F32);
+    assert_true(md_executable_profile(models.placed, rows, 16) > 0);
+    md_executable_delete(models.placed);
+    models.placed = make(CHAIN, MD_PRECISION_F32);
     for (int i = 0; i < 3; i++)
         run_both(100000, 1e-6);
-    assert_int_equal(device_report().runs, 4 + 3);
+    assert_int_equal(models_report().runs, 4 + 3);
 }
 
 /* Each of their calls may fail, and the first number may be out of range. */
@@ -342,8 +289,8 @@ static void large_inputs_may_fail_on_their_way(void **state)
         for (int i = 0; i < 3; i++)
             run_both(70000, 5e-3);
         more = reference_device_calls() > n / 2;
-        assert_int_equal(device_report().failure[0] != '\0', more);
-        assert_int_equal(close_all(NULL), 0);
+        assert_int_equal(models_report().failure[0] != '\0', more);
+        assert_int_equal(models_drop(NULL), 0);
     }
     assert_true(n > 20);
 }
@@ -356,25 +303,25 @@ static void shapes_that_follow_data_split_the_plan(void **state)
     run_both(5, 5e-3);
     run_both(5, 5e-3);
     run_both(3, 5e-3);
-    assert_true(device_report().runs == 3);
+    assert_true(models_report().runs == 3);
 }
 
 static void memory_that_does_not_suffice_leaves_it_to_the_cpu(void **state)
 {
-    plain = make(program_graph(CHAIN), MD_PRECISION_F16);
-    open_device(NULL, NULL);
-    md_accelerator_delete(accelerator);
+    models.plain = make(CHAIN, MD_PRECISION_F16);
+    models_open_device(reference_device(NULL, NULL));
+    md_accelerator_delete(models.accelerator);
     reference_device_set_bytes(8192);
-    assert_ok(md_accelerator_new(reference_device(NULL, NULL), 0, &accelerator, &err));
-    placed = make(program_graph(CHAIN), MD_PRECISION_F16);
+    models_open_device(reference_device(NULL, NULL));
+    models.placed = make(CHAIN, MD_PRECISION_F16);
     reference_device_set_bytes(8192);
     run_both(5, 5e-3);
-    assert_int_equal(device_report().runs, 1);
+    assert_int_equal(models_report().runs, 1);
     run_both(1000, 0);
-    assert_int_equal(device_report().memory_runs, 1);
+    assert_int_equal(models_report().memory_runs, 1);
     run_both(5, 5e-3);
-    assert_int_equal(device_report().runs, 2);
-    assert_true(device_report().usable);
+    assert_int_equal(models_report().runs, 2);
+    assert_true(models_report().usable);
 }
 
 static void who_has_smaller_batches_is_told_first(void **state)
@@ -382,11 +329,12 @@ static void who_has_smaller_batches_is_told_first(void **state)
     build(CHAIN, NULL, MD_PRECISION_F16);
     reference_device_set_bytes(8192);
     const struct md_run_limits limits = {.small_first = true};
-    const struct md_graph *graph = md_executable_graph(placed);
+    const struct md_graph *graph = md_executable_graph(models.placed);
     struct md_tensor in[1], out[2];
     inputs_of(graph, 1000, in);
-    assert_fails(MD_ERR_MEMORY, md_executable_run_within(placed, in, 1, out, 2, &limits, &err));
-    assert_int_equal(device_report().memory_runs, 0);
+    assert_fails(MD_ERR_MEMORY,
+                 md_executable_run_within(models.placed, in, 1, out, 2, &limits, &err));
+    assert_int_equal(models_report().memory_runs, 0);
     md_tensor_unref(&in[0]);
     run_both(5, 5e-3);
 }
@@ -395,10 +343,10 @@ static void a_driver_of_another_version_is_refused(void **state)
 {
     struct md_device_driver other = *reference_device(NULL, NULL);
     other.op_count--;
-    assert_fails(MD_ERR_UNSUPPORTED, md_accelerator_new(&other, 0, &accelerator, &err));
+    assert_fails(MD_ERR_UNSUPPORTED, md_accelerator_new(&other, 0, &models.accelerator, &err));
     assert_says("another version");
     assert_fails(MD_ERR_UNAVAILABLE,
-                 md_accelerator_new(reference_device(NULL, NULL), 3, &accelerator, &err));
+                 md_accelerator_new(reference_device(NULL, NULL), 3, &models.accelerator, &err));
     assert_says("no number 3");
 }
 
@@ -409,46 +357,25 @@ static void a_driver_of_another_version_is_refused(void **state)
 static bool walk(int n, enum md_status status, bool sticky)
 {
     const struct md_device_driver *driver = reference_device(NULL, "Neg");
-    plain = make(program_graph(CHAIN), MD_PRECISION_F16);
-    reference_device_fail(n, status, sticky);
-    md_log_set_level(MD_LOG_OFF);
-    if (md_accelerator_new(driver, 0, &accelerator, &err)) {
+    models.plain = make(CHAIN, MD_PRECISION_F16);
+    if (!models_open_failing(driver, n, status, sticky)) {
         assert_true(n < 2);
-        assert_true(strstr(err.text, "told to fail") != NULL);
-        md_executable_delete(plain);
-        plain = NULL;
         return true;
     }
-    placed = make(program_graph(CHAIN), MD_PRECISION_F16);
+    models.placed = make(CHAIN, MD_PRECISION_F16);
     for (int i = 0; i < 3; i++)
         run_both(5, 5e-3);
     run_both(9, 5e-3);
     run_both(9, 5e-3);
-    bool reached = reference_device_calls() > n;
-    const struct md_accelerator_report report = device_report();
-    assert_int_equal(report.failure[0] != '\0', reached);
-    assert_int_equal(report.usable, !(reached && sticky));
+    bool reached = models_met_failure(n, sticky);
     if (reached && !sticky)
-        assert_true(report.runs >= 4 || n == 2); /* without a stream there is no device */
+        assert_true(models_report().runs >= 4 || n == 2); /* without a stream there is no device */
     return reached;
 }
 
-static void any_call_may_fail(void **state)
-{
-    failing_driver_walk(walk, close_all, MD_ERR_DEVICE, false);
-}
+static struct models_walk walks = {walk, models_drop};
 
-static void any_call_may_find_no_memory(void **state)
-{
-    failing_driver_walk(walk, close_all, MD_ERR_MEMORY, false);
-}
-
-static void any_call_may_be_the_last(void **state)
-{
-    failing_driver_walk(walk, close_all, MD_ERR_DEVICE, true);
-}
-
-#define device_test(f) cmocka_unit_test_teardown(f, close_all)
+#define device_test(f) cmocka_unit_test_teardown(f, models_drop)
 
 int main(void)
 {
@@ -474,9 +401,9 @@ int main(void)
         device_test(memory_that_does_not_suffice_leaves_it_to_the_cpu),
         device_test(who_has_smaller_batches_is_told_first),
         device_test(a_driver_of_another_version_is_refused),
-        device_test(any_call_may_fail),
-        device_test(any_call_may_find_no_memory),
-        device_test(any_call_may_be_the_last),
+        models_walk_test(models_any_call_may_fail, &walks),
+        models_walk_test(models_any_call_may_find_no_memory, &walks),
+        models_walk_test(models_any_call_may_be_the_last, &walks),
     };
-    return cmocka_run_group_tests(tests, start_pool, stop_pool);
+    return cmocka_run_group_tests(tests, models_open, models_close);
 }

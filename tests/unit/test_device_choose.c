@@ -3,12 +3,9 @@
  * nor does a stretch between two operators of the host that saves less than it copies; and fused
  * operators that the device lacks stay written out, so that their primitives run there.
  */
-#include <math.h>
-
-#include "graph/executable.h"
+#include "device_models.h"
 #include "graphs.h"
 #include "kernels/cpu/cpu.h"
-#include "programs.h"
 #include "reference_device.h"
 #include "unit.h"
 
@@ -20,67 +17,39 @@ static const struct md_device_speed speed = {.flops = 1e13,
                                              .copy_s = 5e-6,
                                              .wait_s = 15e-6};
 static struct md_error err;
-static struct md_pool *pool;
-static struct md_accelerator *accelerator;
-static struct md_executable *placed;
-
-static int start_pool(void **state)
-{
-    return md_pool_new(1, 0, &pool, &err);
-}
-
-static int stop_pool(void **state)
-{
-    md_pool_delete(pool);
-    return 0;
-}
-
-static int close_all(void **state)
-{
-    md_executable_delete(placed);
-    md_accelerator_delete(accelerator);
-    placed = NULL;
-    accelerator = NULL;
-    return reference_device_alive();
-}
 
 /* One run of the program with symbols of this size on a device that lacks some operators; what it
  * gives must be what the host alone gives. */
 static struct md_plan_report run(const char *program, const char *lacks, const char *passes_off,
                                  bool is_free, int64_t size)
 {
-    struct md_executable_options options = {.backend = md_cpu_backend(MD_ISA_PORTABLE),
-                                            .reference = md_cpu_reference(),
-                                            .pool = pool,
-                                            .passes_off = passes_off};
-    struct md_executable *plain;
+    struct md_executable_options options = models_options(MD_PRECISION_F32);
     struct md_plan_report report;
     struct md_tensor in, want, have;
     uint64_t series = 7;
-    assert_ok(md_executable_new(program_graph(program), &options, &plain, &err));
+    options.backend = md_cpu_backend(MD_ISA_PORTABLE);
+    options.passes_off = passes_off;
+    models.plain = models_make(program, options);
     const struct md_device_driver *driver = reference_device(NULL, lacks);
     if (!is_free)
         reference_device_set_speed(&speed);
-    assert_ok(md_accelerator_new(driver, 0, &accelerator, &err));
-    options.accelerator = accelerator;
-    options.precision = MD_PRECISION_F32;
-    assert_ok(md_executable_new(program_graph(program), &options, &placed, &err));
-    const struct md_graph *graph = md_executable_graph(placed);
+    models_open_device(driver);
+    models.placed = models_make(program, options);
+    const struct md_graph *graph = md_executable_graph(models.placed);
     struct md_shape shape = graph->values[graph->inputs[0].value].shape;
     for (int d = 0; d < shape.rank; d++)
         shape.dim[d] = shape.dim[d] < 0 ? size : shape.dim[d];
     in = graphs_random(&series, shape.rank, shape.dim);
-    assert_ok(md_executable_run(plain, &in, 1, &want, 1, &err));
+    assert_ok(md_executable_run(models.plain, &in, 1, &want, 1, &err));
     for (int i = 0; i < 2; i++) { /* as it is, and captured */
-        assert_ok(md_executable_run(placed, &in, 1, &have, 1, &err));
+        assert_ok(md_executable_run(models.placed, &in, 1, &have, 1, &err));
         assert_floats_close((const float *)have.data, (const float *)want.data,
                             md_tensor_count(&want), 1e-4, 1e-3);
         md_tensor_unref(&have);
     }
     md_tensor_unref(&in);
     md_tensor_unref(&want);
-    md_executable_delete(plain);
-    assert_ok(md_executable_report(placed, &report, &err));
+    assert_ok(md_executable_report(models.placed, &report, &err));
     return report;
 }
 
@@ -147,13 +116,13 @@ static void a_fused_operator_that_it_lacks_stays_written_out(void **state)
 {
     /* This device has a kernel for it that takes no node: the operator is made, for the host. */
     assert_int_equal(run(LINEAR, NULL, NULL, true, 5).device_steps, 0);
-    close_all(NULL);
+    models_drop(NULL);
     struct md_plan_report report = run(LINEAR, "moondial.Linear", NULL, true, 5);
     assert_int_equal(report.device_steps, 2);
     assert_int_equal(report.copies, 2);
 }
 
-#define device_test(name) cmocka_unit_test_teardown(name, close_all)
+#define device_test(name) cmocka_unit_test_teardown(name, models_drop)
 
 int main(void)
 {
@@ -167,5 +136,5 @@ int main(void)
         device_test(with_nothing_weighed_it_goes_there_and_back),
         device_test(a_fused_operator_that_it_lacks_stays_written_out),
     };
-    return cmocka_run_group_tests(tests, start_pool, stop_pool);
+    return cmocka_run_group_tests(tests, models_open, models_close);
 }

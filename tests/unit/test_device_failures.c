@@ -5,17 +5,11 @@
  * path of libmoondial_cuda.so on the GPU. (test_device.c walks through more programs, on a device
  * made of the reference's kernels.)
  */
-#include <math.h>
-#include <string.h>
-
-#include "base/log.h"
 #include "device_case.h"
+#include "device_models.h"
 #include "failing_driver.h"
-#include "graph/executable.h"
 #include "graphs.h"
-#include "kernels/cpu/cpu.h"
 #include "kernels/cuda/kernels.h"
-#include "programs.h"
 #include "unit.h"
 
 /* Products, rows, a pool and a convolution; float64, which is the CPU's, parts it in two. */
@@ -27,35 +21,24 @@
 #define ROWS      3
 
 static struct md_error err;
-static struct md_pool *pool;
-static struct md_accelerator *accelerator;
-static struct md_executable *placed;
 static struct md_tensor in, want;
 
-static struct md_executable *make(struct md_accelerator *on)
+static struct md_executable *make(void)
 {
-    struct md_executable *executable;
-    /* "place": a GPU would leave so little work to the CPU. */
-    const struct md_executable_options options = {.backend = md_cpu_reference(),
-                                                  .reference = md_cpu_reference(),
-                                                  .pool = pool,
-                                                  .passes_off = "place",
-                                                  .accelerator = on,
-                                                  .precision = MD_PRECISION_F16};
-    assert_ok(md_executable_new(program_graph(PROGRAM), &options, &executable, &err));
-    return executable;
+    struct md_executable_options options = models_options(MD_PRECISION_F16);
+    options.passes_off = "place"; /* a GPU would leave so little work to the CPU */
+    return models_make(PROGRAM, options);
 }
 
 static int prepare(void **state)
 {
     uint64_t series = 7;
     const int64_t dim[] = {ROWS, 8, 6, 6};
-    enum md_status status = md_pool_new(1, 0, &pool, &err);
-    if (status)
-        return status;
-    struct md_executable *plain = make(NULL);
+    if (models_open(state))
+        return -1;
+    struct md_executable *plain = make();
     in = graphs_random(&series, 4, dim);
-    status = md_executable_run(plain, &in, 1, &want, 1, &err);
+    enum md_status status = md_executable_run(plain, &in, 1, &want, 1, &err);
     md_executable_delete(plain);
     return status;
 }
@@ -64,24 +47,14 @@ static int finish(void **state)
 {
     md_tensor_unref(&in);
     md_tensor_unref(&want);
-    md_pool_delete(pool);
-    return 0;
-}
-
-static int close_all(void **state)
-{
-    md_executable_delete(placed);
-    md_accelerator_delete(accelerator);
-    placed = NULL;
-    accelerator = NULL;
-    return failing_driver_alive();
+    return models_close(state);
 }
 
 static void run_once(void)
 {
     struct md_tensor have;
     double off = 0, norm = 0;
-    assert_ok(md_executable_run(placed, &in, 1, &have, 1, &err));
+    assert_ok(md_executable_run(models.placed, &in, 1, &have, 1, &err));
     assert_true(md_shape_equal(&have.shape, &want.shape));
     for (size_t i = 0; i < md_tensor_count(&want); i++) {
         double right = ((const float *)want.data)[i], got = ((const float *)have.data)[i];
@@ -92,80 +65,51 @@ static void run_once(void)
     assert_true(off <= ERROR_MAX * ERROR_MAX * norm);
 }
 
-static struct md_accelerator_report report(void)
-{
-    struct md_accelerator_report made;
-    md_accelerator_report(accelerator, &made);
-    return made;
-}
-
 /* Opening, loading, a cold run and three warm ones; whether there was a call n. */
 static bool walk(int n, enum md_status status, bool sticky)
 {
     const struct md_device_driver *driver = failing_driver(device_case_driver());
-    failing_driver_at(n, status, sticky);
-    md_log_set_level(MD_LOG_OFF);
-    if (md_accelerator_new(driver, 0, &accelerator, &err)) {
-        assert_true(strstr(err.text, "told to fail") != NULL);
+    if (!models_open_failing(driver, n, status, sticky))
         return true;
-    }
-    placed = make(accelerator);
+    models.placed = make();
     for (int i = 0; i < 4; i++)
         run_once();
-    bool reached = failing_driver_calls() > n;
-    const struct md_accelerator_report told = report();
-    assert_int_equal(told.failure[0] != '\0', reached);
-    assert_int_equal(told.usable, !(reached && sticky));
-    return reached;
+    return models_met_failure(n, sticky);
 }
 
-static void any_call_may_fail(void **state)
-{
-    failing_driver_walk(walk, close_all, MD_ERR_DEVICE, false);
-}
-
-static void any_call_may_find_no_memory(void **state)
-{
-    failing_driver_walk(walk, close_all, MD_ERR_MEMORY, false);
-}
-
-static void any_call_may_be_the_last(void **state)
-{
-    failing_driver_walk(walk, close_all, MD_ERR_DEVICE, true);
-}
+static struct models_walk walks = {walk, models_drop};
 
 /* 10,000 on a GPU; the emulation's fibers take their time. */
 static void many_runs_take_what_a_few_do(void **state)
 {
-    const struct md_device_driver *driver = failing_driver(device_case_driver());
     bool emulated = device_case_driver()->kernels == md__cuda_kernels;
     int runs = emulated ? 500 : 10000, few = 10;
     size_t free_bytes = 0;
     int alive = 0;
-    assert_ok(md_accelerator_new(driver, 0, &accelerator, &err));
-    placed = make(accelerator);
+    models_open_device(failing_driver(device_case_driver()));
+    models.placed = make();
     for (int i = 0; i < runs; i++) {
         run_once();
         if (i == few) {
             alive = failing_driver_alive();
-            free_bytes = report().free_bytes;
+            free_bytes = models_report().free_bytes;
         }
     }
     assert_int_equal(failing_driver_alive(), alive);
-    assert_int_equal(report().runs, runs);
-    assert_int_equal(report().captures, 2);
-    assert_int_equal(report().launches, 2 * (runs - 1));
-    assert_true(report().free_bytes >= free_bytes);
+    assert_int_equal(models_report().runs, runs);
+    assert_int_equal(models_report().captures, 2);
+    assert_int_equal(models_report().launches, 2 * (runs - 1));
+    assert_true(models_report().free_bytes >= free_bytes);
 }
 
-#define device_test(f) cmocka_unit_test_teardown(f, close_all)
+#define device_test(f) cmocka_unit_test_teardown(f, models_drop)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        device_test(any_call_may_fail),
-        device_test(any_call_may_find_no_memory),
-        device_test(any_call_may_be_the_last),
+        models_walk_test(models_any_call_may_fail, &walks),
+        models_walk_test(models_any_call_may_find_no_memory, &walks),
+        models_walk_test(models_any_call_may_be_the_last, &walks),
         device_test(many_runs_take_what_a_few_do),
     };
     return cmocka_run_group_tests(tests, prepare, finish);

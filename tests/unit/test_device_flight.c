@@ -4,17 +4,12 @@
  * kernels, failures on the emulated device (device_case.h) or on a GPU.
  */
 #include <malloc.h>
-#include <math.h>
-#include <string.h>
 
-#include "base/log.h"
 #include "device_case.h"
+#include "device_models.h"
 #include "failing_driver.h"
 #include "graph/executable_internal.h"
 #include "graphs.h"
-#include "kernels/cpu/cpu.h"
-#include "programs.h"
-#include "reference_device.h"
 #include "unit.h"
 
 #define PROGRAM "x[n,8]; w{8,6}; h=MatMul(x, w); y=Softmax(h, axis=-1); z=Exp(Neg(h)); -> y z"
@@ -22,59 +17,26 @@
 #define RUNS    7
 
 static struct md_error err;
-static struct md_pool *pool;
-static struct md_accelerator *accelerator;
-static struct md_executable *plain, *placed, *other;
-
-static int start_pool(void **state)
-{
-    return md_pool_new(1, 0, &pool, &err);
-}
-
-static int stop_pool(void **state)
-{
-    md_pool_delete(pool);
-    return 0;
-}
+static struct md_executable *other;
 
 static int close_all(void **state)
 {
     md_executable_delete(other);
-    md_executable_delete(placed);
-    md_executable_delete(plain);
-    md_accelerator_delete(accelerator);
-    other = placed = plain = NULL;
-    accelerator = NULL;
-    md_log_set_level(MD_LOG_WARN);
-    return failing_driver_alive();
+    other = NULL;
+    return models_drop(state);
 }
 
-static struct md_executable *make(const char *program, struct md_accelerator *on,
-                                  enum md_precision precision)
+/* "place": nothing is too small for the device. */
+static struct md_executable_options options_for(enum md_precision precision)
 {
-    struct md_executable *executable;
-    const struct md_executable_options options = {.backend = md_cpu_reference(),
-                                                  .reference = md_cpu_reference(),
-                                                  .pool = pool,
-                                                  .passes_off = "place",
-                                                  .accelerator = on,
-                                                  .precision = precision};
-    assert_ok(md_executable_new(program_graph(program), &options, &executable, &err));
-    return executable;
+    struct md_executable_options options = models_options(precision);
+    options.passes_off = "place";
+    return options;
 }
 
-static void build(const char *program, const char *lacks, enum md_precision precision)
+static void build(const char *lacks, enum md_precision precision)
 {
-    plain = make(program, NULL, precision);
-    assert_ok(md_accelerator_new(reference_device(NULL, lacks), 0, &accelerator, &err));
-    placed = make(program, accelerator, precision);
-}
-
-static struct md_accelerator_report report(void)
-{
-    struct md_accelerator_report made;
-    md_accelerator_report(accelerator, &made);
-    return made;
+    models_build(PROGRAM, lacks, options_for(precision));
 }
 
 static void random_inputs(struct md_tensor *inputs, int count, int64_t rows)
@@ -84,24 +46,18 @@ static void random_inputs(struct md_tensor *inputs, int count, int64_t rows)
         inputs[i] = graphs_random(&series, 2, (const int64_t[]){rows, 8});
 }
 
-static void drop(struct md_tensor *tensors, int count)
-{
-    for (int i = 0; i < count; i++)
-        md_tensor_unref(&tensors[i]);
-}
-
 static void check_run(const struct md_tensor *in, double tolerance)
 {
     struct md_tensor want[OUTPUTS], have[OUTPUTS];
-    assert_ok(md_executable_run(plain, in, 1, want, OUTPUTS, &err));
-    assert_ok(md_executable_run(placed, in, 1, have, OUTPUTS, &err));
+    assert_ok(md_executable_run(models.plain, in, 1, want, OUTPUTS, &err));
+    assert_ok(md_executable_run(models.placed, in, 1, have, OUTPUTS, &err));
     for (int i = 0; i < OUTPUTS; i++) {
         assert_true(md_shape_equal(&have[i].shape, &want[i].shape));
         assert_floats_close((const float *)have[i].data, (const float *)want[i].data,
                             md_tensor_count(&want[i]), tolerance, tolerance);
     }
-    drop(want, OUTPUTS);
-    drop(have, OUTPUTS);
+    graphs_drop(want, OUTPUTS);
+    graphs_drop(have, OUTPUTS);
 }
 
 /* Each run but the first is announced before the one ahead of it is asked for. */
@@ -111,10 +67,10 @@ static void run_announced(int64_t rows, double tolerance)
     random_inputs(in, RUNS, rows);
     for (int i = 0; i < RUNS; i++) {
         if (i + 1 < RUNS)
-            md_executable_ahead(placed, &in[i + 1], 1);
+            md_executable_ahead(models.placed, &in[i + 1], 1);
         check_run(&in[i], tolerance);
     }
-    drop(in, RUNS);
+    graphs_drop(in, RUNS);
 }
 
 /* Two at a time are in the air. */
@@ -123,169 +79,151 @@ static void run_two_ahead(int64_t rows, double tolerance)
     struct md_tensor in[RUNS];
     random_inputs(in, RUNS, rows);
     check_run(&in[0], tolerance);
-    md_executable_ahead(placed, &in[0], 1);
+    md_executable_ahead(models.placed, &in[0], 1);
     for (int i = 0; i < RUNS; i++) {
         if (i + 1 < RUNS)
-            md_executable_ahead(placed, &in[i + 1], 1);
+            md_executable_ahead(models.placed, &in[i + 1], 1);
         check_run(&in[i], tolerance);
     }
-    drop(in, RUNS);
+    graphs_drop(in, RUNS);
 }
 
 static void runs_that_are_announced_are_ahead(void **state)
 {
-    build(PROGRAM, NULL, MD_PRECISION_F32);
+    build(NULL, MD_PRECISION_F32);
     run_two_ahead(5, 1e-6);
-    assert_int_equal(report().runs, RUNS + 1);
-    assert_int_equal(report().ahead_runs, RUNS);
-    assert_int_equal(report().captures, 2); /* one a slot */
-    assert_int_equal(report().failed_runs, 0);
+    assert_int_equal(models_report().runs, RUNS + 1);
+    assert_int_equal(models_report().ahead_runs, RUNS);
+    assert_int_equal(models_report().captures, 2); /* one a slot */
+    assert_int_equal(models_report().failed_runs, 0);
 }
 
 static void a_cold_plan_does_not_take_off(void **state)
 {
     struct md_tensor in[1];
-    build(PROGRAM, NULL, MD_PRECISION_F32);
+    build(NULL, MD_PRECISION_F32);
     random_inputs(in, 1, 3);
-    md_executable_ahead(placed, in, 1);
+    md_executable_ahead(models.placed, in, 1);
     check_run(in, 1e-6);
-    assert_int_equal(report().ahead_runs, 0);
-    drop(in, 1);
+    assert_int_equal(models_report().ahead_runs, 0);
+    graphs_drop(in, 1);
 }
 
 static void narrow_storage_and_large_inputs_go_ahead(void **state)
 {
-    build(PROGRAM, NULL, MD_PRECISION_F16);
+    build(NULL, MD_PRECISION_F16);
     run_two_ahead(5, 5e-3);
     run_two_ahead(1 << 16, 5e-3); /* two megabytes, in pieces; slots grow */
     run_two_ahead(5, 5e-3);
-    assert_int_equal(report().ahead_runs, 3 * RUNS);
-    assert_int_equal(report().repeated_runs, 0);
+    assert_int_equal(models_report().ahead_runs, 3 * RUNS);
+    assert_int_equal(models_report().repeated_runs, 0);
 }
 
 static void what_the_host_has_a_part_in_stays(void **state)
 {
-    build(PROGRAM, "Neg", MD_PRECISION_F32);
+    build("Neg", MD_PRECISION_F32);
     run_announced(5, 1e-6);
-    assert_int_equal(report().ahead_runs, 0);
-    assert_int_equal(report().runs, RUNS);
+    assert_int_equal(models_report().ahead_runs, 0);
+    assert_int_equal(models_report().runs, RUNS);
 }
 
 static void another_run_than_announced_is_right(void **state)
 {
     struct md_tensor in[3];
-    build(PROGRAM, NULL, MD_PRECISION_F32);
+    build(NULL, MD_PRECISION_F32);
     random_inputs(in, 3, 4);
     check_run(&in[0], 1e-6);
-    md_executable_ahead(placed, &in[0], 1);
-    md_executable_ahead(placed, &in[1], 1);
+    md_executable_ahead(models.placed, &in[0], 1);
+    md_executable_ahead(models.placed, &in[1], 1);
     check_run(&in[2], 1e-6);
     check_run(&in[1], 1e-6);
-    assert_int_equal(report().ahead_runs, 0);
-    md_executable_ahead(placed, &in[1], 1); /* and nobody asks: the teardown finds it */
-    drop(in, 3);
+    assert_int_equal(models_report().ahead_runs, 0);
+    md_executable_ahead(models.placed, &in[1], 1); /* and nobody asks: the teardown finds it */
+    graphs_drop(in, 3);
 }
 
 static void more_than_two_are_not_taken(void **state)
 {
     struct md_tensor in[4];
-    build(PROGRAM, NULL, MD_PRECISION_F32);
+    build(NULL, MD_PRECISION_F32);
     random_inputs(in, 4, 4);
     check_run(&in[0], 1e-6);
     for (int i = 0; i < 4; i++)
-        md_executable_ahead(placed, &in[i], 1);
+        md_executable_ahead(models.placed, &in[i], 1);
     for (int i = 0; i < 4; i++)
         check_run(&in[i], 1e-6);
-    assert_int_equal(report().ahead_runs, 2);
-    drop(in, 4);
+    assert_int_equal(models_report().ahead_runs, 2);
+    graphs_drop(in, 4);
 }
 
 static void tensors_without_an_owner_stay(void **state)
 {
     struct md_tensor in[1], lent;
-    build(PROGRAM, NULL, MD_PRECISION_F32);
+    build(NULL, MD_PRECISION_F32);
     random_inputs(in, 1, 4);
     lent = in[0];
     lent.owner = NULL;
     check_run(&lent, 1e-6);
-    md_executable_ahead(placed, &lent, 1);
+    md_executable_ahead(models.placed, &lent, 1);
     check_run(&lent, 1e-6);
-    assert_int_equal(report().ahead_runs, 0);
-    drop(in, 1);
+    assert_int_equal(models_report().ahead_runs, 0);
+    graphs_drop(in, 1);
 }
 
 static void numbers_out_of_range_are_found_again(void **state)
 {
     struct md_tensor in[3];
-    build(PROGRAM, NULL, MD_PRECISION_F16);
+    build(NULL, MD_PRECISION_F16);
     random_inputs(in, 3, 4);
     ((float *)in[1].data)[0] = 1e6f; /* float16 does not hold it */
     ((float *)in[2].data)[0] = 6e4f; /* nor what becomes of this one */
     check_run(&in[0], 5e-3);
-    md_executable_ahead(placed, &in[1], 1);
-    assert_int_equal(report().ahead_runs, 0);
+    md_executable_ahead(models.placed, &in[1], 1);
+    assert_int_equal(models_report().ahead_runs, 0);
     struct md_tensor want[OUTPUTS], have[OUTPUTS];
     for (int i = 1; i < 3; i++) {
-        md_executable_ahead(placed, &in[i], 1);
-        assert_ok(md_executable_run(plain, &in[i], 1, want, OUTPUTS, &err));
-        assert_ok(md_executable_run(placed, &in[i], 1, have, OUTPUTS, &err));
+        md_executable_ahead(models.placed, &in[i], 1);
+        assert_ok(md_executable_run(models.plain, &in[i], 1, want, OUTPUTS, &err));
+        assert_ok(md_executable_run(models.placed, &in[i], 1, have, OUTPUTS, &err));
         for (int k = 0; k < OUTPUTS; k++)
             assert_memory_equal(have[k].data, want[k].data, md_tensor_bytes(&want[k]));
-        drop(want, OUTPUTS);
-        drop(have, OUTPUTS);
+        graphs_drop(want, OUTPUTS);
+        graphs_drop(have, OUTPUTS);
     }
-    assert_int_equal(report().repeated_runs, 2);
-    drop(in, 3);
+    assert_int_equal(models_report().repeated_runs, 2);
+    graphs_drop(in, 3);
 }
 
 static void two_models_take_turns(void **state)
 {
     struct md_tensor in[2], out[OUTPUTS];
-    build(PROGRAM, NULL, MD_PRECISION_F32);
-    other = make(PROGRAM, accelerator, MD_PRECISION_F32);
+    build(NULL, MD_PRECISION_F32);
+    other = models_make(PROGRAM, options_for(MD_PRECISION_F32));
     random_inputs(in, 2, 4);
     check_run(&in[0], 1e-6);
     for (int i = 0; i < 4; i++) {
-        md_executable_ahead(placed, &in[1], 1);
+        md_executable_ahead(models.placed, &in[1], 1);
         assert_ok(md_executable_run(other, &in[0], 1, out, OUTPUTS, &err));
-        drop(out, OUTPUTS);
+        graphs_drop(out, OUTPUTS);
         md_executable_ahead(other, &in[0], 1);
         check_run(&in[1], 1e-6);
     }
-    assert_int_equal(report().ahead_runs, 4 + 3);
-    drop(in, 2);
+    assert_int_equal(models_report().ahead_runs, 4 + 3);
+    graphs_drop(in, 2);
 }
 
 static bool walk(int n, enum md_status status, bool sticky)
 {
     const struct md_device_driver *driver = failing_driver(device_case_driver());
-    md_log_set_level(MD_LOG_OFF);
-    plain = make(PROGRAM, NULL, MD_PRECISION_F16);
-    failing_driver_at(n, status, sticky);
-    if (md_accelerator_new(driver, 0, &accelerator, &err))
+    models.plain = models_make(PROGRAM, options_for(MD_PRECISION_F16));
+    if (!models_open_failing(driver, n, status, sticky))
         return true;
-    placed = make(PROGRAM, accelerator, MD_PRECISION_F16);
+    models.placed = models_make(PROGRAM, options_for(MD_PRECISION_F16));
     run_two_ahead(5, 1e-2);
-    bool reached = failing_driver_calls() > n;
-    assert_int_equal(report().failure[0] != '\0', reached);
-    assert_int_equal(report().usable, !(reached && sticky));
-    return reached;
+    return models_met_failure(n, sticky);
 }
 
-static void any_call_may_fail(void **state)
-{
-    failing_driver_walk(walk, close_all, MD_ERR_DEVICE, false);
-}
-
-static void any_call_may_find_no_memory(void **state)
-{
-    failing_driver_walk(walk, close_all, MD_ERR_MEMORY, false);
-}
-
-static void any_call_may_be_the_last(void **state)
-{
-    failing_driver_walk(walk, close_all, MD_ERR_DEVICE, true);
-}
+static struct models_walk walks = {walk, close_all};
 
 /* The half of them ahead. */
 static void run_many(const struct md_tensor *in, int runs)
@@ -293,35 +231,34 @@ static void run_many(const struct md_tensor *in, int runs)
     struct md_tensor out[OUTPUTS];
     for (int i = 0; i < runs; i++) {
         if (i % 4 == 0)
-            assert_true(md_executable_ahead(placed, &in[0], 1) &&
-                        md_executable_ahead(placed, &in[1], 1));
-        assert_ok(md_executable_run(placed, &in[i % 2], 1, out, OUTPUTS, &err));
-        drop(out, OUTPUTS);
+            assert_true(md_executable_ahead(models.placed, &in[0], 1) &&
+                        md_executable_ahead(models.placed, &in[1], 1));
+        assert_ok(md_executable_run(models.placed, &in[i % 2], 1, out, OUTPUTS, &err));
+        graphs_drop(out, OUTPUTS);
     }
 }
 
 static void ten_thousand_runs_take_what_a_hundred_do(void **state)
 {
-    const struct md_device_driver *driver = failing_driver(device_case_driver());
     struct md_tensor in[2];
-    plain = make(PROGRAM, NULL, MD_PRECISION_F16);
-    assert_ok(md_accelerator_new(driver, 0, &accelerator, &err));
-    placed = make(PROGRAM, accelerator, MD_PRECISION_F16);
+    models.plain = models_make(PROGRAM, options_for(MD_PRECISION_F16));
+    models_open_device(failing_driver(device_case_driver()));
+    models.placed = models_make(PROGRAM, options_for(MD_PRECISION_F16));
     random_inputs(in, 2, 2);
     check_run(&in[1], 1e-2);
     run_many(in, 100);
     int alive = failing_driver_alive();
-    size_t heap = mallinfo2().uordblks, free_bytes = report().free_bytes;
+    size_t heap = mallinfo2().uordblks, free_bytes = models_report().free_bytes;
     run_many(in, 9900);
     assert_int_equal(failing_driver_alive(), alive);
     if (free_bytes < SIZE_MAX / 2) /* a GPU's memory */
-        assert_true(report().free_bytes >= free_bytes);
+        assert_true(models_report().free_bytes >= free_bytes);
     else
         assert_int_equal(mallinfo2().uordblks, heap);
-    assert_int_equal(report().runs, 10001);
-    assert_int_equal(report().ahead_runs, 5000);
+    assert_int_equal(models_report().runs, 10001);
+    assert_int_equal(models_report().ahead_runs, 5000);
     check_run(&in[0], 1e-2);
-    drop(in, 2);
+    graphs_drop(in, 2);
 }
 
 #define device_test(f) cmocka_unit_test_teardown(f, close_all)
@@ -339,9 +276,9 @@ int main(void)
         device_test(numbers_out_of_range_are_found_again),
         device_test(two_models_take_turns),
         device_test(ten_thousand_runs_take_what_a_hundred_do),
-        device_test(any_call_may_fail),
-        device_test(any_call_may_find_no_memory),
-        device_test(any_call_may_be_the_last),
+        models_walk_test(models_any_call_may_fail, &walks),
+        models_walk_test(models_any_call_may_find_no_memory, &walks),
+        models_walk_test(models_any_call_may_be_the_last, &walks),
     };
-    return cmocka_run_group_tests(tests, start_pool, stop_pool);
+    return cmocka_run_group_tests(tests, models_open, models_close);
 }

@@ -9,10 +9,10 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "device_case.h"
+#include "device_models.h"
 #include "failing_driver.h"
 #include "graph/executable_internal.h"
 #include "graphs.h"
-#include "kernels/cpu/cpu.h"
 #include "programs.h"
 #include "reference_device.h"
 #include "unit.h"
@@ -31,55 +31,27 @@ static const struct md_handover handovers[] = {{.output = 1, .input = 1},
                                                {.output = 2, .input = 2}};
 
 static struct md_error err;
-static struct md_pool *pool;
-static struct md_accelerator *accelerator;
-static struct md_executable *plain, *placed;
 static struct md_session *session;
-
-static int start_pool(void **state)
-{
-    return md_pool_new(1, 0, &pool, &err);
-}
-
-static int stop_pool(void **state)
-{
-    md_pool_delete(pool);
-    return 0;
-}
 
 static int close_all(void **state)
 {
     md_session_delete(session);
-    md_executable_delete(placed);
-    md_executable_delete(plain);
-    md_accelerator_delete(accelerator);
     session = NULL;
-    placed = plain = NULL;
-    accelerator = NULL;
-
-    md_log_set_level(MD_LOG_WARN);
-    return reference_device_alive();
+    return models_drop(state);
 }
 
 static struct md_executable_options options_for(enum md_precision precision)
 {
-    return (struct md_executable_options){.backend = md_cpu_reference(),
-                                          .reference = md_cpu_reference(),
-                                          .pool = pool,
-                                          .accelerator = accelerator,
-                                          .precision = precision,
-                                          .handovers = handovers,
-                                          .handover_count = 2};
+    struct md_executable_options options = models_options(precision);
+    options.handovers = handovers;
+    options.handover_count = 2;
+    return options;
 }
 
 static void build(const char *lacks, enum md_precision precision)
 {
-    struct md_executable_options options = options_for(precision);
-    assert_ok(md_executable_new(program_graph(PROGRAM), &options, &plain, &err));
-    assert_ok(md_accelerator_new(reference_device(NULL, lacks), 0, &accelerator, &err));
-    options = options_for(precision);
-    assert_ok(md_executable_new(program_graph(PROGRAM), &options, &placed, &err));
-    assert_ok(md_session_new(placed, &session, &err));
+    models_build(PROGRAM, lacks, options_for(precision));
+    assert_ok(md_session_new(models.placed, &session, &err));
 }
 
 static void random_inputs(struct md_tensor *in, int64_t rows)
@@ -95,19 +67,13 @@ static void first_inputs(struct md_tensor *in)
     random_inputs(in, ROWS);
 }
 
-static void drop(struct md_tensor *tensors, int count)
-{
-    for (int i = 0; i < count; i++)
-        md_tensor_unref(&tensors[i]);
-}
-
 static enum md_status run_session(const struct md_tensor *in, struct md_tensor *out)
 {
     const struct md_run_limits limits = {.session = session};
-    return md_executable_run_within(placed, in, INPUTS, out, OUTPUTS, &limits, &err);
+    return md_executable_run_within(models.placed, in, INPUTS, out, OUTPUTS, &limits, &err);
 }
 
-/* One run of both: `plain` gets back what it made last, the session is asked for it from the second
+/* One run of both: plain gets back what it made last, the session is asked for it from the second
  * run on. `own` is what plain is given, and becomes what it is given next. */
 static enum md_status step(struct md_tensor *own, bool first, double tolerance)
 {
@@ -117,7 +83,7 @@ static enum md_status step(struct md_tensor *own, bool first, double tolerance)
     enum md_status status = run_session(in, have);
     if (status)
         return status;
-    assert_ok(md_executable_run(plain, own, INPUTS, want, OUTPUTS, &err));
+    assert_ok(md_executable_run(models.plain, own, INPUTS, want, OUTPUTS, &err));
     assert_floats_close((const float *)have[0].data, (const float *)want[0].data,
                         md_tensor_count(&want[0]), tolerance, tolerance);
     for (int i = 1; i < OUTPUTS; i++) {
@@ -128,7 +94,7 @@ static enum md_status step(struct md_tensor *own, bool first, double tolerance)
         own[i] = want[i];
     }
     md_tensor_unref(&want[0]);
-    drop(have, OUTPUTS);
+    graphs_drop(have, OUTPUTS);
     return MD_OK;
 }
 
@@ -146,15 +112,8 @@ static int generate(double tolerance)
         }
         assert_int_equal(status, MD_OK);
     }
-    drop(own, INPUTS);
+    graphs_drop(own, INPUTS);
     return lost;
-}
-
-static struct md_accelerator_report report(void)
-{
-    struct md_accelerator_report made;
-    md_accelerator_report(accelerator, &made);
-    return made;
 }
 
 /* ---- where it stays ---- */
@@ -163,50 +122,49 @@ static void what_is_handed_over_stays_on_the_device(void **state)
 {
     build(NULL, MD_PRECISION_F32);
     assert_int_equal(generate(1e-6), 0);
-    assert_int_equal(report().stayed, 2 * RUNS);
-    assert_int_equal(report().travelled, 0);
-    assert_int_equal(report().captures, 1);
-    assert_int_equal(report().launches, RUNS - 1);
+    assert_int_equal(models_report().stayed, 2 * RUNS);
+    assert_int_equal(models_report().travelled, 0);
+    assert_int_equal(models_report().captures, 1);
+    assert_int_equal(models_report().launches, RUNS - 1);
     struct md_session_report held;
     md_session_report(session, &held);
     assert_int_equal(held.host_bytes, 0);
     assert_true(held.device_bytes > 0);
-    assert_int_equal(held.device_bytes, report().session_bytes);
+    assert_int_equal(held.device_bytes, models_report().session_bytes);
 }
 
 static void it_is_as_precise_as_its_storage(void **state)
 {
     build(NULL, MD_PRECISION_F16);
     assert_int_equal(generate(5e-3), 0);
-    assert_int_equal(report().stayed, 2 * RUNS);
+    assert_int_equal(models_report().stayed, 2 * RUNS);
 }
 
 static void a_precision_that_is_tried_travels_until_it_is_settled(void **state)
 {
     build(NULL, MD_PRECISION_AUTO);
     assert_int_equal(generate(1e-2), 0);
-    assert_int_equal(report().travelled, 2);
-    assert_int_equal(report().stayed, 2 * (RUNS - 1));
+    assert_int_equal(models_report().travelled, 2);
+    assert_int_equal(models_report().stayed, 2 * (RUNS - 1));
 }
 
 static void what_the_host_reads_comes_home(void **state)
 {
     build("Slice", MD_PRECISION_F32); /* the window is the host's to cut, the state is not */
     assert_int_equal(generate(1e-6), 0);
-    assert_int_equal(report().stayed, 2 * RUNS);
+    assert_int_equal(models_report().stayed, 2 * RUNS);
     close_all(state);
     build("Concat", MD_PRECISION_F32); /* the host makes the window: it never was there */
     assert_int_equal(generate(1e-6), 0);
-    assert_int_equal(report().stayed, RUNS);
-    assert_int_equal(report().travelled, RUNS);
+    assert_int_equal(models_report().stayed, RUNS);
+    assert_int_equal(models_report().travelled, RUNS);
 }
 
 static void without_a_device_it_is_the_hosts(void **state)
 {
-    struct md_executable_options options = options_for(MD_PRECISION_AUTO);
-    assert_ok(md_executable_new(program_graph(PROGRAM), &options, &plain, &err));
-    assert_ok(md_executable_new(program_graph(PROGRAM), &options, &placed, &err));
-    assert_ok(md_session_new(placed, &session, &err));
+    models.plain = models_make(PROGRAM, options_for(MD_PRECISION_AUTO));
+    models.placed = models_make(PROGRAM, options_for(MD_PRECISION_AUTO));
+    assert_ok(md_session_new(models.placed, &session, &err));
     assert_int_equal(generate(0), 0);
     struct md_session_report held;
     md_session_report(session, &held);
@@ -217,10 +175,10 @@ static void without_a_device_it_is_the_hosts(void **state)
 static void steps_that_are_timed_hand_over_as_well(void **state)
 {
     build(NULL, MD_PRECISION_F32);
-    md_executable_set_clock(placed, md_clock_system());
-    md_executable_set_profiling(placed, true);
+    md_executable_set_clock(models.placed, md_clock_system());
+    md_executable_set_profiling(models.placed, true);
     assert_int_equal(generate(1e-6), 0);
-    assert_int_equal(report().stayed, 2 * RUNS);
+    assert_int_equal(models_report().stayed, 2 * RUNS);
 }
 
 /* ---- the pool ---- */
@@ -228,31 +186,28 @@ static void steps_that_are_timed_hand_over_as_well(void **state)
 static void a_full_pool_lets_it_travel(void **state)
 {
     struct md_executable_options options = options_for(MD_PRECISION_F32);
-    assert_ok(md_executable_new(program_graph(PROGRAM), &options, &plain, &err));
-    assert_ok(md_accelerator_new(reference_device(NULL, NULL), 0, &accelerator, &err));
-    options = options_for(MD_PRECISION_F32);
     options.session_bytes_max = 3 << 16; /* three blocks of the four */
-    assert_ok(md_executable_new(program_graph(PROGRAM), &options, &placed, &err));
-    assert_ok(md_session_new(placed, &session, &err));
+    models_build(PROGRAM, NULL, options);
+    assert_ok(md_session_new(models.placed, &session, &err));
     assert_int_equal(generate(1e-6), 0);
-    assert_true(report().stayed > 0 && report().travelled > 0);
-    assert_int_equal(report().stayed + report().travelled, 2 * RUNS);
-    assert_true(report().session_bytes <= 3 << 16);
-    assert_int_equal(report().failed_runs, 0);
+    assert_true(models_report().stayed > 0 && models_report().travelled > 0);
+    assert_int_equal(models_report().stayed + models_report().travelled, 2 * RUNS);
+    assert_true(models_report().session_bytes <= 3 << 16);
+    assert_int_equal(models_report().failed_runs, 0);
 }
 
 static void what_a_session_gives_back_is_the_next_ones(void **state)
 {
     build(NULL, MD_PRECISION_F32);
     generate(1e-6);
-    size_t bytes = report().session_bytes;
+    size_t bytes = models_report().session_bytes;
     int alive = reference_device_alive();
     for (int i = 0; i < 10; i++) {
         md_session_delete(session);
-        assert_ok(md_session_new(placed, &session, &err));
+        assert_ok(md_session_new(models.placed, &session, &err));
         generate(1e-6);
     }
-    assert_int_equal(report().session_bytes, bytes);
+    assert_int_equal(models_report().session_bytes, bytes);
     assert_int_equal(reference_device_alive(), alive);
 }
 
@@ -267,9 +222,9 @@ static void what_nobody_gave_is_missed(void **state)
     assert_int_equal(run_session(in, out), MD_ERR_INVALID);
     assert_non_null(strstr(err.text, "the session has none"));
     const struct md_run_limits none = {0};
-    assert_int_equal(md_executable_run_within(placed, in, INPUTS, out, OUTPUTS, &none, &err),
+    assert_int_equal(md_executable_run_within(models.placed, in, INPUTS, out, OUTPUTS, &none, &err),
                      MD_ERR_INVALID);
-    drop(own, INPUTS);
+    graphs_drop(own, INPUTS);
 }
 
 /* What a session that is gone has lent is no other run's. */
@@ -281,14 +236,14 @@ static void a_run_without_one_may_follow(void **state)
     md_session_delete(session);
     session = NULL;
     first_inputs(own);
-    assert_ok(md_executable_run(plain, own, INPUTS, want, OUTPUTS, &err));
-    assert_ok(md_executable_run(placed, own, INPUTS, have, OUTPUTS, &err));
+    assert_ok(md_executable_run(models.plain, own, INPUTS, want, OUTPUTS, &err));
+    assert_ok(md_executable_run(models.placed, own, INPUTS, have, OUTPUTS, &err));
     for (int i = 0; i < OUTPUTS; i++)
         assert_floats_close((const float *)have[i].data, (const float *)want[i].data,
                             md_tensor_count(&want[i]), 1e-6, 1e-6);
-    drop(own, INPUTS);
-    drop(want, OUTPUTS);
-    drop(have, OUTPUTS);
+    graphs_drop(own, INPUTS);
+    graphs_drop(want, OUTPUTS);
+    graphs_drop(have, OUTPUTS);
 }
 
 static void a_run_that_fails_leaves_it_as_it_was(void **state)
@@ -301,7 +256,7 @@ static void a_run_that_fails_leaves_it_as_it_was(void **state)
     bad[0] = graphs_random(&series, 2, (const int64_t[]){ROWS, 5});
     assert_int_not_equal(run_session(bad, out), MD_OK);
     assert_ok(step(own, false, 1e-6));
-    drop(own, INPUTS);
+    graphs_drop(own, INPUTS);
     md_tensor_unref(&bad[0]);
 }
 
@@ -311,7 +266,8 @@ static void handovers_that_make_no_sense_are_refused(void **state)
     for (int i = 0; i < 3; i++) {
         struct md_executable_options options = options_for(MD_PRECISION_F32);
         options.handovers = wrong[i];
-        assert_int_equal(md_executable_new(program_graph(PROGRAM), &options, &placed, &err),
+        options.pool = models.pool;
+        assert_int_equal(md_executable_new(program_graph(PROGRAM), &options, &models.placed, &err),
                          MD_ERR_INVALID);
     }
 }
@@ -322,9 +278,10 @@ static void a_session_is_one_models(void **state)
     build(NULL, MD_PRECISION_F32);
     first_inputs(own);
     const struct md_run_limits limits = {.session = session};
-    assert_int_equal(md_executable_run_within(plain, own, INPUTS, out, OUTPUTS, &limits, &err),
-                     MD_ERR_INVALID);
-    drop(own, INPUTS);
+    assert_int_equal(
+        md_executable_run_within(models.plain, own, INPUTS, out, OUTPUTS, &limits, &err),
+        MD_ERR_INVALID);
+    graphs_drop(own, INPUTS);
 }
 
 /* ---- failures ---- */
@@ -332,58 +289,34 @@ static void a_session_is_one_models(void **state)
 static bool walk(int n, enum md_status status, bool sticky)
 {
     const struct md_device_driver *driver = failing_driver(device_case_driver());
-    md_log_set_level(MD_LOG_OFF);
-    struct md_executable_options options = options_for(MD_PRECISION_F16);
-    assert_ok(md_executable_new(program_graph(PROGRAM), &options, &plain, &err));
-    failing_driver_at(n, status, sticky);
-    if (md_accelerator_new(driver, 0, &accelerator, &err))
+    models.plain = models_make(PROGRAM, options_for(MD_PRECISION_F16));
+    if (!models_open_failing(driver, n, status, sticky))
         return true;
-    options = options_for(MD_PRECISION_F16);
-    assert_ok(md_executable_new(program_graph(PROGRAM), &options, &placed, &err));
-    assert_ok(md_session_new(placed, &session, &err));
+    models.placed = models_make(PROGRAM, options_for(MD_PRECISION_F16));
+    assert_ok(md_session_new(models.placed, &session, &err));
     int lost = generate(1e-2);
-    bool reached = failing_driver_calls() > n;
-    assert_int_equal(report().failure[0] != '\0', reached);
     assert_true(lost <= (sticky ? 1 : 0)); /* a device that lives gives its contents back */
-    return reached;
+    return models_met_failure(n, sticky);
 }
 
-static void any_call_may_fail(void **state)
-{
-    failing_driver_walk(walk, close_all, MD_ERR_DEVICE, false);
-}
-
-static void any_call_may_find_no_memory(void **state)
-{
-    failing_driver_walk(walk, close_all, MD_ERR_MEMORY, false);
-}
-
-static void any_call_may_be_the_last(void **state)
-{
-    failing_driver_walk(walk, close_all, MD_ERR_DEVICE, true);
-}
+static struct models_walk walks = {walk, close_all};
 
 /* A larger batch than before, for which call n finds no memory, once; what is left of a session
  * that ended goes first. True: so it went, and the device ran it all the same. */
 static bool makes_room(int n)
 {
-    struct md_executable_options options = options_for(MD_PRECISION_F32);
-    assert_ok(md_accelerator_new(reference_device(NULL, NULL), 0, &accelerator, &err));
-    assert_ok(md_executable_new(program_graph(PROGRAM), &options, &plain, &err));
-    options = options_for(MD_PRECISION_F32);
-    assert_ok(md_executable_new(program_graph(PROGRAM), &options, &placed, &err));
-    assert_ok(md_session_new(placed, &session, &err));
+    build(NULL, MD_PRECISION_F32);
     generate(1e-6);
     md_session_delete(session);
     session = NULL;
-    assert_true(report().session_bytes > 0);
+    assert_true(models_report().session_bytes > 0);
     struct md_tensor in[INPUTS], out[OUTPUTS];
     random_inputs(in, 16 * ROWS);
     failing_driver_at(n, MD_ERR_MEMORY, false);
-    assert_ok(md_executable_run(placed, in, INPUTS, out, OUTPUTS, &err));
-    drop(in, INPUTS);
-    drop(out, OUTPUTS);
-    return report().session_bytes == 0 && report().memory_runs == 0;
+    assert_ok(md_executable_run(models.placed, in, INPUTS, out, OUTPUTS, &err));
+    graphs_drop(in, INPUTS);
+    graphs_drop(out, OUTPUTS);
+    return models_report().session_bytes == 0 && models_report().memory_runs == 0;
 }
 
 static void what_no_session_has_makes_room(void **state)
@@ -416,9 +349,9 @@ int main(void)
         device_test(a_run_that_fails_leaves_it_as_it_was),
         device_test(handovers_that_make_no_sense_are_refused),
         device_test(a_session_is_one_models),
-        device_test(any_call_may_fail),
-        device_test(any_call_may_find_no_memory),
-        device_test(any_call_may_be_the_last),
+        models_walk_test(models_any_call_may_fail, &walks),
+        models_walk_test(models_any_call_may_find_no_memory, &walks),
+        models_walk_test(models_any_call_may_be_the_last, &walks),
     };
-    return cmocka_run_group_tests(tests, start_pool, stop_pool);
+    return cmocka_run_group_tests(tests, models_open, models_close);
 }

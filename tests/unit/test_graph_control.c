@@ -74,12 +74,6 @@ static struct md_tensor floats(int count, const float *data)
     return tensor;
 }
 
-static void drop(struct md_tensor *tensors, int count)
-{
-    for (int i = 0; i < count; i++)
-        md_tensor_unref(&tensors[i]);
-}
-
 static void expect_floats(const struct md_tensor *have, int rank, const int64_t *dim,
                           const float *want)
 {
@@ -121,8 +115,8 @@ static void if_runs_one_branch(void **state)
             expect_floats(&out, 1, (int64_t[]){2}, (float[]){5, 3});
         else
             expect_floats(&out, 1, (int64_t[]){6}, (float[]){4, 5, 4, 5, 4, 5});
-        drop(&out, 1);
-        drop(in, 3);
+        graphs_drop(&out, 1);
+        graphs_drop(in, 3);
     }
     md_executable_delete(executable);
 }
@@ -141,8 +135,8 @@ static void captured_constants_become_the_body_s_own(void **state)
     struct md_tensor out, in[2] = {scalar(MD_BOOL, 1), floats(2, (float[]){1, 2})};
     assert_ok(md_executable_run(executable, in, 2, &out, 1, &err));
     expect_floats(&out, 1, (int64_t[]){2}, (float[]){11, 22});
-    drop(&out, 1);
-    drop(in, 2);
+    graphs_drop(&out, 1);
+    graphs_drop(in, 2);
     md_executable_delete(executable);
 }
 
@@ -158,7 +152,7 @@ static void a_condition_is_one_boolean(void **state)
     assert_ok(md_tensor_new(MD_BOOL, &two, &in[0], &err));
     assert_fails(MD_ERR_INVALID, md_executable_run(executable, in, 3, &out, 1, &err));
     assert_says("If: its condition is 2 of bool");
-    drop(in, 3);
+    graphs_drop(in, 3);
     md_executable_delete(executable);
 }
 
@@ -223,8 +217,8 @@ static void loop_ends_by_count_or_condition(void **state)
         sum[1] = -sum[1];
         expect_floats(&out[0], 1, (int64_t[]){2}, sum);
         expect_floats(&out[1], 2, (int64_t[]){cases[c].ran, 2}, all);
-        drop(out, 2);
-        drop(in, 4);
+        graphs_drop(out, 2);
+        graphs_drop(in, 4);
     }
     md_executable_delete(executable);
 }
@@ -237,8 +231,8 @@ static void loop_needs_neither_count_nor_condition(void **state)
     assert_ok(md_executable_run(executable, in, 2, out, 2, &err));
     expect_floats(&out[0], 1, (int64_t[]){1}, (float[]){-105});
     assert_int_equal(out[1].shape.dim[0], 14);
-    drop(out, 2);
-    drop(in, 2);
+    graphs_drop(out, 2);
+    graphs_drop(in, 2);
     md_executable_delete(executable);
 }
 
@@ -258,7 +252,7 @@ static void an_endless_loop_is_stopped(void **state)
     const struct md_run_limits gone = {.cancelled = &cancelled};
     assert_fails(MD_ERR_CANCELLED,
                  md_executable_run_within(executable, in, 2, out, 2, &gone, &err));
-    drop(in, 2);
+    graphs_drop(in, 2);
     md_executable_delete(executable);
 }
 
@@ -294,8 +288,8 @@ static void carried_values_may_change_their_shape(void **state)
     assert_true(((float *)out.data)[1] == 2 && ((float *)out.data)[41] == 7);
     /* Forty shapes were planned, and few are kept. */
     assert_true(md__executable_plan_count(executable->controls[0]->bodies[0]) <= 16);
-    drop(&out, 1);
-    drop(&in, 1);
+    graphs_drop(&out, 1);
+    graphs_drop(&in, 1);
     md_executable_delete(executable);
 }
 
@@ -307,7 +301,7 @@ static void collected_slices_may_not(void **state)
     assert_fails(MD_ERR_INVALID, md_executable_run(executable, &in, 1, out, 2, &err));
     assert_says("Loop: collected output 0 changes its shape: [4] after 1 iterations");
     assert_null(out[0].data);
-    drop(&in, 1);
+    graphs_drop(&in, 1);
     md_executable_delete(executable);
 }
 
@@ -319,7 +313,7 @@ static void a_loop_that_collects_too_much_is_refused(void **state)
     struct md_tensor out[2], in[2] = {floats(2000, many), floats(2000, many)};
     assert_fails(MD_ERR_TOO_LARGE, md_executable_run(executable, in, 2, out, 2, &err));
     assert_says("takes more than 1048576 bytes");
-    drop(in, 2);
+    graphs_drop(in, 2);
     md_executable_delete(executable);
 }
 
@@ -340,7 +334,7 @@ static void the_type_of_a_carried_value_stays(void **state)
     struct md_tensor result, in = floats(2, (float[]){1, 2});
     assert_fails(MD_ERR_INVALID, md_executable_run(executable, &in, 1, &result, 1, &err));
     assert_says("iteration 1: input \"x\" is float64, wanted float32");
-    drop(&in, 1);
+    graphs_drop(&in, 1);
     md_executable_delete(executable);
 }
 
@@ -368,8 +362,8 @@ static void bodies_nest_and_capture_through(void **state)
         /* -2 -2 -2; the same + 1; each + (-2) + 2; + (-2) + 3 */
         assert_ok(md_executable_run(executable, in, 2, &result, 1, &err));
         expect_floats(&result, 1, (int64_t[]){3}, (float[]){0, 0, 0});
-        drop(&result, 1);
-        drop(in, 2);
+        graphs_drop(&result, 1);
+        graphs_drop(in, 2);
     }
     md_executable_delete(executable);
 }
@@ -410,15 +404,15 @@ static void scan_goes_over_the_first_axis(void **state)
     assert_ok(md_executable_run(executable, in, 3, out, 2, &err));
     expect_floats(&out[0], 1, (int64_t[]){2}, (float[]){7, 8});
     expect_floats(&out[1], 2, (int64_t[]){3, 2}, (float[]){2, 3, 4, 5, -7, 16});
-    drop(out, 2);
-    drop(&in[1], 2);
+    graphs_drop(out, 2);
+    graphs_drop(&in[1], 2);
     in[1] = matrix(0, 2, (float[]){0});
     in[2] = matrix(0, 2, (float[]){0});
     assert_ok(md_executable_run(executable, in, 3, out, 2, &err));
     expect_floats(&out[0], 1, (int64_t[]){2}, (float[]){1, 2});
     expect_floats(&out[1], 2, (int64_t[]){0, 2}, NULL);
-    drop(out, 2);
-    drop(in, 3);
+    graphs_drop(out, 2);
+    graphs_drop(in, 3);
     md_executable_delete(executable);
 }
 
@@ -438,12 +432,12 @@ static void scan_takes_any_axis_in_both_directions(void **state)
     expect_floats(&out[0], 1, (int64_t[]){2}, (float[]){6, 60});
     /* sums (1,10) (3,30) (6,60); b from its end (1,2) (3,3) (5,5); written from the end */
     expect_floats(&out[1], 2, (int64_t[]){2, 3}, (float[]){30, 9, 1, 300, 90, 20});
-    drop(out, 2);
-    drop(&in[2], 1);
+    graphs_drop(out, 2);
+    graphs_drop(&in[2], 1);
     in[2] = matrix(2, 2, (float[]){1, 1, 1, 1});
     assert_fails(MD_ERR_INVALID, md_executable_run(executable, in, 3, out, 2, &err));
     assert_says("scans 3 and 2 slices");
-    drop(in, 3);
+    graphs_drop(in, 3);
     md_executable_delete(executable);
 }
 

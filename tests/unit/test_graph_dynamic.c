@@ -57,12 +57,6 @@ static struct md_tensor ints(int count, const int64_t *data)
     return tensor;
 }
 
-static void drop(struct md_tensor *tensors, int count)
-{
-    for (int i = 0; i < count; i++)
-        md_tensor_unref(&tensors[i]);
-}
-
 static void a_rule_asks_for_contents(void **state)
 {
     bool asked[2] = {false, false};
@@ -125,8 +119,8 @@ static void a_shape_comes_as_an_input(void **state)
             assert_true(have[k] == (before[k] < 0 ? -before[k] : 0));
             assert_true(((const float *)out[1].data)[k] == -before[k]);
         }
-        drop(in, 2);
-        drop(out, 2);
+        graphs_drop(in, 2);
+        graphs_drop(out, 2);
     }
     /* One root, and one plan for each of the four lists. */
     assert_int_equal(md__executable_plan_count(executable), 5);
@@ -141,7 +135,7 @@ static void a_shape_comes_as_an_input(void **state)
     assert_says("cannot reshape");
     assert_null(out[0].data);
     assert_null(out[1].data);
-    drop(in, 2);
+    graphs_drop(in, 2);
     md_executable_delete(executable);
 }
 
@@ -161,8 +155,8 @@ static void contents_that_change_each_call_leave_no_trail(void **state)
             assert_ok(md_executable_run(executable, &in, 1, &out, 1, &err));
             assert_int_equal(out.shape.dim[0], 3);
             assert_true(((float *)out.data)[2] == (float)(i + 2));
-            drop(&in, 1);
-            drop(&out, 1);
+            graphs_drop(&in, 1);
+            graphs_drop(&out, 1);
             /* Its root, and at most four ways on. */
             assert_true(md__executable_plan_count(executable) <= 1 + 4 * 2);
         }
@@ -198,7 +192,7 @@ static void a_run_splits_only_so_often(void **state)
     struct md_tensor out;
     assert_ok(run_chain(500, &out));
     assert_int_equal(*(int64_t *)out.data, 1);
-    drop(&out, 1);
+    graphs_drop(&out, 1);
     assert_fails(MD_ERR_TOO_LARGE, run_chain(5000, &out));
     assert_says("depend on data at more than 4096 places");
 }
@@ -323,9 +317,9 @@ static void random_graphs_equal_node_by_node(void **state)
                 assert_true(md_shape_equal(&have[i].shape, &want[i].shape));
                 assert_memory_equal(have[i].data, want[i].data, md_tensor_bytes(&want[i]));
             }
-            drop(in, 5);
-            drop(want, OUTPUTS);
-            drop(have, OUTPUTS);
+            graphs_drop(in, 5);
+            graphs_drop(want, OUTPUTS);
+            graphs_drop(have, OUTPUTS);
         }
         md_executable_delete(executable);
         md_graph_delete(slow);

@@ -49,12 +49,6 @@ static struct md_tensor floats(int count, const float *data)
     return tensor;
 }
 
-static void drop(struct md_tensor *tensors, int count)
-{
-    for (int i = 0; i < count; i++)
-        md_tensor_unref(&tensors[i]);
-}
-
 /* yes: -x; no: a nested If on a constant of its own, |x| + step or x. */
 static void add_choice(struct md_graph *into, int condition, int x, bool inner, int *out)
 {
@@ -97,8 +91,8 @@ static void decided_branches_become_part_of_the_graph(void **state)
         assert_int_equal(report.splits, 0);
         for (int i = 0; i < 2; i++)
             assert_memory_equal(out_tensors[i].data, want[way], 8);
-        drop(out_tensors, 2);
-        drop(&in, 1);
+        graphs_drop(out_tensors, 2);
+        graphs_drop(&in, 1);
         md_executable_delete(executable);
         setup(NULL);
     }
@@ -122,7 +116,7 @@ static void small_files_do_not_unfold(void **state)
     struct md_tensor out[3];
     assert_ok(md_executable_run(executable, NULL, 0, out, 3, &err));
     assert_true(((float *)out[0].data)[999999] == 0 && ((float *)out[2].data)[999999] == 2);
-    drop(out, 3);
+    graphs_drop(out, 3);
     md_executable_delete(executable);
 }
 
@@ -161,9 +155,9 @@ static void values_may_be_several_things(void **state)
         for (int i = 0; i < 6; i++)
             assert_memory_equal(out[i].data, want[i], 8);
         assert_int_equal(*(uint8_t *)out[6].data, 1);
-        drop(out, 7);
+        graphs_drop(out, 7);
     }
-    drop(in, 2);
+    graphs_drop(in, 2);
     md_executable_delete(executable);
 }
 
