@@ -75,6 +75,14 @@ INLINE vf exp_negative(vf x)
 #endif
 #define EACH(count) _Pragma("GCC unroll 6") for (int i = 0; i < (count); i++)
 
+/* A step of Horner's scheme: p = p x + coefficient. Not a function: the compiler would allocate
+ * registers in other ways where it is inlined. */
+#define HORNER_EACH(p, x, coefficient, count)                                                      \
+    do {                                                                                           \
+        EACH(count)(p)[i] = (p)[i] * (x)[i] + (coefficient);                                       \
+        KEEP_TOGETHER(p, count);                                                                   \
+    } while (0)
+
 /*
  * 2^x for -126 <= x <= 126: no subnormals, which are slow to make. The polynomial is a weighted
  * minimax fit of relative error 7e-8 on [-1/2, 1/2]. A NaN's exponent means nothing, but as it is
@@ -90,14 +98,10 @@ INLINE void exp2_each(vf *x, const int count)
     KEEP_TOGETHER(x, count);
     EACH(count) p[i] = x[i] * 0x1.5c08e4p-10f + 0x1.3d0c52p-7f;
     KEEP_TOGETHER(p, count);
-    EACH(count) p[i] = p[i] * x[i] + 0x1.c6b6e4p-5f;
-    KEEP_TOGETHER(p, count);
-    EACH(count) p[i] = p[i] * x[i] + 0x1.ebf918p-3f;
-    KEEP_TOGETHER(p, count);
-    EACH(count) p[i] = p[i] * x[i] + 0x1.62e428p-1f;
-    KEEP_TOGETHER(p, count);
-    EACH(count) p[i] = p[i] * x[i] + 0x1.000002p+0f;
-    KEEP_TOGETHER(p, count);
+    HORNER_EACH(p, x, 0x1.c6b6e4p-5f, count);
+    HORNER_EACH(p, x, 0x1.ebf918p-3f, count);
+    HORNER_EACH(p, x, 0x1.62e428p-1f, count);
+    HORNER_EACH(p, x, 0x1.000002p+0f, count);
     EACH(count) x[i] = p[i] * (vf)((vu)shifted[i] << 23);
     KEEP_TOGETHER(x, count);
 }
@@ -196,18 +200,12 @@ INLINE void gelu_each(vf *x, const int count)
     reciprocal_each(u, count);
     EACH(count) p[i] = u[i] * -0x1.906426p-4f + 0x1.7c36c2p-2f;
     KEEP_TOGETHER(p, count);
-    EACH(count) p[i] = p[i] * u[i] + -0x1.4eb0d2p-2f;
-    KEEP_TOGETHER(p, count);
-    EACH(count) p[i] = p[i] * u[i] + 0x1.6280c2p-2f;
-    KEEP_TOGETHER(p, count);
-    EACH(count) p[i] = p[i] * u[i] + -0x1.07f670p-6f;
-    KEEP_TOGETHER(p, count);
-    EACH(count) p[i] = p[i] * u[i] + 0x1.041c70p-3f;
-    KEEP_TOGETHER(p, count);
-    EACH(count) p[i] = p[i] * u[i] + 0x1.892946p-4f;
-    KEEP_TOGETHER(p, count);
-    EACH(count) p[i] = p[i] * u[i] + 0x1.c9a9a6p-13f;
-    KEEP_TOGETHER(p, count);
+    HORNER_EACH(p, u, -0x1.4eb0d2p-2f, count);
+    HORNER_EACH(p, u, 0x1.6280c2p-2f, count);
+    HORNER_EACH(p, u, -0x1.07f670p-6f, count);
+    HORNER_EACH(p, u, 0x1.041c70p-3f, count);
+    HORNER_EACH(p, u, 0x1.892946p-4f, count);
+    HORNER_EACH(p, u, 0x1.c9a9a6p-13f, count);
     EACH(count) e[i] = e[i] * p[i] * z[i];
     EACH(count) x[i] = choose(x[i] < -12.9f, (vf){0}, vmax(splat(0.0f), x[i]) - e[i]);
 }
