@@ -30,6 +30,12 @@ static inline double md__clamped(double x, double low, double high)
     return x < low ? low : x > high ? high : x;
 }
 
+/* Cubic convolution's weight (R. Keys, 1981) at a distance x from 0 to 2. A NaN comes through. */
+static inline double md__cubic_weight(double x, double a)
+{
+    return x <= 1 ? ((a + 2) * x - (a + 3)) * x * x + 1 : (((x - 5) * x + 8) * x - 4) * a;
+}
+
 /* ref_cast.c */
 extern const struct md_kernel md__ref_cast; /* also CastLike */
 extern const struct md_kernel md__ref_bit_cast;

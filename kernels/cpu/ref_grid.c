@@ -61,16 +61,13 @@ static int64_t element(const struct sampling *how, double at, int64_t length)
 
 static void weights_of(enum method method, double part, double *weights)
 {
-    const double a = -0.75;
     if (method == LINEAR) {
         weights[0] = 1 - part;
         weights[1] = part;
         return;
     }
-    for (int k = 0; k < 4; k++) {
-        double x = fabs(part + 1 - k);
-        weights[k] = x <= 1 ? ((a + 2) * x - (a + 3)) * x * x + 1 : (((x - 5) * x + 8) * x - 4) * a;
-    }
+    for (int k = 0; k < 4; k++)
+        weights[k] = md__cubic_weight(fabs(part + 1 - k), -0.75);
 }
 
 /* The sample at `place` (first axis first) of the plane that starts at base. */

@@ -49,12 +49,10 @@ static double weight(const struct resizing *all, int axis, const struct tap *tap
     int64_t at = tap->first + k;
     if (all->exclude_outside && (at < 0 || at >= all->resize.axes[axis].in))
         return 0;
-    double x = fabs((double)k - tap->place) * filter_scale(all, axis), a = all->cubic_a;
+    double x = fabs((double)k - tap->place) * filter_scale(all, axis);
     if (all->method == LINEAR)
         return x < 1 ? (1 - x) / tap->norm : 0;
-    if (x <= 1)
-        return (((a + 2) * x - (a + 3)) * x * x + 1) / tap->norm;
-    return x < 2 ? (((x - 5) * x + 8) * x - 4) * a / tap->norm : 0;
+    return x < 2 ? md__cubic_weight(x, all->cubic_a) / tap->norm : 0;
 }
 
 static inline double known_weight(const struct resizing *all, int axis, const struct tap *tap,
