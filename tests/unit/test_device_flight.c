@@ -4,6 +4,8 @@
  * kernels, failures on the emulated device (device_case.h) or on a GPU.
  */
 #include <malloc.h>
+#include <pthread.h>
+#include <string.h>
 
 #include "device_case.h"
 #include "device_models.h"
@@ -15,6 +17,7 @@
 #define PROGRAM "x[n,8]; w{8,6}; h=MatMul(x, w); y=Softmax(h, axis=-1); z=Exp(Neg(h)); -> y z"
 #define OUTPUTS 2
 #define RUNS    7
+#define FLIGHTS 500 /* of each thread */
 
 static struct md_error err;
 static struct md_executable *other;
@@ -212,6 +215,55 @@ static void two_models_take_turns(void **state)
     graphs_drop(in, 2);
 }
 
+/* One of two threads, each with a model of its own; asserts are left to the main one. */
+struct flyer {
+    struct md_executable *executable;
+    struct md_tensor *in, *want;
+    int wrong;
+};
+
+static void *fly(void *argument)
+{
+    struct flyer *flyer = argument;
+    struct md_tensor have[OUTPUTS];
+    bool alone = md_pool_set_alone(true);
+    for (int i = 0; i < FLIGHTS; i++) {
+        md_executable_ahead(flyer->executable, flyer->in, 1);
+        if (md_executable_run(flyer->executable, flyer->in, 1, have, OUTPUTS, NULL)) {
+            flyer->wrong++;
+            continue;
+        }
+        for (int k = 0; k < OUTPUTS; k++) {
+            const struct md_tensor *want = &flyer->want[k];
+            flyer->wrong += memcmp(have[k].data, want->data, md_tensor_bytes(want)) != 0;
+        }
+        graphs_drop(have, OUTPUTS);
+    }
+    md_pool_set_alone(alone);
+    return NULL;
+}
+
+static void two_threads_take_turns(void **state)
+{
+    struct md_tensor in[2], want[2][OUTPUTS];
+    pthread_t thread;
+    build(NULL, MD_PRECISION_F32);
+    other = models_make(PROGRAM, options_for(MD_PRECISION_F32));
+    random_inputs(in, 2, 4);
+    for (int i = 0; i < 2; i++)
+        assert_ok(md_executable_run(models.plain, &in[i], 1, want[i], OUTPUTS, &err));
+    struct flyer here = {models.placed, &in[0], want[0], 0}, there = {other, &in[1], want[1], 0};
+    assert_int_equal(pthread_create(&thread, NULL, fly, &there), 0);
+    fly(&here);
+    pthread_join(thread, NULL);
+    assert_int_equal(here.wrong + there.wrong, 0);
+    assert_int_equal(models_report().runs, 2 * FLIGHTS);
+    assert_int_equal(models_report().ahead_runs, 2 * (FLIGHTS - 1)); /* the first one warms up */
+    graphs_drop(in, 2);
+    graphs_drop(want[0], OUTPUTS);
+    graphs_drop(want[1], OUTPUTS);
+}
+
 static bool walk(int n, enum md_status status, bool sticky)
 {
     const struct md_device_driver *driver = failing_driver(device_case_driver());
@@ -275,6 +327,7 @@ int main(void)
         device_test(tensors_without_an_owner_stay),
         device_test(numbers_out_of_range_are_found_again),
         device_test(two_models_take_turns),
+        device_test(two_threads_take_turns),
         device_test(ten_thousand_runs_take_what_a_hundred_do),
         models_walk_test(models_any_call_may_fail, &walks),
         models_walk_test(models_any_call_may_find_no_memory, &walks),
