@@ -12,7 +12,6 @@
  */
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "graph/body.h"
 #include "graph/rewrite.h"
@@ -253,24 +252,14 @@ static enum md_status norm_after(struct md__rewrite *rewrite, int n, struct md_e
     return status;
 }
 
-static bool is_unpadded(const struct md_node *node)
-{
-    const struct md_attr *pads = md_node_attr(node, "pads");
-    const char *automatic = md_node_string(node, "auto_pad", "NOTSET");
-    for (int i = 0; pads && i < pads->count; i++)
-        if (pads->ints[i] != 0)
-            return false;
-    return strcmp(automatic, "VALID") == 0 || strcmp(automatic, "NOTSET") == 0;
-}
-
 static enum md_status norm_before(struct md__rewrite *rewrite, int n, struct md_error *err)
 {
     struct conv conv;
     struct affine affine;
     const struct md_node *node = &rewrite->graph->nodes[n];
     const struct md_node *norm = md__rw_maker(rewrite, node->in[0], MD_OP_BATCH_NORM);
-    if (!norm || !is_plain_norm(norm) || !md__rw_sole(rewrite, node->in[0]) || !is_unpadded(node) ||
-        !read_conv(rewrite, node, &conv))
+    if (!norm || !is_plain_norm(norm) || !md__rw_sole(rewrite, node->in[0]) ||
+        !md__is_unpadded(node) || !read_conv(rewrite, node, &conv))
         return MD_OK;
     size_t channels = (size_t)conv.weights->shape.dim[1] * (size_t)md_node_int(node, "group", 1);
     if (channels == 0)

@@ -8,34 +8,20 @@
  * Not where the weights are many: threads share them out then, and each would multiply all places.
  * Not for an accelerator either, whose convolutions take no gate.
  */
-#include <string.h>
-
 #include "graph/body.h"
 #include "graph/rewrite.h"
 
 #define OUTPUTS_MIN 16 /* fewer go two places a vector (conv_narrow.c) */
 #define WEIGHTS_MAX ((int64_t)128 << 10)
 
-static bool is_all(const struct md_node *node, const char *name, int64_t number)
-{
-    const struct md_attr *attr = md_node_attr(node, name);
-    for (int i = 0; attr && i < attr->count; i++)
-        if (attr->type != MD_ATTR_INTS || attr->ints[i] != number)
-            return false;
-    return true;
-}
-
 /* One tap that reads each place where it writes, of all channels. */
-static bool is_pointwise(const struct md__rewrite *rewrite, const struct md_node *node)
+static bool is_foldable(const struct md__rewrite *rewrite, const struct md_node *node)
 {
     const struct md_tensor *w = md__rw_weights(rewrite, node->in[1]);
-    if (!w || w->shape.rank < 3 || md__body_in(node, 4) != MD_NONE ||
-        md_node_int(node, "group", 1) != 1 || !is_all(node, "strides", 1) ||
-        !is_all(node, "pads", 0))
+    if (!md__is_pointwise(w) || w->shape.rank < 3 || md__body_in(node, 4) != MD_NONE ||
+        md_node_int(node, "group", 1) != 1 || !md__ints_all(node, "strides", 1) ||
+        !md__ints_all(node, "pads", 0))
         return false;
-    for (int i = 2; i < w->shape.rank; i++)
-        if (w->shape.dim[i] != 1)
-            return false;
     const int64_t *dim = w->shape.dim;
     return dim[0] >= OUTPUTS_MIN && dim[1] <= WEIGHTS_MAX / dim[0];
 }
@@ -54,8 +40,7 @@ static enum md_status rule(struct md__rewrite *rewrite, int n, void *context, st
 {
     (void)context;
     const struct md_node *conv = &rewrite->graph->nodes[n];
-    if (conv->op != MD_OP_CONV_LAST || rewrite->options->accelerator ||
-        !is_pointwise(rewrite, conv))
+    if (conv->op != MD_OP_CONV_LAST || rewrite->options->accelerator || !is_foldable(rewrite, conv))
         return MD_OK;
     const struct md_node *mul = md__rw_sole_maker(rewrite, conv->in[0]);
     const struct md_shape *w = &md__rw_weights(rewrite, conv->in[1])->shape;

@@ -42,10 +42,9 @@ static bool add_pads(const struct md_node *conv, int rank, const int64_t *pads, 
 {
     const struct md_attr *own = md_node_attr(conv, "pads");
     const char *automatic = md_node_string(conv, "auto_pad", "NOTSET");
-    bool good = strcmp(automatic, "NOTSET") == 0 || strcmp(automatic, "VALID") == 0;
+    bool good = md__pads_are_numbers(conv), counts = strcmp(automatic, "NOTSET") == 0;
     int axes = rank - 2;
     good = good && (!own || (own->type == MD_ATTR_INTS && own->count == 2 * axes));
-    bool counts = strcmp(automatic, "NOTSET") == 0;
     for (int i = 0; good && i < 2 * rank; i++) {
         int axis = i % rank, side = i / rank, at = side * axes + axis - 2;
         good = pads[i] >= 0 && pads[i] <= (axis < 2 ? 0 : CELLS_MAX);

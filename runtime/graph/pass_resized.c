@@ -20,24 +20,12 @@
 enum { PARTS_MAX = 16, ATTRS_MAX = 16 };
 
 /* 1 x 1, one group, without strides and padding, with no residual yet. */
-static bool is_pointwise(const struct md__rewrite *rewrite, const struct md_node *node)
+static bool is_plain_conv(const struct md__rewrite *rewrite, const struct md_node *node)
 {
     const struct md_tensor *w = md__rw_weights(rewrite, node->in[1]);
-    const struct md_attr *pads = md_node_attr(node, "pads"),
-                         *strides = md_node_attr(node, "strides");
-    const char *automatic = md_node_string(node, "auto_pad", "NOTSET");
-    if (!w || w->shape.rank != 4 || w->shape.dim[2] != 1 || w->shape.dim[3] != 1 ||
-        md_node_int(node, "group", 1) != 1 || md__body_in(node, 3) != MD_NONE ||
-        node->attr_count > ATTRS_MAX ||
-        (strcmp(automatic, "NOTSET") != 0 && strcmp(automatic, "VALID") != 0))
-        return false;
-    for (int i = 0; pads && i < pads->count; i++)
-        if (pads->ints[i] != 0)
-            return false;
-    for (int i = 0; strides && i < strides->count; i++)
-        if (strides->ints[i] != 1)
-            return false;
-    return true;
+    return md__is_pointwise(w) && w->shape.rank == 4 && md_node_int(node, "group", 1) == 1 &&
+           md__body_in(node, 3) == MD_NONE && node->attr_count <= ATTRS_MAX &&
+           md__is_unpadded(node) && md__ints_all(node, "strides", 1);
 }
 
 /* Batch and channels are left alone. */
@@ -130,7 +118,7 @@ static bool find_head(const struct md__rewrite *rewrite, int n, struct head *hea
 {
     *head = (struct head){.conv = rewrite->graph->nodes[n]};
     if ((head->conv.op != MD_OP_CONV && head->conv.op != MD_OP_FUSED_CONV) ||
-        !is_pointwise(rewrite, &head->conv))
+        !is_plain_conv(rewrite, &head->conv))
         return false;
     const struct md_node *concat = md__rw_sole_maker(rewrite, head->conv.in[0]);
     if (!concat || concat->op != MD_OP_CONCAT || md_node_int(concat, "axis", 0) != 1 ||

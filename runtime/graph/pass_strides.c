@@ -27,38 +27,13 @@ static bool is_conv(const struct md_node *node)
     return node->op == MD_OP_CONV || node->op == MD_OP_FUSED_CONV;
 }
 
-/* All zeros; absent counts. */
-static bool is_unpadded(const struct md_node *node)
-{
-    const struct md_attr *pads = md_node_attr(node, "pads");
-    for (int i = 0; pads && i < pads->count; i++)
-        if (pads->ints[i] != 0)
-            return false;
-    return true;
-}
-
-/* Padding is numbers, which stay right when strides change. */
-static bool is_explicit(const struct md_node *node)
-{
-    const char *automatic = md_node_string(node, "auto_pad", "NOTSET");
-    return strcmp(automatic, "NOTSET") == 0 || strcmp(automatic, "VALID") == 0;
-}
-
 /* One place wide on all axes. */
-static bool is_pointwise(const struct md__rewrite *rewrite, const struct md_node *node)
+static bool reads_one_place(const struct md__rewrite *rewrite, const struct md_node *node)
 {
-    const struct md_attr *kernel = md_node_attr(node, "kernel_shape");
-    if (is_conv(node)) {
-        const struct md_tensor *w = md__rw_weights(rewrite, node->in[1]);
-        for (int i = 2; w && i < w->shape.rank; i++)
-            if (w->shape.dim[i] != 1)
-                return false;
-        return w != NULL;
-    }
-    for (int i = 0; kernel && i < kernel->count; i++)
-        if (kernel->ints[i] != 1)
-            return false;
-    return kernel && node->op == MD_OP_MAX_POOL && node->out_count == 1 &&
+    if (is_conv(node))
+        return md__is_pointwise(md__rw_weights(rewrite, node->in[1]));
+    return node->op == MD_OP_MAX_POOL && node->out_count == 1 &&
+           md_node_attr(node, "kernel_shape") && md__ints_all(node, "kernel_shape", 1) &&
            md_node_int(node, "ceil_mode", 0) == 0;
 }
 
@@ -69,8 +44,8 @@ static const struct md_attr *skips(const struct md__rewrite *rewrite, const stru
     const struct md_attr *strides = md_node_attr(node, "strides");
     for (int i = 0; strides && i < strides->count; i++)
         apart |= strides->ints[i] > 1;
-    return apart && strides->count <= AXES_MAX && is_explicit(node) && is_unpadded(node) &&
-                   is_pointwise(rewrite, node)
+    return apart && strides->count <= AXES_MAX && md__is_unpadded(node) &&
+                   reads_one_place(rewrite, node)
                ? strides
                : NULL;
 }
@@ -149,8 +124,9 @@ static enum md_status find_strided(struct md__rewrite *rewrite, int value, const
         }
     const struct md_node *node = md__rw_maker(rewrite, value, MD_OP_CONV);
     node = node ? node : md__rw_maker(rewrite, value, MD_OP_FUSED_CONV);
-    if (!node || node->in_count > 4 || node->attr_count > ATTRS_MAX || !is_explicit(node) ||
-        !md__rw_weights(rewrite, node->in[1]) || !all_skip(rewrite, value, by))
+    if (!node || node->in_count > 4 || node->attr_count > ATTRS_MAX ||
+        !md__pads_are_numbers(node) || !md__rw_weights(rewrite, node->in[1]) ||
+        !all_skip(rewrite, value, by))
         return MD_OK;
     const struct md_node maker = *node;
     enum md_status status = put_maker(rewrite, &maker, by, found, err);

@@ -103,6 +103,17 @@ int md__rw_ints(const struct md__rewrite *rewrite, int value, int64_t *ints, int
 const char *md__rw_activation(const struct md__rewrite *rewrite, const struct md_node *node,
                               double numbers[2], int *count);
 
+/* ---- what convolutions and poolings are like ---- */
+
+/* Weights of a convolution, one place wide on all spatial axes; NULL is not. */
+bool md__is_pointwise(const struct md_tensor *weights);
+/* The attribute's integers all equal `number`, or it is absent. */
+bool md__ints_all(const struct md_node *node, const char *name, int64_t number);
+/* Padding does not follow from sizes: it stays right when strides change. */
+bool md__pads_are_numbers(const struct md_node *node);
+/* They are numbers, and all of them 0. */
+bool md__is_unpadded(const struct md_node *node);
+
 /* ---- what is to be there ---- */
 
 /* Adds a node before the one looked at; outputs[] receives its values. */
