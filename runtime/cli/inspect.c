@@ -282,9 +282,7 @@ static enum md_status gather_run(const struct md__opened *model, struct md__samp
         json_object_set_new(report, "rolling", rolling_json(model));
         json_object_set_new(report, "device", device_json(model, plan.precision));
     }
-    for (int i = 0; i < graph->output_count; i++) {
-        md_tensor_unref(&outputs[i]);
-    }
+    md_tensors_unref(outputs, graph->output_count);
     return status;
 }
 

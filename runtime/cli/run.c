@@ -76,12 +76,8 @@ static enum md_status infer(struct md__opened *model, const struct md__flag_list
     for (int i = 0; i < graph->output_count && status == MD_OK; i++) {
         status = md_npy_write(paths[i], &outputs[i], err);
     }
-    for (int i = 0; i < graph->input_count; i++) {
-        md_tensor_unref(&inputs[i]);
-    }
-    for (int i = 0; i < graph->output_count; i++) {
-        md_tensor_unref(&outputs[i]);
-    }
+    md_tensors_unref(inputs, graph->input_count);
+    md_tensors_unref(outputs, graph->output_count);
 out:
     free(inputs);
     free(outputs);

@@ -147,9 +147,7 @@ void md__sample_roll(struct md__sample *sample, const char *config_json)
 
 void md__sample_fini(struct md__sample *sample)
 {
-    for (int i = 0; i < MD__SAMPLE_PORTS_MAX; i++) {
-        md_tensor_unref(&sample->inputs[i]);
-    }
+    md_tensors_unref(sample->inputs, MD__SAMPLE_PORTS_MAX);
 }
 
 int md__sample_batch_symbol(const struct md_graph *graph)

@@ -251,8 +251,7 @@ static void set_still(struct md__device *device)
 
 static void forget(struct md__device *device, struct slot *slot)
 {
-    for (int i = 0; i < device->graph->input_count; i++)
-        md_tensor_unref(&slot->inputs[i]);
+    md_tensors_unref(slot->inputs, device->graph->input_count);
     slot->plan = NULL;
 }
 
@@ -451,8 +450,7 @@ bool md__device_arrive(struct md_executable *executable, const struct md_tensor 
     if (input_count != graph->input_count || output_count != graph->output_count ||
         !are_same(slot->inputs, inputs, input_count) || !arrives(device, slot) ||
         take_results(slot, outputs) || md__device_wants_float32(executable, outputs)) {
-        for (int i = 0; i < output_count; i++)
-            md_tensor_unref(&outputs[i]);
+        md_tensors_unref(outputs, output_count);
         md__device_land(device);
         return false;
     }

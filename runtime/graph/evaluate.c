@@ -158,8 +158,7 @@ enum md_status md__evaluate_node(const struct md_backend *backend, struct md_poo
             status = md_fail(cause, MD_ERR_INTERNAL, "%s did not make its output %d",
                              md_op_info(node->op)->name, i);
     if (status)
-        for (int i = 0; i < node->out_count; i++)
-            md_tensor_unref(&out[i]);
+        md_tensors_unref(out, node->out_count);
     return status;
 }
 

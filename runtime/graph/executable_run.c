@@ -208,12 +208,6 @@ static enum md_status check_files(const struct md_executable *executable,
     return status;
 }
 
-static void unref_all(struct md_tensor *outputs, int count)
-{
-    for (int i = 0; i < count; i++)
-        md_tensor_unref(&outputs[i]);
-}
-
 /* On the CPU, then on the device in one storage after the other until they agree; with none, the
  * CPU's are the outputs. */
 static enum md_status run_to_compare(struct md_executable *executable,
@@ -235,7 +229,7 @@ static enum md_status run_to_compare(struct md_executable *executable,
         here = here ? here : run_all(executable, inputs, tried, run, &own);
         agrees = !md__device_wants_cpu(executable, here, run->limits, tried, &own) && !here &&
                  md__device_agrees(executable, outputs, tried);
-        unref_all(agrees ? outputs : tried, count);
+        md_tensors_unref(agrees ? outputs : tried, count);
         if (agrees)
             memcpy(outputs, tried, (size_t)count * sizeof *tried);
         else
@@ -267,7 +261,7 @@ enum md_status md__executable_run(struct md_executable *executable, const struct
         status = (compares ? run_to_compare : run_all)(executable, inputs, outputs, run, err);
     if (executable->device_on && !compares &&
         md__device_wants_cpu(executable, status, run->limits, outputs, err)) {
-        unref_all(outputs, output_count);
+        md_tensors_unref(outputs, output_count);
         executable->device_on = false;
         md__device_widen(executable);
         status = md__executable_check(executable, inputs, err); /* its facts made room for others */
@@ -277,7 +271,7 @@ enum md_status md__executable_run(struct md_executable *executable, const struct
     if (!status)
         status = check_files(executable, inputs, err);
     if (status)
-        unref_all(outputs, output_count);
+        md_tensors_unref(outputs, output_count);
     return status;
 }
 
@@ -297,7 +291,7 @@ enum md_status md_executable_run_within(struct md_executable *executable,
     if (md__device_arrive(executable, inputs, input_count, outputs, output_count)) {
         status = check_files(executable, inputs, err);
         if (status)
-            unref_all(outputs, output_count);
+            md_tensors_unref(outputs, output_count);
         return status;
     }
     if (session) {

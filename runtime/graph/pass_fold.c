@@ -91,8 +91,7 @@ static bool compute(struct folding *folding, const struct md_node *node)
         made += md_tensor_bytes(&room->out[i]);
     size_t grown = made > given ? made - given : 0;
     if (grown > FOLD_GROWN_BYTES - folding->grown_bytes) {
-        for (int i = 0; i < node->out_count; i++)
-            md_tensor_unref(&room->out[i]);
+        md_tensors_unref(room->out, node->out_count);
         return false;
     }
     folding->grown_bytes += grown;

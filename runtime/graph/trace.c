@@ -84,8 +84,7 @@ void md__sample_shapes(const struct md_graph *graph, bool larger, struct md_tens
 
 void md__contents_fini(struct md_contents *contents)
 {
-    for (int i = 0; i < contents->count; i++)
-        md_tensor_unref(&contents->tensors[i]);
+    md_tensors_unref(contents->tensors, contents->count);
     free(contents->tensors);
     *contents = (struct md_contents){0};
 }

@@ -92,13 +92,6 @@ static enum md_status run(struct md_serve *serve, struct md_model *model,
     return run_once(serve, model, inputs, rows, outputs, limits, err);
 }
 
-static void drop(struct md_tensor *tensors, int count)
-{
-    for (int i = 0; i < count; i++) {
-        md_tensor_unref(&tensors[i]);
-    }
-}
-
 /*
  * The first axis of every output has as many rows as the inputs: warming has seen it do so, but
  * contents may decide otherwise.
@@ -205,8 +198,8 @@ static enum md_status run_joined(struct md_serve *serve, struct md_call *calls, 
     if (status == MD_OK) {
         status = scatter(calls, outputs, err);
     }
-    drop(inputs, model->input_count);
-    drop(outputs, model->output_count);
+    md_tensors_unref(inputs, model->input_count);
+    md_tensors_unref(outputs, model->output_count);
     return status;
 }
 
@@ -280,8 +273,8 @@ static enum md_status run_piece(struct md_serve *serve, struct md_call *call, in
     if (status == MD_OK) {
         status = append_rows(call, outputs, row, err);
     }
-    drop(inputs, model->input_count);
-    drop(outputs, model->output_count);
+    md_tensors_unref(inputs, model->input_count);
+    md_tensors_unref(outputs, model->output_count);
     return status;
 }
 
@@ -303,7 +296,7 @@ static void begin_pieces(struct md_serve *serve, const struct md_call *call, int
         struct md_tensor inputs[MD__PORTS_MAX] = {0};
         more = cut(call, row, rows, inputs, NULL) == MD_OK &&
                md_executable_ahead(model->executable, inputs, model->input_count);
-        drop(inputs, model->input_count);
+        md_tensors_unref(inputs, model->input_count);
     }
     pthread_mutex_unlock(&serve->device);
 }
@@ -345,7 +338,7 @@ void md__batch_run(struct md_serve *serve, struct md_call *calls, int64_t rows)
         next = call->next;
         if (!done) {
             serve->begin_ns = 0;
-            drop(call->outputs, call->model->output_count);
+            md_tensors_unref(call->outputs, call->model->output_count);
         }
         good = done || run_alone(serve, call, &err) == MD_OK;
         call->begin_ns = serve->begin_ns;
@@ -353,7 +346,7 @@ void md__batch_run(struct md_serve *serve, struct md_call *calls, int64_t rows)
         if (good) {
             md__call_finish(call, NULL);
         } else {
-            drop(call->outputs, call->model->output_count);
+            md_tensors_unref(call->outputs, call->model->output_count);
             md__call_finish(call, &err);
         }
     }

@@ -11,12 +11,8 @@
 
 static void call_free(struct md_call *call)
 {
-    for (int i = 0; i < call->model->input_count; i++) {
-        md_tensor_unref(&call->inputs[i]);
-    }
-    for (int i = 0; i < call->model->output_count; i++) {
-        md_tensor_unref(&call->outputs[i]);
-    }
+    md_tensors_unref(call->inputs, call->model->input_count);
+    md_tensors_unref(call->outputs, call->model->output_count);
     free(call->inputs);
     free((void *)(uintptr_t)call->windows.each);
     pthread_cond_destroy(&call->ended);

@@ -26,13 +26,6 @@ int64_t md__batch_bucket(int64_t rows)
     return bucket;
 }
 
-static void drop(struct md_tensor *tensors, int count)
-{
-    for (int i = 0; i < count; i++) {
-        md_tensor_unref(&tensors[i]);
-    }
-}
-
 static enum md_status pad(const struct md_tensor *tensor, int64_t rows, struct md_tensor *padded,
                           struct md_error *err)
 {
@@ -102,8 +95,8 @@ static enum md_status run_bucket(const struct md__fit *fit, int64_t begin, int64
             status = md_tensor_rows(&made[i], 0, rows, &outputs[i], err);
         }
     }
-    drop(inputs, model->input_count);
-    drop(made, model->output_count);
+    md_tensors_unref(inputs, model->input_count);
+    md_tensors_unref(made, model->output_count);
     return status;
 }
 
@@ -148,13 +141,13 @@ enum md_status md__batch_fit(const struct md__fit *fit, struct md_tensor *output
         enum md_status status = run_bucket(fit, begin, rows, whole ? outputs : piece, err);
         if (status == MD_ERR_MEMORY && rows > 1) {
             model->fitting_rows = rows / 2;
-            drop(whole ? outputs : piece, model->output_count);
+            md_tensors_unref(whole ? outputs : piece, model->output_count);
             continue;
         }
         if (status == MD_OK && !whole) {
             status = place_rows(fit, begin, piece, outputs, err);
         }
-        drop(piece, model->output_count);
+        md_tensors_unref(piece, model->output_count);
         if (status != MD_OK) {
             return status;
         }

@@ -48,9 +48,7 @@ static enum md_status run_at(struct md_model *model, const int64_t *sizes,
         status = md_executable_run_within(model->executable, inputs, model->input_count, outputs,
                                           model->output_count, &limits, err);
     }
-    for (int i = 0; i < model->input_count; i++) {
-        md_tensor_unref(&inputs[i]);
-    }
+    md_tensors_unref(inputs, model->input_count);
     free(inputs);
     return status;
 }
@@ -87,13 +85,6 @@ static void check_outputs_split(struct md_model *model)
     }
 }
 
-static void clear(struct md_tensor *tensors, int count)
-{
-    for (int i = 0; i < count; i++) {
-        md_tensor_unref(&tensors[i]);
-    }
-}
-
 /* By one, or, where that is not what the model can take (strides, halves), to twice the size. */
 static void try_growing(struct md_model *model, int symbol, int64_t *sizes,
                         const struct md_tensor *before, struct md_tensor *after)
@@ -111,7 +102,7 @@ static void try_growing(struct md_model *model, int symbol, int64_t *sizes,
             md_log(MD_LOG_DEBUG, "serve", "model %s: symbol %s does not grow: %s", model->name,
                    md_executable_graph(model->executable)->symbols[symbol], err.text);
         }
-        clear(after, model->output_count);
+        md_tensors_unref(after, model->output_count);
         if (status == MD_OK) {
             break;
         }
@@ -261,7 +252,7 @@ enum md_status md__model_warm(struct md_model *model, struct md_error *err)
     }
     check_outputs_split(model);
 out:
-    clear(before, model->output_count);
+    md_tensors_unref(before, model->output_count);
     free(before);
     return status;
 }

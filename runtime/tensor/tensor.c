@@ -189,6 +189,12 @@ void md_tensor_unref(struct md_tensor *tensor)
     *tensor = (struct md_tensor){0};
 }
 
+void md_tensors_unref(struct md_tensor *tensors, int count)
+{
+    for (int i = 0; i < count; i++)
+        md_tensor_unref(&tensors[i]);
+}
+
 static size_t product(const struct md_shape *shape, int first_axis)
 {
     size_t count = 1;

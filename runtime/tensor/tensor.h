@@ -96,6 +96,7 @@ enum md_status md_tensor_copy(const struct md_tensor *tensor, struct md_tensor *
                               struct md_error *err);
 struct md_tensor md_tensor_ref(const struct md_tensor *tensor);
 void md_tensor_unref(struct md_tensor *tensor); /* and clears it; a cleared tensor is fine */
+void md_tensors_unref(struct md_tensor *tensors, int count);
 size_t md_tensor_count(const struct md_tensor *tensor); /* elements */
 size_t md_tensor_bytes(const struct md_tensor *tensor);
 /* No element that is float32, float16 or bfloat16 is infinite or a NaN; others do not count. */

@@ -133,8 +133,7 @@ struct md_tensor graphs_random(uint64_t *state, int rank, const int64_t *dim)
 
 void graphs_drop(struct md_tensor *tensors, int count)
 {
-    for (int i = 0; i < count; i++)
-        md_tensor_unref(&tensors[i]);
+    md_tensors_unref(tensors, count);
 }
 
 /* Reference kernels compute what follows from constants and shapes, as they do while planning. */
