@@ -92,22 +92,6 @@ static enum md_status run(struct md_serve *serve, struct md_model *model,
     return run_once(serve, model, inputs, rows, outputs, limits, err);
 }
 
-/*
- * The first axis of every output has as many rows as the inputs: warming has seen it do so, but
- * contents may decide otherwise.
- */
-static enum md_status check_rows(const struct md_model *model, const struct md_tensor *outputs,
-                                 int64_t rows, struct md_error *err)
-{
-    for (int i = 0; i < model->output_count; i++) {
-        if (outputs[i].shape.rank == 0 || outputs[i].shape.dim[0] != rows) {
-            return md_fail(err, MD_ERR_UNPROCESSABLE, "output \"%s\" does not have %lld rows",
-                           model->outputs[i].name, (long long)rows);
-        }
-    }
-    return MD_OK;
-}
-
 /* ---- several calls in one run ---- */
 
 /* The rows of input `port` of all calls, copied end to end. */
@@ -193,7 +177,7 @@ static enum md_status run_joined(struct md_serve *serve, struct md_call *calls, 
     }
     free(each);
     if (status == MD_OK) {
-        status = check_rows(model, outputs, rows, err);
+        status = md__rows_check(model, outputs, rows, err);
     }
     if (status == MD_OK) {
         status = scatter(calls, outputs, err);
@@ -204,49 +188,6 @@ static enum md_status run_joined(struct md_serve *serve, struct md_call *calls, 
 }
 
 /* ---- one call in several runs ---- */
-
-static enum md_status append_rows(struct md_call *call, const struct md_tensor *piece, int64_t row,
-                                  struct md_error *err)
-{
-    for (int i = 0; i < call->model->output_count; i++) {
-        struct md_tensor *whole = &call->outputs[i];
-        struct md_shape shape = piece[i].shape;
-        int64_t rows = shape.dim[0];
-        if (whole->data == NULL) {
-            enum md_status status;
-            shape.dim[0] = call->rows;
-            status = md_tensor_new(piece[i].dtype, &shape, whole, err);
-            if (status != MD_OK) {
-                return status;
-            }
-        }
-        shape.dim[0] = call->rows;
-        if (!md_shape_equal(&shape, &whole->shape) || piece[i].dtype != whole->dtype) {
-            return md_fail(err, MD_ERR_UNPROCESSABLE,
-                           "output \"%s\" changes its shape from batch to batch",
-                           call->model->outputs[i].name);
-        }
-        memcpy((char *)whole->data + md_tensor_bytes(&piece[i]) / (size_t)rows * (size_t)row,
-               piece[i].data, md_tensor_bytes(&piece[i]));
-    }
-    return MD_OK;
-}
-
-/* Rows [row, row + rows) of a call's inputs. */
-static enum md_status cut(const struct md_call *call, int64_t row, int64_t rows,
-                          struct md_tensor *inputs, struct md_error *err)
-{
-    enum md_status status = MD_OK;
-
-    for (int i = 0; i < call->model->input_count && status == MD_OK; i++) {
-        if (md__model_has_rows(call->model, i)) {
-            status = md_tensor_rows(&call->inputs[i], row, rows, &inputs[i], err);
-        } else {
-            inputs[i] = md_tensor_ref(&call->inputs[i]);
-        }
-    }
-    return status;
-}
 
 static enum md_status run_piece(struct md_serve *serve, struct md_call *call, int64_t row,
                                 int64_t rows, const struct md_run_limits *limits,
@@ -263,15 +204,15 @@ static enum md_status run_piece(struct md_serve *serve, struct md_call *call, in
         windows.count = (int)rows;
         own.windows = &windows;
     }
-    status = cut(call, row, rows, inputs, err);
+    status = md__rows_cut(model, call->inputs, row, rows, inputs, err);
     if (status == MD_OK) {
         status = run(serve, model, inputs, rows, outputs, &own, err);
     }
     if (status == MD_OK) {
-        status = check_rows(model, outputs, rows, err);
+        status = md__rows_check(model, outputs, rows, err);
     }
     if (status == MD_OK) {
-        status = append_rows(call, outputs, row, err);
+        status = md__rows_place(model, outputs, row, call->rows, call->outputs, err);
     }
     md_tensors_unref(inputs, model->input_count);
     md_tensors_unref(outputs, model->output_count);
@@ -294,7 +235,7 @@ static void begin_pieces(struct md_serve *serve, const struct md_call *call, int
     row += rows * md_executable_ahead_count(model->executable);
     for (; more && rows <= call->rows - row; row += rows) {
         struct md_tensor inputs[MD__PORTS_MAX] = {0};
-        more = cut(call, row, rows, inputs, NULL) == MD_OK &&
+        more = md__rows_cut(model, call->inputs, row, rows, inputs, NULL) == MD_OK &&
                md_executable_ahead(model->executable, inputs, model->input_count);
         md_tensors_unref(inputs, model->input_count);
     }

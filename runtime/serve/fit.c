@@ -46,25 +46,18 @@ static enum md_status pad(const struct md_tensor *tensor, int64_t rows, struct m
     return status;
 }
 
-/* Rows [begin, begin + count) of the inputs, `padded` rows of them; others as they are. */
-static enum md_status take_rows(const struct md_model *model, const struct md_tensor *inputs,
-                                int64_t begin, int64_t count, int64_t padded,
-                                struct md_tensor *taken, struct md_error *err)
+/* The inputs that have rows get `rows` of them. */
+static enum md_status pad_all(const struct md_model *model, int64_t rows, struct md_tensor *inputs,
+                              struct md_error *err)
 {
     enum md_status status = MD_OK;
 
     for (int i = 0; i < model->input_count && status == MD_OK; i++) {
-        struct md_tensor rows;
-        if (!md__model_has_rows(model, i)) {
-            taken[i] = md_tensor_ref(&inputs[i]);
-            continue;
-        }
-        status = md_tensor_rows(&inputs[i], begin, count, &rows, err);
-        if (status == MD_OK && padded == count) {
-            taken[i] = rows;
-        } else if (status == MD_OK) {
-            status = pad(&rows, padded, &taken[i], err);
-            md_tensor_unref(&rows);
+        if (md__model_has_rows(model, i)) {
+            struct md_tensor given = inputs[i];
+            inputs[i] = (struct md_tensor){0};
+            status = pad(&given, rows, &inputs[i], err);
+            md_tensor_unref(&given);
         }
     }
     return status;
@@ -78,8 +71,11 @@ static enum md_status run_bucket(const struct md__fit *fit, int64_t begin, int64
     struct md_tensor inputs[MD__PORTS_MAX] = {0}, made[MD__PORTS_MAX] = {0};
     struct md_run_limits limits = *fit->limits;
     int64_t padded = md__batch_bucket(rows);
-    enum md_status status = take_rows(model, fit->inputs, begin, rows, padded, inputs, err);
+    enum md_status status = md__rows_cut(model, fit->inputs, begin, rows, inputs, err);
 
+    if (status == MD_OK && padded != rows) {
+        status = pad_all(model, padded, inputs, err);
+    }
     limits.small_first = rows > 1;
     if (begin > 0 || padded != rows) {
         limits.windows = NULL; /* they are of other rows */
@@ -87,44 +83,15 @@ static enum md_status run_bucket(const struct md__fit *fit, int64_t begin, int64
     if (status == MD_OK) {
         status = fit->run(fit->serve, fit->model, inputs, rows, made, &limits, err);
     }
+    if (status == MD_OK) {
+        status = md__rows_check(model, made, padded, err);
+    }
     for (int i = 0; i < model->output_count && status == MD_OK; i++) {
-        if (made[i].shape.rank == 0 || made[i].shape.dim[0] != padded) {
-            status = md_fail(err, MD_ERR_UNPROCESSABLE, "output \"%s\" does not have %lld rows",
-                             model->outputs[i].name, (long long)padded);
-        } else {
-            status = md_tensor_rows(&made[i], 0, rows, &outputs[i], err);
-        }
+        status = md_tensor_rows(&made[i], 0, rows, &outputs[i], err);
     }
     md_tensors_unref(inputs, model->input_count);
     md_tensors_unref(made, model->output_count);
     return status;
-}
-
-/* Puts a piece's rows in their place among all rows. */
-static enum md_status place_rows(const struct md__fit *fit, int64_t begin,
-                                 const struct md_tensor *piece, struct md_tensor *outputs,
-                                 struct md_error *err)
-{
-    for (int i = 0; i < fit->model->output_count; i++) {
-        struct md_shape shape = piece[i].shape;
-        size_t row = md_tensor_bytes(&piece[i]) / (size_t)shape.dim[0];
-        enum md_status status = MD_OK;
-        shape.dim[0] = fit->rows;
-        if (outputs[i].data == NULL) {
-            status = md_tensor_new(piece[i].dtype, &shape, &outputs[i], err);
-        }
-        if (status == MD_OK && !md_shape_equal(&shape, &outputs[i].shape)) {
-            status = md_fail(err, MD_ERR_UNPROCESSABLE,
-                             "output \"%s\" changes its shape from batch to batch",
-                             fit->model->outputs[i].name);
-        }
-        if (status != MD_OK) {
-            return status;
-        }
-        memcpy((char *)outputs[i].data + (size_t)begin * row, piece[i].data,
-               md_tensor_bytes(&piece[i]));
-    }
-    return MD_OK;
 }
 
 enum md_status md__batch_fit(const struct md__fit *fit, struct md_tensor *outputs,
@@ -145,7 +112,7 @@ enum md_status md__batch_fit(const struct md__fit *fit, struct md_tensor *output
             continue;
         }
         if (status == MD_OK && !whole) {
-            status = place_rows(fit, begin, piece, outputs, err);
+            status = md__rows_place(model, piece, begin, fit->rows, outputs, err);
         }
         md_tensors_unref(piece, model->output_count);
         if (status != MD_OK) {

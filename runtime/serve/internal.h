@@ -119,6 +119,28 @@ void md__batch_run(struct md_serve *serve, struct md_call *calls, int64_t rows);
 /* The input's first axis is the batch. */
 bool md__model_has_rows(const struct md_model *model, int input);
 
+/*
+ * rows.c: pieces of a batch. Tensors given to be filled begin as zeros; when one of these fails,
+ * those that it has filled stay, and are the caller's to drop.
+ */
+/* cut: views of rows [begin, begin + count) of the inputs, and inputs without rows as they are. */
+enum md_status md__rows_cut(const struct md_model *model, const struct md_tensor *inputs,
+                            int64_t begin, int64_t count, struct md_tensor *cut,
+                            struct md_error *err);
+/*
+ * Each output has so many rows: warming has seen that it has as many as the inputs, but contents
+ * may decide otherwise.
+ */
+enum md_status md__rows_check(const struct md_model *model, const struct md_tensor *outputs,
+                              int64_t count, struct md_error *err);
+/*
+ * Copies a piece of the outputs, which md__rows_check has found to have rows, to rows begin.. of
+ * the `total` that outputs[] have. The first piece makes them; the others must be of its shape.
+ */
+enum md_status md__rows_place(const struct md_model *model, const struct md_tensor *piece,
+                              int64_t begin, int64_t total, struct md_tensor *outputs,
+                              struct md_error *err);
+
 /* fit.c: the rows of a padded batch on an accelerator */
 int64_t md__batch_bucket(int64_t rows);
 /* A batch that is to run on one, in as few runs as fit; `run` does one. Outputs are new. */
