@@ -15,12 +15,6 @@
 #include "base/log.h"
 #include "script/alerts.h"
 
-static void set_number(lua_State *L, const char *name, int64_t value)
-{
-    lua_pushnumber(L, (double)value);
-    lua_setfield(L, -2, name);
-}
-
 /* The engine takes over this generation's rules, when it has others. */
 static void take_rules(lua_State *L, struct md_alert_live *live, const struct md__alerts *alerts)
 {
@@ -44,9 +38,9 @@ int md__alerts_prepare(lua_State *L, int64_t closed_ms, int64_t step_ms, int64_t
         take_rules(L, live, state->generation->alerts);
     md__app_push_function(L, "alerts", 0);
     lua_createtable(L, 0, 4);
-    set_number(L, "closed_ms", closed_ms);
-    set_number(L, "step_ms", step_ms);
-    set_number(L, "now_ms", now_ms);
+    md__set_number(L, "closed_ms", (double)closed_ms);
+    md__set_number(L, "step_ms", (double)step_ms);
+    md__set_number(L, "now_ms", (double)now_ms);
     return 2;
 }
 

@@ -53,12 +53,6 @@ static int time_parse(lua_State *L)
     return 1;
 }
 
-static void set_integer(lua_State *L, const char *name, int value)
-{
-    lua_pushinteger(L, value);
-    lua_setfield(L, -2, name);
-}
-
 /* Local civil time; day_of_week counts from Monday = 0. */
 static int time_civil(lua_State *L)
 {
@@ -67,15 +61,15 @@ static int time_civil(lua_State *L)
     int offset_s = md_timezone_offset_s(md__state(L)->script->timezone, ms);
     md_civil_from_ms(ms + (int64_t)offset_s * 1000, &civil);
     lua_createtable(L, 0, 9);
-    set_integer(L, "year", civil.year);
-    set_integer(L, "month", civil.month);
-    set_integer(L, "day", civil.day);
-    set_integer(L, "hour", civil.hour);
-    set_integer(L, "minute", civil.minute);
-    set_integer(L, "second", civil.second);
-    set_integer(L, "millisecond", civil.millisecond);
-    set_integer(L, "day_of_week", civil.weekday);
-    set_integer(L, "offset_s", offset_s);
+    md__set_number(L, "year", civil.year);
+    md__set_number(L, "month", civil.month);
+    md__set_number(L, "day", civil.day);
+    md__set_number(L, "hour", civil.hour);
+    md__set_number(L, "minute", civil.minute);
+    md__set_number(L, "second", civil.second);
+    md__set_number(L, "millisecond", civil.millisecond);
+    md__set_number(L, "day_of_week", civil.weekday);
+    md__set_number(L, "offset_s", offset_s);
     return 1;
 }
 

@@ -2,43 +2,35 @@
 #include "script/internal.h"
 #include "serve/serve.h"
 
-static void set_text(lua_State *L, const char *name, const char *text)
-{
-    lua_pushstring(L, text);
-    lua_setfield(L, -2, name);
-}
-
 /* What is not known (negative) is left out. */
-static void set_number(lua_State *L, const char *name, double value)
+static void set_known(lua_State *L, const char *name, double value)
 {
-    if (value < 0)
-        return;
-    lua_pushnumber(L, value);
-    lua_setfield(L, -2, name);
+    if (value >= 0)
+        md__set_number(L, name, value);
 }
 
 static void push_accelerator(lua_State *L, const struct md_serve_device *device)
 {
     const struct md_accelerator_report *report = &device->report;
-    set_text(L, "name", report->info.name);
-    set_text(L, "version", report->info.version);
-    set_text(L, "precision", md_precision_name(device->precision));
-    set_number(L, "index", report->info.index);
-    set_number(L, "memory_bytes", (double)report->total_bytes);
-    set_number(L, "free_bytes", (double)report->free_bytes);
-    set_number(L, "weight_bytes", (double)report->weight_bytes);
-    set_number(L, "arena_bytes", (double)report->arena_bytes);
-    set_number(L, "runs_done", (double)report->runs);
-    set_number(L, "runs_failed", (double)report->failed_runs);
-    set_number(L, "runs_without_memory", (double)report->memory_runs);
-    set_number(L, "runs_repeated", (double)report->repeated_runs);
-    set_number(L, "busy_pct", device->usage.busy_pct);
-    set_number(L, "memory_busy_pct", device->usage.memory_busy_pct);
-    set_number(L, "memory_used_bytes", device->usage.memory_used_bytes);
-    set_number(L, "clock_mhz", device->usage.clock_mhz);
-    set_number(L, "memory_clock_mhz", device->usage.memory_clock_mhz);
-    set_number(L, "power_w", device->usage.power_w);
-    set_number(L, "temperature_c", device->usage.temperature_c);
+    md__set_text(L, "name", report->info.name);
+    md__set_text(L, "version", report->info.version);
+    md__set_text(L, "precision", md_precision_name(device->precision));
+    set_known(L, "index", report->info.index);
+    set_known(L, "memory_bytes", (double)report->total_bytes);
+    set_known(L, "free_bytes", (double)report->free_bytes);
+    set_known(L, "weight_bytes", (double)report->weight_bytes);
+    set_known(L, "arena_bytes", (double)report->arena_bytes);
+    set_known(L, "runs_done", (double)report->runs);
+    set_known(L, "runs_failed", (double)report->failed_runs);
+    set_known(L, "runs_without_memory", (double)report->memory_runs);
+    set_known(L, "runs_repeated", (double)report->repeated_runs);
+    set_known(L, "busy_pct", device->usage.busy_pct);
+    set_known(L, "memory_busy_pct", device->usage.memory_busy_pct);
+    set_known(L, "memory_used_bytes", device->usage.memory_used_bytes);
+    set_known(L, "clock_mhz", device->usage.clock_mhz);
+    set_known(L, "memory_clock_mhz", device->usage.memory_clock_mhz);
+    set_known(L, "power_w", device->usage.power_w);
+    set_known(L, "temperature_c", device->usage.temperature_c);
 }
 
 /* () -> { runs = "cpu", why = "no NVIDIA driver" }, or what push_accelerator adds */
@@ -50,9 +42,9 @@ static int device_look(lua_State *L)
     if (serve != NULL)
         md_serve_device(serve, &device);
     lua_newtable(L);
-    set_text(L, "runs", device.runs);
+    md__set_text(L, "runs", device.runs);
     if (device.why[0] != '\0')
-        set_text(L, "why", device.why);
+        md__set_text(L, "why", device.why);
     if (device.accelerated)
         push_accelerator(L, &device);
     return 1;

@@ -55,8 +55,7 @@ static int fetch_finish(lua_State *L, struct md_wait *wait)
 {
     const struct fetching *fetching = (struct fetching *)wait;
     lua_createtable(L, 0, 2);
-    lua_pushinteger(L, fetching->status);
-    lua_setfield(L, -2, "status");
+    md__set_number(L, "status", fetching->status);
     const char *body = fetching->response.data != NULL ? fetching->response.data : "";
     lua_pushlstring(L, body, fetching->response.length);
     lua_setfield(L, -2, "body");

@@ -52,24 +52,12 @@ static int model_loaded(lua_State *L)
 
 /* ---- info ------------------------------------------------------------------------------------ */
 
-static void set_number(lua_State *L, const char *name, double value)
-{
-    lua_pushnumber(L, value);
-    lua_setfield(L, -2, name);
-}
-
-static void set_text(lua_State *L, const char *name, const char *text)
-{
-    lua_pushstring(L, text);
-    lua_setfield(L, -2, name);
-}
-
 /* { name, dtype, shape = { "batch", 288, 20 } }; no shape: any */
 static void push_port(lua_State *L, const struct md_model *model, const struct md_model_port *port)
 {
     lua_createtable(L, 0, 3);
-    set_text(L, "name", port->name);
-    set_text(L, "dtype", md_dtype_name(port->dtype));
+    md__set_text(L, "name", port->name);
+    md__set_text(L, "dtype", md_dtype_name(port->dtype));
     if (port->shape.rank < 0)
         return;
     lua_createtable(L, port->shape.rank, 0);
@@ -105,16 +93,15 @@ static void set_config(lua_State *L, const char *text)
 static void push_info(lua_State *L, const struct md_model *model)
 {
     lua_createtable(L, 0, 12);
-    set_text(L, "name", md_model_name(model));
-    set_text(L, "path", md_model_path(model));
-    set_text(L, "backend", md_model_backend(model));
+    md__set_text(L, "name", md_model_name(model));
+    md__set_text(L, "path", md_model_path(model));
+    md__set_text(L, "backend", md_model_backend(model));
     lua_pushboolean(L, 1);
     lua_setfield(L, -2, "loaded");
-    set_number(L, "version", (double)md_model_generation(model));
-    set_number(L, "loaded_at_ms", (double)md_model_loaded_at_ms(model));
-    set_number(L, "parameters", (double)md_model_parameters(model));
-    set_number(L, "batch_max",
-               (double)md_model_batch_max(md__state(L)->script->serve, model));
+    md__set_number(L, "version", (double)md_model_generation(model));
+    md__set_number(L, "loaded_at_ms", (double)md_model_loaded_at_ms(model));
+    md__set_number(L, "parameters", (double)md_model_parameters(model));
+    md__set_number(L, "batch_max", (double)md_model_batch_max(md__state(L)->script->serve, model));
     set_config(L, md_model_config(model));
     set_ports(L, "inputs", model, md_model_input_count(model), md_model_input);
     set_ports(L, "outputs", model, md_model_output_count(model), md_model_output);

@@ -16,12 +16,6 @@
 
 static const char models_folder[] = "models";
 
-static void set_number(lua_State *L, const char *name, double value)
-{
-    lua_pushnumber(L, value);
-    lua_setfield(L, -2, name);
-}
-
 static double folder_bytes(const char *folder)
 {
     double bytes = 0;
@@ -67,11 +61,10 @@ static bool push_scanned(lua_State *L, const char *relative, const char *name, c
     lua_createtable(L, 0, 6);
     lua_pushfstring(L, "%s/%s", relative, name);
     lua_setfield(L, -2, "path");
-    lua_pushstring(L, name);
-    lua_setfield(L, -2, "name");
-    set_number(L, "modified_ms", (double)status.st_mtime * 1000);
-    set_number(L, "size_bytes",
-               S_ISREG(status.st_mode) ? (double)status.st_size : folder_bytes(path));
+    md__set_text(L, "name", name);
+    md__set_number(L, "modified_ms", (double)status.st_mtime * 1000);
+    md__set_number(L, "size_bytes",
+                   S_ISREG(status.st_mode) ? (double)status.st_size : folder_bytes(path));
     bool decoded = md__json_read(L, text, strlen(text), &err) == MD_OK;
     free(text);
     if (decoded)

@@ -249,8 +249,7 @@ void md__notify_explain(lua_State *L)
     }
     lua_pop(L, 2);
     if (why.maintenance[0] != '\0') {
-        lua_pushstring(L, why.maintenance);
-        lua_setfield(L, -2, "maintenance");
+        md__set_text(L, "maintenance", why.maintenance);
     }
 }
 

@@ -203,28 +203,22 @@ static int series_closed_ms(lua_State *L)
     return 1;
 }
 
-static void set_number(lua_State *L, const char *name, double number)
-{
-    lua_pushnumber(L, number);
-    lua_setfield(L, -2, name);
-}
-
 static int series_stats(lua_State *L)
 {
     const struct md_series *series = check_series(L);
     struct md_series_stats stats;
     md_series_get_stats(series, &stats);
     lua_newtable(L);
-    set_number(L, "entities", stats.entities);
-    set_number(L, "entities_max", md_series_options(series)->entities_max);
-    set_number(L, "steps", md_series_options(series)->steps);
-    set_number(L, "bytes", (double)stats.bytes);
-    set_number(L, "samples", (double)stats.samples);
-    set_number(L, "accepted_total", (double)stats.accepted);
-    set_number(L, "rejected_total", (double)stats.rejected);
-    set_number(L, "refused_entities_total", (double)stats.refused_entities);
-    set_number(L, "unknown_fields_total", (double)stats.unknown_fields);
-    set_number(L, "evicted_total", (double)stats.evicted);
+    md__set_number(L, "entities", stats.entities);
+    md__set_number(L, "entities_max", md_series_options(series)->entities_max);
+    md__set_number(L, "steps", md_series_options(series)->steps);
+    md__set_number(L, "bytes", (double)stats.bytes);
+    md__set_number(L, "samples", (double)stats.samples);
+    md__set_number(L, "accepted_total", (double)stats.accepted);
+    md__set_number(L, "rejected_total", (double)stats.rejected);
+    md__set_number(L, "refused_entities_total", (double)stats.refused_entities);
+    md__set_number(L, "unknown_fields_total", (double)stats.unknown_fields);
+    md__set_number(L, "evicted_total", (double)stats.evicted);
     return 1;
 }
 
@@ -232,17 +226,15 @@ static int series_stats(lua_State *L)
 
 static void push_feed_result(lua_State *L, const struct md_feed_result *result)
 {
-    set_number(L, "accepted", (double)result->accepted);
-    set_number(L, "rejected", (double)result->rejected);
-    set_number(L, "ignored", (double)result->unknown_fields);
+    md__set_number(L, "accepted", (double)result->accepted);
+    md__set_number(L, "rejected", (double)result->rejected);
+    md__set_number(L, "ignored", (double)result->unknown_fields);
     lua_createtable(L, result->error_count, 0);
     for (int i = 0; i < result->error_count; i++) {
         lua_newtable(L);
-        set_number(L, "index", (double)result->errors[i].index);
-        lua_pushstring(L, result->errors[i].field);
-        lua_setfield(L, -2, "field");
-        lua_pushstring(L, result->errors[i].reason);
-        lua_setfield(L, -2, "reason");
+        md__set_number(L, "index", (double)result->errors[i].index);
+        md__set_text(L, "field", result->errors[i].field);
+        md__set_text(L, "reason", result->errors[i].reason);
         lua_rawseti(L, -2, i + 1);
     }
     lua_setfield(L, -2, "errors");

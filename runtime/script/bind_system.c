@@ -103,12 +103,6 @@ static int file_read(lua_State *L)
     return 1;
 }
 
-static void set_number(lua_State *L, const char *name, double value)
-{
-    lua_pushnumber(L, value);
-    lua_setfield(L, -2, name);
-}
-
 /* The file system that holds path: { total_bytes, free_bytes }, free to ordinary users. */
 static int file_usage(lua_State *L)
 {
@@ -121,8 +115,8 @@ static int file_usage(lua_State *L)
         return md__return_error(L, &err);
     }
     lua_createtable(L, 0, 2);
-    set_number(L, "total_bytes", (double)usage.f_blocks * (double)usage.f_frsize);
-    set_number(L, "free_bytes", (double)usage.f_bavail * (double)usage.f_frsize);
+    md__set_number(L, "total_bytes", (double)usage.f_blocks * (double)usage.f_frsize);
+    md__set_number(L, "free_bytes", (double)usage.f_bavail * (double)usage.f_frsize);
     return 1;
 }
 
@@ -145,10 +139,10 @@ static int process_stats(lua_State *L)
         close(fd);
     text[got > 0 ? got : 0] = '\0';
     lua_createtable(L, 0, 4);
-    set_number(L, "rss_bytes", status_field(text, "VmRSS:") * 1024);
-    set_number(L, "threads", status_field(text, "Threads:"));
-    set_number(L, "uptime_s", (double)(md_now_ms(script->clock) - script->started_ms) / 1000);
-    set_number(L, "started_ms", (double)script->started_ms);
+    md__set_number(L, "rss_bytes", status_field(text, "VmRSS:") * 1024);
+    md__set_number(L, "threads", status_field(text, "Threads:"));
+    md__set_number(L, "uptime_s", (double)(md_now_ms(script->clock) - script->started_ms) / 1000);
+    md__set_number(L, "started_ms", (double)script->started_ms);
     return 1;
 }
 

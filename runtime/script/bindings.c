@@ -53,3 +53,15 @@ void md__bind_table(lua_State *L, const char *name, const luaL_Reg *functions)
     luaL_register(L, NULL, functions);
     lua_setfield(L, -2, name);
 }
+
+void md__set_number(lua_State *L, const char *name, double number)
+{
+    lua_pushnumber(L, number);
+    lua_setfield(L, -2, name);
+}
+
+void md__set_text(lua_State *L, const char *name, const char *text)
+{
+    lua_pushstring(L, text); /* nil for NULL: no field */
+    lua_setfield(L, -2, name);
+}

@@ -32,12 +32,9 @@ void md__errors_open(lua_State *L)
 void md__push_error(lua_State *L, const struct md_error *err)
 {
     lua_createtable(L, 0, 3);
-    lua_pushstring(L, md_status_name(err->code));
-    lua_setfield(L, -2, "code");
-    lua_pushinteger(L, md_status_http(err->code));
-    lua_setfield(L, -2, "status");
-    lua_pushstring(L, err->text);
-    lua_setfield(L, -2, "detail");
+    md__set_text(L, "code", md_status_name(err->code));
+    md__set_number(L, "status", md_status_http(err->code));
+    md__set_text(L, "detail", err->text);
     luaL_getmetatable(L, error_class);
     lua_setmetatable(L, -2);
 }

@@ -40,18 +40,12 @@ static int request_json(lua_State *L)
     return 1;
 }
 
-static void set_text(lua_State *L, const char *name, const char *text)
-{
-    lua_pushstring(L, text); /* nil for NULL: no field */
-    lua_setfield(L, -2, name);
-}
-
 static void push_path(lua_State *L, const struct md__http_call *call)
 {
     const struct md_match *match = call->match;
     lua_createtable(L, 0, match->param_count);
     for (int i = 0; i < match->param_count; i++)
-        set_text(L, match->params[i].name, match->params[i].value);
+        md__set_text(L, match->params[i].name, match->params[i].value);
 }
 
 /* One name=value of the query; a malformed escape drops the field. */
@@ -64,7 +58,7 @@ static void set_query_field(lua_State *L, const char *text, size_t length)
     if (name_length == 0 || md_percent_decode(text, name_length, true, name, sizeof name) < 0 ||
         md_percent_decode(rest, (size_t)(text + length - rest), true, value, sizeof value) < 0)
         return;
-    set_text(L, name, value);
+    md__set_text(L, name, value);
 }
 
 static void push_query(lua_State *L, const struct md__http_call *call)
@@ -83,7 +77,7 @@ static void push_headers(lua_State *L, const struct md__http_call *call)
     const struct md_request *request = call->request;
     lua_createtable(L, 0, request->header_count);
     for (int i = 0; i < request->header_count; i++)
-        set_text(L, request->headers[i].name, request->headers[i].value);
+        md__set_text(L, request->headers[i].name, request->headers[i].value);
 }
 
 static void push_method(lua_State *L, const struct md__http_call *call)

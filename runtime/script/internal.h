@@ -450,6 +450,9 @@ extern const struct md__binding *const md__bindings[]; /* NULL-terminated: bindi
 /* Adds functions to the table at the top of the stack under field `name` (a new table when absent):
  * md.NAME.f */
 void md__bind_table(lua_State *L, const char *name, const luaL_Reg *functions);
+/* Sets field `name` of the table at the top of the stack; a text that is NULL sets none. */
+void md__set_number(lua_State *L, const char *name, double number);
+void md__set_text(lua_State *L, const char *name, const char *text);
 
 /* The configuration as one JSON object, borrowed (config.c). */
 struct json_t *md__config_values(const struct md_config *config);

@@ -19,12 +19,6 @@ struct part {
     char *known; /* MD__JOB_FAILURE_MAX bytes */
 };
 
-static void set_number(lua_State *L, const char *name, int64_t value)
-{
-    lua_pushnumber(L, (double)value);
-    lua_setfield(L, -2, name);
-}
-
 /* The function and its one argument: what is known about this run. */
 static int prepare(lua_State *L)
 {
@@ -34,15 +28,14 @@ static int prepare(lua_State *L)
     const struct md__job_run *run = part->run;
     md__app_push_function(L, lists[run->job->kind], run->job->index);
     lua_createtable(L, 0, 4);
-    set_number(L, "now_ms", run->now_ms);
-    set_number(L, "skipped", run->skipped);
+    md__set_number(L, "now_ms", (double)run->now_ms);
+    md__set_number(L, "skipped", (double)run->skipped);
     if (run->job->kind == MD__JOB_START) {
-        lua_pushstring(L, run->generation->reason);
-        lua_setfield(L, -2, "reason");
+        md__set_text(L, "reason", run->generation->reason);
     }
     if (run->job->kind == MD__JOB_TICK) {
-        set_number(L, "closed_ms", run->closed_ms);
-        set_number(L, "step_ms", run->job->every_ms);
+        md__set_number(L, "closed_ms", (double)run->closed_ms);
+        md__set_number(L, "step_ms", (double)run->job->every_ms);
     }
     return 2;
 }

@@ -14,18 +14,6 @@
 
 enum { FIRST_MAX = 8, SPARKS_MAX = 64, TRACES_MAX = 100 };
 
-static void set_number(lua_State *L, const char *name, double number)
-{
-    lua_pushnumber(L, number);
-    lua_setfield(L, -2, name);
-}
-
-static void set_text(lua_State *L, const char *name, const char *text)
-{
-    lua_pushstring(L, text);
-    lua_setfield(L, -2, name);
-}
-
 /* ---- tensors --------------------------------------------------------------------------------- */
 
 struct summary {
@@ -97,14 +85,14 @@ static int tensor(lua_State *L)
     for (size_t i = 0; i < count; i++)
         add_element(&summary, md__element_get(given, i));
     lua_newtable(L);
-    set_text(L, "dtype", md_dtype_name(given->dtype));
+    md__set_text(L, "dtype", md_dtype_name(given->dtype));
     set_shape(L, &given->shape);
-    set_number(L, "count", (double)count);
-    set_number(L, "nan", summary.nan);
+    md__set_number(L, "count", (double)count);
+    md__set_number(L, "nan", summary.nan);
     if (summary.counted > 0) {
-        set_number(L, "min", summary.min);
-        set_number(L, "mean", summary.sum / summary.counted);
-        set_number(L, "max", summary.max);
+        md__set_number(L, "min", summary.min);
+        md__set_number(L, "mean", summary.sum / summary.counted);
+        md__set_number(L, "max", summary.max);
     }
     set_first(L, given, count);
     if (given->shape.rank == 1)
@@ -118,10 +106,10 @@ static void push_span(lua_State *L, const struct md_trace *trace, const struct m
 {
     int64_t end_ns = span->end_ns != 0 ? span->end_ns : trace->end_ns;
     lua_createtable(L, 0, 4);
-    set_text(L, "stage", span->name);
-    set_number(L, "depth", span->depth);
-    set_number(L, "at_us", (double)(span->begin_ns - trace->begin_ns) / 1e3);
-    set_number(L, "took_us", (double)(end_ns - span->begin_ns) / 1e3);
+    md__set_text(L, "stage", span->name);
+    md__set_number(L, "depth", span->depth);
+    md__set_number(L, "at_us", (double)(span->begin_ns - trace->begin_ns) / 1e3);
+    md__set_number(L, "took_us", (double)(end_ns - span->begin_ns) / 1e3);
 }
 
 static void push_trace(lua_State *L, const struct md_trace *trace, bool spans)
@@ -129,11 +117,11 @@ static void push_trace(lua_State *L, const struct md_trace *trace, bool spans)
     lua_createtable(L, 0, 7);
     char id[24];
     snprintf(id, sizeof id, "%016llx", (unsigned long long)trace->id);
-    set_text(L, "id", id);
-    set_text(L, "request", trace->what);
-    set_number(L, "status", trace->status);
-    set_number(L, "begin_ms", (double)trace->begin_ms);
-    set_number(L, "took_us", (double)(trace->end_ns - trace->begin_ns) / 1e3);
+    md__set_text(L, "id", id);
+    md__set_text(L, "request", trace->what);
+    md__set_number(L, "status", trace->status);
+    md__set_number(L, "begin_ms", (double)trace->begin_ms);
+    md__set_number(L, "took_us", (double)(trace->end_ns - trace->begin_ns) / 1e3);
     if (!spans)
         return;
     lua_createtable(L, trace->count, 0);
@@ -186,12 +174,12 @@ static int queues(lua_State *L)
     md__generation_unref(current);
     lua_newtable(L);
     if (script->serve != NULL)
-        set_number(L, "calls", md_serve_queue_depth(script->serve));
+        md__set_number(L, "calls", md_serve_queue_depth(script->serve));
     lua_newtable(L);
-    set_number(L, "total", load.states);
-    set_number(L, "busy", load.busy);
-    set_number(L, "tasks", load.tasks);
-    set_number(L, "returning", load.returning);
+    md__set_number(L, "total", load.states);
+    md__set_number(L, "busy", load.busy);
+    md__set_number(L, "tasks", load.tasks);
+    md__set_number(L, "returning", load.returning);
     lua_setfield(L, -2, "states");
     return 1;
 }

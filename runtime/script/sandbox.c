@@ -136,23 +136,17 @@ static int os_time(lua_State *L)
     return 1;
 }
 
-static void set_integer(lua_State *L, const char *name, int value)
-{
-    lua_pushinteger(L, value);
-    lua_setfield(L, -2, name);
-}
-
 static int push_date_table(lua_State *L, const struct tm *date)
 {
     lua_createtable(L, 0, 9);
-    set_integer(L, "year", date->tm_year + 1900);
-    set_integer(L, "month", date->tm_mon + 1);
-    set_integer(L, "day", date->tm_mday);
-    set_integer(L, "hour", date->tm_hour);
-    set_integer(L, "min", date->tm_min);
-    set_integer(L, "sec", date->tm_sec);
-    set_integer(L, "wday", date->tm_wday + 1);
-    set_integer(L, "yday", date->tm_yday + 1);
+    md__set_number(L, "year", date->tm_year + 1900);
+    md__set_number(L, "month", date->tm_mon + 1);
+    md__set_number(L, "day", date->tm_mday);
+    md__set_number(L, "hour", date->tm_hour);
+    md__set_number(L, "min", date->tm_min);
+    md__set_number(L, "sec", date->tm_sec);
+    md__set_number(L, "wday", date->tm_wday + 1);
+    md__set_number(L, "yday", date->tm_yday + 1);
     lua_pushboolean(L, 0);
     lua_setfield(L, -2, "isdst");
     return 1;
