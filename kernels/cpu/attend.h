@@ -20,6 +20,30 @@ struct md__heads {
 struct md__heads md__heads_first(const struct md_tensor *tensor);
 struct md__heads md__heads_last(const struct md_tensor *tensor, size_t heads);
 
+/* Of either, by rank; a tensor of three axes does not know its heads, the node does. */
+static inline struct md__heads md__heads_of(const struct md_tensor *tensor, size_t heads)
+{
+    return tensor->shape.rank == 4 ? md__heads_first(tensor) : md__heads_last(tensor, heads);
+}
+
+static inline size_t md__head_count(const struct md_node *node, const char *attribute,
+                                    const struct md_tensor *tensor)
+{
+    return tensor->shape.rank == 4 ? (size_t)tensor->shape.dim[1]
+                                   : (size_t)md_node_int(node, attribute, 1);
+}
+
+static inline size_t md__head_steps(const struct md_tensor *tensor)
+{
+    return (size_t)tensor->shape.dim[tensor->shape.rank - 2];
+}
+
+static inline size_t md__head_width(const struct md_tensor *tensor, size_t heads)
+{
+    size_t last = (size_t)tensor->shape.dim[tensor->shape.rank - 1];
+    return tensor->shape.rank == 4 ? last : heads ? last / heads : 0;
+}
+
 /* Added to the score of query i and key j; -INFINITY hides the key. */
 typedef double (*md__attend_bias)(const void *context, size_t b, size_t h, size_t i, size_t j);
 

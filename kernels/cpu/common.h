@@ -19,6 +19,11 @@ static inline const struct md_tensor *md__input(const struct md_kernel_call *cal
 {
     return md__has(call->in, call->in_count, i) ? &call->in[i] : NULL;
 }
+/* NULL when nobody wants it. */
+static inline const struct md_tensor *md__output(const struct md_kernel_call *call, int i)
+{
+    return i < call->out_count && call->out[i].data ? &call->out[i] : NULL;
+}
 
 /* Elements in dimensions [begin, end). */
 static inline size_t md__span(const struct md_shape *shape, int begin, int end)

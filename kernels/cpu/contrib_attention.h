@@ -15,8 +15,6 @@ struct md_tensor md__place_rows(char **memory, int64_t batch, int64_t steps, int
 struct md__heads md__some_columns(const struct md_tensor *rows, size_t first, size_t width);
 /* Steps of a cache, input i, along its axis; 0 when it is absent. */
 size_t md__past_steps(const struct md_tensor *in, int in_count, int i, int axis);
-/* Heads of [batch, heads, steps, width] or [batch, steps, heads * width]. */
-struct md__heads md__heads_of(const struct md_tensor *tensor, size_t heads);
 /* The attribute, or 1 / sqrt(width). */
 double md__attention_scale(const struct md_node *node, size_t width);
 

@@ -8,11 +8,6 @@
 #include "kernels/cpu/blocks.h"
 #include "kernels/cpu/ref.h"
 
-static const struct md_tensor *output(const struct md_kernel_call *call, int i)
-{
-    return i < call->out_count && call->out[i].data ? &call->out[i] : NULL;
-}
-
 /* ---- Attention ------------------------------------------------------------------------------- */
 
 /* What may hide a key or add to its score. */
@@ -65,37 +60,13 @@ static struct masking masking_of(const struct md_kernel_call *call, const struct
     return how;
 }
 
-static struct md__heads heads_of(const struct md_tensor *tensor, size_t heads)
-{
-    return tensor->shape.rank == 4 ? md__heads_first(tensor) : md__heads_last(tensor, heads);
-}
-
-static size_t heads_in(const struct md_node *node, const char *attribute,
-                       const struct md_tensor *tensor)
-{
-    return tensor->shape.rank == 4 ? (size_t)tensor->shape.dim[1]
-                                   : (size_t)md_node_int(node, attribute, 1);
-}
-
-/* Steps and width of a head of input i. */
-static size_t steps_of(const struct md_tensor *tensor)
-{
-    return (size_t)tensor->shape.dim[tensor->shape.rank - 2];
-}
-
-static size_t width_of(const struct md_tensor *tensor, size_t heads)
-{
-    size_t last = (size_t)tensor->shape.dim[tensor->shape.rank - 1];
-    return tensor->shape.rank == 4 ? last : heads ? last / heads : 0;
-}
-
 static size_t attention_scratch(const struct md_node *node, const struct md_tensor *in,
                                 int in_count, int threads)
 {
-    size_t kv_heads = heads_in(node, "kv_num_heads", &in[1]);
-    size_t past = md__has(in, in_count, 4) ? steps_of(&in[4]) : 0;
-    return md__attend_scratch(past + steps_of(&in[1]), width_of(&in[1], kv_heads),
-                              width_of(&in[2], kv_heads), threads);
+    size_t kv_heads = md__head_count(node, "kv_num_heads", &in[1]);
+    size_t past = md__has(in, in_count, 4) ? md__head_steps(&in[4]) : 0;
+    return md__attend_scratch(past + md__head_steps(&in[1]), md__head_width(&in[1], kv_heads),
+                              md__head_width(&in[2], kv_heads), threads);
 }
 
 static enum md_status check_lengths(const struct md_kernel_call *call, size_t keys,
@@ -115,29 +86,29 @@ static enum md_status check_lengths(const struct md_kernel_call *call, size_t ke
 static enum md_status attention_run(const struct md_kernel_call *call, struct md_error *err)
 {
     const struct md_tensor *in = call->in;
-    size_t heads = heads_in(call->node, "q_num_heads", &in[0]);
-    size_t kv_heads = heads_in(call->node, "kv_num_heads", &in[1]);
+    size_t heads = md__head_count(call->node, "q_num_heads", &in[0]);
+    size_t kv_heads = md__head_count(call->node, "kv_num_heads", &in[1]);
     const struct md_tensor *past_k = md__input(call, 4), *past_v = md__input(call, 5);
     struct md__attend attend = {
         .batch = (size_t)in[0].shape.dim[0],
         .heads = heads,
         .kv_heads = kv_heads,
-        .queries = steps_of(&in[0]),
-        .past = past_k ? steps_of(past_k) : 0,
-        .width = width_of(&in[0], heads),
-        .v_width = width_of(&in[2], kv_heads),
-        .q = heads_of(&in[0], heads),
-        .k = heads_of(&in[1], kv_heads),
-        .v = heads_of(&in[2], kv_heads),
-        .y = heads_of(&call->out[0], heads),
+        .queries = md__head_steps(&in[0]),
+        .past = past_k ? md__head_steps(past_k) : 0,
+        .width = md__head_width(&in[0], heads),
+        .v_width = md__head_width(&in[2], kv_heads),
+        .q = md__heads_of(&in[0], heads),
+        .k = md__heads_of(&in[1], kv_heads),
+        .v = md__heads_of(&in[2], kv_heads),
+        .y = md__heads_of(&call->out[0], heads),
         .softcap = md_node_float(call->node, "softcap", 0),
-        .scores = output(call, 3),
+        .scores = md__output(call, 3),
         .stage = (enum md__attend_stage)md_node_int(call->node, "qk_matmul_output_mode", 0)};
     bool narrow = in[0].dtype == MD_BF16 || in[0].dtype == MD_F16;
     attend.precision = narrow ? in[0].dtype : 0;
     attend.softmax_precision =
         (enum md_dtype)md_node_int(call->node, "softmax_precision", attend.precision);
-    attend.keys = attend.past + steps_of(&in[1]);
+    attend.keys = attend.past + md__head_steps(&in[1]);
     attend.scale = md_node_float(call->node, "scale", 1 / sqrt((double)attend.width));
     if (past_k) {
         attend.past_k = md__heads_first(past_k);
@@ -146,10 +117,10 @@ static enum md_status attention_run(const struct md_kernel_call *call, struct md
     enum md_status status = check_lengths(call, attend.keys, err);
     if (status)
         return status;
-    if (output(call, 1))
-        md__join_cache(&attend.past_k, attend.past, &attend.k, output(call, 1));
-    if (output(call, 2))
-        md__join_cache(&attend.past_v, attend.past, &attend.v, output(call, 2));
+    if (md__output(call, 1))
+        md__join_cache(&attend.past_k, attend.past, &attend.k, md__output(call, 1));
+    if (md__output(call, 2))
+        md__join_cache(&attend.past_v, attend.past, &attend.v, md__output(call, 2));
     struct masking how = masking_of(call, &attend);
     attend.bias = masked;
     attend.context = &how;
@@ -184,9 +155,9 @@ static size_t rotary_scratch(const struct md_node *node, const struct md_tensor 
 static enum md_status rotary_run(const struct md_kernel_call *call, struct md_error *err)
 {
     const struct md_tensor *x = &call->in[0], *ids = md__input(call, 3), *table = &call->in[1];
-    size_t heads = heads_in(call->node, "num_heads", x), width = width_of(x, heads);
-    size_t half = (size_t)table->shape.dim[table->shape.rank - 1], steps = steps_of(x);
-    struct md__heads from = heads_of(x, heads), to = heads_of(&call->out[0], heads);
+    size_t heads = md__head_count(call->node, "num_heads", x), width = md__head_width(x, heads);
+    size_t half = (size_t)table->shape.dim[table->shape.rank - 1], steps = md__head_steps(x);
+    struct md__heads from = md__heads_of(x, heads), to = md__heads_of(&call->out[0], heads);
     bool interleaved = md_node_int(call->node, "interleaved", 0) != 0;
     double *head = call->scratch, *cosine = head + width, *sine = cosine + half;
     size_t rows = (size_t)x->shape.dim[0] * steps;
@@ -257,7 +228,7 @@ static void read_state(const struct linear *all, size_t b, size_t h, size_t t)
 
 static void linear_head(const struct linear *all, size_t b, size_t h)
 {
-    const struct md_tensor *past = md__input(all->call, 3), *present = output(all->call, 1);
+    const struct md_tensor *past = md__input(all->call, 3), *present = md__output(all->call, 1);
     size_t cells = all->width * all->v_width, at = (b * all->kv_heads + h) * cells;
     memset(all->state, 0, cells * sizeof *all->state);
     if (past)
@@ -283,8 +254,8 @@ static size_t linear_scratch(const struct md_node *node, const struct md_tensor 
                              int threads)
 {
     (void)in_count, (void)threads;
-    size_t width = width_of(&in[0], (size_t)md_node_int(node, "q_num_heads", 1));
-    size_t v_width = width_of(&in[2], (size_t)md_node_int(node, "kv_num_heads", 1));
+    size_t width = md__head_width(&in[0], (size_t)md_node_int(node, "q_num_heads", 1));
+    size_t v_width = md__head_width(&in[2], (size_t)md_node_int(node, "kv_num_heads", 1));
     return (width * v_width + 2 * width + v_width) * sizeof(double);
 }
 
@@ -296,11 +267,11 @@ static enum md_status linear_attention_run(const struct md_kernel_call *call, st
     size_t heads = (size_t)md_node_int(call->node, "q_num_heads", 1);
     size_t kv_heads = (size_t)md_node_int(call->node, "kv_num_heads", 1);
     struct linear all = {.call = call,
-                         .steps = steps_of(&in[0]),
+                         .steps = md__head_steps(&in[0]),
                          .heads = heads,
                          .kv_heads = kv_heads,
-                         .width = width_of(&in[0], heads),
-                         .v_width = width_of(&in[2], kv_heads),
+                         .width = md__head_width(&in[0], heads),
+                         .v_width = md__head_width(&in[2], kv_heads),
                          .scale = md_node_float(call->node, "scale", 0),
                          .q = md__heads_last(&in[0], heads),
                          .k = md__heads_last(&in[1], kv_heads),

@@ -9,12 +9,6 @@
 #include "kernels/cpu/contrib_attention.h"
 #include "kernels/cpu/ref.h"
 
-/* Optional output i, or NULL. */
-static const struct md_tensor *output(const struct md_kernel_call *call, int i)
-{
-    return i < call->out_count && call->out[i].data ? &call->out[i] : NULL;
-}
-
 /* Bytes of scratch for `count` floats, so that what follows stays aligned. */
 size_t md__float_bytes(size_t count)
 {
@@ -196,7 +190,7 @@ static enum md_status ms_attention_run(const struct md_kernel_call *call, struct
     (void)err;
     bool quantized = call->node->op == MD_OP_MS_QATTENTION;
     const struct md_tensor *x = &call->in[0], *cache = md__input(call, quantized ? 8 : 4);
-    const struct md_tensor *present = output(call, 1);
+    const struct md_tensor *present = md__output(call, 1);
     size_t heads = (size_t)md_node_int(call->node, "num_heads", 1), k, v;
     int64_t batch = x->shape.dim[0], steps = x->shape.dim[1], columns = call->in[1].shape.dim[1];
     char *memory = call->scratch;
@@ -263,17 +257,6 @@ static struct md_tensor shifted(const struct md_kernel_call *call, int i, size_t
     return rows;
 }
 
-struct md__heads md__heads_of(const struct md_tensor *tensor, size_t heads)
-{
-    return tensor->shape.rank == 4 ? md__heads_first(tensor) : md__heads_last(tensor, heads);
-}
-
-static size_t value_width(const struct md_tensor *value, size_t heads)
-{
-    size_t last = (size_t)value->shape.dim[value->shape.rank - 1];
-    return value->shape.rank == 4 ? last : last / heads;
-}
-
 static size_t multi_head_scratch(const struct md_node *node, const struct md_tensor *in,
                                  int in_count, int threads)
 {
@@ -283,7 +266,7 @@ static size_t multi_head_scratch(const struct md_node *node, const struct md_ten
     size_t steps = (size_t)in[1].shape.dim[in[1].shape.rank - 2];
     return bytes + md__attend_scratch(md__past_steps(in, in_count, 6, 2) + steps,
                                       (size_t)in[0].shape.dim[2] / heads,
-                                      value_width(&in[2], heads), threads);
+                                      md__head_width(&in[2], heads), threads);
 }
 
 static enum md_status multi_head_run(const struct md_kernel_call *call, struct md_error *err)
@@ -302,23 +285,23 @@ static enum md_status multi_head_run(const struct md_kernel_call *call, struct m
                                 .queries = (size_t)in[0].shape.dim[1],
                                 .past = md__past_steps(in, call->in_count, 6, 2),
                                 .width = hidden / heads,
-                                .v_width = value_width(&in[2], heads),
+                                .v_width = md__head_width(&in[2], heads),
                                 .q = md__heads_of(&q, heads),
                                 .k = md__heads_of(&k, heads),
                                 .v = md__heads_of(&v, heads),
                                 .y = md__heads_of(&call->out[0], heads),
                                 .scale = md__attention_scale(call->node, hidden / heads),
                                 .bias = md__masked,
-                                .scores = output(call, 3)};
+                                .scores = md__output(call, 3)};
     attend.keys = attend.past + (size_t)in[1].shape.dim[in[1].shape.rank - 2];
     if (past_k) {
         attend.past_k = md__heads_first(past_k);
         attend.past_v = md__heads_first(past_v);
     }
-    if (output(call, 1))
-        fill_cache(&attend.past_k, attend.past, &attend.k, output(call, 1));
-    if (output(call, 2))
-        fill_cache(&attend.past_v, attend.past, &attend.v, output(call, 2));
+    if (md__output(call, 1))
+        fill_cache(&attend.past_k, attend.past, &attend.k, md__output(call, 1));
+    if (md__output(call, 2))
+        fill_cache(&attend.past_v, attend.past, &attend.v, md__output(call, 2));
     attend_masked(call, &attend, md__input(call, 4), md__input(call, 5), memory);
     return MD_OK;
 }

@@ -10,11 +10,6 @@
 
 #define ROI_SAMPLES_MAX 4096 /* along one side of a cell */
 
-static float area_of(const struct md__box *box)
-{
-    return (box->high[0] - box->low[0]) * (box->high[1] - box->low[1]);
-}
-
 /* Whether intersection over union passes the threshold; boxes without area overlap nothing. */
 static bool overlaps(const struct md__box *a, const struct md__box *b, float threshold)
 {
@@ -24,7 +19,7 @@ static bool overlaps(const struct md__box *a, const struct md__box *b, float thr
         if (width[i] <= 0)
             return false;
     }
-    float inside = width[0] * width[1], area_a = area_of(a), area_b = area_of(b);
+    float inside = width[0] * width[1], area_a = md__box_area(a), area_b = md__box_area(b);
     float all = area_a + area_b - inside;
     return area_a > 0 && area_b > 0 && all > 0 && inside / all > threshold;
 }

@@ -236,11 +236,6 @@ void md__rnn_read_activations(const struct md_node *node, int directions,
     }
 }
 
-static const struct md_tensor *output(const struct md_kernel_call *call, int i)
-{
-    return i < call->out_count && call->out[i].data ? &call->out[i] : NULL;
-}
-
 static void describe(struct recurrence *rec, const struct md_kernel_call *call)
 {
     const struct md_shape *x = &call->in[0].shape, *w = &call->in[1].shape;
@@ -262,9 +257,9 @@ static void describe(struct recurrence *rec, const struct md_kernel_call *call)
     rec->h0 = md__input(call, 5);
     rec->c0 = rec->gates == 4 ? md__input(call, 6) : NULL;
     rec->peephole = rec->gates == 4 ? md__input(call, 7) : NULL;
-    rec->y = output(call, 0);
-    rec->y_h = output(call, 1);
-    rec->y_c = output(call, 2);
+    rec->y = md__output(call, 0);
+    rec->y_h = md__output(call, 1);
+    rec->y_c = md__output(call, 2);
     rec->gate = call->scratch;
     rec->h = rec->gate + rec->gates * rec->units;
     rec->c = rec->h + rec->units;

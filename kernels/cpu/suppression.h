@@ -42,6 +42,11 @@ static inline struct md__box md__box_of(const float *given, bool centered)
     return box;
 }
 
+static inline float md__box_area(const struct md__box *box)
+{
+    return (box->high[0] - box->low[0]) * (box->high[1] - box->low[1]);
+}
+
 /* NaN scores take no part. */
 static inline bool md__is_candidate(const struct md__suppression *nms, float score)
 {

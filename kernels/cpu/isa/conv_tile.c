@@ -39,11 +39,6 @@ INLINE const char *add_run(vf sum[][TILE_VECTORS_MAX], const char *x, size_t str
     return ahead;
 }
 
-INLINE vf load_columns(const float *p, size_t columns)
-{
-    return columns >= VL ? load(p) : load_some(p, columns);
-}
-
 INLINE void finish(const struct conv_run *run, const struct conv_tile *tile,
                    vf sum[][TILE_VECTORS_MAX], const int places, const int vectors)
 {
@@ -56,7 +51,7 @@ INLINE void finish(const struct conv_run *run, const struct conv_tile *tile,
             vf value = sum[r][v];
             if (tile->z)
                 value +=
-                    load_columns(tile->z + (size_t)r * tile->z_stride + (size_t)v * VL, columns);
+                    load_upto(tile->z + (size_t)r * tile->z_stride + (size_t)v * VL, columns);
             value = conv_ended(run, value);
             if (columns >= VL)
                 store(tile->y + at, value);
@@ -87,7 +82,7 @@ INLINE void sum_tile(const struct conv_run *run, const struct conv_tile *tile, c
     for (int v = 0; v < vectors; v++) {
         vf start = {0};
         if (tile->bias)
-            start = load_columns(tile->bias + v * VL, tile->columns - (size_t)v * VL);
+            start = load_upto(tile->bias + v * VL, tile->columns - (size_t)v * VL);
 #pragma GCC unroll 14
         for (int r = 0; r < places; r++)
             sum[r][v] = start;

@@ -29,30 +29,11 @@ struct job {
     int64_t left, right; /* keys a query sees before and after its own place; -1: all */
 };
 
-static size_t steps_of(const struct md_tensor *tensor)
-{
-    return (size_t)tensor->shape.dim[tensor->shape.rank - 2];
-}
-
 /* [batch, heads, steps, width], or [batch, steps, heads * width]. */
 static struct heads heads_of(const struct md_tensor *tensor, size_t heads)
 {
-    struct md__heads from =
-        tensor->shape.rank == 4 ? md__heads_first(tensor) : md__heads_last(tensor, heads);
+    struct md__heads from = md__heads_of(tensor, heads);
     return (struct heads){from.batch, from.head, from.step};
-}
-
-static size_t head_count(const struct md_node *node, const char *attribute,
-                         const struct md_tensor *tensor)
-{
-    return tensor->shape.rank == 4 ? (size_t)tensor->shape.dim[1]
-                                   : (size_t)md_node_int(node, attribute, 1);
-}
-
-static size_t head_width(const struct md_tensor *tensor, size_t heads)
-{
-    size_t last = (size_t)tensor->shape.dim[tensor->shape.rank - 1];
-    return tensor->shape.rank == 4 ? last : heads ? last / heads : 0;
 }
 
 /* Whether this file does it; the rest is the reference's. */
@@ -90,14 +71,14 @@ static struct job job_of(const struct md_kernel_call *call)
     const struct md_tensor *in = call->in;
     const struct md_node *node = call->node;
     struct job job = {.call = call,
-                      .heads = head_count(node, "q_num_heads", &in[0]),
-                      .kv_heads = head_count(node, "kv_num_heads", &in[1]),
-                      .queries = steps_of(&in[0]),
-                      .keys = steps_of(&in[1]),
+                      .heads = md__head_count(node, "q_num_heads", &in[0]),
+                      .kv_heads = md__head_count(node, "kv_num_heads", &in[1]),
+                      .queries = md__head_steps(&in[0]),
+                      .keys = md__head_steps(&in[1]),
                       .left = md_node_int(node, "left_window_size", -1),
                       .right = md_node_int(node, "right_window_size", -1)};
-    job.width = head_width(&in[0], job.heads);
-    job.v_width = head_width(&in[2], job.kv_heads);
+    job.width = md__head_width(&in[0], job.heads);
+    job.v_width = md__head_width(&in[2], job.kv_heads);
     job.q = heads_of(&in[0], job.heads);
     job.k = heads_of(&in[1], job.kv_heads);
     job.v = heads_of(&in[2], job.kv_heads);
@@ -345,11 +326,11 @@ static size_t dot_attention_scratch(const struct md_node *node, const struct md_
                                     int in_count, int threads)
 {
     size_t plain = md__ref_attention.scratch_bytes(node, in, in_count, threads);
-    size_t heads = head_count(node, "q_num_heads", &in[0]);
-    size_t kv_heads = head_count(node, "kv_num_heads", &in[1]);
-    size_t fast =
-        thread_floats(steps_of(&in[1]), head_width(&in[0], heads), head_width(&in[2], kv_heads)) *
-        sizeof(float) * (size_t)threads;
+    size_t heads = md__head_count(node, "q_num_heads", &in[0]);
+    size_t kv_heads = md__head_count(node, "kv_num_heads", &in[1]);
+    size_t fast = thread_floats(md__head_steps(&in[1]), md__head_width(&in[0], heads),
+                                md__head_width(&in[2], kv_heads)) *
+                  sizeof(float) * (size_t)threads;
     return plain > fast ? plain : fast;
 }
 

@@ -67,6 +67,12 @@ INLINE size_t padded_run(const struct byte_terms *terms)
     return terms->chunks * terms->chunk;
 }
 
+/* Columns rounded up to whole panels. */
+INLINE size_t byte_padded(size_t columns)
+{
+    return (columns + PANEL_COLUMNS - 1) / PANEL_COLUMNS * PANEL_COLUMNS;
+}
+
 INLINE int32_t *byte_column_sums(const struct byte_weights *weights)
 {
     return (int32_t *)(uintptr_t)(weights + 1);
@@ -87,6 +93,20 @@ size_t byte_weights_bytes(const struct byte_terms *terms, size_t columns);
 /* Into memory that is zeros. */
 void byte_weights_pack(const struct byte_source *source, const struct byte_terms *terms,
                        size_t columns, struct byte_weights *weights);
+
+/* ---- inputs ---- */
+
+/* Input i, or NULL when it is absent or the operator has none in that role (-1). */
+INLINE const struct md_tensor *byte_role(const struct md_tensor *in, int in_count, int i)
+{
+    return i >= 0 && md__has(in, in_count, i) ? &in[i] : NULL;
+}
+
+/* Number i of one each column, or the only one. */
+INLINE float byte_number(const struct md_tensor *tensor, size_t i)
+{
+    return ((const float *)tensor->data)[md__count(tensor) > 1 ? i : 0];
+}
 
 /* ---- sums ---- */
 

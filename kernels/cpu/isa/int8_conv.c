@@ -18,11 +18,6 @@ static struct roles roles_of(enum md_op op)
                                          : (struct roles){3, 1, 2, 4, 5, 6, 7, 8};
 }
 
-static const struct md_tensor *role(const struct md_tensor *in, int in_count, int i)
-{
-    return i >= 0 && md__has(in, in_count, i) ? &in[i] : NULL;
-}
-
 /* ---- what there is to compute ---------------------------------------------------------------- */
 
 static bool describe(const struct md_node *node, const struct md_tensor *in, struct byte_conv *conv)
@@ -48,7 +43,7 @@ static bool describe(const struct md_node *node, const struct md_tensor *in, str
 static bool conv_supports(const struct md_node *node, const struct md_tensor *in, int in_count)
 {
     const struct roles roles = roles_of(node->op);
-    const struct md_tensor *w = &in[roles.w], *w_zero = role(in, in_count, roles.w_zero);
+    const struct md_tensor *w = &in[roles.w], *w_zero = byte_role(in, in_count, roles.w_zero);
     return w->data && w->shape.rank >= 3 && w->shape.rank <= 5 && md__count(w) > 0 &&
            w->shape.rank == in[0].shape.rank && (!w_zero || w_zero->data);
 }
@@ -78,7 +73,7 @@ static enum md_status conv_prepare(const struct md_node *node, const struct md_t
 {
     struct byte_conv conv;
     const struct roles roles = roles_of(node->op);
-    const struct md_tensor *w = &in[roles.w], *zeros = role(in, in_count, roles.w_zero);
+    const struct md_tensor *w = &in[roles.w], *zeros = byte_role(in, in_count, roles.w_zero);
     if (!describe(node, in, &conv))
         return md_fail(err, MD_ERR_INTERNAL, "window does not fit");
     const struct byte_terms terms = byte_conv_terms(&conv);
@@ -123,18 +118,13 @@ static size_t conv_scratch(const struct md_node *node, const struct md_tensor *i
     return numbers + byte_blocks_scratch(&run);
 }
 
-static float number(const struct md_tensor *tensor, size_t i)
-{
-    return ((const float *)tensor->data)[md__count(tensor) > 1 ? i : 0];
-}
-
 /* Starts and factors of all columns, groups one after the other. */
 static void fill_numbers(const struct md_kernel_call *call, const struct byte_conv_run *run,
                          int32_t *start, float *scale)
 {
     const struct byte_conv *conv = &run->conv;
     const struct roles roles = roles_of(call->node->op);
-    const struct md_tensor *in = call->in, *bias = role(in, call->in_count, roles.bias);
+    const struct md_tensor *in = call->in, *bias = byte_role(in, call->in_count, roles.bias);
     bool depthwise = byte_depthwise_can(conv);
     size_t columns = byte_padded(conv->group_outputs);
     const struct byte_terms terms = byte_conv_terms(conv);
@@ -148,15 +138,15 @@ static void fill_numbers(const struct md_kernel_call *call, const struct byte_co
                    start + group * columns);
     for (size_t i = 0; roles.x_scale >= 0 && i < conv->outputs; i++) {
         size_t at = depthwise ? i : i / conv->group_outputs * columns + i % conv->group_outputs;
-        scale[at] = number(&in[roles.x_scale], 0) * number(&in[roles.w_scale], i) /
-                    number(&in[roles.y_scale], 0);
+        scale[at] = byte_number(&in[roles.x_scale], 0) * byte_number(&in[roles.w_scale], i) /
+                    byte_number(&in[roles.y_scale], 0);
     }
 }
 
 static enum md_status conv_run(const struct md_kernel_call *call, struct md_error *err)
 {
     const struct roles roles = roles_of(call->node->op);
-    const struct md_tensor *x_zero = role(call->in, call->in_count, roles.x_zero);
+    const struct md_tensor *x_zero = byte_role(call->in, call->in_count, roles.x_zero);
     struct byte_conv_run run = {.packed = call->prepared,
                                 .x = call->in[0].data,
                                 .is_signed = call->in[0].dtype == MD_I8,

@@ -59,9 +59,4 @@ INLINE size_t byte_aligned(size_t bytes)
     return (bytes + 63) / 64 * 64;
 }
 
-INLINE size_t byte_padded(size_t n)
-{
-    return (n + PANEL_COLUMNS - 1) / PANEL_COLUMNS * PANEL_COLUMNS;
-}
-
 #endif

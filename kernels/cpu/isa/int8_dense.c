@@ -42,11 +42,6 @@ static const struct md_kernel *reference_of(enum md_op op)
     }
 }
 
-static const struct md_tensor *role(const struct md_tensor *in, int in_count, int i)
-{
-    return i >= 0 && md__has(in, in_count, i) ? &in[i] : NULL;
-}
-
 /* One number, or none where that may be. */
 static bool is_single(const struct md_tensor *tensor)
 {
@@ -67,13 +62,13 @@ static bool is_ours(const struct md_node *node, const struct md_tensor *in, int 
     if (!b->data || b->shape.rank != 2 || in[0].shape.rank < 1 || md__count(b) == 0)
         return false;
     size_t columns = (size_t)b->shape.dim[md_node_int(node, "transB", 0) ? 0 : 1];
-    const struct md_tensor *b_scale = role(in, in_count, roles.b_scale);
-    const struct md_tensor *a_scale = role(in, in_count, roles.a_scale);
+    const struct md_tensor *b_scale = byte_role(in, in_count, roles.b_scale);
+    const struct md_tensor *a_scale = byte_role(in, in_count, roles.a_scale);
     bool floats = !b_scale || (b_scale->dtype == MD_F32 && a_scale->dtype == MD_F32);
     if (roles.y_scale >= 0)
         floats &= in[roles.y_scale].dtype == MD_F32;
-    return floats && is_single(a_scale) && is_single(role(in, in_count, roles.a_zero)) &&
-           is_known(role(in, in_count, roles.b_zero), columns) &&
+    return floats && is_single(a_scale) && is_single(byte_role(in, in_count, roles.a_zero)) &&
+           is_known(byte_role(in, in_count, roles.b_zero), columns) &&
            (!b_scale || md__count(b_scale) == 1 || md__count(b_scale) == columns);
 }
 
@@ -84,7 +79,7 @@ static enum md_status dense_prepare(const struct md_node *node, const struct md_
     if (!is_ours(node, in, in_count))
         return MD_OK;
     const struct roles roles = roles_of(node->op);
-    const struct md_tensor *b = &in[roles.b], *zeros = role(in, in_count, roles.b_zero);
+    const struct md_tensor *b = &in[roles.b], *zeros = byte_role(in, in_count, roles.b_zero);
     bool turned = md_node_int(node, "transB", 0);
     size_t columns = (size_t)b->shape.dim[turned ? 0 : 1];
     size_t inputs = (size_t)b->shape.dim[turned ? 1 : 0];
@@ -113,11 +108,6 @@ struct dense {
     uint8_t *copies; /* of rows, where their length wants padding; for each thread */
 };
 
-static size_t columns_padded(size_t columns)
-{
-    return (columns + PANEL_COLUMNS - 1) / PANEL_COLUMNS * PANEL_COLUMNS;
-}
-
 static size_t copy_bytes(const struct byte_terms *terms)
 {
     return padded_run(terms) == terms->run ? 0 : BLOCK_PLACES * padded_run(terms);
@@ -133,7 +123,7 @@ static size_t dense_scratch(const struct md_node *node, const struct md_tensor *
         return theirs;
     bool turned = md_node_int(node, "transB", 0);
     const struct byte_terms terms = byte_terms_of(1, (size_t)b->dim[turned ? 1 : 0]);
-    size_t ours = columns_padded((size_t)b->dim[turned ? 0 : 1]) * 2 * sizeof(float) +
+    size_t ours = byte_padded((size_t)b->dim[turned ? 0 : 1]) * 2 * sizeof(float) +
                   copy_bytes(&terms) * (size_t)threads + 64;
     return ours > theirs ? ours : theirs;
 }
@@ -175,20 +165,15 @@ static void dense_items(void *context, size_t begin, size_t end, int thread)
         byte_summing()->end(&state);
 }
 
-static float number(const struct md_tensor *tensor, size_t i)
-{
-    return ((const float *)tensor->data)[md__count(tensor) > 1 ? i : 0];
-}
-
 /* Factors of the columns, as ONNX Runtime has them: in float32, from left to right. */
 static void fill_scales(const struct md_kernel_call *call, const struct roles *roles,
                         size_t columns, float *scale)
 {
     const struct md_tensor *in = call->in, *b_scale = &in[roles->b_scale];
     for (size_t c = 0; c < columns; c++) {
-        scale[c] = number(&in[roles->a_scale], 0) * number(b_scale, c);
+        scale[c] = byte_number(&in[roles->a_scale], 0) * byte_number(b_scale, c);
         if (roles->y_scale >= 0)
-            scale[c] /= number(&in[roles->y_scale], 0);
+            scale[c] /= byte_number(&in[roles->y_scale], 0);
     }
 }
 
@@ -201,8 +186,8 @@ static enum md_status dense_run(const struct md_kernel_call *call, struct md_err
         return reference ? reference->run(call, err)
                          : md_fail(err, MD_ERR_INTERNAL, "weights are not packed");
     const struct md_tensor *a = &call->in[0], *out = &call->out[0];
-    const struct md_tensor *a_zero = role(call->in, call->in_count, roles.a_zero);
-    const struct md_tensor *bias = role(call->in, call->in_count, roles.bias);
+    const struct md_tensor *a_zero = byte_role(call->in, call->in_count, roles.a_zero);
+    const struct md_tensor *bias = byte_role(call->in, call->in_count, roles.bias);
     size_t columns = weights->columns, all = weights->panels * PANEL_COLUMNS;
     int32_t *start = call->scratch;
     float *scale = (float *)(start + all);

@@ -6,20 +6,6 @@
 
 #include "kernels/cpu/isa/vec.h"
 
-/* The vector at p of `left` floats that there are, at least one. */
-INLINE vf load_upto(const float *p, size_t left)
-{
-    return left >= VL ? load(p) : load_some(p, left);
-}
-
-INLINE void store_upto(float *p, vf v, size_t left)
-{
-    if (left >= VL)
-        store(p, v);
-    else
-        store_some(p, v, left);
-}
-
 /* The larger of both; a NaN in either comes through. */
 INLINE vf vmax_nan(vf a, vf b)
 {

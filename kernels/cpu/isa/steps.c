@@ -155,14 +155,6 @@ static void multiply_ahead(struct run *run)
 
 /* ---- a chunk of units in one row ----------------------------------------------------------- */
 
-INLINE void store_units(float *to, vf value, size_t left)
-{
-    if (left >= VL)
-        store(to, value);
-    else
-        store_some(to, value, left);
-}
-
 /* Some units of some rows; u: which part of the units they belong to. */
 struct part {
     size_t u, v, v_end, row, row_end;
@@ -194,7 +186,7 @@ static void run_cells(const struct run *run, const struct part *chunk, size_t d,
         if (!live) {
             store(after + v * VL, cell.state);
             if (y)
-                store_units(y + v * VL, (vf){0}, p->units - v * VL);
+                store_upto(y + v * VL, (vf){0}, p->units - v * VL);
             continue;
         }
         for (size_t g = 0; g < gates; g++)
@@ -210,7 +202,7 @@ static void run_cells(const struct run *run, const struct part *chunk, size_t d,
             store(c + v * VL, cell.c);
         store(after + v * VL, cell.state);
         if (y)
-            store_units(y + v * VL, cell.state, p->units - v * VL);
+            store_upto(y + v * VL, cell.state, p->units - v * VL);
     }
 }
 

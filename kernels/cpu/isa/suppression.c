@@ -89,12 +89,6 @@ static bool any_overlaps(const struct sides *kept, size_t count, const struct md
     return false;
 }
 
-/* As the reference has it: one that is no number does not count, of two neither does. */
-static float area_of(const struct md__box *box)
-{
-    return (box->high[0] - box->low[0]) * (box->high[1] - box->low[1]);
-}
-
 static void keep(const struct sides *kept, size_t k, const struct md__box *box, float area)
 {
     if (k % VL == 0)
@@ -127,7 +121,7 @@ static size_t search(const struct md__suppression *nms, const float *scores, int
     sort(entries, entries + nms->count, candidates);
     for (size_t i = 0; i < candidates && selected < nms->most; i++) {
         struct md__box box = md__box_of(nms->boxes + (size_t)entries[i].box * 4, nms->centered);
-        float area = area_of(&box);
+        float area = md__box_area(&box);
         if (area > 0 && any_overlaps(&sides, selected, &box, area, nms->overlap_max))
             continue;
         keep(&sides, selected, &box, area);

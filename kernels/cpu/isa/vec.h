@@ -67,6 +67,20 @@ INLINE void store_some(float *p, vf v, size_t n)
 #endif
 }
 
+/* The vector at p of `left` floats that there are, at least one. */
+INLINE vf load_upto(const float *p, size_t left)
+{
+    return left >= VL ? load(p) : load_some(p, left);
+}
+
+INLINE void store_upto(float *p, vf v, size_t left)
+{
+    if (left >= VL)
+        store(p, v);
+    else
+        store_some(p, v, left);
+}
+
 /* Of min and max, a NaN in the second operand comes through. */
 INLINE vf vmin(vf a, vf b)
 {
