@@ -364,15 +364,6 @@ struct named {
     struct md__member members[];
 };
 
-static int compare_members(const void *left, const void *right)
-{
-    /* By the names: keys are `"name":`, and a name that another begins with comes first. */
-    const struct md__member *a = left, *b = right;
-    size_t a_length = a->key_length - 2, b_length = b->key_length - 2;
-    int order = memcmp(a->key, b->key, a_length < b_length ? a_length : b_length);
-    return order != 0 ? order : a_length < b_length ? -1 : a_length > b_length;
-}
-
 /* The group at index: { names = list, rows = rows }; leaves both on the stack. */
 static size_t group_check(lua_State *L, int group, const struct md__columns **columns)
 {
@@ -415,10 +406,9 @@ static void settle_members(lua_State *L, struct named *named, const struct md_bu
         luaL_error(L, "named: not enough memory for the names");
     for (size_t i = 0; i < named->count; key += named->members[i++].key_length)
         named->members[i].key = key;
-    qsort(named->members, named->count, sizeof *named->members, compare_members);
-    for (size_t i = 1; i < named->count; i++)
-        if (compare_members(&named->members[i - 1], &named->members[i]) == 0)
-            luaL_error(L, "named: a name stands twice: %s", named->members[i].key);
+    const struct md__member *twice = md__members_sort(named->members, named->count);
+    if (twice != NULL)
+        luaL_error(L, "named: a name stands twice: %s", twice->key);
 }
 
 /* md.json.named { { names = list, rows = rows }, ... } */

@@ -211,9 +211,13 @@ static void push_nested(lua_State *L, const struct md_tensor *tensor, int axis, 
         return;
     }
     int count = (int)tensor->shape.dim[axis];
+    bool is_last = axis + 1 == tensor->shape.rank; /* most of the calls, were they made */
     lua_createtable(L, count, 0);
     for (int i = 1; i <= count; i++) {
-        push_nested(L, tensor, axis + 1, at);
+        if (is_last)
+            lua_pushnumber(L, md__element_get(tensor, (*at)++));
+        else
+            push_nested(L, tensor, axis + 1, at);
         lua_rawseti(L, -2, i);
     }
 }

@@ -81,6 +81,21 @@ struct grade {
     float worth;
 };
 
+/* The least float32 that reaches a limit. */
+static float least_from(double limit)
+{
+    float least = (float)limit;
+    return (double)least < limit ? nextafterf(least, INFINITY) : least;
+}
+
+static void grade_values(const float *restrict in, float *restrict out, size_t count,
+                         const struct grade *grade)
+{
+    float least = least_from(grade->limit), worth = grade->worth;
+    for (size_t i = 0; i < count; i++)
+        out[i] = in[i] >= least ? worth : out[i];
+}
+
 /* The list of { limit, worth } at index 2, highest limit first. */
 static int grades_check(lua_State *L, struct grade *grades)
 {
@@ -111,12 +126,8 @@ static int tensor_grade(lua_State *L)
     int grade_count = grades_check(L, grades);
     const struct md_tensor *tensor = as_float(L, 1);
     struct md_tensor *result = md__tensor_make(L, MD_F32, &tensor->shape);
-    const float *in = tensor->data;
-    float *out = result->data;
-    size_t count = md_tensor_count(tensor);
     for (int k = grade_count - 1; k >= 0; k--) /* the highest comes last and stays */
-        for (size_t i = 0; i < count; i++)
-            out[i] = (double)in[i] >= grades[k].limit ? grades[k].worth : out[i];
+        grade_values(tensor->data, result->data, md_tensor_count(tensor), &grades[k]);
     return 1;
 }
 

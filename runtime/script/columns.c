@@ -9,6 +9,7 @@
 #include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/json_out.h"
 #include "script/tensor_object.h"
@@ -88,6 +89,34 @@ void md__columns_write(const struct md__place *place, size_t row, int decimals,
         write_column(column, place->axes, index, decimals, out);
     }
     md_buffer_text(out, before == '{' ? "{}" : "}");
+}
+
+/* ---- members --------------------------------------------------------------------------------- */
+
+static int compare_members(const void *left, const void *right)
+{
+    /* By the names: keys are `"name":`, and a name that another begins with comes first. */
+    const struct md__member *a = left, *b = right;
+    size_t a_length = a->key_length - 2, b_length = b->key_length - 2;
+    int order = memcmp(a->key, b->key, a_length < b_length ? a_length : b_length);
+    return order != 0 ? order : a_length < b_length ? -1 : a_length > b_length;
+}
+
+/* The first member that is not behind the one before; NULL: there is none. */
+static const struct md__member *out_of_order(const struct md__member *members, size_t count)
+{
+    for (size_t i = 1; i < count; i++)
+        if (compare_members(&members[i - 1], &members[i]) >= 0)
+            return &members[i];
+    return NULL;
+}
+
+const struct md__member *md__members_sort(struct md__member *members, size_t count)
+{
+    if (out_of_order(members, count) == NULL) /* as the names of a fleet come, mostly */
+        return NULL;
+    qsort(members, count, sizeof *members, compare_members);
+    return out_of_order(members, count);
 }
 
 /* ---- many rows ------------------------------------------------------------------------------- */

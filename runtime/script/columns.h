@@ -68,6 +68,8 @@ struct md__member {
     size_t key_length;
 };
 
+/* Puts the members in the order of their names; one whose name stands twice, or NULL. */
+const struct md__member *md__members_sort(struct md__member *members, size_t count);
 /*
  * {"name":{...},...} of those members that are present, on the threads of `pool` (NULL: on this
  * one). The caller checks `out`.

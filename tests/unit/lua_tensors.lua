@@ -100,6 +100,21 @@ check(tensor.from({ -1, NAN, 7 }):clip(0, 5), { 0, NAN, 5 })
 check(m:ge(3), { { 0, 0, 1 }, { 1, 1, 1 } })
 check(tensor.from({ NAN, 1 }):eq(1), { 0, 1 })
 check(tensor.from({ 1, 0, NAN }):where(10, 20), { 10, 20, 20 })
+-- where many are chosen, of tensors and of numbers
+for _, columns in ipairs { { 37, 37 }, { 1, 37 }, { 37, 1 }, { 1, 1 } } do
+    local marks, left = {}, tensor.range(1, columns[1]):reshape { 1, columns[1] }
+    local right = tensor.range(-columns[2], -1):reshape { 1, columns[2] }
+    for index = 1, 37 do
+        marks[index] = index % 3 == 0 and NAN or index % 2
+    end
+    local chosen = tensor.from({ marks, marks }):where(left, right)
+    for index = 1, 37 do
+        local is_left = index % 3 ~= 0 and index % 2 == 1
+        local value = is_left and left:get(1, math.min(index, columns[1]))
+            or not is_left and right:get(1, math.min(index, columns[2]))
+        check(chosen:get(2, index), value)
+    end
+end
 check(tensor.from({ 4, 2.25 }):sqrt():neg():abs():exp():log(), { 2, 1.5 })
 check(tensor.from({ 2.5, -2.5, 1.005 }):round(), { 3, -3, 1 })
 check(tensor.from({ 1.23456 }):round(3), { 1.235 })
@@ -220,6 +235,9 @@ check(tensor.from({ 1 / 0, -1 / 0 }):floor():totable(), { 1 / 0, -1 / 0 })
 -- grades: the highest limit that is reached
 local graded = tensor.from { { 98, 97.9, NAN }, { 80, 79, 1 / 0 } }
 check(graded:grade { { 98, 60 }, { 95, 40 }, { 80, 15 } }, { { 60, 40, 0 }, { 15, 0, 60 } })
+check(tensor.from({ 0.1, 0.3 }):grade { { 0.3, 2 }, { 0.1, 1 } }, { 1, 2 }) -- float32 is above
+check(tensor.from({ 0.7, 0.69999 }):grade { { 0.7, 1 } }, { 0, 0 }) -- and below
+check(tensor.from({ 1 / 0, 3e38 }):grade { { 1e300, 2 }, { 1e38, 1 } }, { 2, 1 })
 check(graded:grade {}, { { 0, 0, 0 }, { 0, 0, 0 } })
 check(tensor.from({ 1, 5 }, "int64"):grade { { 5, 2 } }, { 0, 2 })
 fails("highest limit first", graded.grade, graded, { { 1, 2 }, { 1, 3 } })
@@ -282,6 +300,8 @@ fails("outside the tensors", inner.inner, inner, 3)
 fails("2 names for 3 rows", json.named, { { names = { "a", "b" },
     rows = json.rows { a = tensor.from { 1, 2, 3 } } } })
 fails("a name stands twice", json.named, { { names = { "a", "a" }, rows = outer } })
+fails("a name stands twice", json.named, { { names = { "b", "a" }, rows = outer },
+    { names = { "c", "b" }, rows = outer } })
 fails("names must be strings", json.named, { { names = { "a", 2 }, rows = outer } })
 fails("expected in the list", json.named, { { names = { "a" } } })
 fails("expected in the list", json.named, { 1 })

@@ -140,6 +140,26 @@ static int is_set(float condition)
     return condition != 0.0f && !isnan(condition);
 }
 
+#define WHERE_ROW(step_x, step_y)                                                                  \
+    for (ptrdiff_t i = 0; i < count; i++) {                                                        \
+        float a = x[i * (step_x)], b = y[i * (step_y)];                                            \
+        out[i] = is_set(c[i]) ? a : b;                                                             \
+    }
+
+/* A row whose condition goes on by one. */
+static void where_row(float *restrict out, const float *restrict c, const float *restrict x,
+                      ptrdiff_t step_x, const float *restrict y, ptrdiff_t step_y, ptrdiff_t count)
+{
+    if (step_x == 1 && step_y == 1)
+        WHERE_ROW(1, 1)
+    else if (step_x == 1 && step_y == 0)
+        WHERE_ROW(1, 0)
+    else if (step_x == 0 && step_y == 1)
+        WHERE_ROW(0, 1)
+    else
+        WHERE_ROW(step_x, step_y)
+}
+
 static void where_body(float *restrict out, const struct md_plane *in, ptrdiff_t rows,
                        ptrdiff_t count)
 {
@@ -151,6 +171,10 @@ static void where_body(float *restrict out, const struct md_plane *in, ptrdiff_t
         }
         const float *x = in[1].data + row * in[1].row_stride;
         const float *y = in[2].data + row * in[2].row_stride;
+        if (in[0].stride == 1) {
+            where_row(out, c, x, in[1].stride, y, in[2].stride, count);
+            continue;
+        }
         for (ptrdiff_t i = 0; i < count; i++)
             out[i] = is_set(c[i * in[0].stride]) ? x[i * in[1].stride] : y[i * in[2].stride];
     }
