@@ -42,6 +42,16 @@ enum md_status md__program_add(struct md__program *program, const struct md__ope
 struct md__step md__step_of(enum md_vector_op op);
 /* How many values the shape has. */
 size_t md__program_count(const struct md__program *program);
+/* What each step picks (a `where` whose condition stands still), or -1 where nobody reads it. */
+void md__program_pick(const struct md__program *program, const struct md_plane *leaves,
+                      int8_t *picks);
+/*
+ * Works out rows x count values into out. leaves: where each leaf begins there, and how it goes on;
+ * picks: of these leaves; registers: register_count of `size` values each.
+ */
+void md__program_run(const struct md__program *program, const struct md_plane *leaves,
+                     const int8_t *picks, ptrdiff_t rows, ptrdiff_t count, float *registers,
+                     size_t size, float *out);
 const float *md__leaf_data(const struct md__leaf *leaf);
 
 #endif

@@ -9,15 +9,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/json_out.h"
 #include "script/lazy_program.h"
 
 enum {
     ALIGN = 64,  /* a vector never crosses a line of the cache */
     TILE = 1024, /* values of a register: four kilobytes */
     PACKED_MAX = 8,
-    PIECE = 256,             /* values worked out at a time where they are written */
     ROWS_MIN = 4,            /* worth being worked out side by side */
+    ROW_VALUES_MIN = 32,     /* worth being worked out one behind the other */
     WORK_ALONE_MAX = 1000000 /* not worth a second thread */
 };
 
@@ -46,9 +45,8 @@ static int picked(const struct md__step *step, const struct md_plane *leaves)
 
 enum { NOT_NEEDED = -1 };
 
-/* What each step picks; NOT_NEEDED where nobody reads it then. */
-static void pick_steps(const struct md__program *program, const struct md_plane *leaves,
-                       int8_t *picks)
+void md__program_pick(const struct md__program *program, const struct md_plane *leaves,
+                      int8_t *picks)
 {
     int last = program->step_count - 1;
     if (last < 0)
@@ -76,13 +74,9 @@ static const struct md_plane *only_leaf(const struct md__program *program,
     return value < 0 ? &leaves[~value] : NULL;
 }
 
-/*
- * Works out rows x count values into out. leaves: where each leaf begins there, and how it goes on;
- * picks: of these leaves; registers: register_count of `size` values each.
- */
-static void run(const struct md__program *program, const struct md_plane *leaves,
-                const int8_t *picks, ptrdiff_t rows, ptrdiff_t count, float *registers, size_t size,
-                float *out)
+void md__program_run(const struct md__program *program, const struct md_plane *leaves,
+                     const int8_t *picks, ptrdiff_t rows, ptrdiff_t count, float *registers,
+                     size_t size, float *out)
 {
     struct md_plane values[MD__STEPS_MAX];
     if (program->step_count == 0) {
@@ -203,7 +197,6 @@ static void plan_tiles(struct walk *walk)
     walk->tile_rows = walk->tile_count < count ? 1 : smaller(rows, TILE / smaller(count, TILE));
     if (walk->reduction != NULL) {
         walk->tile_rows = smaller(rows, walk->turned ? MD_REDUCE_RUNS_MAX : 1);
-        walk->tile_count = smaller(count, TILE / walk->tile_rows);
     } else if (is_plain) {
         walk->tile_count = count;
         walk->tile_rows = rows;
@@ -259,28 +252,28 @@ static void turn_leaves(const struct walk *walk, struct md_plane *leaves, int64_
 
 /* Values of each row, worked out some at a time, join what the rows come to. */
 static void reduce_planes(const struct walk *walk, const struct md_plane *leaves,
-                          const int8_t *picks, int64_t rows, int64_t count, float *registers,
-                          struct md_reducing *reducing)
+                          const int8_t *picks, bool turned, int64_t rows, int64_t count,
+                          float *registers, struct md_reducing *reducing)
 {
     float *values = registers + (size_t)walk->program->register_count * TILE;
     struct md_plane at[MD__LEAVES_MAX];
     memcpy(at, leaves, (size_t)walk->program->leaf_count * sizeof *at);
-    if (walk->turned)
+    if (turned)
         turn_leaves(walk, at, rows, values + TILE);
-    for (int64_t done = 0; done < count; done += walk->tile_count) {
-        int64_t part = smaller(walk->tile_count, count - done);
-        struct md_runs runs = {values, rows, 1, part, rows}; /* or one row, which is not turned */
-        run(walk->program, at, picks, walk->turned ? part : 1, walk->turned ? rows : part,
-            registers, TILE, values);
+    for (int64_t done = 0; done < count; done += TILE / rows) {
+        int64_t part = smaller(TILE / rows, count - done);
+        struct md_runs runs = {values, rows, turned ? 1 : part, part, turned ? rows : 1};
+        md__program_run(walk->program, at, picks, turned ? part : rows, turned ? rows : part,
+                        registers, TILE, values);
         md_reduce_add(reducing, &runs);
         for (int k = 0; k < walk->program->leaf_count; k++)
-            at[k].data += part * (walk->turned ? at[k].row_stride : at[k].stride);
+            at[k].data += part * (turned ? at[k].row_stride : at[k].stride);
     }
 }
 
 /* Whole rows, which become results from `line` on. What is there already is not copied. */
 static void reduce_rows(const struct walk *walk, const struct md_plane *leaves, const int8_t *picks,
-                        int64_t rows, int64_t count, int64_t line, float *registers)
+                        bool turned, int64_t rows, int64_t count, int64_t line, float *registers)
 {
     const struct md_plane *leaf = only_leaf(walk->program, leaves, picks);
     int rank = walk->shape.rank;
@@ -291,10 +284,41 @@ static void reduce_rows(const struct walk *walk, const struct md_plane *leaves, 
             struct md_runs runs = {leaf->data, rows, leaf->row_stride, count, leaf->stride};
             md_reduce_add(&reducing, &runs);
         } else {
-            reduce_planes(walk, leaves, picks, rows, count, registers, &reducing);
+            reduce_planes(walk, leaves, picks, turned, rows, count, registers, &reducing);
         }
     } while (md_reduce_again(&reducing));
     md_reduce_end(&reducing, walk->out + line, rank >= 2 ? walk->line_stride[rank - 2] : 0);
+}
+
+/* Whether a leaf that is read lies row by row: turned, its values would be far apart. */
+static bool lies_in_rows(const struct md__program *program, const struct md_plane *leaves,
+                         const int8_t *picks)
+{
+    bool found = false;
+    for (int i = 0; i < program->step_count; i++)
+        for (int k = 0; k < program->steps[i].operands; k++) {
+            int value = program->steps[i].in[k];
+            bool is_read = value < 0 && (picks[i] == 0 || picks[i] == k);
+            if (is_read && leaves[~value].stride == 1)
+                found |= leaves[~value].row_stride != 0 && leaves[~value].row_stride != 1;
+        }
+    return found;
+}
+
+/* All rows of a tile: turned, or as many at a time as fill the registers. */
+static void reduce_tile(const struct walk *walk, struct md_plane *leaves, const int8_t *picks,
+                        int64_t rows, int64_t count, int64_t line, float *registers)
+{
+    int rank = walk->shape.rank;
+    bool in_rows = count >= ROW_VALUES_MIN && lies_in_rows(walk->program, leaves, picks);
+    bool turned = walk->turned && !in_rows;
+    int64_t at_once = turned ? rows : smaller(rows, count < TILE ? TILE / count : 1);
+    for (int64_t row = 0; row < rows; row += at_once) {
+        reduce_rows(walk, leaves, picks, turned, smaller(at_once, rows - row), count,
+                    line + row * (rank >= 2 ? walk->line_stride[rank - 2] : 0), registers);
+        for (int k = 0; k < walk->program->leaf_count; k++)
+            leaves[k].data += at_once * leaves[k].row_stride;
+    }
 }
 
 static void run_tile(const struct walk *walk, int64_t tile, float *registers)
@@ -308,12 +332,12 @@ static void run_tile(const struct walk *walk, int64_t tile, float *registers)
     int64_t rows = smaller(walk->tile_rows, rows_all - row);
     int64_t count = smaller(walk->tile_count, count_all - column);
     int64_t line = place_leaves(walk, tile / inner, row, column, leaves);
-    pick_steps(walk->program, leaves, picks);
+    md__program_pick(walk->program, leaves, picks);
     if (walk->reduction != NULL)
-        reduce_rows(walk, leaves, picks, rows, count_all, line, registers);
+        reduce_tile(walk, leaves, picks, rows, count_all, line, registers);
     else
-        run(walk->program, leaves, picks, rows, count, registers, TILE,
-            walk->out + line * count_all + column);
+        md__program_run(walk->program, leaves, picks, rows, count, registers, TILE,
+                        walk->out + line * count_all + column);
 }
 
 static size_t registers_of_thread(const struct walk *walk)
@@ -419,77 +443,4 @@ enum md_status md__lazy_reduce(const struct md__lazy *lazy, struct md_pool *pool
     }
     walk_init(&walk, &lazy->program, stride, 1);
     return walk_run(&walk, pool, err);
-}
-
-/* ---- JSON ------------------------------------------------------------------------------------ */
-
-/* Where the leaves of a formula are for one value of its first axes. */
-struct reader {
-    const struct md__program *program;
-    const float *data[MD__LEAVES_MAX];
-    int decimals;
-    struct md_buffer *out;
-};
-
-/* `count` values along the last axis (or the one there is), with commas between. */
-static void encode_values(const struct reader *reader, int64_t count)
-{
-    _Alignas(ALIGN) float registers[MD__REGISTERS_MAX * PIECE], values[PIECE];
-    struct md_plane leaves[MD__LEAVES_MAX];
-    int8_t picks[MD__STEPS_MAX];
-    int rank = reader->program->shape.rank;
-    for (int64_t done = 0; done < count && !reader->out->failed; done += PIECE) {
-        int64_t part = smaller(count - done, PIECE);
-        for (int k = 0; k < reader->program->leaf_count; k++) {
-            int64_t stride = rank > 0 ? reader->program->leaves[k].stride[rank - 1] : 0;
-            leaves[k] = (struct md_plane){reader->data[k] + done * stride, 0, (ptrdiff_t)stride};
-        }
-        pick_steps(reader->program, leaves, picks);
-        run(reader->program, leaves, picks, 1, part, registers, PIECE, values);
-        if (done > 0)
-            md_buffer_append(reader->out, ",", 1);
-        md_json_f32s(reader->out, values, (size_t)part, reader->decimals);
-    }
-}
-
-static void move(struct reader *reader, int axis, int64_t by)
-{
-    for (int k = 0; k < reader->program->leaf_count; k++)
-        reader->data[k] += by * reader->program->leaves[k].stride[axis];
-}
-
-static void encode_axis(struct reader *reader, int axis)
-{
-    const struct md_shape *shape = &reader->program->shape;
-    int64_t count = axis < shape->rank ? shape->dim[axis] : 1;
-    if (axis >= shape->rank) {
-        encode_values(reader, 1);
-        return;
-    }
-    md_buffer_append(reader->out, "[", 1);
-    if (axis == shape->rank - 1)
-        encode_values(reader, count);
-    for (int64_t i = 0; axis < shape->rank - 1 && i < count && !reader->out->failed; i++) {
-        if (i > 0)
-            md_buffer_append(reader->out, ",", 1);
-        encode_axis(reader, axis + 1);
-        move(reader, axis, 1);
-    }
-    if (axis < shape->rank - 1)
-        move(reader, axis, -count);
-    md_buffer_append(reader->out, "]", 1);
-}
-
-void md__lazy_encode(const struct md__lazy *lazy, int axes, size_t index, int decimals,
-                     struct md_buffer *out)
-{
-    struct reader reader = {.program = &lazy->program, .decimals = decimals, .out = out};
-    const struct md_shape *shape = &lazy->program.shape;
-    for (int k = 0; k < lazy->program.leaf_count; k++)
-        reader.data[k] = md__leaf_data(&lazy->program.leaves[k]);
-    for (int axis = axes - 1; axis >= 0; axis--) {
-        move(&reader, axis, (int64_t)(index % (size_t)shape->dim[axis]));
-        index /= (size_t)shape->dim[axis];
-    }
-    encode_axis(&reader, axes);
 }
