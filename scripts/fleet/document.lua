@@ -160,10 +160,18 @@ function document.predictions(fleet, wanted)
     return md.json.named(parts)
 end
 
-local function append(list, more)
-    for _, value in ipairs(more) do
-        list[#list + 1] = value
+-- One list of what all judgements have in `field`.
+local function of_all(judgements, field)
+    if #judgements == 1 then
+        return judgements[1][field]
     end
+    local all = {}
+    for _, judgement in ipairs(judgements) do
+        for _, value in ipairs(judgement[field]) do
+            all[#all + 1] = value
+        end
+    end
+    return all
 end
 
 -- Scores by the servers' names, from those of each group.
@@ -194,18 +202,16 @@ end
 
 -- The whole answer. `alerts` are entries of active.lua.
 function document.of(fleet, alerts, input_points)
-    local parts, judgements, near, far = {}, {}, {}, {}
+    local parts, judgements = {}, {}
     for index, group in ipairs(fleet.groups) do
         local judgement = judged(group, fleet.step_min)
         judgements[index] = judgement
         parts[index] = rows_of(group, judgement.fields, asked.EVERYTHING)
-        append(near, judgement.near)
-        append(far, judgement.far)
     end
     return {
         predictions = md.json.named(parts),
         alerts = md.json.array(alerts),
-        environment = environment.fleet(near, far),
+        environment = environment.fleet(of_all(judgements, "near"), of_all(judgements, "far")),
         metadata = metadata(fleet, input_points),
         summary = summary(fleet, judgements),
     }

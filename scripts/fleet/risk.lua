@@ -143,17 +143,17 @@ end
 
 -- Indices of the `count` highest numbers of a list, highest first, equal ones in order.
 local function highest(numbers, count)
-    local indices = {}
+    local indices, kept = {}, 0
     for index, number in ipairs(numbers) do
-        local place = math.min(#indices, count)
-        while place > 0 and numbers[indices[place]] < number do
-            indices[place + 1] = indices[place]
-            place = place - 1
+        if kept < count or numbers[indices[kept]] < number then
+            kept = math.min(kept + 1, count) -- one more, or the last goes
+            local place = kept
+            while place > 1 and numbers[indices[place - 1]] < number do
+                indices[place] = indices[place - 1]
+                place = place - 1
+            end
+            indices[place] = index
         end
-        if place < count then
-            indices[place + 1] = index
-        end
-        indices[count + 1] = nil
     end
     return indices
 end
