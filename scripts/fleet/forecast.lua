@@ -3,7 +3,8 @@
 -- Servers with enough history are forecast by the model (for the metrics it was trained on), the
 -- others by their trend; every server says which. When the model is missing or fails, everybody is
 -- forecast by trend and the answer says why. Servers are taken some at a time, which bounds the
--- memory of a forecast whatever the size of the fleet.
+-- memory of a forecast whatever the size of the fleet; the next ones are prepared while the model
+-- runs.
 
 local md = require "moondial"
 local features = require "features"
@@ -11,9 +12,9 @@ local metrics = require "metrics"
 local profiles = require "profiles"
 local trend = require "trend"
 
--- So many servers at a time. The model keeps all cores busy: what is prepared for others meanwhile
--- only delays it.
-local SERVERS_MAX = 500
+-- So many servers at a time: few, so that the model starts early and its cores are not left idle by
+-- what one of them prepares, but enough for two of its own batches.
+local SERVERS_MAX = 64
 local MODEL, TREND = "tft", "trend"
 local FORMULAS = { [MODEL] = trend.FORMULAS.beside, [TREND] = trend.FORMULAS.alone }
 
@@ -320,6 +321,26 @@ local function batch_of(servers, names, end_ms, past)
     })
 end
 
+-- Forecasts the servers of `fleet.names`, some at a time: while the model runs for some, the next
+-- are prepared.
+local function forecast_in_turn(fleet, servers)
+    local model, running = fleet.model, nil
+    local past = model and model.past_max or trend.WINDOW_STEPS
+    local function finish()
+        if running then
+            finish_batch(fleet, model, running)
+        end
+    end
+    for first = 1, #fleet.names, SERVERS_MAX do
+        local last = math.min(#fleet.names, first + SERVERS_MAX - 1)
+        local names = { unpack(fleet.names, first, last) }
+        local begun = begin_batch(fleet, batch_of(servers, names, fleet.end_ms, past))
+        finish()
+        running = begun
+    end
+    finish()
+end
+
 -- Forecasts every server that sends. The result's `groups` (by the model, by trend) hold some
 -- servers each: { model =, names =, profiles =, current =, trend =, p10 =, p50 =, p90 = } with
 -- current and trend [servers, metrics] and the quantiles lazy, [servers, metrics, steps]; `raw` is
@@ -335,17 +356,7 @@ function forecast.fleet()
         step_min = md.config.step_s / 60, names = sending,
         steps = model and model.steps or md.config.horizon_steps,
     }
-    local past = model and model.past_max or trend.WINDOW_STEPS
-    for first = 1, #sending, SERVERS_MAX do
-        local names = {}
-        for index = first, math.min(#sending, first + SERVERS_MAX - 1) do
-            names[#names + 1] = sending[index]
-        end
-        local begun = begin_batch(fleet, batch_of(servers, names, end_ms, past))
-        if begun then
-            finish_batch(fleet, model, begun)
-        end
-    end
+    forecast_in_turn(fleet, servers)
     for _, name in ipairs { MODEL, TREND } do
         local pieces = fleet.pieces[name]
         fleet.groups[#fleet.groups + 1] = #pieces > 0 and joined(pieces, name, fleet.steps) or nil
