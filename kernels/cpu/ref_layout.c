@@ -86,12 +86,6 @@ static enum md_status dropout_run(const struct md_kernel_call *call, struct md_e
 
 /* ---- Col2Im ---------------------------------------------------------------------------------- */
 
-static int64_t listed(const struct md_node *node, const char *name, int i, int64_t otherwise)
-{
-    const struct md_attr *attr = md_node_attr(node, name);
-    return attr && attr->type == MD_ATTR_INTS && i < attr->count ? attr->ints[i] : otherwise;
-}
-
 /* Adds column row `k` (its place in the block) over all positions into one image. */
 static void add_row(const struct md_kernel_call *call, size_t row, size_t image, size_t k, int axes)
 {
@@ -101,10 +95,10 @@ static void add_row(const struct md_kernel_call *call, size_t row, size_t image,
     int64_t step = 1;
     for (int i = axes - 1; i >= 0; i--) {
         int64_t block = md__get_int(&call->in[2], (size_t)i);
-        int64_t dilation = listed(call->node, "dilations", i, 1);
-        int64_t before = listed(call->node, "pads", i, 0);
-        int64_t after = listed(call->node, "pads", i + axes, 0);
-        stride[i] = listed(call->node, "strides", i, 1);
+        int64_t dilation = md_node_ints_at(call->node, "dilations", i, 1);
+        int64_t before = md_node_ints_at(call->node, "pads", i, 0);
+        int64_t after = md_node_ints_at(call->node, "pads", i + axes, 0);
+        stride[i] = md_node_ints_at(call->node, "strides", i, 1);
         offset[i] = (int64_t)(k % (size_t)block) * dilation - before;
         positions[i] = (dim[i] + before + after - dilation * (block - 1) - 1) / stride[i] + 1;
         in_image[i] = step;

@@ -105,16 +105,6 @@ static bool read_sides(const struct md__rewrite *rewrite, int value, bool turned
 
 /* ---- shapes ---- */
 
-enum md_status md__heads_reshape(struct md__rewrite *rewrite, const int64_t *dims, int rank,
-                                 int *value, struct md_error *err)
-{
-    const struct md_tensor list = {
-        .dtype = MD_I64, .shape = {1, {rank}}, .data = (void *)(uintptr_t)dims};
-    int in[2] = {*value};
-    enum md_status status = md__rw_add_constant(rewrite, &list, &in[1], err);
-    return status ? status : md__rw_node(rewrite, "Reshape", in, 2, NULL, 0, value, 1, err);
-}
-
 /*
  * The value as [d0, d1, ..]; dims[t] for each trace. One size may differ between traces. false when
  * more do.
@@ -136,7 +126,7 @@ static enum md_status shape_as(struct md__rewrite *rewrite, const int64_t dims[]
         free_axes += !fixed;
     }
     *good = same || free_axes <= 1;
-    return same || !*good ? MD_OK : md__heads_reshape(rewrite, asked, rank, value, err);
+    return same || !*good ? MD_OK : md__rw_reshape(rewrite, asked, rank, value, err);
 }
 
 /* ---- rows of heads ---- */
@@ -270,16 +260,8 @@ static enum md_status own_product(struct md__rewrite *rewrite, const struct side
 static enum md_status slice_columns(struct md__rewrite *rewrite, const struct side *side,
                                     int *value, struct md_error *err)
 {
-    const int64_t start = side->view.offset, end = start + side->heads * side->width, axis = 2;
-    const int64_t *lists[] = {&start, &end, &axis};
-    int in[4] = {*value};
-    enum md_status status = MD_OK;
-    for (int i = 0; !status && i < 3; i++) {
-        const struct md_tensor list = {
-            .dtype = MD_I64, .shape = {1, {1}}, .data = (void *)(uintptr_t)lists[i]};
-        status = md__rw_add_constant(rewrite, &list, &in[1 + i], err);
-    }
-    return status ? status : md__rw_node(rewrite, "Slice", in, 4, NULL, 0, value, 1, err);
+    int64_t begin = side->view.offset;
+    return md__rw_slice(rewrite, begin, begin + side->heads * side->width, 2, value, err);
 }
 
 /* ---- who else reads it ---- */

@@ -18,8 +18,4 @@ struct md__attention {
 enum md_status md__heads_find(struct md__rewrite *rewrite, const int sides[3],
                               struct md__attention *attention, bool *good, struct md_error *err);
 
-/* *value = Reshape(*value, dims) */
-enum md_status md__heads_reshape(struct md__rewrite *rewrite, const int64_t *dims, int rank,
-                                 int *value, struct md_error *err);
-
 #endif

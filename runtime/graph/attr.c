@@ -133,6 +133,12 @@ int64_t md_node_int(const struct md_node *node, const char *name, int64_t otherw
     return attr && attr->type == MD_ATTR_INT ? attr->i : otherwise;
 }
 
+int64_t md_node_ints_at(const struct md_node *node, const char *name, int i, int64_t otherwise)
+{
+    const struct md_attr *attr = md_node_attr(node, name);
+    return attr && attr->type == MD_ATTR_INTS && i < attr->count ? attr->ints[i] : otherwise;
+}
+
 double md_node_float(const struct md_node *node, const char *name, double otherwise)
 {
     const struct md_attr *attr = md_node_attr(node, name);

@@ -133,6 +133,8 @@ enum md_status md_graph_output(struct md_graph *graph, const char *name, int val
  * default. */
 const struct md_attr *md_node_attr(const struct md_node *node, const char *name);
 int64_t md_node_int(const struct md_node *node, const char *name, int64_t otherwise);
+/* Number i of a list; `otherwise` also where the list is shorter. */
+int64_t md_node_ints_at(const struct md_node *node, const char *name, int i, int64_t otherwise);
 double md_node_float(const struct md_node *node, const char *name, double otherwise);
 const char *md_node_string(const struct md_node *node, const char *name, const char *otherwise);
 

@@ -120,6 +120,14 @@ enum md_status md__infer_dtype(const struct md_value_info *in, int i, enum md_dt
                    md_dtype_name(dtype));
 }
 
+enum md_status md__infer_is_float(const struct md_value_info *in, int i, struct md_error *err)
+{
+    enum md_dtype dtype = in[i].dtype;
+    if (dtype == MD_F32 || dtype == MD_F16 || dtype == MD_F64 || dtype == MD_BF16)
+        return MD_OK;
+    return md_fail(err, MD_ERR_INVALID, "input %d is %s, wanted a float", i, md_dtype_name(dtype));
+}
+
 enum md_status md__infer_dtype_attr(const struct md_node *node, const char *name,
                                     enum md_dtype otherwise, enum md_dtype *dtype,
                                     struct md_error *err)

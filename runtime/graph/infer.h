@@ -248,6 +248,8 @@ enum md_status md__infer_axis_list(const struct md_value_info *in, int in_count,
 
 enum md_status md__infer_dtype(const struct md_value_info *in, int i, enum md_dtype dtype,
                                struct md_error *err);
+/* Input i is of a float dtype. */
+enum md_status md__infer_is_float(const struct md_value_info *in, int i, struct md_error *err);
 /* The dtype that the integer attribute `name` gives as ONNX's number; `otherwise` when absent. */
 enum md_status md__infer_dtype_attr(const struct md_node *node, const char *name,
                                     enum md_dtype otherwise, enum md_dtype *dtype,

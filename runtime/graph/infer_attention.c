@@ -24,12 +24,14 @@ static enum md_status read_heads(const struct md_node *node, const struct md_val
     return MD_OK;
 }
 
-static enum md_status a_float(const struct md_value_info *in, int i, struct md_error *err)
+static enum md_status read_qkv(const struct md_node *node, const struct md_value_info *in,
+                               struct heads *q, struct heads *k, struct heads *v,
+                               struct md_error *err)
 {
-    enum md_dtype dtype = in[i].dtype;
-    if (dtype == MD_F32 || dtype == MD_F16 || dtype == MD_F64 || dtype == MD_BF16)
-        return MD_OK;
-    return md_fail(err, MD_ERR_INVALID, "input %d is %s, wanted a float", i, md_dtype_name(dtype));
+    enum md_status status = read_heads(node, in, 0, "q_num_heads", q, err);
+    if (!status)
+        status = read_heads(node, in, 1, "kv_num_heads", k, err);
+    return status ? status : read_heads(node, in, 2, "kv_num_heads", v, err);
 }
 
 /* The mask broadcasts to [batch, heads, queries, keys]; its last axis may end early. */
@@ -44,7 +46,7 @@ static enum md_status check_mask(const struct md_value_info *in, const struct he
     if (!fits)
         return md_fail(err, MD_ERR_INVALID, "attn_mask of shape %s does not fit the scores",
                        MD_SHAPE(in[3]));
-    return in[3].dtype == MD_BOOL ? MD_OK : a_float(in, 3, err);
+    return in[3].dtype == MD_BOOL ? MD_OK : md__infer_is_float(in, 3, err);
 }
 
 /* past_key and past_value: [batch, kv heads, past, width] */
@@ -105,15 +107,11 @@ MD_INFER_RULE(md_infer_attention)
     int64_t past = 0;
     enum md_status status = check_attributes(node, err);
     for (int i = 0; !status && i < 3; i++)
-        status = a_float(in, i, err);
+        status = md__infer_is_float(in, i, err);
     if (!status)
         status = md__infer_dtype(in, 1, in[0].dtype, err);
     if (!status)
-        status = read_heads(node, in, 0, "q_num_heads", &q, err);
-    if (!status)
-        status = read_heads(node, in, 1, "kv_num_heads", &k, err);
-    if (!status)
-        status = read_heads(node, in, 2, "kv_num_heads", &v, err);
+        status = read_qkv(node, in, &q, &k, &v, err);
     if (status)
         return status;
     if (q.batch != k.batch || k.batch != v.batch || q.width != k.width || k.steps != v.steps ||
@@ -152,7 +150,7 @@ MD_INFER_RULE(md_infer_rotary)
 {
     (void)out_count;
     struct heads x;
-    enum md_status status = a_float(in, 0, err);
+    enum md_status status = md__infer_is_float(in, 0, err);
     for (int i = 1; !status && i < 3; i++)
         status = md__infer_dtype(in, i, in[0].dtype, err);
     if (!status)
@@ -202,17 +200,13 @@ MD_INFER_RULE(md_infer_linear_attention)
     for (int i = 0; !status && i < in_count; i++) {
         if (!md__has(in, in_count, i))
             continue;
-        status = a_float(in, i, err);
+        status = md__infer_is_float(in, i, err);
         if (!status && i != 3 && in[i].shape.rank != 3)
             status = md_fail(err, MD_ERR_INVALID, "input %d has shape %s, wanted 3 axes", i,
                              MD_SHAPE(in[i]));
     }
     if (!status)
-        status = read_heads(node, in, 0, "q_num_heads", &q, err);
-    if (!status)
-        status = read_heads(node, in, 1, "kv_num_heads", &k, err);
-    if (!status)
-        status = read_heads(node, in, 2, "kv_num_heads", &v, err);
+        status = read_qkv(node, in, &q, &k, &v, err);
     if (status)
         return status;
     if (q.batch != k.batch || k.batch != v.batch || q.steps != k.steps || k.steps != v.steps ||

@@ -48,10 +48,8 @@ MD_INFER_RULE(md_infer_bias_gelu)
         if (!status)
             status = md__infer_expect(in, 1, "bias", 1, &last, err);
     }
-    if (!status && in[0].dtype != MD_F32 && in[0].dtype != MD_F16 && in[0].dtype != MD_F64 &&
-        in[0].dtype != MD_BF16)
-        status = md_fail(err, MD_ERR_INVALID, "input 0 is %s, wanted a float",
-                         md_dtype_name(in[0].dtype));
+    if (!status)
+        status = md__infer_is_float(in, 0, err);
     out[0].dtype = in[0].dtype;
     out[0].shape = in[0].shape;
     return status;

@@ -34,14 +34,6 @@ static enum md_status heads_of(const struct md_node *node, const char *name, int
                : md_fail(err, MD_ERR_INVALID, "attribute %s is %lld", name, (long long)*heads);
 }
 
-static enum md_status a_float(const struct md_value_info *in, int i, struct md_error *err)
-{
-    enum md_dtype dtype = in[i].dtype;
-    if (dtype == MD_F32 || dtype == MD_F16 || dtype == MD_BF16 || dtype == MD_F64)
-        return MD_OK;
-    return md_fail(err, MD_ERR_INVALID, "input %d is %s, wanted a float", i, md_dtype_name(dtype));
-}
-
 static void set(struct md_value_info *out, enum md_dtype dtype, int rank, const int64_t *dim)
 {
     out->dtype = dtype;
@@ -104,7 +96,7 @@ MD_INFER_RULE(md_infer_ms_attention)
     if (!status)
         status = md__infer_expect(in, 1, "weights", 2, (int64_t[]){in[0].shape.dim[2], -1}, err);
     if (!status)
-        status = a_float(in, quantized ? 2 : 0, err);
+        status = md__infer_is_float(in, quantized ? 2 : 0, err);
     if (status)
         return status;
     const int64_t *x = in[0].shape.dim, all = in[1].shape.dim[1];
@@ -160,7 +152,7 @@ MD_INFER_RULE(md_infer_multi_head)
                     !md__has(in, in_count, 2) || in[1].shape.rank > 4))
         status = md_fail(err, MD_ERR_UNSUPPORTED, "packed query, key and value are not supported");
     if (!status)
-        status = a_float(in, 0, err);
+        status = md__infer_is_float(in, 0, err);
     for (int i = 1; !status && i < 4 && i < in_count; i++)
         if (md__has(in, in_count, i))
             status = md__infer_dtype(in, i, in[0].dtype, err);
@@ -248,7 +240,7 @@ MD_INFER_RULE(md_infer_group_query)
     if (!status)
         status = md__infer_expect(in, 0, "query", 3, (int64_t[]){-1, -1, -1}, err);
     if (!status)
-        status = a_float(in, 0, err);
+        status = md__infer_is_float(in, 0, err);
     if (status)
         return status;
     bool packed = !md__has(in, in_count, 1);
@@ -301,7 +293,7 @@ MD_INFER_RULE(md_infer_ms_rotary)
 {
     (void)in_count, (void)out_count;
     const struct md_shape *x = &in[0].shape;
-    enum md_status status = a_float(in, 0, err);
+    enum md_status status = md__infer_is_float(in, 0, err);
     if (!status)
         status = refuse_attribute(node, "is_packed_batching", err);
     if (!status && (x->rank < 3 || x->rank > 4))

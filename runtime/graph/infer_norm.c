@@ -34,14 +34,6 @@ static enum md_status statistic(const struct md_node *node, const struct md_valu
     return MD_OK;
 }
 
-static enum md_status a_float(const struct md_value_info *in, int i, struct md_error *err)
-{
-    enum md_dtype dtype = in[i].dtype;
-    if (dtype == MD_F32 || dtype == MD_F16 || dtype == MD_F64 || dtype == MD_BF16)
-        return MD_OK;
-    return md_fail(err, MD_ERR_INVALID, "input %d is %s, wanted a float", i, md_dtype_name(dtype));
-}
-
 MD_INFER_RULE(md_infer_layer_norm)
 {
     int axis;
@@ -49,14 +41,14 @@ MD_INFER_RULE(md_infer_layer_norm)
     enum md_status status =
         md__infer_axis(md_node_int(node, "axis", -1), in[0].shape.rank, &axis, err);
     if (!status)
-        status = a_float(in, 0, err);
+        status = md__infer_is_float(in, 0, err);
     if (!status)
         status = statistic(node, in, axis, &stash, err); /* stash_type is checked, used or not */
     for (int i = 1; !status && i < in_count; i++) {
         if (!md__has(in, in_count, i))
             continue;
         bool own = node->op == MD_OP_RMS_NORM; /* the scale may have a dtype of its own */
-        status = own ? a_float(in, i, err) : md__infer_dtype(in, i, in[0].dtype, err);
+        status = own ? md__infer_is_float(in, i, err) : md__infer_dtype(in, i, in[0].dtype, err);
         if (!status)
             status = broadcasts(in, in_count, i, i == 1 ? "scale" : "bias", err);
     }
@@ -73,7 +65,7 @@ MD_INFER_RULE(md_infer_layer_norm)
 MD_INFER_RULE(md_infer_skip_norm)
 {
     const struct md_shape *shape = &in[0].shape;
-    enum md_status status = a_float(in, 0, err);
+    enum md_status status = md__infer_is_float(in, 0, err);
     if (!status && shape->rank < 2)
         status = md_fail(err, MD_ERR_INVALID, "input of shape %s has no rows", MD_SHAPE(in[0]));
     for (int i = 1; !status && i < in_count; i++) {
@@ -129,7 +121,7 @@ MD_INFER_RULE(md_infer_embed_norm)
             status = md__infer_expect(in, i, "table", i < 5 ? 2 : 1, i < 5 ? table : &width, err);
     }
     if (!status)
-        status = a_float(in, 2, err);
+        status = md__infer_is_float(in, 2, err);
     for (int i = 0; !status && i < out_count; i++) {
         out[i].dtype = i == 1 ? MD_I32 : in[2].dtype;
         out[i].shape = i == 1 ? md_shape_of(1, shape->dim)
@@ -145,9 +137,9 @@ static enum md_status per_channel(const struct md_value_info *in, int in_count, 
     if (in[0].shape.rank < 1)
         return md_fail(err, MD_ERR_INVALID, "input is a scalar");
     const int64_t channels = in[0].shape.rank > 1 ? in[0].shape.dim[1] : 1;
-    enum md_status status = a_float(in, 0, err);
+    enum md_status status = md__infer_is_float(in, 0, err);
     for (int i = first; !status && i < in_count; i++) {
-        status = a_float(in, i, err);
+        status = md__infer_is_float(in, i, err);
         if (!status)
             status = md__infer_expect(in, i, "channels", 1, &channels, err);
     }
@@ -199,7 +191,7 @@ MD_INFER_RULE(md_infer_mean_variance)
     static const int64_t usual[] = {0, 2, 3};
     const struct md_attr *attr = md_node_attr(node, "axes");
     int axis;
-    enum md_status status = a_float(in, 0, err);
+    enum md_status status = md__infer_is_float(in, 0, err);
     for (int i = 0; !status && i < (attr ? attr->count : 3); i++)
         status = md__infer_axis(attr && attr->type == MD_ATTR_INTS ? attr->ints[i] : usual[i % 3],
                                 in[0].shape.rank, &axis, err);

@@ -324,7 +324,7 @@ static enum md_status put_result(struct md__rewrite *rewrite, int n,
         memcpy(order, (const int64_t[]){1, 0, 2}, 3 * sizeof *order);
     }
     if (!status && (rows || rank == 3))
-        status = md__heads_reshape(rewrite, apart, rank, &value, err);
+        status = md__rw_reshape(rewrite, apart, rank, &value, err);
     const struct md_attr perm = MD_INTS_ATTR("perm", order, rank);
     if (!status && rows)
         status =

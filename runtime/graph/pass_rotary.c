@@ -131,22 +131,6 @@ static bool fits(const struct md__rewrite *rewrite, int table, int x)
     return good && repeats(rewrite, table, 6);
 }
 
-static enum md_status add_list(struct md__rewrite *rewrite, const int64_t *list, int count,
-                               int *value, struct md_error *err)
-{
-    const struct md_tensor tensor = {
-        .dtype = MD_I64, .shape = {1, {count}}, .data = (void *)(uintptr_t)list};
-    return md__rw_add_constant(rewrite, &tensor, value, err);
-}
-
-static enum md_status reshape(struct md__rewrite *rewrite, const int64_t *dims, int rank,
-                              int *value, struct md_error *err)
-{
-    int in[2] = {*value};
-    enum md_status status = add_list(rewrite, dims, rank, &in[1], err);
-    return status ? status : md__rw_node(rewrite, "Reshape", in, 2, NULL, 0, value, 1, err);
-}
-
 /* [1, steps, half] of a table. */
 static enum md_status halve_constant(struct md__rewrite *rewrite, const struct md_tensor *table,
                                      int *value, struct md_error *err)
@@ -170,17 +154,11 @@ static enum md_status halve(struct md__rewrite *rewrite, int64_t width, int *tab
                             struct md_error *err)
 {
     const struct md_tensor *constant = md__rw_weights(rewrite, *table);
-    const int64_t begin = 0, end = width / 2, axis = -1, dims[] = {1, -1, width / 2};
-    const int64_t *lists[] = {&begin, &end, &axis};
-    int in[4] = {*table};
+    const int64_t dims[] = {1, -1, width / 2};
     if (constant)
         return halve_constant(rewrite, constant, table, err);
-    enum md_status status = MD_OK;
-    for (int i = 0; !status && i < 3; i++)
-        status = add_list(rewrite, lists[i], 1, &in[1 + i], err);
-    if (!status)
-        status = md__rw_node(rewrite, "Slice", in, 4, NULL, 0, table, 1, err);
-    return status ? status : reshape(rewrite, dims, 3, table, err);
+    enum md_status status = md__rw_slice(rewrite, 0, width / 2, -1, table, err);
+    return status ? status : md__rw_reshape(rewrite, dims, 3, table, err);
 }
 
 /* Transpose(x, [0, 2, 1, 3]), of [batch, steps, heads, width]: x. */
@@ -205,14 +183,14 @@ static enum md_status put(struct md__rewrite *rewrite, int n, const struct rotar
     for (int i = 1; !status && i < 3; i++)
         status = halve(rewrite, width, &in[i], err);
     if (!status && rows != MD_NONE)
-        status = reshape(rewrite, flat, 3, &in[0], err);
+        status = md__rw_reshape(rewrite, flat, 3, &in[0], err);
     const struct md_attr attrs[] = {MD_INT_ATTR("num_heads", heads)};
     const struct md_attr perm = MD_INTS_ATTR("perm", order, 4);
     if (!status)
         status =
             md__rw_node(rewrite, "RotaryEmbedding", in, 3, attrs, rows != MD_NONE, &value, 1, err);
     if (!status && rows != MD_NONE) {
-        status = reshape(rewrite, apart, 4, &value, err);
+        status = md__rw_reshape(rewrite, apart, 4, &value, err);
         if (!status)
             status = md__rw_node(rewrite, "Transpose", (const int[]){value}, 1, &perm, 1, &value, 1,
                                  err);

@@ -58,8 +58,7 @@ static bool is_same(const struct part *a, const struct part *b)
 
 static enum md_status add_int(struct context *context, int64_t number, int *value)
 {
-    const struct md_tensor tensor = {.dtype = MD_I64, .shape = {1, {1}}, .data = &number};
-    return md__rw_add_constant(context->rewrite, &tensor, value, context->err);
+    return md__rw_add_ints(context->rewrite, &number, 1, value, context->err);
 }
 
 static enum md_status slice(struct context *context, int value, const struct part *part, int *made)
@@ -135,12 +134,6 @@ struct conv_axis {
     int64_t kernel, stride, dilation, before;
 };
 
-static int64_t listed(const struct md_node *node, const char *name, int i, int64_t otherwise)
-{
-    const struct md_attr *attr = md_node_attr(node, name);
-    return attr && attr->type == MD_ATTR_INTS && i < attr->count ? attr->ints[i] : otherwise;
-}
-
 static int64_t common_divisor(int64_t a, int64_t b)
 {
     while (b) {
@@ -194,10 +187,10 @@ static enum md_status cut_conv(struct context *context, const struct md_node *no
     if (axes < 1 || axes > AXES_MAX || k < 0 || (!notset && strcmp(automatic, "VALID") != 0))
         return MD_OK;
     for (int i = 0; i < axes; i++) {
-        strides[i] = listed(node, "strides", i, 1);
-        dilations[i] = listed(node, "dilations", i, 1);
-        pads[i] = notset ? listed(node, "pads", i, 0) : 0;
-        pads[axes + i] = notset ? listed(node, "pads", axes + i, 0) : 0;
+        strides[i] = md_node_ints_at(node, "strides", i, 1);
+        dilations[i] = md_node_ints_at(node, "dilations", i, 1);
+        pads[i] = notset ? md_node_ints_at(node, "pads", i, 0) : 0;
+        pads[axes + i] = notset ? md_node_ints_at(node, "pads", axes + i, 0) : 0;
     }
     int64_t kernel = md__rw_dim(rewrite, node->in[1], part.axis);
     int64_t size = md__rw_dim(rewrite, node->in[0], part.axis);

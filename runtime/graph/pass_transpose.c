@@ -247,14 +247,6 @@ static int turned_axes(const struct md__rewrite *rewrite, const struct md_node *
     return count;
 }
 
-static enum md_status add_ints(struct md__rewrite *rewrite, const int64_t *ints, int count,
-                               int *value, struct md_error *err)
-{
-    const struct md_tensor tensor = {
-        .dtype = MD_I64, .shape = {1, {count}}, .data = (void *)(uintptr_t)ints};
-    return md__rw_add_constant(rewrite, &tensor, value, err);
-}
-
 /* What is left of perm when these axes of x are gone. */
 static struct perm without(const struct perm *perm, const int64_t *axes, int count)
 {
@@ -285,7 +277,7 @@ static enum md_status sink_reduction(struct md__rewrite *rewrite, int n, const s
     sunk->in[0] = untransposed(rewrite, node.in[0], &own);
     sunk->perm = md_node_int(&node, "keepdims", 1) ? *perm : without(perm, axes, count);
     if (node.in_count > 1 && node.in[1] != MD_NONE)
-        return add_ints(rewrite, axes, count, &sunk->in[1], err);
+        return md__rw_add_ints(rewrite, axes, count, &sunk->in[1], err);
     int64_t *kept = md_arena_array(&rewrite->graph->arena, (size_t)count, sizeof *kept);
     if (!kept)
         return md_fail(err, MD_ERR_MEMORY, "out of memory");
@@ -318,7 +310,7 @@ static enum md_status sink_listed(struct md__rewrite *rewrite, int n, const stru
     sunk->in[0] = untransposed(rewrite, node.in[0], &own);
     sunk->in_count = node.in_count > 4 ? node.in_count : 4;
     sunk->perm = *perm;
-    return add_ints(rewrite, axes, count, &sunk->in[3], err);
+    return md__rw_add_ints(rewrite, axes, count, &sunk->in[3], err);
 }
 
 /* ---- the pass ---- */

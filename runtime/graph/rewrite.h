@@ -130,6 +130,15 @@ enum md_status md__rw_fused(struct md__rewrite *rewrite, enum md_op op, const in
 /* Adds a constant; takes a reference of its own (md_graph_constant). */
 enum md_status md__rw_add_constant(struct md__rewrite *rewrite, const struct md_tensor *tensor,
                                    int *value, struct md_error *err);
+/* Adds a list of int64. */
+enum md_status md__rw_add_ints(struct md__rewrite *rewrite, const int64_t *ints, int count,
+                               int *value, struct md_error *err);
+/* *value = Reshape(*value, dims) */
+enum md_status md__rw_reshape(struct md__rewrite *rewrite, const int64_t *dims, int rank,
+                              int *value, struct md_error *err);
+/* *value = what lies from begin to before end of an axis of *value */
+enum md_status md__rw_slice(struct md__rewrite *rewrite, int64_t begin, int64_t end, int64_t axis,
+                            int *value, struct md_error *err);
 /*
  * The outputs of node n are these values from now on (MD_NONE: for one that nobody reads). Refused,
  * and all nodes added at this node dropped, when dtype or shape would differ: false.

@@ -81,12 +81,6 @@ static struct md_value_info collected(const struct md_value_info *slice, int64_t
     return whole;
 }
 
-static int64_t list_item(const struct md_node *node, const char *name, int i)
-{
-    const struct md_attr *attr = md_node_attr(node, name);
-    return attr && attr->type == MD_ATTR_INTS && i < attr->count ? attr->ints[i] : 0;
-}
-
 static struct md_value_info slice_of(const struct md_value_info *whole, int64_t axis,
                                      int64_t *length)
 {
@@ -141,7 +135,7 @@ static enum md_status trace_loop(const struct md_trace *trace, const struct md_n
         in[first + i].known = NULL; /* only the first iteration's */
     for (int i = 0; i < scanned; i++)
         in[carried + i] =
-            slice_of(&in[carried + i], list_item(node, "scan_input_axes", i), &length);
+            slice_of(&in[carried + i], md_node_ints_at(node, "scan_input_axes", i, 0), &length);
     struct md_value_info *made = calloc((size_t)body->output_count + 1, sizeof *made);
     if (!made)
         return md_fail(err, MD_ERR_MEMORY, "out of memory");
@@ -153,8 +147,8 @@ static enum md_status trace_loop(const struct md_trace *trace, const struct md_n
             out[i] = kept;
     }
     for (int i = carried; !status && steady && i < node->out_count; i++)
-        out[i] =
-            collected(&made[loop + i], list_item(node, "scan_output_axes", i - carried), length);
+        out[i] = collected(&made[loop + i],
+                           md_node_ints_at(node, "scan_output_axes", i - carried, 0), length);
     free(made);
     return status;
 }
