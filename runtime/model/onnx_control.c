@@ -199,10 +199,8 @@ static enum md_status add_node(struct md__onnx_call *call, struct branch *branch
 static const struct md__onnx_graph *graph_attr(const struct md__onnx_attr *attrs, size_t count,
                                                const char *name)
 {
-    for (size_t i = 0; i < count; i++)
-        if (strcmp(attrs[i].name, name) == 0)
-            return attrs[i].graph;
-    return NULL;
+    const struct md__onnx_attr *attr = md__onnx_attr_named(attrs, count, name);
+    return attr ? attr->graph : NULL;
 }
 
 /* The attributes that hold no graph; control operators have numbers only. */

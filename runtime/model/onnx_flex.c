@@ -115,15 +115,6 @@ static enum md_status modify(struct md__onnx_call *call, const struct md__onnx_a
     return status;
 }
 
-static const struct md__onnx_attr *graph_attr(const struct md__onnx_attr *attrs, size_t count,
-                                              const char *name)
-{
-    for (size_t i = 0; i < count; i++)
-        if (strcmp(attrs[i].name, name) == 0)
-            return &attrs[i];
-    return NULL;
-}
-
 /* The attributes that hold numbers, for the tools of rewrites. */
 static enum md_status take_numbers(struct md__onnx_call *call, const struct md__onnx_attr *attrs,
                                    size_t count, struct md_error *err)
@@ -173,11 +164,11 @@ enum md_status md__onnx_flex_attention(struct md__onnx_call *call,
     if (!status)
         status = md__onnx_op_int(call, "Cast", &at, 1, "to", precision, &at, err);
     if (!status)
-        status = modify(call, graph_attr(attrs, attr_count, "score_mod"), &at, err);
+        status = modify(call, md__onnx_attr_named(attrs, attr_count, "score_mod"), &at, err);
     if (!status)
         status = md__onnx_op_int(call, "Softmax", &at, 1, "axis", -1, &at, err);
     if (!status)
-        status = modify(call, graph_attr(attrs, attr_count, "prob_mod"), &at, err);
+        status = modify(call, md__onnx_attr_named(attrs, attr_count, "prob_mod"), &at, err);
     if (!status)
         status = md__onnx_op_int(call, "Cast", &value, 1, "to", precision, &value, err);
     if (!status)

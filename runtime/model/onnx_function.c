@@ -53,15 +53,6 @@ const struct md__onnx_function *md__onnx_function(struct md__onnx_reader *reader
 
 /* ---- attributes ---- */
 
-static const struct md__onnx_attr *attr_named(const struct md__onnx_attr *attrs, size_t count,
-                                              const char *name)
-{
-    for (size_t i = 0; i < count; i++)
-        if (strcmp(attrs[i].name, name) == 0)
-            return &attrs[i];
-    return NULL;
-}
-
 static enum md_status resolve(const struct md__onnx_frame *frame, const struct md__onnx_attr *attr,
                               const struct md__onnx_attr **found, struct md_error *err)
 {
@@ -71,9 +62,10 @@ static enum md_status resolve(const struct md__onnx_frame *frame, const struct m
     if (!frame)
         return md_fail(err, MD_ERR_CORRUPT, "attribute \"%.60s\" refers to one outside a function",
                        attr->name);
-    *found = attr_named(frame->attrs, frame->attr_count, attr->ref);
+    *found = md__onnx_attr_named(frame->attrs, frame->attr_count, attr->ref);
     if (!*found)
-        *found = attr_named(frame->function->defaults, frame->function->default_count, attr->ref);
+        *found = md__onnx_attr_named(frame->function->defaults, frame->function->default_count,
+                                     attr->ref);
     if (*found && ((*found)->graph || (*found)->ref[0]))
         return md_fail(err, MD_ERR_UNSUPPORTED, "attribute \"%.60s\" hands on a %s", attr->ref,
                        (*found)->graph ? "graph" : "reference");

@@ -346,3 +346,12 @@ enum md_status md__onnx_decode(const void *bytes, size_t length, struct md_arena
     struct decoder decoder = {.arena = arena};
     return decode(&decoder, &model, (struct md__wire){file, file, file + length}, out, err);
 }
+
+const struct md__onnx_attr *md__onnx_attr_named(const struct md__onnx_attr *attrs, size_t count,
+                                                const char *name)
+{
+    for (size_t i = 0; i < count; i++)
+        if (strcmp(attrs[i].name, name) == 0)
+            return &attrs[i];
+    return NULL;
+}

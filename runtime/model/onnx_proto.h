@@ -154,4 +154,8 @@ struct md__onnx_model { /* ModelProto */
 enum md_status md__onnx_decode(const void *bytes, size_t length, struct md_arena *arena,
                                struct md__onnx_model *model, struct md_error *err);
 
+/* The attribute of this name, or NULL. */
+const struct md__onnx_attr *md__onnx_attr_named(const struct md__onnx_attr *attrs, size_t count,
+                                                const char *name);
+
 #endif

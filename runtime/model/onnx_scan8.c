@@ -47,23 +47,15 @@ static struct md__onnx_attr graph_attr(const struct md__onnx_graph *graph)
         .name = "body", .ref = "", .s = "", .type = MD__ONNX_ATTR_GRAPH, .graph = graph};
 }
 
-static const struct md__onnx_attr *find(const struct md__onnx_attr *attrs, size_t count,
-                                        const char *name)
-{
-    for (size_t i = 0; i < count; i++)
-        if (strcmp(attrs[i].name, name) == 0)
-            return &attrs[i];
-    return NULL;
-}
-
 /* The graph around the inner Scan: its inputs and outputs are those of the node in it. */
 static enum md_status make_inner(struct md_arena *arena, const struct md__onnx_node *node,
                                  const struct md__onnx_attr *attrs, size_t attr_count,
                                  struct md__onnx_graph *graph, struct md_error *err)
 {
-    const struct md__onnx_attr *body = find(attrs, attr_count, "body");
-    const struct md__onnx_attr *sequences = find(attrs, attr_count, "num_scan_inputs");
-    const struct md__onnx_attr *directions = find(attrs, attr_count, "directions");
+    const struct md__onnx_attr *body = md__onnx_attr_named(attrs, attr_count, "body");
+    const struct md__onnx_attr *sequences =
+        md__onnx_attr_named(attrs, attr_count, "num_scan_inputs");
+    const struct md__onnx_attr *directions = md__onnx_attr_named(attrs, attr_count, "directions");
     struct md__onnx_node *inner = md_arena_alloc(arena, sizeof *inner);
     struct md__onnx_attr *own = md_arena_array(arena, 3, sizeof *own);
     if (!inner || !own)
