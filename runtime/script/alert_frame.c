@@ -58,7 +58,7 @@ static int frame_gc(lua_State *L)
 static const luaL_Reg frame_methods[] = {{"__gc", frame_gc}, {NULL, NULL}};
 const struct md__class md__alert_frame_class = {.name = "alert frame", .methods = frame_methods};
 
-static void *take(lua_State *L, struct md__alert_input *input, size_t count, size_t size)
+void *md__alert_input_take(lua_State *L, struct md__alert_input *input, size_t count, size_t size)
 {
     void *memory = md_arena_array(&input->arena, count > 0 ? count : 1, size);
     if (memory == NULL)
@@ -108,7 +108,7 @@ static void read_values(lua_State *L, struct md__alert_input *input, const struc
     struct md_alert_frame *frame = &input->frame;
     struct md_error err;
     int columns[MD_SERIES_COLUMNS_MAX], count = options->column_count;
-    const char **names = take(L, input, (size_t)count, sizeof *names);
+    const char **names = md__alert_input_take(L, input, (size_t)count, sizeof *names);
     for (int c = 0; c < count; c++) {
         columns[c] = c;
         names[c] = options->columns[c].name;
@@ -129,7 +129,7 @@ static void read_values(lua_State *L, struct md__alert_input *input, const struc
                                              &input->latest, &input->times, &err),
                             &err);
     size_t cells = (size_t)frame->key_count * (size_t)count;
-    unsigned char *known = take(L, input, cells, 1);
+    unsigned char *known = md__alert_input_take(L, input, cells, 1);
     const float *latest = input->latest.data;
     for (size_t i = 0; i < cells; i++)
         known[i] = !isnan(latest[i]);
@@ -175,7 +175,8 @@ static void read_profiles(lua_State *L, struct md__alert_input *input,
 {
     struct md_alert_frame *frame = &input->frame;
     int label = label_index(md_series_options(series));
-    const char **profiles = take(L, input, (size_t)frame->key_count, sizeof *profiles);
+    const char **profiles =
+        md__alert_input_take(L, input, (size_t)frame->key_count, sizeof *profiles);
     for (int k = 0; k < frame->key_count; k++) {
         char text[MD_SERIES_KEY_BYTES];
         int top = lua_gettop(L);
@@ -288,7 +289,7 @@ static void make_room(lua_State *L, struct md__alert_input *input)
     struct md_alert_channel *channels = (struct md_alert_channel *)frame->channels;
     for (int i = 0; i < frame->channel_count; i++) {
         size_t count = (size_t)frame->key_count * (size_t)channels[i].steps;
-        float *values = take(L, input, count, sizeof *values);
+        float *values = md__alert_input_take(L, input, count, sizeof *values);
         for (size_t k = 0; k < count; k++)
             values[k] = NAN;
         channels[i].values = values;
@@ -299,7 +300,8 @@ static void make_room(lua_State *L, struct md__alert_input *input)
 static void read_forecasts(lua_State *L, struct md__alert_input *input, struct md_alert_live *live)
 {
     int count = (int)lua_objlen(L, 2);
-    input->frame.channels = take(L, input, CHANNELS_MAX, sizeof *input->frame.channels);
+    input->frame.channels =
+        md__alert_input_take(L, input, CHANNELS_MAX, sizeof *input->frame.channels);
     for (int pass = 0; pass < 2; pass++) {
         for (int i = 1; i <= count; i++) {
             int top = lua_gettop(L);
@@ -325,7 +327,8 @@ static void read_forecasts(lua_State *L, struct md__alert_input *input, struct m
 static void read_gauges(lua_State *L, struct md__alert_input *input, struct md_script *script)
 {
     const struct md__alerts *alerts = input->generation->alerts;
-    struct md_alert_gauge *gauges = take(L, input, (size_t)alerts->gauge_count, sizeof *gauges);
+    struct md_alert_gauge *gauges =
+        md__alert_input_take(L, input, (size_t)alerts->gauge_count, sizeof *gauges);
     int64_t now_ms = md_now_ms(script->clock);
     for (int i = 0; i < alerts->gauge_count; i++) {
         gauges[i].name = alerts->gauges[i].text;

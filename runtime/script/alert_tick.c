@@ -87,14 +87,6 @@ static void round_frame(lua_State *L, struct md__alert_input *input)
     md_buffer_fini(bytes);
 }
 
-static void *take(lua_State *L, struct md__alert_input *input, size_t count, size_t size)
-{
-    void *memory = md_arena_array(&input->arena, count > 0 ? count : 1, size);
-    if (memory == NULL)
-        luaL_error(L, "not enough memory for a frame of alerts");
-    return memory;
-}
-
 static void call_functions(lua_State *L, struct md__alert_input *input)
 {
     const struct md__state *state = md__state(L);
@@ -106,12 +98,13 @@ static void call_functions(lua_State *L, struct md__alert_input *input)
     int64_t budget_ms = md_config_int(input->generation->config, "alert_rule_budget_ms");
     struct md__alert_caller caller = {L, budget_ms * 1000000};
     struct md_alert_predicate predicate = md__alert_predicate(&caller);
-    input->verdicts = take(L, input, (size_t)count, sizeof *input->verdicts);
-    input->failures = take(L, input, (size_t)count, sizeof *input->failures);
+    input->verdicts = md__alert_input_take(L, input, (size_t)count, sizeof *input->verdicts);
+    input->failures = md__alert_input_take(L, input, (size_t)count, sizeof *input->failures);
     memset(input->failures, 0, (size_t)count * sizeof *input->failures);
     for (int f = 0; f < count; f++) {
         struct md_error err;
-        input->verdicts[f] = take(L, input, (size_t)frame->key_count, sizeof *input->verdicts[f]);
+        input->verdicts[f] =
+            md__alert_input_take(L, input, (size_t)frame->key_count, sizeof *input->verdicts[f]);
         if (predicate.evaluate(&caller, f + 1, frame, input->verdicts[f], &err) != MD_OK)
             input->failures[f] = md_arena_strdup(&input->arena, err.text);
         if (state->expired) /* the time of the whole task */
@@ -157,13 +150,6 @@ static enum md_status tick_block(struct md_wait *wait, struct md_script *script,
     return status;
 }
 
-static int tick_finish(lua_State *L, struct md_wait *wait)
-{
-    (void)wait;
-    lua_pushboolean(L, 1);
-    return 1;
-}
-
 static void tick_drop(struct md_wait *wait)
 {
     md__alert_input_unref(((struct tick_wait *)wait)->input);
@@ -179,7 +165,7 @@ int md__alert_tick(lua_State *L)
     if (wait == NULL)
         return luaL_error(L, "not enough memory");
     *wait = (struct tick_wait){
-        .base = {.block = tick_block, .finish = tick_finish, .drop = tick_drop, .once = true},
+        .base = {.block = tick_block, .finish = md__wait_true, .drop = tick_drop, .once = true},
         .input = input};
     atomic_fetch_add(&input->refs, 1);
     return md__yield(L, &wait->base);

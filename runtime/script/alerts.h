@@ -75,6 +75,8 @@ struct md__alert_input {
     char trouble[192];                  /* of the app's profile function */
 };
 void md__alert_input_unref(struct md__alert_input *input);
+/* Memory that the input holds; raises when there is none. */
+void *md__alert_input_take(lua_State *L, struct md__alert_input *input, size_t count, size_t size);
 
 /* native.alert_frame(closed_ms, forecasts, profile) */
 int md__alert_frame(lua_State *L);

@@ -176,18 +176,6 @@ static enum md_status sleep_block(struct md_wait *wait, struct md_script *script
     return late ? md_fail(err, MD_ERR_TIMEOUT, "slept until the deadline") : MD_OK;
 }
 
-static int sleep_finish(lua_State *L, struct md_wait *wait)
-{
-    (void)wait;
-    lua_pushboolean(L, 1);
-    return 1;
-}
-
-static void sleep_drop(struct md_wait *wait)
-{
-    free(wait);
-}
-
 /* Returns true, or nil and an error when the deadline or the end of the process came first. */
 static int md_sleep(lua_State *L)
 {
@@ -199,7 +187,7 @@ static int md_sleep(lua_State *L)
     if (sleeping == NULL)
         return luaL_error(L, "not enough memory");
     *sleeping =
-        (struct sleeping){{.block = sleep_block, .finish = sleep_finish, .drop = sleep_drop},
+        (struct sleeping){{.block = sleep_block, .finish = md__wait_true, .drop = md__wait_free},
                           state->generation,
                           md_monotonic_ns(state->script->clock) + (int64_t)(seconds * 1e9),
                           state->task != NULL ? state->task->stream : NULL};

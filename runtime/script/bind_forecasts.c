@@ -30,13 +30,6 @@ static enum md_status put_block(struct md_wait *wait, struct md_script *script, 
     return status == MD_OK ? md_store_put_forecast(script->store, &put->forecast, err) : status;
 }
 
-static int put_finish(lua_State *L, struct md_wait *wait)
-{
-    (void)wait;
-    lua_pushboolean(L, 1);
-    return 1;
-}
-
 static void put_drop(struct md_wait *wait)
 {
     struct put_wait *put = (struct put_wait *)wait;
@@ -112,7 +105,7 @@ static void copy_texts(lua_State *L, struct put_wait *put)
 static int forecasts_put(lua_State *L)
 {
     struct put_wait checked = {
-        .base = {.block = put_block, .finish = put_finish, .drop = put_drop}};
+        .base = {.block = put_block, .finish = md__wait_true, .drop = put_drop}};
     md__check_changing(L, "md.forecasts.put");
     size_t bytes = check_arguments(L, &checked);
     lua_getfield(L, 1, "values");

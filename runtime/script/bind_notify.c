@@ -138,18 +138,6 @@ static enum md_status expire_block(struct md_wait *wait, struct md_script *scrip
     return md_notifier_silence_expire(expiring->notifier, expiring->id, err);
 }
 
-static int expire_finish(lua_State *L, struct md_wait *wait)
-{
-    (void)wait;
-    lua_pushboolean(L, 1);
-    return 1;
-}
-
-static void expire_drop(struct md_wait *wait)
-{
-    free(wait);
-}
-
 /* md.alerts.expire(id) -> true | nil, err */
 static int alerts_expire(lua_State *L)
 {
@@ -160,7 +148,7 @@ static int alerts_expire(lua_State *L)
     if (expiring == NULL)
         return luaL_error(L, "not enough memory");
     expiring->base = (struct md_wait){
-        .block = expire_block, .finish = expire_finish, .drop = expire_drop, .once = true};
+        .block = expire_block, .finish = md__wait_true, .drop = md__wait_free, .once = true};
     expiring->notifier = notifier;
     snprintf(expiring->id, sizeof expiring->id, "%s", id);
     return md__yield(L, &expiring->base);

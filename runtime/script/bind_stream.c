@@ -104,13 +104,6 @@ static enum md_status send_block(struct md_wait *wait, struct md_script *script,
     return stream->writer->send(stream->context, sending->text.data, sending->text.length, err);
 }
 
-static int send_finish(lua_State *L, struct md_wait *wait)
-{
-    (void)wait;
-    lua_pushboolean(L, 1);
-    return 1;
-}
-
 static void send_drop(struct md_wait *wait)
 {
     struct sending *sending = (struct sending *)wait;
@@ -220,7 +213,7 @@ static int stream_send(lua_State *L)
         return md__return_error(L, &err);
     }
     *sending = (struct sending){
-        {.block = send_block, .finish = send_finish, .drop = send_drop}, object->stream, text};
+        {.block = send_block, .finish = md__wait_true, .drop = send_drop}, object->stream, text};
     return md__yield(L, &sending->wait);
 }
 

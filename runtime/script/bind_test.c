@@ -112,18 +112,6 @@ static enum md_status move_block(struct md_wait *wait, struct md_script *script,
     return moving->move(moving, err);
 }
 
-static int move_finish(lua_State *L, struct md_wait *wait)
-{
-    (void)wait;
-    lua_pushboolean(L, 1);
-    return 1;
-}
-
-static void move_drop(struct md_wait *wait)
-{
-    free(wait);
-}
-
 static int move(lua_State *L,
                 enum md_status (*how)(const struct moving *moving, struct md_error *err))
 {
@@ -134,7 +122,7 @@ static int move(lua_State *L,
     if (moving == NULL)
         return luaL_error(L, "not enough memory");
     moving->wait = (struct md_wait){
-        .block = move_block, .finish = move_finish, .drop = move_drop, .once = true};
+        .block = move_block, .finish = md__wait_true, .drop = md__wait_free, .once = true};
     moving->test = test;
     moving->to_ms = (int64_t)to_ms;
     moving->injects = lua_toboolean(L, 2);

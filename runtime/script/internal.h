@@ -357,6 +357,8 @@ struct md_wait {
     void (*drop)(struct md_wait *wait);
     bool once; /* block cannot be called again after MD_ERR_TIMEOUT, to wait on */
 };
+int md__wait_true(lua_State *L, struct md_wait *wait); /* a finish: true */
+void md__wait_free(struct md_wait *wait);              /* a drop: free */
 
 /*
  * Ends a C function that has to wait. Owns the wait from here on, also when it raises (called while
