@@ -1,7 +1,7 @@
 /* See percent.h. NUL is refused because paths and fields are C strings further on. */
 #include "base/percent.h"
 
-static int hex(char digit)
+int md_hex_digit(char digit)
 {
     if (digit >= '0' && digit <= '9')
         return digit - '0';
@@ -15,9 +15,9 @@ int md_percent_decode(const char *text, size_t length, bool plus, char *out, siz
     for (size_t i = 0; i < length; i++) {
         char byte = text[i];
         if (byte == '%') {
-            if (i + 2 >= length || hex(text[i + 1]) < 0 || hex(text[i + 2]) < 0)
+            if (i + 2 >= length || md_hex_digit(text[i + 1]) < 0 || md_hex_digit(text[i + 2]) < 0)
                 return -1;
-            byte = (char)(hex(text[i + 1]) * 16 + hex(text[i + 2]));
+            byte = (char)(md_hex_digit(text[i + 1]) * 16 + md_hex_digit(text[i + 2]));
             i += 2;
         } else if (plus && byte == '+') {
             byte = ' ';

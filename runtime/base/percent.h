@@ -10,5 +10,7 @@
  * the decoded length; -1: a malformed escape, a NUL, or no room.
  */
 int md_percent_decode(const char *text, size_t length, bool plus, char *out, size_t size);
+/* 0 to 15; -1: not a hexadecimal digit. */
+int md_hex_digit(char digit);
 
 #endif

@@ -4,6 +4,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/percent.h"
+
 /* ---- where the head ends ----------------------------------------------------------------------
  */
 
@@ -236,18 +238,9 @@ enum {
 };
 enum { DIGITS_MAX = 15, EXTENSION_BYTES_MAX = 256, TRAILER_BYTES_MAX = 8192 };
 
-static int hex(char digit)
-{
-    if (digit >= '0' && digit <= '9') {
-        return digit - '0';
-    }
-    digit |= 0x20;
-    return digit >= 'a' && digit <= 'f' ? digit - 'a' + 10 : -1;
-}
-
 static bool in_size(struct md__chunks *chunks, char byte)
 {
-    int digit = hex(byte);
+    int digit = md_hex_digit(byte);
 
     if (digit >= 0 && chunks->line < DIGITS_MAX) {
         chunks->left = chunks->left * 16 + (size_t)digit;
