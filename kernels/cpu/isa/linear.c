@@ -80,21 +80,50 @@ INLINE vf load_columns(const float *from, size_t column, size_t columns)
     return column < columns ? load_some(from + column, columns - column) : (vf){0};
 }
 
-/* The GLU of a few rows whose values and gates alternate in `sum`. */
-INLINE void store_gated(const struct product *p, vf sum[][PANEL], size_t column, float *y,
-                        const int rows, const int pairs)
+/* `some` pairs of a tile from the first one on; see gate_tile(). */
+INLINE void gate_pairs(const struct product *p, const vf *sums, size_t column, float *y, int first,
+                       const int some, int pairs)
 {
     vf value[GROUP], gate[GROUP];
-    const int count = rows * pairs;
-    EACH(count)
+    EACH(some)
     {
-        value[i] = sum[i / pairs][2 * (i % pairs)];
-        gate[i] = sum[i / pairs][2 * (i % pairs) + 1];
+        value[i] = sums[2 * (first + i)];
+        gate[i] = sums[2 * (first + i) + 1];
     }
-    gate_each(value, gate, count);
-    EACH(count)
-    store_columns(y + (size_t)(i / pairs) * p->y_stride, column + (size_t)(i % pairs) * VL,
-                  p->y_columns, value[i]);
+    gate_each(value, gate, some);
+    EACH(some)
+    {
+        int row = (first + i) >> (pairs - 1), pair = (first + i) & (pairs - 1);
+        store_columns(y + (size_t)row * p->y_stride, column + (size_t)pair * VL, p->y_columns,
+                      value[i]);
+    }
+}
+
+/*
+ * The GLU of a tile, whose values and gates alternate: `pairs` of them, 1 or 2, a row. Never
+ * inlined: its constants would take the registers that sums need, which then wait in memory within
+ * the loop that adds them up.
+ */
+static __attribute__((noinline)) void gate_tile(const struct product *p, const vf *sums,
+                                                size_t column, float *y, int rows, int pairs)
+{
+    int i = 0, count = rows * pairs;
+    for (; i + GROUP <= count; i += GROUP)
+        gate_pairs(p, sums, column, y, i, GROUP, pairs);
+    for (; i + 2 <= count; i += 2)
+        gate_pairs(p, sums, column, y, i, 2, pairs);
+    if (i < count)
+        gate_pairs(p, sums, column, y, i, 1, pairs);
+}
+
+/* Elements of a tile, row by row, for what is done to them out of registers. */
+INLINE void lay_down(vf sum[][PANEL], vf *to, const int rows, const int nv)
+{
+#pragma GCC unroll 8
+    for (int r = 0; r < rows; r++)
+#pragma GCC unroll 4
+        for (int v = 0; v < nv; v++)
+            to[r * nv + v] = sum[r][v];
 }
 
 /* What of a product is computed at a time. */
@@ -208,10 +237,9 @@ INLINE void multiply_tile(const struct packed *packed, const struct product *p,
         sum_inputs(x, p->x_stride, w, block->k_end - block->k, sum, mr, nv, ahead, lines);
 
     if (epilogue == GLU) {
-        const int together = nv == 4 && mr % 3 == 0 ? 3 : 1;
-#pragma GCC unroll 8
-        for (int r = 0; r < mr; r += together, y += (size_t)together * p->y_stride)
-            store_gated(p, sum + r, at / 2, y, together, nv / 2);
+        vf sums[ROWS_MAX * PANEL];
+        lay_down(sum, sums, mr, nv);
+        gate_tile(p, sums, at / 2, y, mr, nv / 2);
         return;
     }
 #pragma GCC unroll 8
