@@ -84,25 +84,66 @@ INLINE vf exp_negative(vf x)
     } while (0)
 
 /*
- * 2^x for -126 <= x <= 126: no subnormals, which are slow to make. The polynomial is a weighted
- * minimax fit of relative error 7e-8 on [-1/2, 1/2]. A NaN's exponent means nothing, but as it is
- * multiplied by, the NaN stays.
+ * 2^x for -126 <= x <= 126: no subnormals, which are slow to make. x is rounded to a multiple of
+ * 2^-EXP2_BITS by adding EXP2_SHIFT, whose last bit is worth that: what is left over goes to a
+ * polynomial, a minimax fit of a relative error below 7e-8, and the low bits of the sum say the
+ * power of the multiple. Where lanes can look a fraction's power up in registers, more bits make
+ * the polynomial shorter. The table's entries lack what the fraction adds, shifted, to the
+ * mantissa. A NaN's power means nothing, but as it is multiplied by, the NaN stays.
  */
+#if defined(MD_ISA_avx512)
+#define EXP2_BITS  5
+#define EXP2_SHIFT 0x1.8p18f
+#elif defined(MD_ISA_avx2)
+#define EXP2_BITS  3
+#define EXP2_SHIFT 0x1.8p20f
+#else
+#define EXP2_BITS  0
+#define EXP2_SHIFT (ROUNDING_SHIFT + 127.0f) /* leaves n + 127: 2^n by a shift alone */
+#endif
+
+INLINE vf exp2_power(vf shifted)
+{
+    vu power = (vu)shifted << (23 - EXP2_BITS);
+#if defined(MD_ISA_avx512)
+    const vu low = {0x3f800000, 0x3f7ecd87, 0x3f7daac3, 0x3f7c980f, 0x3f7b95c2, 0x3f7aa43a,
+                    0x3f79c3d3, 0x3f78f4f0, 0x3f7837f0, 0x3f778d3a, 0x3f76f532, 0x3f767043,
+                    0x3f75fed7, 0x3f75a15b, 0x3f75583f, 0x3f7523f6};
+    const vu high = {0x3f7504f3, 0x3f74fbaf, 0x3f7508a4, 0x3f752c4d, 0x3f75672a, 0x3f75b9be,
+                     0x3f76248c, 0x3f76a81e, 0x3f7744fd, 0x3f77fbb8, 0x3f78ccdf, 0x3f79b907,
+                     0x3f7ac0c7, 0x3f7be4ba, 0x3f7d257d, 0x3f7e83b3};
+    power += (vu)_mm512_permutex2var_epi32((__m512i)low, (__m512i)shifted, (__m512i)high);
+#elif defined(MD_ISA_avx2)
+    const vu table = {0x3f800000, 0x3f7b95c2, 0x3f7837f0, 0x3f75fed6,
+                      0x3f7504f3, 0x3f75672a, 0x3f7744fd, 0x3f7ac0c7};
+    power += (vu)_mm256_permutevar8x32_epi32((__m256i)table, (__m256i)shifted);
+#endif
+    return (vf)power;
+}
+
 INLINE void exp2_each(vf *x, const int count)
 {
-    const float to_exponent = ROUNDING_SHIFT + 127.0f; /* leaves n + 127: 2^n by a shift alone */
     vf shifted[GROUP], p[GROUP];
-    EACH(count) shifted[i] = x[i] + to_exponent;
+    EACH(count) shifted[i] = x[i] + EXP2_SHIFT;
     KEEP_TOGETHER(shifted, count);
-    EACH(count) x[i] -= shifted[i] - to_exponent;
+    EACH(count) x[i] -= shifted[i] - EXP2_SHIFT;
     KEEP_TOGETHER(x, count);
-    EACH(count) p[i] = x[i] * 0x1.5c08e4p-10f + 0x1.3d0c52p-7f;
+#if EXP2_BITS == 5
+    EACH(count) p[i] = x[i] * 0x1.ebfaf4p-3f + 0x1.62e584p-1f;
     KEEP_TOGETHER(p, count);
+    HORNER_EACH(p, x, 1.0f, count);
+#elif EXP2_BITS == 3
+    EACH(count) p[i] = x[i] * 0x1.c6a5a2p-5f + 0x1.ec0f92p-3f;
+    HORNER_EACH(p, x, 0x1.62e432p-1f, count);
+    HORNER_EACH(p, x, 1.0f, count);
+#else
+    EACH(count) p[i] = x[i] * 0x1.5c08e4p-10f + 0x1.3d0c52p-7f;
     HORNER_EACH(p, x, 0x1.c6b6e4p-5f, count);
     HORNER_EACH(p, x, 0x1.ebf918p-3f, count);
     HORNER_EACH(p, x, 0x1.62e428p-1f, count);
     HORNER_EACH(p, x, 0x1.000002p+0f, count);
-    EACH(count) x[i] = p[i] * (vf)((vu)shifted[i] << 23);
+#endif
+    EACH(count) x[i] = p[i] * exp2_power(shifted[i]);
     KEEP_TOGETHER(x, count);
 }
 
