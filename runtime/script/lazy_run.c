@@ -232,22 +232,32 @@ static int64_t place_leaves(const struct walk *walk, int64_t outer, int64_t row,
     return rank >= 2 ? line + row * walk->line_stride[rank - 2] : 0;
 }
 
-/* Rows and columns change places. A leaf that is the same for all values of a row, but lies
- * scattered, is brought together first, in one of PACKED_MAX places of TILE values at `packed`. */
-static void turn_leaves(const struct walk *walk, struct md_plane *leaves, int64_t rows,
-                        float *packed)
+/* Where values are worked out, behind the registers; room for packed leaves follows. */
+static float *values_at(const struct walk *walk, float *registers)
 {
-    int packed_count = 0;
+    return registers + (size_t)walk->program->register_count * TILE;
+}
+
+/* Rows and columns change places. A leaf that is the same for all values of a row, but not for all
+ * rows, is brought together first, in one of PACKED_MAX places of TILE values; returns whether
+ * there was one for all. */
+static bool turn_leaves(const struct walk *walk, struct md_plane *leaves, int64_t rows,
+                        float *registers)
+{
+    float *packed = values_at(walk, registers) + TILE, *end = packed + PACKED_MAX * TILE;
+    bool fit = true;
     for (int k = 0; k < walk->program->leaf_count; k++) {
         struct md_plane leaf = {leaves[k].data, leaves[k].stride, leaves[k].row_stride};
-        bool scattered = leaf.row_stride == 0 && leaf.stride != 0 && leaf.stride != 1;
-        if (scattered && packed_count < PACKED_MAX) {
-            float *to = packed + (size_t)packed_count++ * TILE;
-            md_vector_body_of(MD_VECTOR_copy)(to, &leaf, 1, rows);
-            leaf = (struct md_plane){to, 0, 1};
+        bool to_pack = leaf.row_stride == 0 && leaf.stride != 0;
+        fit = fit && (!to_pack || packed < end);
+        if (to_pack && packed < end) {
+            md_vector_body_of(MD_VECTOR_copy)(packed, &leaf, 1, rows);
+            leaf = (struct md_plane){packed, 0, 1};
+            packed += TILE;
         }
         leaves[k] = leaf;
     }
+    return fit;
 }
 
 /* Values of each row, worked out some at a time, join what the rows come to. */
@@ -255,11 +265,9 @@ static void reduce_planes(const struct walk *walk, const struct md_plane *leaves
                           const int8_t *picks, bool turned, int64_t rows, int64_t count,
                           float *registers, struct md_reducing *reducing)
 {
-    float *values = registers + (size_t)walk->program->register_count * TILE;
+    float *values = values_at(walk, registers);
     struct md_plane at[MD__LEAVES_MAX];
     memcpy(at, leaves, (size_t)walk->program->leaf_count * sizeof *at);
-    if (turned)
-        turn_leaves(walk, at, rows, values + TILE);
     for (int64_t done = 0; done < count; done += TILE / rows) {
         int64_t part = smaller(TILE / rows, count - done);
         struct md_runs runs = {values, rows, turned ? 1 : part, part, turned ? rows : 1};
@@ -271,12 +279,12 @@ static void reduce_planes(const struct walk *walk, const struct md_plane *leaves
     }
 }
 
-/* Whole rows, which become results from `line` on. What is there already is not copied. */
+/* Whole rows, whose results are out_stride apart. What is there already is not copied. */
 static void reduce_rows(const struct walk *walk, const struct md_plane *leaves, const int8_t *picks,
-                        bool turned, int64_t rows, int64_t count, int64_t line, float *registers)
+                        bool turned, int64_t rows, int64_t count, float *out, int64_t out_stride,
+                        float *registers)
 {
-    const struct md_plane *leaf = only_leaf(walk->program, leaves, picks);
-    int rank = walk->shape.rank;
+    const struct md_plane *leaf = turned ? NULL : only_leaf(walk->program, leaves, picks);
     struct md_reducing reducing;
     md_reduce_begin(&reducing, walk->reduction, rows);
     do {
@@ -287,7 +295,37 @@ static void reduce_rows(const struct walk *walk, const struct md_plane *leaves, 
             reduce_planes(walk, leaves, picks, turned, rows, count, registers, &reducing);
         }
     } while (md_reduce_again(&reducing));
-    md_reduce_end(&reducing, walk->out + line, rank >= 2 ? walk->line_stride[rank - 2] : 0);
+    md_reduce_end(&reducing, out, out_stride);
+}
+
+/* Likewise of turned rows, whose leaves are packed: extremes that stand at an end are not looked
+ * for. False: there is nothing to be said of these rows. */
+static bool reduce_by_ends(const struct walk *walk, struct md_plane *leaves, const int8_t *picks,
+                           int64_t rows, int64_t count, float *out, int64_t out_stride,
+                           float *registers)
+{
+    float best[MD_REDUCE_RUNS_MAX], sign = walk->reduction->op == MD_REDUCE_amax ? 1 : -1;
+    bool known[MD_REDUCE_RUNS_MAX];
+    int64_t open[MD_REDUCE_RUNS_MAX], open_count = 0;
+    if (!md__program_extremes(walk->program, leaves, picks, rows, count, sign, registers, TILE,
+                              values_at(walk, registers), best, known))
+        return false;
+    for (int64_t row = 0; row < rows; row++) {
+        out[row * out_stride] = best[row];
+        open[open_count] = row;
+        open_count += !known[row];
+    }
+    for (int k = 0; k < walk->program->leaf_count; k++) {
+        float *packed = registers + (leaves[k].data - registers);
+        for (int64_t i = 0; leaves[k].row_stride == 0 && leaves[k].stride == 1 && i < open_count;
+             i++)
+            packed[i] = packed[open[i]];
+    }
+    if (open_count > 0)
+        reduce_rows(walk, leaves, picks, true, open_count, count, best, 1, registers);
+    for (int64_t i = 0; i < open_count; i++)
+        out[open[i] * out_stride] = best[i];
+    return true;
 }
 
 /* Whether a leaf that is read lies row by row: turned, its values would be far apart. */
@@ -309,13 +347,23 @@ static bool lies_in_rows(const struct md__program *program, const struct md_plan
 static void reduce_tile(const struct walk *walk, struct md_plane *leaves, const int8_t *picks,
                         int64_t rows, int64_t count, int64_t line, float *registers)
 {
-    int rank = walk->shape.rank;
-    bool in_rows = count >= ROW_VALUES_MIN && lies_in_rows(walk->program, leaves, picks);
-    bool turned = walk->turned && !in_rows;
-    int64_t at_once = turned ? rows : smaller(rows, count < TILE ? TILE / count : 1);
+    int rank = walk->shape.rank, op = walk->reduction->op;
+    int64_t out_stride = rank >= 2 ? walk->line_stride[rank - 2] : 0;
+    float *out = walk->out + line;
+    bool is_long = count >= ROW_VALUES_MIN, is_leaf = only_leaf(walk->program, leaves, picks);
+    bool in_rows = is_long && lies_in_rows(walk->program, leaves, picks);
+    if (walk->turned && !is_leaf && !in_rows) {
+        bool by_ends = turn_leaves(walk, leaves, rows, registers) && is_long &&
+                       (op == MD_REDUCE_amax || op == MD_REDUCE_amin);
+        if (!by_ends ||
+            !reduce_by_ends(walk, leaves, picks, rows, count, out, out_stride, registers))
+            reduce_rows(walk, leaves, picks, true, rows, count, out, out_stride, registers);
+        return;
+    }
+    int64_t at_once = is_leaf ? rows : smaller(rows, count < TILE ? TILE / count : 1);
     for (int64_t row = 0; row < rows; row += at_once) {
-        reduce_rows(walk, leaves, picks, turned, smaller(at_once, rows - row), count,
-                    line + row * (rank >= 2 ? walk->line_stride[rank - 2] : 0), registers);
+        reduce_rows(walk, leaves, picks, false, smaller(at_once, rows - row), count,
+                    out + row * out_stride, out_stride, registers);
         for (int k = 0; k < walk->program->leaf_count; k++)
             leaves[k].data += at_once * leaves[k].row_stride;
     }

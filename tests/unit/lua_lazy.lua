@@ -121,6 +121,48 @@ same(tensor.from({ 1, 2 }):lazy():add(tensor.from({ 1, 2 }, "int32")):tensor(),
     tensor.from { 2, 4 })
 same(x:lazy():amax(3), x:amax(3))
 
+-- extremes: where each stands, in rows that rise, fall, turn around, stand still or are missing,
+-- and in those whose values cannot be bounded
+for _, servers in ipairs { 5, 128, 150 } do
+    local function of_all(low, high)
+        local values = numbers { servers, 3, 1 }
+        return values:mul((high - low) / 207):add((high + low) / 2)
+    end
+    local forth, back = tensor.range(1, 96), tensor.range(-96, -1)
+    local level, drift, width = of_all(-20, 120), of_all(-1, 1), of_all(-3, 3)
+    local ceiling = tensor.from({ 100, 1 / 0, -1 / 0 }):reshape { 1, 3, 1 }
+    local huge = of_all(-3e38, 3e38)
+    local marks = level:gt(50)
+    local function lines(slope, ahead)
+        local line = slope:mul(ahead):add(level):max(0):min(ceiling)
+        local wide = line:add(width:mul(ahead:abs():sqrt()))
+        local bend = ahead:mul(ahead):mul(0.008)
+        return {
+            line, wide, line:sub(wide), wide:floor(), wide:sub(line:mul(width)), wide:neg(),
+            wide:gt(80), wide:ge(level), wide:lt(level), wide:le(80), wide:eq(100),
+            wide:gt(80):max(wide:gt(90):mul(2)), line:mul(line:sub(50)), wide:sqrt(),
+            slope:mul(ahead):mul(huge):sub(huge), slope:mul(ahead):mul(huge):mul(ceiling),
+            ceiling:mul(slope:mul(ahead)), slope:mul(ahead):div(wide), line:min(wide):max(slope),
+            marks:where(line, wide), ceiling:gt(0):where(line, wide), level:sub(slope:mul(0)),
+            line:add(bend), line:sub(bend), line:mul(bend), line:min(bend:sub(90):neg()),
+            line:max(bend:sub(90):neg()), wide:sub(bend):floor(), line:mul(line:sub(90)):neg(),
+            line:sub(bend):gt(10), line:gt(bend), line:ge(bend), line:lt(bend), line:le(bend),
+            bend:gt(line):add(line:gt(60)), bend:lt(line):mul(line:lt(60)),
+            slope:mul(ahead:abs():sub(48)):mul(slope:mul(0):add(ahead:abs())),
+            slope:mul(0):add(ahead:abs()):sub(48):mul(ceiling), -- missing in the middle
+        }
+    end
+    for _, steps in ipairs { forth, back, forth:slice(1, 1, 40), numbers { 96 } } do
+        local eager = lines(drift, steps)
+        for index, lazy in ipairs(lines(drift:lazy(), steps)) do
+            local what = ("%d servers, %d steps, line %d"):format(servers, steps:dim(1), index)
+            for _, name in ipairs { "amax", "amin", "nanmax", "nanmin" } do
+                same(lazy[name](lazy, 3), eager[index][name](eager[index], 3), what)
+            end
+        end
+    end
+end
+
 -- conditions that stand still along some axes: only what they pick is worked out
 for _, shape in ipairs { { 1, 5, 1 }, { 30, 1, 1 }, { 1, 1, 1 }, { 30, 5, 1 }, { 1, 5, 8 } } do
     for _, steps in ipairs { 8, 96 } do
