@@ -37,10 +37,13 @@ policy.by_metric("environment.lua", "LOW", LOW, policy.pair)
 policy.numbers_by("environment.lua", "SPANS", SPANS, { "near", "far" },
     { critical = { 0, 1 }, warning = { 0, 1 }, steps_min = { 1, math.huge } })
 
+-- How bad a metric gets; 0: it passes no limit. A comparison that is true gives WARNING.
+local WARNING, CRITICAL = 1, 2
+
 local environment = { NEAR_MIN = NEAR_MIN, HIGH = HIGH, LOW = LOW }
 
 -- The metrics that `judged` (HIGH, LOW) names stand from place `first` to `last`; limits to meet
--- [servers, metrics] of these, and `never` for those between that it does not name.
+-- [servers, metrics, steps] of these, and `never` for those between that it does not name.
 local function watched(judged, never)
     local first, last = #metrics, 1
     for index, metric in ipairs(metrics) do
@@ -56,37 +59,34 @@ local function watched(judged, never)
         local limits = judged[metrics[index].name] or { never, never }
         warning[#warning + 1], critical[#critical + 1] = limits[1], limits[2]
     end
-    return first, last, md.tensor.from(warning), md.tensor.from(critical)
+    local shape = { 1, #warning, 1 }
+    return first, last, md.tensor.from(warning):reshape(shape),
+        md.tensor.from(critical):reshape(shape)
 end
 
--- How many metrics of each server [servers] are critical, and how many others call for a warning,
--- from ones and zeros [servers, metrics].
-local function counts(critical, warning)
-    return critical:sum(2), warning:gt(critical):sum(2)
-end
-
-local function count_high(p50, p90)
+-- How bad each metric [servers, metrics] gets in the worst step of the forecasts.
+local function severities_high(p50, p90)
     local first, last, warning, critical = watched(HIGH, math.huge)
     local function of(quantile)
         return quantile:slice(2, first, last)
     end
-    local worst = of(p50):max(of(p90):sub(PESSIMIST_MARGIN)):amax(3)
-    return counts(worst:gt(critical), worst:gt(warning))
+    local worst = of(p50):max(of(p90):sub(PESSIMIST_MARGIN))
+    return worst:gt(critical):mul(CRITICAL):max(worst:gt(warning)):amax(3)
 end
 
-local function count_low(p50)
+local function severities_low(p50)
     local first, last, warning, critical = watched(LOW, -math.huge)
-    local median = p50:slice(2, first, last):amin(3)
-    return counts(median:lt(critical), median:lt(warning))
+    local median = p50:slice(2, first, last)
+    return median:lt(critical):mul(CRITICAL):max(median:lt(warning)):amax(3)
 end
 
 -- Probability of each server, a list, over one span ("near" or "far"), from its forecasts there,
 -- [servers, metrics, steps].
 function environment.servers(span_name, p50, p90)
     local span = SPANS[span_name]
-    local highs, highs_warning = count_high(p50, p90)
-    local lows, lows_warning = count_low(p50)
-    local criticals, warnings = highs:add(lows):totable(), highs_warning:add(lows_warning):totable()
+    local severities = md.tensor.concat({ severities_high(p50, p90), severities_low(p50) }, 2)
+    local criticals = severities:eq(CRITICAL):sum(2):totable()
+    local warnings = severities:eq(WARNING):sum(2):totable()
     local is_long, list = p50:dim(3) >= span.steps_min, {}
     for index, count in ipairs(criticals) do
         local probability = count * span.critical + warnings[index] * span.warning
