@@ -56,6 +56,11 @@ static int by_value(const void *a, const void *b)
     return left < right ? -1 : left > right;
 }
 
+void md__bench_sort(int64_t *times, int count)
+{
+    qsort(times, (size_t)count, sizeof *times, by_value);
+}
+
 static bool enough(const struct bench *bench, int done, int least, int64_t spent_ns, int64_t ns)
 {
     if (bench->iterations > 0) {
@@ -81,7 +86,7 @@ static enum md_status time_runs(struct bench *bench, int64_t ns, int least, stru
     if (status != MD_OK) {
         return status;
     }
-    qsort(times, (size_t)done, sizeof times[0], by_value);
+    md__bench_sort(times, done);
     *result = (struct result){
         .batch = md__sample_batch(&bench->sample),
         .iterations = done,

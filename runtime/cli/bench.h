@@ -17,6 +17,8 @@ enum md_status md__bench_sample(const struct md__bench_inputs *inputs,
                                 const struct md__opened *model, struct md__sample *sample,
                                 struct md_error *err);
 
+void md__bench_sort(int64_t *times, int count); /* ascending */
+
 /* Times the model without each pass and each fused operator, and prints what each gains. */
 enum md_status md__bench_passes(const struct md__open_options *options,
                                 const struct md__bench_inputs *inputs, const int64_t *batches,

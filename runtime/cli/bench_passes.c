@@ -22,13 +22,6 @@ struct variant {
     int count;
 };
 
-static int by_value(const void *a, const void *b)
-{
-    int64_t left = *(const int64_t *)a, right = *(const int64_t *)b;
-
-    return left < right ? -1 : left > right;
-}
-
 /* Operators that the model does not ask for are of no interest. */
 static bool concerns(const struct md__opened *model, const char *name)
 {
@@ -89,7 +82,7 @@ static enum md_status time_batch(struct variant *base, struct variant *other, in
         }
     }
     for (int v = 0; v < 2 && variants[v] != NULL; v++) {
-        qsort(variants[v]->times, (size_t)variants[v]->count, sizeof(int64_t), by_value);
+        md__bench_sort(variants[v]->times, variants[v]->count);
     }
     return status;
 }
