@@ -39,14 +39,7 @@ local KEEP = {
 local alerts = { words = words }
 
 local function set_of(list)
-    if type(list) ~= "table" then
-        return nil
-    end
-    local set = {}
-    for _, entry in ipairs(list) do
-        set[entry] = true
-    end
-    return set
+    return type(list) == "table" and check.set_of(list) or nil
 end
 
 local function columns_of(name, series, mistakes)

@@ -44,6 +44,15 @@ function check.suggestion(name, known)
     return best and (" (did you mean '%s'?)"):format(best) or ""
 end
 
+-- { "a", "b" } to { a = true, b = true }.
+function check.set_of(list)
+    local set = {}
+    for _, entry in ipairs(list) do
+        set[entry] = true
+    end
+    return set
+end
+
 -- The keys of a map as texts.
 function check.sorted_names(map)
     local names = {}

@@ -2,6 +2,7 @@
 -- function (argument, request, repl) -> answer; see moondial/repl.lua for answers.
 
 local native = require "moondial.native_repl"
+local check = require "moondial.check"
 local diff = require "moondial.repl.diff"
 local helpers = require "moondial.repl.helpers"
 local pretty = require "moondial.repl.pretty"
@@ -21,12 +22,7 @@ local function need(argument, usage, repl)
 end
 
 local function changed_files()
-    local names = {}
-    for file in pairs(native.changed()) do
-        names[#names + 1] = file
-    end
-    table.sort(names)
-    return names
+    return check.sorted_names(native.changed())
 end
 
 -- The files of an argument that may be empty: one, or all that were changed.

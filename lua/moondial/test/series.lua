@@ -42,14 +42,6 @@ local function is_label(described, name)
     return name == "profile"
 end
 
-local function set_of(list)
-    local set = {}
-    for _, entry in ipairs(list) do
-        set[entry] = true
-    end
-    return set
-end
-
 local function read_column(described, server, name, given)
     local column = described.by_name[name]
     local what = ("values.%s.%s"):format(server, tostring(name))
@@ -57,7 +49,7 @@ local function read_column(described, server, name, given)
         raise("%s: no column of series %s is called that%s", what, described.name,
             check.suggestion(name, described.by_name))
     elseif column.values then -- named states: one that stays
-        if not set_of(column.values)[given] then
+        if not check.set_of(column.values)[given] then
             raise("%s: one of %s", what, table.concat(column.values, ", "))
         end
         return setmetatable({}, { __index = function()
