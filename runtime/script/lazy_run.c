@@ -316,9 +316,10 @@ static bool reduce_by_ends(const struct walk *walk, struct md_plane *leaves, con
         open_count += !known[row];
     }
     for (int k = 0; k < walk->program->leaf_count; k++) {
+        if (leaves[k].row_stride != 0 || leaves[k].stride != 1)
+            continue; /* not packed: the same for all rows, or not read */
         float *packed = registers + (leaves[k].data - registers);
-        for (int64_t i = 0; leaves[k].row_stride == 0 && leaves[k].stride == 1 && i < open_count;
-             i++)
+        for (int64_t i = 0; i < open_count; i++)
             packed[i] = packed[open[i]];
     }
     if (open_count > 0)
