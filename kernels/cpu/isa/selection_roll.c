@@ -18,7 +18,9 @@
 
 #include <string.h>
 
-#define CHUNK (10 * LANE_ROWS) /* changed rows that one task looks through */
+#define CHUNK_MIN  (10 * LANE_ROWS) /* changed rows that one task looks through */
+#define TOGETHER   128              /* changed rows that a thread hands over at a time */
+#define ROWS_AHEAD 8                /* whose encodings are fetched while a row is added up */
 
 struct held {
     uint64_t valid; /* reals whose numbers and encodings are there */
@@ -36,9 +38,10 @@ struct rolling {
     uint64_t own;          /* reals that are kept: not shared */
     struct span spans[64]; /* of those */
     int span_count;
-    uint64_t *changed; /* of each row: reals that are to be encoded */
-    uint32_t *list;    /* rows where any is */
+    uint32_t *list;    /* rows where a real is to be encoded */
+    uint64_t *changed; /* which ones, one a row of the list */
     _Atomic size_t count;
+    size_t chunk;
 };
 
 /* ---- where things lie ------------------------------------------------------------------------ */
@@ -121,30 +124,57 @@ static uint64_t take_numbers(const struct rolling *rolling, const uint32_t *x, u
     return changed;
 }
 
+/* What a thread has found; threads that add rows to the list one by one wait for each other. */
+struct found {
+    size_t count;
+    uint32_t rows[TOGETHER];
+    uint64_t changed[TOGETHER];
+};
+
+static void hand_over(struct rolling *rolling, struct found *found)
+{
+    size_t at = atomic_fetch_add(&rolling->count, found->count);
+    memcpy(rolling->list + at, found->rows, found->count * sizeof *found->rows);
+    memcpy(rolling->changed + at, found->changed, found->count * sizeof *found->changed);
+    found->count = 0;
+}
+
+/* Returns how many encodings the window lacks. */
+static int64_t compare_window(struct rolling *rolling, size_t sequence, struct found *found)
+{
+    const struct selecting *selecting = rolling->selecting;
+    size_t steps = selecting->sharing.steps, reals = selecting->net->reals;
+    struct held *held = held_of(rolling, sequence);
+    uint64_t missing = rolling->own & ~held->valid;
+    const uint32_t *x = selecting->call->in[0].data;
+    uint32_t *numbers = numbers_of(rolling, sequence);
+    size_t at = place_of(rolling, sequence, 0), row = sequence * steps;
+    int64_t lacking = 0;
+    held->valid = rolling->own;
+    for (size_t t = 0; t < steps; t++, row++, at = at + 1 < steps ? at + 1 : 0) {
+        uint64_t changed =
+            missing | take_numbers(rolling, x + row * selecting->columns, numbers + at * reals);
+        if (!changed)
+            continue;
+        found->rows[found->count] = (uint32_t)row;
+        found->changed[found->count++] = changed;
+        lacking += __builtin_popcountll(changed);
+        if (found->count == TOGETHER)
+            hand_over(rolling, found);
+    }
+    return lacking;
+}
+
 static void compare_windows(void *context, size_t begin, size_t end, int thread)
 {
     (void)thread;
     struct rolling *rolling = context;
-    const struct selecting *selecting = rolling->selecting;
-    size_t steps = selecting->sharing.steps, reals = selecting->net->reals;
-    const uint32_t *x = selecting->call->in[0].data;
+    struct found found;
     int64_t computed = 0;
-    for (size_t sequence = begin; sequence < end; sequence++) {
-        struct held *held = held_of(rolling, sequence);
-        uint64_t missing = rolling->own & ~held->valid;
-        uint32_t *numbers = numbers_of(rolling, sequence);
-        size_t at = place_of(rolling, sequence, 0);
-        held->valid = rolling->own;
-        for (size_t t = 0; t < steps; t++, at = at + 1 < steps ? at + 1 : 0) {
-            size_t row = sequence * steps + t;
-            uint64_t changed =
-                missing | take_numbers(rolling, x + row * selecting->columns, numbers + at * reals);
-            rolling->changed[row] = changed;
-            if (changed)
-                rolling->list[rolling->count++] = (uint32_t)row;
-            computed += __builtin_popcountll(changed);
-        }
-    }
+    found.count = 0;
+    for (; begin < end; begin++)
+        computed += compare_window(rolling, begin, &found);
+    hand_over(rolling, &found);
     rolling->kept->computed += computed;
 }
 
@@ -193,24 +223,31 @@ static struct block own_block(const struct selecting *selecting, int thread)
     return block_at(net, selecting->scratch + (size_t)thread * block_floats(net));
 }
 
+/* Rows from place *at of the list on where real i changed, LANE_ROWS or all before place `end`;
+ * returns how many. */
+static size_t changed_rows(const struct rolling *rolling, size_t i, size_t *at, size_t end,
+                           uint32_t *rows)
+{
+    size_t count = 0;
+    for (; *at < end && count < LANE_ROWS; (*at)++) {
+        rows[count] = rolling->list[*at];
+        count += rolling->changed[*at] >> i & 1;
+    }
+    return count;
+}
+
 /* Tasks [begin, end): chunks of the list for the first real, then for the next. */
 static void encode_changed(void *context, size_t begin, size_t end, int thread)
 {
     struct rolling *rolling = context;
     struct block block = own_block(rolling->selecting, thread);
-    size_t chunks = (rolling->count + CHUNK - 1) / CHUNK;
+    size_t chunk = rolling->chunk, chunks = (rolling->count + chunk - 1) / chunk;
     for (; begin < end; begin++) {
-        size_t i = nth_real(rolling->own, begin / chunks), at = begin % chunks * CHUNK;
-        size_t last = at + CHUNK < rolling->count ? at + CHUNK : rolling->count, count = 0;
+        size_t i = nth_real(rolling->own, begin / chunks), at = begin % chunks * chunk;
+        size_t last = at + chunk < rolling->count ? at + chunk : rolling->count, count;
         uint32_t rows[LANE_ROWS];
-        for (; at < last; at++) {
-            if (rolling->changed[rolling->list[at]] >> i & 1)
-                rows[count++] = rolling->list[at];
-            if (count == LANE_ROWS || (count > 0 && at + 1 == last)) {
-                keep_rows(rolling, &block, i, rows, count);
-                count = 0;
-            }
-        }
+        while ((count = changed_rows(rolling, i, &at, last, rows)) > 0)
+            keep_rows(rolling, &block, i, rows, count);
     }
 }
 
@@ -270,6 +307,8 @@ INLINE void weigh_vectors(const struct sources *sources, size_t variables, size_
     for (size_t k = 0; k < variables; k++, weight += LANE_ROWS) {
         const float *from = sources->from[k] + row * sources->stride[k] + u;
         vf w = splat(*weight);
+        for (int v = 0; v < wide; v += 64 / VECTOR_BYTES)
+            __builtin_prefetch(from + ROWS_AHEAD * sources->stride[k] + v * VL);
         for (int v = 0; v < wide; v++)
             sum[v] += w * (v + 1 < wide || some == VL ? load(from + v * VL)
                                                       : load_some(from + v * VL, some));
@@ -356,8 +395,13 @@ void md__roll_selection(struct selecting *selecting, void *scratch)
     md__parallel(pool, sharing->sequences, md__grain(sharing->steps * own), compare_windows,
                  &rolling);
     rolling.kept->rows += (int64_t)(rows * own) - rolling.kept->computed;
+    /* Long chunks: most reals change in few rows of them, which then are encoded side by side. */
+    rolling.chunk = rolling.count / (4 * (size_t)md_pool_threads(pool)) + 1;
+    if (rolling.chunk < CHUNK_MIN)
+        rolling.chunk = CHUNK_MIN;
     md__parallel(pool, shared * sharing->blocks, 1, encode_shared, &rolling);
-    md__parallel(pool, own * ((rolling.count + CHUNK - 1) / CHUNK), 1, encode_changed, &rolling);
+    md__parallel(pool, own * ((rolling.count + rolling.chunk - 1) / rolling.chunk), 1,
+                 encode_changed, &rolling);
     md__parallel(pool, sharing->sequences * sharing->blocks, 1, add_up, &rolling);
 }
 
