@@ -316,34 +316,38 @@ static void test_kernels_agree_with_bodies(void **state)
     assert_int_equal(wrong, 0);
 }
 
-static const struct op_case shared =
-    SELECTION("selection of shared columns", F32(5, 101, 19), 1, INTS("columns", 3, 0, 1),
-              F32(5, 101, 4), COMPOSED_WEIGHTS(20, 4, 4), F32(5, 1, 7), WEIGHT(4, 7), RESAMPLE(4),
-              F32(5, 101, 5), F32(5, 101, 19), COMPOSED_REAL(5, 4, 19), RESAMPLE(19),
-              REAL(5, 5, 19), RESAMPLE(19), REAL(5, 5, 19), RESAMPLE(19));
+/* Rows of x shorter than a vector, and of several. */
+#define SHARED(name, width, ...)                                                                   \
+    SELECTION(name, F32(5, 101, 19), 1, INTS("columns", __VA_ARGS__), F32(5, 101, width),          \
+              COMPOSED_WEIGHTS(20, 4, 4), F32(5, 1, 7), WEIGHT(4, 7), RESAMPLE(4), F32(5, 101, 5), \
+              F32(5, 101, 19), COMPOSED_REAL(5, 4, 19), RESAMPLE(19), REAL(5, 5, 19),              \
+              RESAMPLE(19), REAL(5, 5, 19), RESAMPLE(19))
+
+static const struct op_case shared_narrow = SHARED("selection of shared columns", 4, 3, 0, 1);
+static const struct op_case shared_wide = SHARED("selection, wide rows", 37, 36, 0, 20);
 
 /* Columns that all sequences have in common, those of the first being the others' as well. */
-static void test_selection_shares(void **state)
+static void share_columns(const struct op_case *shared, size_t width)
 {
     const struct md_backend *backends[OP_BACKENDS_MAX];
     int count = op_backends(backends);
     struct md_error err;
     struct md_pool *pool = NULL;
     assert_ok(md_pool_new(3, 0, &pool, &err));
-    /* all four columns, one, none; and one that differs in the last step of the last sequence */
+    /* all columns, one, none; and one that differs in the last step of the last sequence */
     for (int way = 0; way < 4; way++)
         for (int b = 1; b < count; b++) {
-            struct op_case own = shared;
+            struct op_case own = *shared;
             own.attrs[2] = (struct md_attr)INT("share", 1);
             struct op_run run, expected;
-            op_run_init(&expected, &shared);
+            op_run_init(&expected, shared);
             op_run_init(&run, &own);
             for (size_t row = 0; row < 5 * 101; row++)
-                for (size_t column = 0; column < (way == 0 || way == 3 ? 4u : way == 1); column++)
-                    ((float *)run.in[0].data)[row * 4 + column] =
-                        ((float *)run.in[0].data)[row % 101 * 4 + column];
+                for (size_t column = 0; column < (way % 3 == 0 ? width : way == 1); column++)
+                    ((float *)run.in[0].data)[row * width + column] =
+                        ((float *)run.in[0].data)[row % 101 * width + column];
             if (way == 3)
-                ((float *)run.in[0].data)[5 * 101 * 4 - 1] += 1;
+                ((float *)run.in[0].data)[5 * 101 * width - 1] += 1;
             memcpy(expected.in[0].data, run.in[0].data, md_tensor_bytes(&run.in[0]));
             op_run_refresh(&run);
             op_run_refresh(&expected);
@@ -355,6 +359,13 @@ static void test_selection_shares(void **state)
             op_run_fini(&expected);
         }
     md_pool_delete(pool);
+}
+
+static void test_selection_shares(void **state)
+{
+    (void)state;
+    share_columns(&shared_narrow, 4);
+    share_columns(&shared_wide, 37);
 }
 
 static void test_computed_weights_are_refused(void **state)

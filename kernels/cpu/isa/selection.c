@@ -23,6 +23,53 @@ static bool shares(const struct md_node *node, const struct md_shape *x)
            x->dim[x->rank - 2] >= 2 * LANE_ROWS && md__span(x, 0, x->rank - 2) > 1;
 }
 
+/* Bits that differ between two sequences in VL columns, over all steps. */
+static vu difference(const float *x, const float *first, size_t columns, size_t steps)
+{
+    vu bits = {0};
+    for (; steps > 0; steps--, x += columns, first += columns)
+        bits |= (vu)load(x) ^ (vu)load(first);
+    return bits;
+}
+
+/* The reals among `reals` that are the same in a sequence as in the first one. */
+static uint64_t same_reals(const struct selecting *selecting, const float *x, const float *first,
+                           uint64_t reals)
+{
+    const struct folded_real *real = selecting->net->real;
+    size_t columns = selecting->columns;
+    uint64_t same = 0;
+    while (reals) {
+        /* Columns from the first real that is left on, or the row's last ones. */
+        size_t from = real[__builtin_ctzll(reals)].column;
+        from = from + VL <= columns ? from : columns - VL;
+        vu bits = difference(x + from, first + from, columns, selecting->sharing.steps);
+        for (uint64_t left = reals; left; left &= left - 1) {
+            size_t i = (size_t)__builtin_ctzll(left), lane = real[i].column - from;
+            if (lane >= VL)
+                continue;
+            reals &= ~((uint64_t)1 << i);
+            same |= (uint64_t)(bits[lane] == 0) << i;
+        }
+    }
+    return same;
+}
+
+/* Likewise, where a row is shorter than a vector. */
+static uint64_t same_narrow(const struct selecting *selecting, const uint32_t *x,
+                            const uint32_t *first, uint64_t reals)
+{
+    uint64_t same = 0;
+    for (; reals; reals &= reals - 1) {
+        size_t i = (size_t)__builtin_ctzll(reals), at = selecting->net->real[i].column;
+        uint32_t bits = 0;
+        for (size_t t = 0; t < selecting->sharing.steps; t++, at += selecting->columns)
+            bits |= x[at] ^ first[at];
+        same |= (uint64_t)(bits == 0) << i;
+    }
+    return same;
+}
+
 /* Clears the bits of reals that differ from the first sequence in sequences [begin + 1, end + 1).
  */
 static void compare_some(void *context, size_t begin, size_t end, int thread)
@@ -30,17 +77,13 @@ static void compare_some(void *context, size_t begin, size_t end, int thread)
     (void)thread;
     struct selecting *selecting = context;
     const struct sharing *sharing = &selecting->sharing;
-    size_t length = sharing->steps * selecting->columns;
-    const uint32_t *first = selecting->call->in[0].data, *x = first + (begin + 1) * length;
+    size_t columns = selecting->columns, length = sharing->steps * columns;
+    const void *first = selecting->call->in[0].data;
+    const float *x = (const float *)first + (begin + 1) * length;
     uint64_t same = sharing->reals;
     for (; begin < end && same; begin++, x += length)
-        for (size_t step = 0; step < sharing->steps; step++)
-            for (uint64_t left = same; left; left &= left - 1) {
-                size_t i = (size_t)__builtin_ctzll(left);
-                size_t at = step * selecting->columns + selecting->net->real[i].column;
-                if (x[at] != first[at])
-                    same &= ~((uint64_t)1 << i);
-            }
+        same = columns < VL ? same_narrow(selecting, (const void *)x, first, same)
+                            : same_reals(selecting, x, first, same);
     atomic_fetch_and(&selecting->sharing.reals, same);
 }
 
