@@ -28,18 +28,24 @@ struct network {
 
 /* ---- preparing ------------------------------------------------------------------------------- */
 
+/* Weights and bias times `scale`. */
 static void pack_linear(struct packing *packing, struct packed *packed,
-                        const struct md_tensor *weight, const struct md_tensor *bias, bool paired)
+                        const struct md_tensor *weight, const struct md_tensor *bias, bool paired,
+                        double scale)
 {
     size_t columns = (size_t)weight->shape.dim[0] >> paired, inputs = (size_t)weight->shape.dim[1];
-    float *memory = take(packing, packed_floats(inputs, columns, paired));
+    size_t floats = packed_floats(inputs, columns, paired);
+    float *memory = take(packing, floats);
     struct unpacked from = {.weights = weight->data,
                             .bias = bias ? bias->data : NULL,
                             .k_stride = 1,
                             .column_stride = inputs,
                             .scale = 1};
-    if (memory)
-        *packed = md__pack(&from, inputs, columns, paired, memory);
+    if (memory == NULL)
+        return;
+    *packed = md__pack(&from, inputs, columns, paired, memory);
+    for (size_t i = 0; scale != 1 && i < floats; i++)
+        memory[i] = (float)(memory[i] * scale);
 }
 
 static float *pack_vector(struct packing *packing, const struct md_tensor *vector)
@@ -73,14 +79,14 @@ static void pack_gated_residual(struct packing *packing, struct network *net,
     net->inputs = (size_t)in[1].shape.dim[1];
     net->hidden = (size_t)in[1].shape.dim[0];
     net->outputs = last(&in[7]);
-    pack_linear(packing, &net->fc1, &in[1], &in[2], false);
+    pack_linear(packing, &net->fc1, &in[1], &in[2], false, ELU_SCALE);
     if (md__has(in, in_count, 3))
-        pack_linear(packing, &net->fc2, &in[3], &in[4], false);
-    pack_linear(packing, &net->glu, &in[5], &in[6], true);
+        pack_linear(packing, &net->fc2, &in[3], &in[4], false, 1);
+    pack_linear(packing, &net->glu, &in[5], &in[6], true, 1);
     net->gamma = pack_vector(packing, &in[7]);
     net->beta = pack_vector(packing, &in[8]);
     if (md__has(in, in_count, 10))
-        pack_linear(packing, &net->context, &in[10], NULL, false);
+        pack_linear(packing, &net->context, &in[10], NULL, false, ELU_SCALE);
     if (md__has(in, in_count, 11)) {
         pack_resampling(packing, &net->resample, net->inputs, net->outputs,
                         optional(in, in_count, 13));
@@ -95,7 +101,7 @@ static void pack_gate_add_norm(struct packing *packing, struct network *net,
     const struct md_tensor *gate = optional(in, in_count, 6);
     net->inputs = net->hidden = (size_t)in[2].shape.dim[1];
     net->outputs = last(&in[4]);
-    pack_linear(packing, &net->glu, &in[2], &in[3], true);
+    pack_linear(packing, &net->glu, &in[2], &in[3], true, 1);
     net->gamma = pack_vector(packing, &in[4]);
     net->beta = pack_vector(packing, &in[5]);
     net->skip_factor = gate ? take(packing, net->outputs) : NULL;
@@ -161,11 +167,14 @@ static size_t thread_floats(size_t hidden, size_t outputs)
     return 2 * ROW_BLOCK * (padded(hidden) + padded(outputs));
 }
 
-static void normalize_block(const float *x, size_t x_stride, const float *gamma, const float *beta,
-                            float *y, size_t y_stride, size_t rows, size_t count, float epsilon)
+static __attribute__((noinline)) void normalize_block(const float *x, size_t x_stride,
+                                                      const float *gamma, const float *beta,
+                                                      float *y, size_t y_stride, size_t rows,
+                                                      size_t count, float epsilon)
 {
-    for (size_t r = 0; r < rows; r++)
-        normalize_row(x + r * x_stride, gamma, beta, y + r * y_stride, count, epsilon);
+    for (size_t r = 0; r < rows; r += VL)
+        normalize_rows(x + r * x_stride, x_stride, gamma, beta, y + r * y_stride, y_stride,
+                       rows - r < VL ? rows - r : VL, count, epsilon);
 }
 
 /* The skip of GatedResidualNetwork after resampling, or ResampleNorm as a whole. */
@@ -198,8 +207,8 @@ static void add_and_normalize(const struct network *net, float *gated, const flo
                 term *= load(net->skip_factor + i);
             store(row + i, load(row + i) + term);
         }
-        normalize_row(row, net->gamma, net->beta, y + r * count, count, net->epsilon);
     }
+    normalize_block(gated, wide, net->gamma, net->beta, y, count, rows, count, net->epsilon);
 }
 
 /* fc1 with its context, for rows whose contexts change every map.group rows. */
@@ -310,8 +319,8 @@ static enum md_status gated_run(const struct md_kernel_call *call, struct md_err
     if (call->node->op == MD_OP_GATE_ADD_NORM)
         gated.skip = call->in[1].data;
     if (net->context.vectors > 0 && md__has(call->in, call->in_count, 9)) {
-        enum md_status status = multiply_context(call, &net->context, &gated.map, &gated.scratch,
-                                                 &gated.context, err);
+        enum md_status status =
+            multiply_context(call, &net->context, &gated.map, &gated.scratch, &gated.context, err);
         if (status != MD_OK)
             return status;
     }

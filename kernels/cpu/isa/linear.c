@@ -2,6 +2,7 @@
  * Packing, and the product of rows with packed weights (linear.h).
  */
 #include "kernels/cpu/isa/linear.h"
+#include "kernels/cpu/isa/linear_store.h"
 
 /* The column that lane 0 of packed vector v holds; *end is where that vector's columns end. */
 static size_t column_of(size_t v, size_t columns, bool paired, size_t *end)
@@ -63,67 +64,6 @@ struct packed md__pack(const struct unpacked *from, size_t inputs, size_t column
                         paired && v % 2 ? GATE_SCALE : 1);
     }
     return packed;
-}
-
-INLINE void store_columns(float *y, size_t column, size_t columns, vf v)
-{
-    if (column + VL <= columns)
-        store(y + column, v);
-    else if (column < columns)
-        store_some(y + column, v, columns - column);
-}
-
-INLINE vf load_columns(const float *from, size_t column, size_t columns)
-{
-    if (column + VL <= columns)
-        return load(from + column);
-    return column < columns ? load_some(from + column, columns - column) : (vf){0};
-}
-
-/* `some` pairs of a tile from the first one on; see gate_tile(). */
-INLINE void gate_pairs(const struct product *p, const vf *sums, size_t column, float *y, int first,
-                       const int some, int pairs)
-{
-    vf value[GROUP], gate[GROUP];
-    EACH(some)
-    {
-        value[i] = sums[2 * (first + i)];
-        gate[i] = sums[2 * (first + i) + 1];
-    }
-    gate_each(value, gate, some);
-    EACH(some)
-    {
-        int row = (first + i) >> (pairs - 1), pair = (first + i) & (pairs - 1);
-        store_columns(y + (size_t)row * p->y_stride, column + (size_t)pair * VL, p->y_columns,
-                      value[i]);
-    }
-}
-
-/*
- * The GLU of a tile, whose values and gates alternate: `pairs` of them, 1 or 2, a row. Never
- * inlined: its constants would take the registers that sums need, which then wait in memory within
- * the loop that adds them up.
- */
-static __attribute__((noinline)) void gate_tile(const struct product *p, const vf *sums,
-                                                size_t column, float *y, int rows, int pairs)
-{
-    int i = 0, count = rows * pairs;
-    for (; i + GROUP <= count; i += GROUP)
-        gate_pairs(p, sums, column, y, i, GROUP, pairs);
-    for (; i + 2 <= count; i += 2)
-        gate_pairs(p, sums, column, y, i, 2, pairs);
-    if (i < count)
-        gate_pairs(p, sums, column, y, i, 1, pairs);
-}
-
-/* Elements of a tile, row by row, for what is done to them out of registers. */
-INLINE void lay_down(vf sum[][PANEL], vf *to, const int rows, const int nv)
-{
-#pragma GCC unroll 8
-    for (int r = 0; r < rows; r++)
-#pragma GCC unroll 4
-        for (int v = 0; v < nv; v++)
-            to[r * nv + v] = sum[r][v];
 }
 
 /* What of a product is computed at a time. */
@@ -236,25 +176,18 @@ INLINE void multiply_tile(const struct packed *packed, const struct product *p,
     else
         sum_inputs(x, p->x_stride, w, block->k_end - block->k, sum, mr, nv, ahead, lines);
 
-    if (epilogue == GLU) {
+    if (p->addend && block->finishes)
+        add_rows(sum, p->addend + row * p->addend_stride, p->addend_stride, at, p->y_columns, mr,
+                 nv);
+    if (epilogue == PLAIN || !block->finishes)
+        store_rows(sum, y, p->y_stride, at, p->y_columns, mr, nv);
+    else {
         vf sums[ROWS_MAX * PANEL];
         lay_down(sum, sums, mr, nv);
-        gate_tile(p, sums, at / 2, y, mr, nv / 2);
-        return;
-    }
-#pragma GCC unroll 8
-    for (int r = 0; r < mr; r++, y += p->y_stride) {
-#pragma GCC unroll 4
-        for (int v = 0; v < nv; v++) {
-            size_t column = at + (size_t)v * VL;
-            vf out = sum[r][v];
-            if (block->finishes && p->addend)
-                out += load_columns(p->addend + (row + (size_t)r) * p->addend_stride, column,
-                                    p->y_columns);
-            if (epilogue == ELU && block->finishes)
-                out = velu_one(out);
-            store_columns(y, column, p->y_columns, out);
-        }
+        if (epilogue == ELU)
+            elu_tile(sums, y, p->y_stride, at, p->y_columns, mr, nv);
+        else
+            gate_tile(sums, y, p->y_stride, at / 2, p->y_columns, mr, nv / 2);
     }
 }
 

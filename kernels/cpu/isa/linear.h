@@ -45,7 +45,7 @@ struct unpacked {
     float scale; /* multiplies weights, not bias */
 };
 
-enum epilogue { PLAIN, ELU, GLU };
+enum epilogue { PLAIN, ELU, GLU }; /* ELU: of sums times ELU_SCALE (math.h) */
 
 /* y = epilogue(x * packed + bias + addend), row by row. */
 struct product {
