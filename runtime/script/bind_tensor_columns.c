@@ -113,30 +113,26 @@ static void scale_line(const struct column *column, size_t row, int64_t count, f
         line[i] = isnan(line[i]) ? column->absent : line[i];
 }
 
-static void write_floats(const float *line, int64_t count, size_t stride, float *out)
-{
-    for (int64_t i = 0; i < count; i++)
-        out[(size_t)i * stride] = line[i];
-}
-
 /* Towards zero, saturated; a missing value is 0. */
-static void write_integers(const float *line, int64_t count, size_t stride, int64_t *out)
+static void write_integers(const float *line, size_t step, int64_t count, size_t stride,
+                           int64_t *out)
 {
     for (int64_t i = 0; i < count; i++) {
-        float value = line[i];
+        float value = line[(size_t)i * step];
         bool fits = fabsf(value) < 0x1p63F;
         int64_t beyond = isnan(value) ? 0 : value < 0 ? INT64_MIN : INT64_MAX;
         out[(size_t)i * stride] = fits ? (int64_t)value : beyond;
     }
 }
 
-static void write_line(struct md_tensor *out, const float *line, int64_t count, size_t at,
-                       size_t stride)
+/* `step` 0: one value over and over. */
+static void write_line(struct md_tensor *out, const float *line, size_t step, int64_t count,
+                       size_t at, size_t stride)
 {
     if (out->dtype == MD_I64)
-        write_integers(line, count, stride, (int64_t *)out->data + at);
-    else
-        write_floats(line, count, stride, (float *)out->data + at);
+        write_integers(line, step, count, stride, (int64_t *)out->data + at);
+    for (int64_t i = 0; out->dtype == MD_F32 && i < count; i++)
+        ((float *)out->data)[at + (size_t)i * stride] = line[(size_t)i * step];
 }
 
 /* The first value of a row's column that is none missing. */
@@ -157,6 +153,12 @@ static void fill_column(const struct filling *filling, size_t index, size_t row,
     const float *data =
         column->data != NULL ? column->data + row * column->row_stride : &column->number;
     int64_t begin = filling->steps - known;
+    if (column->step_stride == 0) {
+        float value = data[0];
+        scale_line(column, row, 1, &value);
+        write_line(out, &value, 0, known, at + index, width);
+        return;
+    }
     float line[STEPS_AT_A_TIME],
         last = column->forward ? first_value(column, data, filling->steps) : NAN;
     for (int64_t i = 0; column->forward && i < begin; i++) {
@@ -171,7 +173,7 @@ static void fill_column(const struct filling *filling, size_t index, size_t row,
         if (column->forward)
             fill_line(count, line, &last);
         scale_line(column, row, count, line);
-        write_line(out, line, count, at + index + (size_t)done * width, width);
+        write_line(out, line, 1, count, at + index + (size_t)done * width, width);
     }
 }
 
