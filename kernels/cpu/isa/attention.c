@@ -1,15 +1,13 @@
 /*
  * InterpretableAttention (graph/fused.md). A thread takes a run of (batch element, block of
  * queries) and lays k and v of its batch element out with keys in lanes: [feature][keys, padded]. A
- * score row is then head_size multiplications of vectors of keys. Two ways lead on from there.
+ * score row is then head_size multiplications of vectors of keys. Heads share v and are averaged,
+ * so the probability rows of all heads are added up first, in L1, and v is multiplied once.
  *
- * Narrow: heads and v have few columns, and no score can be large, which the lengths of q and k
- * tell. Then 2^score needs no maximum taken off, and a vector of keys goes from its scores to the
- * sums of 2^score and of 2^score v without leaving the registers.
- *
- * Wide: heads share v and are averaged, so the probability rows of all heads are added up first, in
- * L1, and v is multiplied once. Padding lanes score -infinity, so that no loop but the first knows
- * of them.
+ * Where no score can be large, which the lengths of q and k tell, 2^score needs no maximum taken
+ * off: several vectors of keys go from their scores to powers without leaving the registers.
+ * Elsewhere scores go to memory until their maximum is known. Padding lanes score -infinity, so
+ * that no loop but the first knows of them.
  */
 #include <math.h>
 
@@ -17,10 +15,10 @@
 #include "kernels/cpu/isa/math.h"
 
 #define QUERY_BLOCK 16
-#define NARROW      4 /* a head's columns in the narrow way, and the most of v */
-#define PAIR        2 /* queries that it takes together */
-#define STEP        (VECTOR_REGISTERS == 32 ? GROUP / PAIR : 1) /* vectors of keys likewise */
-#define SCORE_MAX   60    /* of its scores: their powers of 2 and the sums of these are in range */
+#define NARROW      4 /* a head's usual columns, for which loops are unrolled */
+#define PAIR        2 /* queries whose powers are taken together */
+#define STEP        (VECTOR_REGISTERS == 32 ? GROUP / PAIR : 2) /* vectors of keys likewise */
+#define SCORE_MAX   60 /* of small scores: their powers of 2 and the sums of these are in range */
 #define HIDDEN_BIAS -1e6f /* a mask's bias from which on down a hidden key weighs 0 */
 #define QUERIES     4     /* score rows computed together: they share the loads of k */
 
@@ -36,17 +34,11 @@ struct attention {
     bool causal, hides;            /* hides: by mask or causality */
 };
 
-/* Rows of v in a thread's memory. */
-INLINE size_t value_rows(size_t values)
-{
-    return values < NARROW ? NARROW : values;
-}
-
 /* Per thread: k and v turned; then rows of scores, of summed probabilities and of the mask; queries
  * and the lengths of k. */
 static size_t thread_floats(size_t features, size_t values, size_t wide)
 {
-    return (features + value_rows(values) + 3 * QUERIES) * wide + (QUERIES + 1) * padded(features);
+    return (features + values + 3 * QUERIES) * wide + (QUERIES + 1) * padded(features);
 }
 
 /* [keys][features] to [features][wide], zero past the keys. */
@@ -91,7 +83,7 @@ struct query_group {
     float *q, *scores, *total;
     int32_t *hidden;
     struct seen seen; /* by any, or by all of them */
-    bool narrow;
+    bool small;       /* all scores are */
 };
 
 /* scores[n][keys] = q_n . k for `rows` scaled queries of one head, masked; max[n] is their maximum.
@@ -123,6 +115,13 @@ INLINE void score_rows(const struct attention *a, const struct query_group *grou
     }
 }
 
+/* total += powers * factor */
+INLINE void add_scaled(const float *powers, size_t used, float factor, float *total)
+{
+    for (size_t k = 0; k < used; k += VL)
+        store(total + k, load(total + k) + load(powers + k) * factor);
+}
+
 /* total += softmax(scores) / heads */
 INLINE void add_probabilities(size_t heads, float *scores, size_t used, float max, float *total)
 {
@@ -133,9 +132,7 @@ INLINE void add_probabilities(size_t heads, float *scores, size_t used, float ma
         store(scores + k, e);
         sum += e;
     }
-    float factor = 1 / (horizontal_sum(sum) * (float)heads);
-    for (size_t k = 0; k < used; k += VL)
-        store(total + k, load(total + k) + load(scores + k) * factor);
+    add_scaled(scores, used, 1 / (horizontal_sum(sum) * (float)heads), total);
 }
 
 /* y[value] = total . v, with keys in lanes. */
@@ -171,100 +168,95 @@ static void prepare_group(const struct attention *a, size_t batch, size_t query,
     const float *q = (const float *)a->call->in[0].data + (batch * a->queries + query) * features;
     for (size_t i = 0; i < (size_t)rows * features; i++)
         group->q[i] = q[i] * a->scale;
-    group->narrow =
-        a->head_size == NARROW && a->values <= NARROW && (!a->hides || a->mask_bias <= HIDDEN_BIAS);
+    group->small = !a->hides || a->mask_bias <= HIDDEN_BIAS;
     group->seen = (struct seen){.clear = a->wide};
     for (int n = 0; n < rows; n++) {
         struct seen seen =
             widen_mask(a, batch, query + (size_t)n, group->hidden + (size_t)n * a->wide);
         group->seen.used = seen.used > group->seen.used ? seen.used : group->seen.used;
         group->seen.clear = seen.clear < group->seen.clear ? seen.clear : group->seen.clear;
-        group->narrow &=
+        group->small &=
             !seen.none && is_small(a, group->q + (size_t)n * features, group->k_lengths);
     }
 }
 
-/* ---- the narrow way -------------------------------------------------------------------------- */
+/* ---- small scores ---------------------------------------------------------------------------- */
 
-/* Sums of one pair of queries and one head. */
+/* A pair of queries, from the group's n-th on, and one of its heads. */
 struct pair {
-    vf weight[PAIR], value[PAIR][NARROW];
+    size_t head, n;
+    float *powers; /* [PAIR][keys, padded] */
 };
 
-/* Adds `vectors` vectors of keys from `at` on to the sums. */
-INLINE void add_keys(const struct attention *a, const struct query_group *group, size_t head,
-                     const float *q, const int32_t *hidden, size_t at, struct pair *sums,
-                     const bool masked, const int vectors)
+/* Powers of the pair's scores, for `vectors` vectors of keys from `at` on. */
+INLINE void raise_keys(const struct attention *a, const struct query_group *group, struct pair pair,
+                       size_t at, vf weight[PAIR], const size_t head_size, const bool masked,
+                       const int vectors)
 {
-    size_t features = a->heads * NARROW, first = head * NARROW;
-    const float *k = group->k + first * a->wide + at;
+    size_t features = a->heads * head_size, first = pair.head * head_size;
+    const float *k = group->k + first * a->wide + at, *q = group->q + pair.n * features + first;
     const int count = PAIR * vectors;
     vf e[PAIR * STEP] = {0}; /* [vector][query] */
 #pragma GCC unroll 4
-    for (size_t f = 0; f < NARROW; f++)
+    for (size_t f = 0; f < head_size; f++)
         EACH(count)
-        e[i] += load(k + f * a->wide + (size_t)(i / PAIR) * VL) *
-                q[(size_t)(i % PAIR) * features + first + f];
+    e[i] += load(k + f * a->wide + (size_t)(i / PAIR) * VL) * q[(size_t)(i % PAIR) * features + f];
     exp2_each(e, count);
     EACH(count)
     {
-        size_t key = at + (size_t)(i / PAIR) * VL;
-        const int32_t *own = hidden + (size_t)(i % PAIR) * a->wide + key;
+        size_t place = (size_t)(i % PAIR) * a->wide + at + (size_t)(i / PAIR) * VL;
         if (masked)
-            e[i] = choose(*(const vi *)own, (vf){0}, e[i]);
-        sums->weight[i % PAIR] += e[i];
-#pragma GCC unroll 4
-        for (int value = 0; value < NARROW; value++)
-            sums->value[i % PAIR][value] += e[i] * load(group->v + (size_t)value * a->wide + key);
+            e[i] = choose(*(const vi *)(group->hidden + pair.n * a->wide + place), (vf){0}, e[i]);
+        weight[i % PAIR] += e[i];
+        store(pair.powers + place, e[i]);
     }
 }
 
-/* Adds keys from `at` on, as long as `vectors` vectors end before `end`; returns what is next. */
-INLINE size_t add_run(const struct attention *a, const struct query_group *group, size_t head,
-                      size_t n, size_t at, size_t end, struct pair *sums, const bool masked,
-                      const int vectors)
+/* Powers of all of the pair's scores, and what makes shares of the heads' mean of them. */
+INLINE void raise_pair(const struct attention *a, const struct query_group *group, struct pair pair,
+                       float factor[PAIR], const size_t head_size)
 {
-    const float *q = group->q + n * a->heads * NARROW;
-    const int32_t *hidden = group->hidden + n * a->wide;
-    for (; at + (size_t)vectors * VL <= end; at += (size_t)vectors * VL)
-        add_keys(a, group, head, q, hidden, at, sums, masked, vectors);
-    return at;
+    vf weight[PAIR] = {0};
+    size_t at = 0;
+    for (; at + STEP * VL <= group->seen.clear; at += STEP * VL)
+        raise_keys(a, group, pair, at, weight, head_size, false, STEP);
+    if (VECTOR_REGISTERS == 32) /* 16 do not hold the masks too */
+        for (; at + STEP * VL <= group->seen.used; at += STEP * VL)
+            raise_keys(a, group, pair, at, weight, head_size, true, STEP);
+    for (; at < group->seen.used; at += VL)
+        raise_keys(a, group, pair, at, weight, head_size, true, 1);
+    for (int i = 0; i < PAIR; i++)
+        factor[i] = 1 / (horizontal_sum(weight[i]) * (float)a->heads);
 }
 
-/* Queries n and n + 1 of the group through one head; adds to what they take of the values. */
-static void attend_pair(const struct attention *a, const struct query_group *group, size_t head,
-                        size_t n, vf total[PAIR][NARROW])
+/* Two heads at a time, which halves how often sums of probabilities are read and written. */
+INLINE void attend_small(const struct attention *a, const struct query_group *group, size_t rows,
+                         const size_t head_size)
 {
-    struct pair sums = {0};
-    size_t at = add_run(a, group, head, n, 0, group->seen.clear, &sums, false, STEP);
-    at = add_run(a, group, head, n, at, group->seen.used, &sums, true, STEP);
-    add_run(a, group, head, n, at, group->seen.used, &sums, true, 1);
-    for (int i = 0; i < PAIR; i++) {
-        float factor = 1 / (horizontal_sum(sums.weight[i]) * (float)a->heads);
-        for (int value = 0; value < NARROW; value++)
-            total[i][value] += sums.value[i][value] * factor;
-    }
-}
-
-/* The group through all heads, with keys in lanes to the end. */
-static void attend_narrow(const struct attention *a, const struct query_group *group, size_t rows,
-                          float *y)
-{
-    vf total[QUERIES][NARROW] = {{{0}}};
-    for (size_t head = 0; head < a->heads; head++)
-        for (size_t n = 0; n < rows; n += PAIR)
-            attend_pair(a, group, head, n, total + n);
-    for (size_t n = 0; n < rows; n++)
-        for (size_t value = 0; value < a->values; value++)
-            y[n * a->values + value] = horizontal_sum(total[n][value]);
+    size_t used = group->seen.used;
+    float *first = group->scores, *second = first + PAIR * a->wide, factor[2][PAIR];
+    for (size_t head = 0; head < a->heads; head += 2)
+        for (size_t n = 0; n < rows; n += PAIR) {
+            raise_pair(a, group, (struct pair){head, n, first}, factor[0], head_size);
+            bool both = head + 1 < a->heads;
+            if (both)
+                raise_pair(a, group, (struct pair){head + 1, n, second}, factor[1], head_size);
+            for (size_t i = 0; i < PAIR; i++) {
+                float *total = group->total + (n + i) * a->wide;
+                const float *x = first + i * a->wide, *y = second + i * a->wide;
+                if (!both)
+                    add_scaled(x, used, factor[0][i], total);
+                for (size_t k = 0; both && k < used; k += VL)
+                    store(total + k, load(total + k) + load(x + k) * factor[0][i] +
+                                         load(y + k) * factor[1][i]);
+            }
+        }
 }
 
 /* ---- both ways ------------------------------------------------------------------------------- */
 
-INLINE void attend_wide(const struct attention *a, const struct query_group *group, float *y,
-                        const int rows)
+INLINE void attend_large(const struct attention *a, const struct query_group *group, const int rows)
 {
-    memset(group->total, 0, (size_t)rows * a->wide * sizeof *group->total);
     for (size_t head = 0; head < a->heads; head++) {
         vf max[QUERIES];
         for (int n = 0; n < rows; n++)
@@ -274,8 +266,6 @@ INLINE void attend_wide(const struct attention *a, const struct query_group *gro
             add_probabilities(a->heads, group->scores + (size_t)n * a->wide, group->seen.used,
                               horizontal_max(max[n]), group->total + (size_t)n * a->wide);
     }
-    for (int n = 0; n < rows; n++)
-        mix_values(a, group, group->total + (size_t)n * a->wide, y + (size_t)n * a->values);
 }
 
 /* The parts of a thread's memory. */
@@ -283,7 +273,7 @@ static struct query_group group_at(const struct attention *a, float *memory)
 {
     size_t features = a->heads * a->head_size;
     struct query_group group = {.k = memory, .v = memory + features * a->wide};
-    group.scores = memory + (features + value_rows(a->values)) * a->wide;
+    group.scores = memory + (features + a->values) * a->wide;
     group.total = group.scores + QUERIES * a->wide;
     group.hidden = (int32_t *)(group.total + QUERIES * a->wide);
     group.q = group.total + 2 * QUERIES * a->wide;
@@ -298,10 +288,15 @@ INLINE void attend(const struct attention *a, size_t batch, size_t query, float 
     struct query_group group = group_at(a, memory);
     float *y = (float *)a->call->out[0].data + (batch * a->queries + query) * a->values;
     prepare_group(a, batch, query, rows, &group);
-    if (!group.narrow || rows % PAIR != 0)
-        attend_wide(a, &group, y, rows);
+    memset(group.total, 0, (size_t)rows * a->wide * sizeof *group.total);
+    if (!group.small || rows % PAIR != 0)
+        attend_large(a, &group, rows);
+    else if (a->head_size == NARROW)
+        attend_small(a, &group, (size_t)rows, NARROW);
     else
-        attend_narrow(a, &group, (size_t)rows, y);
+        attend_small(a, &group, (size_t)rows, a->head_size);
+    for (int n = 0; n < rows; n++)
+        mix_values(a, &group, group.total + (size_t)n * a->wide, y + (size_t)n * a->values);
 }
 
 /* For each head the greatest squared length of a key. */
@@ -329,8 +324,6 @@ static void turn_keys(const struct attention *a, size_t batch, float *memory)
          a->wide);
     turn((const float *)a->call->in[2].data + batch * a->keys * a->values, a->keys, a->values, v,
          a->wide);
-    for (size_t value = a->values; value < NARROW; value++)
-        memset(v + value * a->wide, 0, a->wide * sizeof *v);
     measure_keys(a, memory, (float *)(uintptr_t)group.k_lengths);
 }
 
