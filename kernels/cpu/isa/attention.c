@@ -308,7 +308,7 @@ static void measure_keys(const struct attention *a, const float *k, float *lengt
             vf sum = {0};
             for (size_t f = head * a->head_size; f < (head + 1) * a->head_size; f++)
                 sum += load(k + f * a->wide + at) * load(k + f * a->wide + at);
-            longest = vmax(longest, sum);
+            longest = vmax(sum, longest); /* a NaN does not count */
         }
         lengths[head] = horizontal_max(longest);
     }
