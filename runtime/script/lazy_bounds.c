@@ -202,11 +202,10 @@ static bool bound_all(struct bounding *bounding, const struct md_plane *leaves, 
     return true;
 }
 
-/* The larger one (of sign 1) of the values at both ends; NaN: one is missing. */
+/* The larger one (of sign 1) of the values at both ends; NaN where they are missing, as both are or
+ * none is. */
 static float outer_of(float first, float last, float sign)
 {
-    if (isnan(first) || isnan(last))
-        return NAN;
     return (sign * first > sign * last ? first : last) + 0.0f; /* -0 becomes 0 */
 }
 

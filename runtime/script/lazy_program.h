@@ -52,10 +52,12 @@ void md__program_pick(const struct md__program *program, const struct md_plane *
 void md__program_run(const struct md__program *program, const struct md_plane *leaves,
                      const int8_t *picks, ptrdiff_t rows, ptrdiff_t count, float *registers,
                      size_t size, float *out);
+enum { MD__BOUND_VALUES = 8 * MD_REDUCE_RUNS_MAX }; /* two bounds, and a product's six parts */
 /*
  * The largest (sign 1) or smallest (-1) values of rows, turned as lazy_run.c turns them: value i of
- * row r of a leaf is data[i * row_stride + r * stride]. best[r]: of those that are `known`. ends:
- * room for the values at both ends of all rows. False: nothing is known.
+ * row r of a leaf is data[i * row_stride + r * stride]. best[r]: of those that are `known`.
+ * Registers hold MD__BOUND_VALUES at least. ends: room for the values at both ends of all rows.
+ * False: nothing is known.
  */
 bool md__program_extremes(const struct md__program *program, const struct md_plane *leaves,
                           const int8_t *picks, ptrdiff_t rows, ptrdiff_t count, float sign,

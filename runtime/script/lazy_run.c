@@ -19,6 +19,7 @@ enum {
     ROW_VALUES_MIN = 32,     /* worth being worked out one behind the other */
     WORK_ALONE_MAX = 1000000 /* not worth a second thread */
 };
+_Static_assert((int)TILE >= (int)MD__BOUND_VALUES, "registers hold the bounds of rows");
 
 /* ---- planes ---------------------------------------------------------------------------------- */
 

@@ -163,6 +163,52 @@ for _, servers in ipairs { 5, 128, 150 } do
     end
 end
 
+-- the bounds of a product: its extreme may come from any two ends of its factors. These meet in the
+-- first step, in the last and in those between, each in one of four ways.
+local ENDS = { { -2, 1 }, { 1, 2 }, { -5, -3 } }
+for case = 0, 4 * 4 * 4 * #ENDS * #ENDS - 1 do
+    local x, y, rest = {}, {}, math.floor(case / 64)
+    local x_ends, y_ends = ENDS[rest % #ENDS + 1], ENDS[math.floor(rest / #ENDS) + 1]
+    for step = 1, 40 do
+        local way = step == 1 and case or math.floor(case / (step == 40 and 4 or 16))
+        x[step], y[step] = x_ends[way % 2 + 1], y_ends[math.floor(way / 2) % 2 + 1]
+    end
+    local function product_of(still)
+        return still:add(tensor.from(x)):mul(tensor.from(y))
+    end
+    local still = tensor.zeros { 5, 1, 1 }
+    local lazy, eager = product_of(still:lazy()), product_of(still)
+    same(lazy:amax(3), eager:amax(3), "amax of a product")
+    same(lazy:amin(3), eager:amin(3), "amin of a product")
+end
+
+-- what is different in the middle alone: larger, smaller, or missing, as an infinity of one row or
+-- of the middle makes it
+for _, servers in ipairs { 5, 128, 150 } do
+    local ordinals, middle = tensor.range(1, servers):reshape { servers, 1, 1 }, {}
+    for step = 1, 96 do
+        middle[step] = step == 48 and 1 or 0
+    end
+    local function lines(zero, odd)
+        local peak = zero:add(tensor.from(middle))
+        local dip, high = peak:mul(-1):add(1), peak:mul(3e38):mul(3e38)
+        local deep = peak:mul(3e38):mul(-3e38)
+        return { dip:mul(odd), odd:mul(dip), peak:sub(1):mul(odd), deep:add(odd), odd:add(deep),
+            odd:mul(-1):sub(deep), high:sub(odd), deep:sub(1):mul(dip), dip:mul(deep:sub(1)),
+            high:add(1):mul(dip), dip:mul(high:add(1)), peak:floor(), dip:floor() }
+    end
+    for _, place in ipairs { 1, 2, servers } do
+        local odd = ordinals:eq(place):where(1 / 0, ordinals)
+        local still = ordinals:mul(0)
+        local eager = lines(still, odd)
+        for index, lazy in ipairs(lines(still:lazy(), odd)) do
+            local what = ("line %d, infinite in row %d of %d"):format(index, place, servers)
+            same(lazy:amax(3), eager[index]:amax(3), what)
+            same(lazy:amin(3), eager[index]:amin(3), what)
+        end
+    end
+end
+
 -- conditions that stand still along some axes: only what they pick is worked out
 for _, shape in ipairs { { 1, 5, 1 }, { 30, 1, 1 }, { 1, 1, 1 }, { 30, 5, 1 }, { 1, 5, 8 } } do
     for _, steps in ipairs { 8, 96 } do
