@@ -1,10 +1,10 @@
 -- One forecast of the whole fleet at the end of a closed step.
 --
 -- Servers with enough history are forecast by the model (for the metrics it was trained on), the
--- others by their trend; every server says which. When the model is missing or fails, everybody is
--- forecast by trend and the answer says why. Servers are taken some at a time, which bounds the
--- memory of a forecast whatever the size of the fleet; the next ones are prepared while the model
--- runs.
+-- others by their trend; every server says which. When the model is missing or fails, those that it
+-- leaves are forecast by trend, too, and the answer says why. Servers are taken some at a time,
+-- which bounds the memory of a forecast whatever the size of the fleet; the next ones are prepared
+-- while the model runs.
 
 local md = require "moondial"
 local features = require "features"

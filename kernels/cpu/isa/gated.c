@@ -202,7 +202,7 @@ static void add_and_normalize(const struct network *net, float *gated, const flo
         float *row = gated + r * wide;
         const float *from = skip + r * skip_stride;
         for (size_t i = 0; i < count; i += VL) {
-            vf term = load_row(from, i, count);
+            vf term = load_upto(from + i, count - i);
             if (net->skip_factor)
                 term *= load(net->skip_factor + i);
             store(row + i, load(row + i) + term);

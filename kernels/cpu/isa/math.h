@@ -89,7 +89,8 @@ INLINE vf exp_negative(vf x)
  * polynomial, a minimax fit of a relative error below 7e-8, and the low bits of the sum say the
  * power of the multiple. Where lanes can look a fraction's power up in registers, more bits make
  * the polynomial shorter. The table's entries lack what the fraction adds, shifted, to the
- * mantissa. A NaN's power means nothing, but as it is multiplied by, the NaN stays.
+ * mantissa; the fourth of eight is rounded down, which with the polynomial's error is nearer. A
+ * NaN's power means nothing, but as it is multiplied by, the NaN stays.
  */
 #if defined(MD_ISA_avx512)
 #define EXP2_BITS  5
@@ -297,13 +298,6 @@ INLINE vf velu(vf x, vf alpha)
 {
     vf below = expm1_bounded(vmin(splat(0.0f), vmax(splat(-87.0f), x))) * alpha;
     return choose(x > 0.0f, x, below);
-}
-
-/* ELU with alpha 1 needs no blend: max(x, 0) + expm1(min(x, 0)). */
-INLINE vf velu_one(vf x)
-{
-    vf below = expm1_bounded(vmin(splat(0.0f), vmax(splat(-87.0f), x)));
-    return vmax(splat(0.0f), x) + below;
 }
 
 /* log(1 + u) for 0 <= u <= 1, by 2 atanh(s), s = u / (2 + u); fit error 5e-9. Squares of what is

@@ -9,11 +9,6 @@
 
 #include <math.h>
 
-INLINE vf load_row(const float *row, size_t at, size_t count)
-{
-    return at + VL <= count ? load(row + at) : load_some(row + at, count - at);
-}
-
 /*
  * y = (x - mean) / sqrt(variance + epsilon) * gamma + beta over `count` features, in two passes
  * over x (the mean first, then squares of differences, which do not cancel). x may be y.

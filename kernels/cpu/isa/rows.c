@@ -141,23 +141,19 @@ const struct md_kernel md__softmax = {
 INLINE void sum_columns(const struct md_kernel_call *call, const float *weights, size_t row,
                         size_t column, size_t count, const int width)
 {
+    size_t at = row * count + column, left = count - column;
     vf sum[SUMMED_MAX] = {0};
     for (int k = 1; k < call->in_count; k++) {
-        const float *from = (const float *)call->in[k].data + row * count;
+        const float *from = (const float *)call->in[k].data + at;
         vf weight = splat(weights[k - 1]);
 #pragma GCC unroll 4
         for (int v = 0; v < width; v++)
-            sum[v] += weight * load_row(from, column + (size_t)v * VL, count);
+            sum[v] += weight * load_upto(from + (size_t)v * VL, left - (size_t)v * VL);
     }
-    float *y = (float *)call->out[0].data + row * count;
+    float *y = (float *)call->out[0].data + at;
 #pragma GCC unroll 4
-    for (int v = 0; v < width; v++) {
-        size_t at = column + (size_t)v * VL;
-        if (at + VL <= count)
-            store(y + at, sum[v]);
-        else
-            store_some(y + at, sum[v], count - at);
-    }
+    for (int v = 0; v < width; v++)
+        store_upto(y + (size_t)v * VL, sum[v], left - (size_t)v * VL);
 }
 
 static void weighted_sum_some(void *context, size_t begin, size_t end, int thread)
