@@ -404,6 +404,16 @@ check(tensor.columns({ { from = calendar }, { from = calendar, first = 2 },
 check(tensor.columns({ { from = windows, forward = true }, { from = calendar } },
     { rows = 2, steps = 3, lengths = { 2, 1 } }), {
     { { 1, 2 }, { 3, 3 }, { 0, 0 } }, { { 5, 3 }, { 0, 0 }, { 0, 0 } } })
+-- one value a row, that is missing in one; rows without a step
+local alone = tensor.from({ 3, NAN }):reshape { 2, 1, 1 }
+local ones = { { from = alone, forward = true, sub = 1, absent = 9 },
+    { from = alone, map = { 7, 8, 6, 5 } }, { from = alone, div = scale } }
+check(tensor.columns(ones, { rows = 2, steps = 2, lengths = { 2, 0 } }),
+    { { { 2, 5, 1.5 }, { 2, 5, 1.5 } }, { { 0, 0, 0 }, { 0, 0, 0 } } })
+check(tensor.columns(ones, { rows = 2, steps = 2, lengths = { 0, 1 } }),
+    { { { 0, 0, 0 }, { 0, 0, 0 } }, { { 9, NAN, NAN }, { 0, 0, 0 } } })
+check(tensor.columns(ones, { rows = 2, steps = 2, lengths = { 1, 2 }, dtype = "int64" }),
+    { { { 2, 5, 1 }, { 0, 0, 0 } }, { { 9, 0, 0 }, { 9, 0, 0 } } })
 -- columns that lie side by side in both are made side by side, each with numbers of its own
 local sides = {
     { from = windows, column = 1, forward = true, sub = 1, absent = -1 },
