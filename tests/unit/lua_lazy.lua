@@ -167,14 +167,15 @@ end
 -- first step, in the last and in those between, each in one of four ways.
 local ENDS = { { -2, 1 }, { 1, 2 }, { -5, -3 } }
 for case = 0, 4 * 4 * 4 * #ENDS * #ENDS - 1 do
-    local x, y, rest = {}, {}, math.floor(case / 64)
-    local x_ends, y_ends = ENDS[rest % #ENDS + 1], ENDS[math.floor(rest / #ENDS) + 1]
+    local left, right, rest = {}, {}, math.floor(case / 64)
+    local left_ends, right_ends = ENDS[rest % #ENDS + 1], ENDS[math.floor(rest / #ENDS) + 1]
     for step = 1, 40 do
         local way = step == 1 and case or math.floor(case / (step == 40 and 4 or 16))
-        x[step], y[step] = x_ends[way % 2 + 1], y_ends[math.floor(way / 2) % 2 + 1]
+        left[step], right[step] = left_ends[way % 2 + 1],
+            right_ends[math.floor(way / 2) % 2 + 1]
     end
     local function product_of(still)
-        return still:add(tensor.from(x)):mul(tensor.from(y))
+        return still:add(tensor.from(left)):mul(tensor.from(right))
     end
     local still = tensor.zeros { 5, 1, 1 }
     local lazy, eager = product_of(still:lazy()), product_of(still)
