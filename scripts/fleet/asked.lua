@@ -5,16 +5,9 @@
 -- Names are separated by commas, the horizon is in steps; what is not asked about is answered in
 -- full.
 
+local check = require "moondial.check"
 local forecast = require "forecast"
 local metrics = require "metrics"
-
-local function set_of(names)
-    local set = {}
-    for _, name in ipairs(names) do
-        set[name] = true
-    end
-    return set
-end
 
 local function names_of(entries)
     local names = {}
@@ -24,12 +17,12 @@ local function names_of(entries)
     return names
 end
 
-local METRICS = set_of(names_of(metrics))
+local METRICS = check.set_of(names_of(metrics))
 
 -- Lists that a query may have: what may stand in them, and what to call it.
 local LISTS = {
     { field = "servers", what = "server with a forecast", known = function(made)
-        return set_of(made.names)
+        return check.set_of(made.names)
     end },
     { field = "metrics", what = "metric", known = function()
         return METRICS

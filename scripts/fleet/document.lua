@@ -8,6 +8,7 @@ local md = require "moondial"
 local asked = require "asked"
 local display = require "display"
 local environment = require "environment"
+local forecast = require "forecast"
 local metrics = require "metrics"
 local profiles = require "profiles"
 local risk = require "risk"
@@ -42,10 +43,10 @@ local function by_name(column_of, idle)
 end
 
 -- The mean of each metric's forecast [servers, metrics, steps].
-local function means(forecast)
-    local servers = forecast:dim(1)
+local function means(values)
+    local servers = values:dim(1)
     return function(place)
-        return forecast:slice(2, place, place):mean(3):reshape { servers }
+        return values:slice(2, place, place):mean(3):reshape { servers }
     end
 end
 
@@ -160,20 +161,6 @@ function document.predictions(fleet, wanted)
     return md.json.named(parts)
 end
 
--- One list of what all judgements have in `field`.
-local function of_all(judgements, field)
-    if #judgements == 1 then
-        return judgements[1][field]
-    end
-    local all = {}
-    for _, judgement in ipairs(judgements) do
-        for _, value in ipairs(judgement[field]) do
-            all[#all + 1] = value
-        end
-    end
-    return all
-end
-
 -- Scores by the servers' names, from those of each group.
 local function scores_in_order(fleet, judgements)
     if #judgements == 1 then -- of everybody, in the fleet's order
@@ -211,7 +198,8 @@ function document.of(fleet, alerts, input_points)
     return {
         predictions = md.json.named(parts),
         alerts = md.json.array(alerts),
-        environment = environment.fleet(of_all(judgements, "near"), of_all(judgements, "far")),
+        environment = environment.fleet(forecast.all_of(judgements, "near"),
+            forecast.all_of(judgements, "far")),
         metadata = metadata(fleet, input_points),
         summary = summary(fleet, judgements),
     }

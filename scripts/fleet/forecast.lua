@@ -208,10 +208,14 @@ local function add_piece(fleet, name, batch, piece)
     pieces[#pieces + 1] = piece
 end
 
-local function joined_lists(pieces, field)
+-- One list of what all parts have in their lists `field`.
+function forecast.all_of(parts, field)
+    if #parts == 1 then
+        return parts[1][field]
+    end
     local all = {}
-    for _, piece in ipairs(pieces) do
-        for _, entry in ipairs(piece[field]) do
+    for _, each in ipairs(parts) do
+        for _, entry in ipairs(each[field]) do
             all[#all + 1] = entry
         end
     end
@@ -238,7 +242,8 @@ local function joined(pieces, name, steps)
     end)
     local group = trend.lines(fit, steps, FORMULAS[name])
     group.model, group.current, group.trend = name, fit.current, fit.slope
-    group.names, group.profiles = joined_lists(pieces, "names"), joined_lists(pieces, "profiles")
+    group.names = forecast.all_of(pieces, "names")
+    group.profiles = forecast.all_of(pieces, "profiles")
     for target in pairs(pieces[1].targets) do
         take_over(group, target, joined_tensors(pieces, function(piece)
             return piece.targets[target]
