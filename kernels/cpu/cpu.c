@@ -6,6 +6,8 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "kernels/cpu/isa/table.h"
 #include "kernels/cpu/move.h"
@@ -240,6 +242,17 @@ static void fill_one(enum md_cpu_isa isa, const char *name, void (*fill)(struct 
     fill(&fast[isa]);
 }
 
+bool md_cpu_may_use_tiles(void)
+{
+#if defined(__x86_64__)
+    enum { ASK_FOR_STATE = 0x1023, TILE_DATA = 18 };
+    return __builtin_cpu_supports("amx-tile") &&
+           syscall(SYS_arch_prctl, ASK_FOR_STATE, TILE_DATA) == 0;
+#else
+    return false;
+#endif
+}
+
 /* A backend without a name is one that this processor cannot run. */
 static void fill_all(void)
 {
@@ -250,6 +263,10 @@ static void fill_all(void)
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
         fill_one(MD_ISA_AVX512, "cpu-avx512", md__fill_avx512);
+    if (fast[MD_ISA_AVX512].name && __builtin_cpu_supports("amx-bf16") && md_cpu_may_use_tiles()) {
+        fill_one(MD_ISA_AMX, "cpu-amx", md__fill_avx512);
+        md__fill_amx(&fast[MD_ISA_AMX]);
+    }
 #endif
 }
 

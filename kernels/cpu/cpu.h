@@ -8,7 +8,8 @@
 
 #include "graph/backend.h"
 
-enum md_cpu_isa { MD_ISA_PORTABLE, MD_ISA_AVX2, MD_ISA_AVX512, MD_ISA_BEST };
+/* AMX: AVX-512 with products on tiles, of float32 as exact as others (isa/tiles.h). */
+enum md_cpu_isa { MD_ISA_PORTABLE, MD_ISA_AVX2, MD_ISA_AVX512, MD_ISA_AMX, MD_ISA_BEST };
 
 const struct md_backend *md_cpu_reference(void);
 
@@ -17,6 +18,10 @@ enum md_cpu_int8 { MD_INT8_WIDENED, MD_INT8_DOT, MD_INT8_TILES, MD_INT8_BEST };
 
 /* NULL when this processor lacks the instruction set. MD_ISA_BEST never fails. */
 const struct md_backend *md_cpu_backend(enum md_cpu_isa isa);
+
+/* Whether this process may use AMX's tiles; asks Linux for it, which wants that before the first
+ * use, since a thread's tiles take 8 KB. */
+bool md_cpu_may_use_tiles(void);
 
 /* For tests: only the ways below the limit are used from now on, BEST: whatever the processor has.
  * Not while a kernel runs. */

@@ -69,8 +69,8 @@ struct md__flag {
         {"--precision", MD__FLAG_TEXT, &(options).precision, "TYPE",                               \
          "of float32 on a GPU: auto, fp32, fp16 or bf16"},                                         \
         {"--isa", MD__FLAG_TEXT, &(options).isa, "NAME",                                           \
-         "the CPU's kernels: auto, avx512, avx2, portable, or reference, which says what is "      \
-         "meant"},                                                                                 \
+         "the CPU's kernels: auto, amx, avx512, avx2, portable, or reference, which says what "    \
+         "is meant"},                                                                              \
     {                                                                                              \
         "--passes-off", MD__FLAG_TEXT, &(options).passes_off, "NAME,...",                          \
             "leave out passes or fused operators, as bench --passes names them"                    \

@@ -87,7 +87,8 @@ enum md_status md__cli_backend(const char *isa, const struct md_backend **backen
     } names[] = {{"auto", MD_ISA_BEST},
                  {"portable", MD_ISA_PORTABLE},
                  {"avx2", MD_ISA_AVX2},
-                 {"avx512", MD_ISA_AVX512}};
+                 {"avx512", MD_ISA_AVX512},
+                 {"amx", MD_ISA_AMX}};
 
     if (strcmp(isa, "reference") == 0) {
         *backend = md_cpu_reference();
@@ -102,5 +103,5 @@ enum md_status md__cli_backend(const char *isa, const struct md_backend **backen
         }
     }
     return md_fail(err, MD_ERR_INVALID,
-                   "isa \"%.32s\" is none of auto, reference, portable, avx2, avx512", isa);
+                   "isa \"%.32s\" is none of auto, reference, portable, avx2, avx512, amx", isa);
 }

@@ -2,7 +2,7 @@
  * Runs many ONNX cases, each in an executable and a process of its own, so that the suites of the
  * onnx package take seconds and a crash costs one case:
  *
- *     onnx_cases [--isa reference|portable|avx2|avx512|best] [--threads N] [--seconds N]
+ *     onnx_cases [--isa reference|portable|avx2|avx512|amx|best] [--threads N] [--seconds N]
  *                [--no-fork]
  *
  * reads lines `MODEL<TAB>OUT_DIR<TAB>NAME=FILE.npy...` and prints one line of JSON for each:
@@ -180,7 +180,7 @@ static void run_forked(const struct job *job, const struct options *options)
 
 static const struct md_backend *find_backend(const char *isa)
 {
-    static const char *const names[] = {"portable", "avx2", "avx512", "best"};
+    static const char *const names[] = {"portable", "avx2", "avx512", "amx", "best"};
     if (strcmp(isa, "reference") == 0)
         return md_cpu_reference();
     for (int i = 0; i < 4; i++)

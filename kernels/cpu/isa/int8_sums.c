@@ -9,11 +9,6 @@
  * are chosen by what the processor reports.
  */
 #include <pthread.h>
-#include <unistd.h>
-
-#if defined(MD_ISA_avx512)
-#include <sys/syscall.h>
-#endif
 
 #include "kernels/cpu/isa/int8.h"
 
@@ -192,14 +187,6 @@ static TILES void end_tiles(struct byte_state *state)
 static const struct byte_summing tiles = {
     .sum = sum_tiles, .end = end_tiles, .dots = true, .takes_signed = true};
 
-/* Linux wants to be asked before a process first uses tiles, whose contents take 8 KB a thread. */
-static bool may_use_tiles(void)
-{
-    enum { ASK_FOR_STATE = 0x1023, TILE_DATA = 18 };
-    return __builtin_cpu_supports("amx-int8") && __builtin_cpu_supports("amx-tile") &&
-           syscall(SYS_arch_prctl, ASK_FOR_STATE, TILE_DATA) == 0;
-}
-
 #endif
 
 /* ---- which ----------------------------------------------------------------------------------- */
@@ -213,7 +200,7 @@ static void find_ways(void)
 #if defined(MD_ISA_avx512)
     if (__builtin_cpu_supports("avx512vnni"))
         ways[MD_INT8_DOT] = &dot;
-    if (may_use_tiles())
+    if (__builtin_cpu_supports("amx-int8") && md_cpu_may_use_tiles())
         ways[MD_INT8_TILES] = &tiles;
 #elif defined(MD_ISA_avx2)
     if (__builtin_cpu_supports("avxvnni"))

@@ -71,6 +71,21 @@ extern const struct md_kernel md__cast, md__compare, md__power, md__where;
 
 extern const struct md_kernel md__non_max_suppression;
 
+/* Those that are compiled for AMX too: CMakeLists.txt names their sources. */
+#define MD__TILE_KERNELS(X)                                                                        \
+    X(MATMUL, md__matmul)                                                                          \
+    X(GEMM, md__gemm)                                                                              \
+    X(LSTM, md__recurrent)                                                                         \
+    X(RNN, md__recurrent)                                                                          \
+    X(GRU, md__recurrent)                                                                          \
+    X(LINEAR, md__linear)                                                                          \
+    X(GATED_LINEAR_UNIT, md__linear)                                                               \
+    X(RESAMPLE_NORM, md__gated)                                                                    \
+    X(GATE_ADD_NORM, md__gated)                                                                    \
+    X(GATED_RESIDUAL, md__gated)                                                                   \
+    X(VARIABLE_SELECTION, md__selection)                                                           \
+    X(INTERPRETABLE_ATTENTION, md__attention)
+
 #define MD__ISA_KERNELS(X)                                                                         \
     X(CHAIN, md__chain)                                                                            \
     X(NON_MAX_SUPPRESSION, md__non_max_suppression)                                                \

@@ -9,5 +9,7 @@
 void md__fill_portable(struct md_backend *backend);
 void md__fill_avx2(struct md_backend *backend);
 void md__fill_avx512(struct md_backend *backend);
+/* Over those of avx512: the kernels that multiply on tiles. */
+void md__fill_amx(struct md_backend *backend);
 
 #endif
