@@ -105,6 +105,17 @@ bool models_open_failing(const struct md_device_driver *driver, int n, enum md_s
     return false;
 }
 
+bool models_build_failing(const char *program, struct md_executable_options options,
+                          const struct md_device_driver *driver, int n, enum md_status status,
+                          bool sticky)
+{
+    models.plain = models_make(program, options);
+    if (!models_open_failing(driver, n, status, sticky))
+        return false;
+    models.placed = models_make(program, options);
+    return true;
+}
+
 bool models_met_failure(int n, bool sticky)
 {
     bool reached = failing_driver_calls() > n;

@@ -53,6 +53,10 @@ void models_any_call_may_be_the_last(void **state);
  * was the one that opens, and it said so. */
 bool models_open_failing(const struct md_device_driver *driver, int n, enum md_status status,
                          bool sticky);
+/* The same between making plain and placed, which a device that did not open is spared. */
+bool models_build_failing(const char *program, struct md_executable_options options,
+                          const struct md_device_driver *driver, int n, enum md_status status,
+                          bool sticky);
 /* What `once` gives, after the runs: whether there was a call n, which is told then. */
 bool models_met_failure(int n, bool sticky);
 

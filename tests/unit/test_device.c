@@ -357,12 +357,11 @@ static void a_driver_of_another_version_is_refused(void **state)
 static bool walk(int n, enum md_status status, bool sticky)
 {
     const struct md_device_driver *driver = reference_device(NULL, "Neg");
-    models.plain = make(CHAIN, MD_PRECISION_F16);
-    if (!models_open_failing(driver, n, status, sticky)) {
+    struct md_executable_options options = models_options(MD_PRECISION_F16);
+    if (!models_build_failing(CHAIN, options, driver, n, status, sticky)) {
         assert_true(n < 2);
         return true;
     }
-    models.placed = make(CHAIN, MD_PRECISION_F16);
     for (int i = 0; i < 3; i++)
         run_both(5, 5e-3);
     run_both(9, 5e-3);

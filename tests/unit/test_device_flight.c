@@ -267,10 +267,9 @@ static void two_threads_take_turns(void **state)
 static bool walk(int n, enum md_status status, bool sticky)
 {
     const struct md_device_driver *driver = failing_driver(device_case_driver());
-    models.plain = models_make(PROGRAM, options_for(MD_PRECISION_F16));
-    if (!models_open_failing(driver, n, status, sticky))
+    struct md_executable_options options = options_for(MD_PRECISION_F16);
+    if (!models_build_failing(PROGRAM, options, driver, n, status, sticky))
         return true;
-    models.placed = models_make(PROGRAM, options_for(MD_PRECISION_F16));
     run_two_ahead(5, 1e-2);
     return models_met_failure(n, sticky);
 }

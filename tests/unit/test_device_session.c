@@ -289,10 +289,9 @@ static void a_session_is_one_models(void **state)
 static bool walk(int n, enum md_status status, bool sticky)
 {
     const struct md_device_driver *driver = failing_driver(device_case_driver());
-    models.plain = models_make(PROGRAM, options_for(MD_PRECISION_F16));
-    if (!models_open_failing(driver, n, status, sticky))
+    struct md_executable_options options = options_for(MD_PRECISION_F16);
+    if (!models_build_failing(PROGRAM, options, driver, n, status, sticky))
         return true;
-    models.placed = models_make(PROGRAM, options_for(MD_PRECISION_F16));
     assert_ok(md_session_new(models.placed, &session, &err));
     int lost = generate(1e-2);
     assert_true(lost <= (sticky ? 1 : 0)); /* a device that lives gives its contents back */
