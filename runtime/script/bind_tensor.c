@@ -144,6 +144,28 @@ static int tensor_from(lua_State *L)
     return 1;
 }
 
+/* md.tensor.look_up(list, numbers [, otherwise]): the number that a table gives for each element of
+ * a list, NaN (or `otherwise`) for those that it does not have. */
+static int tensor_look_up(lua_State *L)
+{
+    luaL_checktype(L, 1, LUA_TTABLE);
+    luaL_checktype(L, 2, LUA_TTABLE);
+    float otherwise = (float)luaL_optnumber(L, 3, NAN);
+    lua_settop(L, 2);
+    struct md_shape shape = {1, {(int64_t)lua_objlen(L, 1)}};
+    float *out = md__tensor_make_unset(L, MD_F32, &shape)->data;
+    for (int i = 0; i < (int)shape.dim[0]; i++) {
+        lua_rawgeti(L, 1, i + 1);
+        if (!lua_isnil(L, -1))
+            lua_rawget(L, 2);
+        if (!lua_isnil(L, -1) && lua_type(L, -1) != LUA_TNUMBER)
+            luaL_argerror(L, 2, "must hold numbers");
+        out[i] = lua_isnil(L, -1) ? otherwise : (float)lua_tonumber(L, -1);
+        lua_pop(L, 1);
+    }
+    return 1;
+}
+
 /* ---- looking --------------------------------------------------------------------------------- */
 
 static int tensor_shape(lua_State *L)
@@ -304,7 +326,9 @@ const luaL_Reg md__tensor_methods[] = {
 };
 
 static const luaL_Reg functions[] = {
-    {"zeros", tensor_zeros}, {"full", tensor_full}, {"from", tensor_from}, {NULL, NULL}};
+    {"zeros", tensor_zeros},     {"full", tensor_full}, {"from", tensor_from},
+    {"look_up", tensor_look_up}, {NULL, NULL},
+};
 
 static void bind(lua_State *L, struct md_script *script)
 {

@@ -88,22 +88,22 @@ static float least_from(double limit)
     return (double)least < limit ? nextafterf(least, INFINITY) : least;
 }
 
-static void grade_values(const float *restrict in, float *restrict out, size_t count,
+static void grade_values(const float *restrict in, float *restrict out, int64_t count,
                          const struct grade *grade)
 {
     float least = least_from(grade->limit), worth = grade->worth;
-    for (size_t i = 0; i < count; i++)
+    for (int64_t i = 0; i < count; i++)
         out[i] = in[i] >= least ? worth : out[i];
 }
 
-/* The list of { limit, worth } at index 2, highest limit first. */
+/* The list of { limit, worth } on top of the stack, highest limit first. */
 static int grades_check(lua_State *L, struct grade *grades)
 {
-    luaL_checktype(L, 2, LUA_TTABLE);
-    int count = (int)lua_objlen(L, 2);
+    luaL_argcheck(L, lua_istable(L, -1), 2, "is a list of such lists, one for each index");
+    int list = lua_gettop(L), count = (int)lua_objlen(L, list);
     luaL_argcheck(L, count <= GRADES_MAX, 2, "has more than 64 grades");
     for (int i = 0; i < count; i++) {
-        lua_rawgeti(L, 2, i + 1);
+        lua_rawgeti(L, list, i + 1);
         luaL_argcheck(L, lua_istable(L, -1), 2, "is a list of { limit, number }");
         lua_rawgeti(L, -1, 1);
         lua_rawgeti(L, -2, 2);
@@ -117,17 +117,47 @@ static int grades_check(lua_State *L, struct grade *grades)
     return count;
 }
 
-/* tensor:grade { { limit, number }, ... }: the number beside the first limit that is reached, 0
- * where none is or where there is no value. */
+/* `runs` runs of `count` values, each a step behind the one before. */
+static void grade_runs(const float *in, float *out, int64_t runs, int64_t step, int64_t count,
+                       const struct grade *grades, int grade_count)
+{
+    for (int64_t run = 0; run < runs; run++)
+        for (int k = grade_count - 1; k >= 0; k--) /* the highest comes last and stays */
+            grade_values(in + run * step, out + run * step, count, &grades[k]);
+}
+
+/* tensor:grade({ { limit, number }, ... }): the number beside the first limit that is reached, 0
+ * where none is or where there is no value. tensor:grade({ list, ... }, axis): a list for each
+ * index of an axis. */
 static int tensor_grade(lua_State *L)
 {
     struct grade grades[GRADES_MAX];
-    lua_settop(L, 2);
-    int grade_count = grades_check(L, grades);
+    lua_settop(L, 3);
+    luaL_checktype(L, 2, LUA_TTABLE);
     const struct md_tensor *tensor = as_float(L, 1);
-    struct md_tensor *result = md__tensor_make(L, MD_F32, &tensor->shape);
-    for (int k = grade_count - 1; k >= 0; k--) /* the highest comes last and stays */
-        grade_values(tensor->data, result->data, md_tensor_count(tensor), &grades[k]);
+    const struct md_shape *shape = &tensor->shape;
+    bool by_axis = !lua_isnil(L, 3);
+    int axis = by_axis ? md__axis_check(L, tensor, 3) : 0;
+    int64_t dim = by_axis ? shape->dim[axis] : 1, inner = 1, total = 1;
+    luaL_argcheck(L, !by_axis || (int64_t)lua_objlen(L, 2) == dim, 2,
+                  "needs a list for each index of the axis");
+    for (int i = 0; i < shape->rank; i++) {
+        inner *= by_axis && i > axis ? shape->dim[i] : 1;
+        total *= shape->dim[i];
+    }
+    inner = by_axis ? inner : total;
+    struct md_tensor *result = md__tensor_make(L, MD_F32, shape);
+    for (int64_t index = 0; index < dim && total > 0; index++) {
+        if (by_axis)
+            lua_rawgeti(L, 2, (int)index + 1);
+        else
+            lua_pushvalue(L, 2);
+        int count = grades_check(L, grades);
+        grade_runs((const float *)tensor->data + index * inner,
+                   (float *)result->data + index * inner, total / dim / inner, dim * inner, inner,
+                   grades, count);
+        lua_pop(L, 1);
+    }
     return 1;
 }
 

@@ -96,6 +96,52 @@ static int tensor_first_at_least(lua_State *L)
     return reduce(L, MD_REDUCE_first_at_least, threshold);
 }
 
+/* ---- ranks ----------------------------------------------------------------------------------- */
+
+enum { TOP_MAX = 1000 };
+
+/* Where a value belongs among `kept` places, whose values fall: behind those that equal it. */
+static int rank_of(float value, const float *values, const int64_t *places, int kept)
+{
+    int first = 0;
+    while (first < kept) {
+        int middle = (first + kept) / 2;
+        if (values[places[middle]] >= value)
+            first = middle + 1;
+        else
+            kept = middle;
+    }
+    return first;
+}
+
+/* tensor:top(count): a list of where the highest values stand, highest first, equal ones in their
+ * order; missing ones are left out. */
+static int tensor_top(lua_State *L)
+{
+    int64_t places[TOP_MAX + 1];
+    const struct md_tensor *tensor = float_check(L, 1);
+    lua_Integer most = luaL_checkinteger(L, 2);
+    int kept = 0;
+    luaL_argcheck(L, tensor->shape.rank == 1, 1, "must have one dimension");
+    luaL_argcheck(L, most >= 0 && most <= TOP_MAX, 2, "must be from 0 to 1000");
+    md__spend(L, (double)md_tensor_bytes(tensor) / BYTES_PER_UNIT);
+    const float *values = tensor->data;
+    for (int64_t i = 0; i < tensor->shape.dim[0] && most > 0; i++) {
+        if (isnan(values[i]) || (kept == most && !(values[i] > values[places[kept - 1]])))
+            continue;
+        int rank = rank_of(values[i], values, places, kept);
+        memmove(places + rank + 1, places + rank, (size_t)(kept - rank) * sizeof *places);
+        places[rank] = i;
+        kept = kept < most ? kept + 1 : kept; /* or the last goes */
+    }
+    lua_createtable(L, kept, 0);
+    for (int i = 0; i < kept; i++) {
+        lua_pushnumber(L, (lua_Number)places[i] + 1);
+        lua_rawseti(L, -2, i + 1);
+    }
+    return 1;
+}
+
 /* ---- scans ----------------------------------------------------------------------------------- */
 
 /* Of `count` values, each `stride` behind the one before. */
@@ -150,4 +196,5 @@ const luaL_Reg md__tensor_reduce_methods[] = {
 #undef X
         {NULL, NULL},
 };
-const luaL_Reg md__tensor_scan_methods[] = {{"fill_forward", tensor_fill_forward}, {NULL, NULL}};
+const luaL_Reg md__tensor_scan_methods[] = {
+    {"fill_forward", tensor_fill_forward}, {"top", tensor_top}, {NULL, NULL}};

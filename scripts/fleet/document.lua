@@ -8,7 +8,6 @@ local md = require "moondial"
 local asked = require "asked"
 local display = require "display"
 local environment = require "environment"
-local forecast = require "forecast"
 local metrics = require "metrics"
 local profiles = require "profiles"
 local risk = require "risk"
@@ -72,7 +71,7 @@ local function judged(group, step_min)
     local fields = { alert = risk.alerts(scores), risk_score = scores:round(1),
         display_metrics = display.rows(current, expected) }
     return {
-        scores = scores:totable(), fields = fields,
+        scores = scores, fields = fields,
         near = environment.servers("near", near.p50, near.p90),
         far = environment.servers("far", group.p50, group.p90),
     }
@@ -93,12 +92,13 @@ local function forecasts(group, wanted)
         present = group.current:eq(group.current) })
 end
 
+-- What people read for each of a list of profiles.
 local function labels(kinds)
-    local list = {}
-    for index, kind in ipairs(kinds) do
-        list[index] = profiles.label(kind)
+    local texts, place_of = {}, {}
+    for index, profile in ipairs(profiles.registry) do
+        texts[index], place_of[profile.name] = profile.label, index
     end
-    return list
+    return md.json.choice(md.tensor.look_up(kinds, place_of, place_of.generic), texts)
 end
 
 -- An object for each server of a group, from what has been `judged` of it.
@@ -161,21 +161,32 @@ function document.predictions(fleet, wanted)
     return md.json.named(parts)
 end
 
--- Scores by the servers' names, from those of each group.
-local function scores_in_order(fleet, judgements)
-    if #judgements == 1 then -- of everybody, in the fleet's order
-        return judgements[1].scores
+-- One column of all groups' servers, from that of each group.
+local function joined(judgements, field)
+    local columns = {}
+    for index, judgement in ipairs(judgements) do
+        columns[index] = judgement[field]
     end
-    local by_server, ordered = {}, {}
-    for index, group in ipairs(fleet.groups) do
-        for place, name in ipairs(group.names) do
-            by_server[name] = judgements[index].scores[place]
+    return #columns > 1 and md.tensor.concat(columns, 1) or columns[1] or md.tensor.zeros { 0 }
+end
+
+-- Everybody's scores in the fleet's order.
+local function scores_in_order(fleet, judgements)
+    local scores = joined(judgements, "scores")
+    if #judgements <= 1 then
+        return scores
+    end
+    local place_of, order, count = {}, {}, 0
+    for _, group in ipairs(fleet.groups) do
+        for _, name in ipairs(group.names) do
+            count = count + 1
+            place_of[name] = count
         end
     end
     for index, name in ipairs(fleet.names) do
-        ordered[index] = by_server[name]
+        order[index] = place_of[name]
     end
-    return ordered
+    return scores:select(1, order)
 end
 
 local function summary(fleet, judgements)
@@ -198,8 +209,7 @@ function document.of(fleet, alerts, input_points)
     return {
         predictions = md.json.named(parts),
         alerts = md.json.array(alerts),
-        environment = environment.fleet(forecast.all_of(judgements, "near"),
-            forecast.all_of(judgements, "far")),
+        environment = environment.fleet(joined(judgements, "near"), joined(judgements, "far")),
         metadata = metadata(fleet, input_points),
         summary = summary(fleet, judgements),
     }

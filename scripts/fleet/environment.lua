@@ -80,19 +80,21 @@ local function severities_low(p50)
     return median:lt(critical):mul(CRITICAL):max(median:lt(warning)):amax(3)
 end
 
--- Probability of each server, a list, over one span ("near" or "far"), from its forecasts there,
--- [servers, metrics, steps].
+-- Per cent that the metrics of each server add: whole numbers as a rule, whose sums are exact.
+local function percent_of(severities, span)
+    return severities:grade({ { CRITICAL, 100 * span.critical }, { WARNING, 100 * span.warning } })
+        :sum(2)
+end
+
+-- Probability of each server, [servers] in per cent, over one span ("near" or "far"), from its
+-- forecasts there, [servers, metrics, steps].
 function environment.servers(span_name, p50, p90)
     local span = SPANS[span_name]
-    local severities = md.tensor.concat({ severities_high(p50, p90), severities_low(p50) }, 2)
-    local criticals = severities:eq(CRITICAL):sum(2):totable()
-    local warnings = severities:eq(WARNING):sum(2):totable()
-    local is_long, list = p50:dim(3) >= span.steps_min, {}
-    for index, count in ipairs(criticals) do
-        local probability = count * span.critical + warnings[index] * span.warning
-        list[index] = is_long and math.min(1, probability) or 0
+    if p50:dim(3) < span.steps_min then
+        return md.tensor.zeros { p50:dim(1) }
     end
-    return list
+    return percent_of(severities_high(p50, p90), span)
+        :add(percent_of(severities_low(p50), span)):min(100)
 end
 
 local function health_of(near)
@@ -104,21 +106,16 @@ local function health_of(near)
     return "healthy"
 end
 
--- The answer's `environment`, from the servers' probabilities, two lists.
+-- The answer's `environment`, from the servers' probabilities, [servers] in per cent.
 function environment.fleet(near_of, far_of)
-    local near, far, high_risk = 0, 0, 0
-    for index, probability in ipairs(near_of) do
-        near, far = near + probability, far + far_of[index]
-        high_risk = high_risk + (probability > HIGH_RISK_ABOVE and 1 or 0)
-    end
     local count = math.max(1, #near_of)
-    near, far = near / count, far / count
+    local near, far = near_of:sum() / (100 * count), far_of:sum() / (100 * count)
     return {
         prob_30m = near,
         prob_8h = far,
         incident_probability_30m = near,
         incident_probability_8h = far,
-        high_risk_servers = high_risk,
+        high_risk_servers = near_of:gt(100 * HIGH_RISK_ABOVE):sum(),
         total_servers = #near_of,
         fleet_health = #near_of == 0 and "unknown" or health_of(near),
     }

@@ -55,35 +55,59 @@ local function round1(value)
     return math.floor(value * 10 + 0.5) / 10
 end
 
--- Which of the servers have a profile, as ones and zeros; nil when none has.
-local function those_with(profile, profiles)
-    local marks, any = {}, false
-    for index, name in ipairs(profiles) do
-        marks[index] = name == profile and 1 or 0
-        any = any or name == profile
-    end
-    return any and md.tensor.from(marks) or nil
-end
-
--- Points that one metric's values add; `when` is "current" or "predicted".
-local function points_of(metric, when, values, profiles)
-    local points = values:grade(POINTS[metric][when] or {})
-    for profile, special in pairs(PROFILE_POINTS) do
-        local steps = special[metric] and special[metric][when]
-        local servers = steps and those_with(profile, profiles)
-        points = servers and servers:where(values:grade(steps), points) or points
-    end
-    return points
-end
-
-local function points_in(columns, when, profiles)
-    local sum = md.tensor.zeros { #profiles }
-    for metric in pairs(POINTS) do
-        if columns[metric] then
-            sum = sum:add(points_of(metric, when, columns[metric], profiles))
+-- Whether any metric has steps of its own for a profile's servers.
+local function differs(profile, when)
+    for _, special in pairs(PROFILE_POINTS[profile]) do
+        if special[when] then
+            return true
         end
     end
-    return sum
+    return false
+end
+
+-- The steps of some metrics, for the servers of a profile that differs or for all others.
+local function steps_of(names, when, profile)
+    local list = {}
+    for index, metric in ipairs(names) do
+        local special = profile and PROFILE_POINTS[profile][metric]
+        list[index] = special and special[when] or POINTS[metric][when] or {}
+    end
+    return list
+end
+
+-- Points that values [metrics, servers] add for each server.
+local function points_of(names, when, values, profiles)
+    local points = values:grade(steps_of(names, when), 1)
+    for profile in pairs(PROFILE_POINTS) do
+        if differs(profile, when) then
+            local servers = md.tensor.look_up(profiles, { [profile] = 1 }, 0)
+            points = servers:where(values:grade(steps_of(names, when, profile), 1), points)
+        end
+    end
+    return points:sum(1)
+end
+
+-- Whether a metric adds points to anybody.
+local function counts(metric, when)
+    local any = POINTS[metric][when]
+    for _, special in pairs(PROFILE_POINTS) do
+        any = any or special[metric] and special[metric][when]
+    end
+    return any
+end
+
+-- Points of each server; `when` is "current" or "predicted".
+local function points_in(columns, when, profiles)
+    local names, values = {}, {}
+    for metric in pairs(POINTS) do
+        if counts(metric, when) and columns[metric] then
+            names[#names + 1], values[#values + 1] = metric, columns[metric]
+        end
+    end
+    if #names == 0 then
+        return md.tensor.zeros { #profiles }
+    end
+    return points_of(names, when, md.tensor.stack(values), profiles)
 end
 
 -- The scores of many servers at once, [servers]: `profiles` names each one's, `current` and
@@ -118,44 +142,41 @@ function risk.level(score)
     return LEVELS[#LEVELS]
 end
 
--- One field of LEVELS for each score.
-local function of_level(places, field)
+-- One field of LEVELS for each of some `rows` of it.
+local function of_level(rows, field)
     local texts = {}
     for index, level in ipairs(LEVELS) do
         texts[index] = level[field]
     end
-    return md.json.choice(places, texts)
+    return md.json.choice(rows, texts)
 end
 
--- What the servers' answers say about their levels. Those come from the scores before rounding.
-function risk.alerts(scores)
+-- The row of LEVELS that each score falls into.
+local function levels_of(scores)
     local from = {}
     for index, level in ipairs(LEVELS) do
         from[index] = { index < #LEVELS and level.from or -math.huge, index }
     end
-    local places = scores:grade(from)
+    return scores:grade(from)
+end
+
+-- What the servers' answers say about their levels. Those come from the scores before rounding.
+function risk.alerts(scores)
+    local rows = levels_of(scores)
     return md.json.rows {
-        level = of_level(places, "level"), color = of_level(places, "color"),
-        emoji = of_level(places, "emoji"), label = of_level(places, "label"),
+        level = of_level(rows, "level"), color = of_level(rows, "color"),
+        emoji = of_level(rows, "emoji"), label = of_level(rows, "label"),
         score = scores:round(1),
     }
 end
 
--- Indices of the `count` highest numbers of a list, highest first, equal ones in order.
-local function highest(numbers, count)
-    local indices, kept = {}, 0
-    for index, number in ipairs(numbers) do
-        if kept < count or numbers[indices[kept]] < number then
-            kept = math.min(kept + 1, count) -- one more, or the last goes
-            local place = kept
-            while place > 1 and numbers[indices[place - 1]] < number do
-                indices[place] = indices[place - 1]
-                place = place - 1
-            end
-            indices[place] = index
-        end
+-- How many servers are at each level, by its name.
+local function counts_of(scores)
+    local rows, list = levels_of(scores), {}
+    for index, level in ipairs(LEVELS) do
+        list[level.level] = rows:eq(index):sum()
     end
-    return indices
+    return list
 end
 
 local function at(names, indices, count)
@@ -166,23 +187,19 @@ local function at(names, indices, count)
     return picked
 end
 
--- Counts and rankings over the servers' names and scores, two lists; ties keep their order.
+-- Counts and rankings over the servers: a list of names and the scores [servers]; ties keep their
+-- order.
 function risk.summary(names, scores)
-    local counts, total, most = {}, 0, 0
-    for _, score in ipairs(scores) do
-        local level = risk.level(score).level
-        counts[level] = (counts[level] or 0) + 1
-        total, most = total + score, math.max(most, score)
-    end
-    local ranked = highest(scores, 20)
+    local servers_at, ranked = counts_of(scores), scores:top(20)
+    local most = #ranked > 0 and scores:get(ranked[1]) or 0
     return {
-        total_servers = #scores,
-        critical_count = counts.critical or 0,
-        warning_count = counts.warning or 0,
-        degrading_count = counts.watch or 0,
-        healthy_count = counts.healthy or 0,
-        avg_risk_score = #scores > 0 and round1(total / #scores) or 0,
-        max_risk_score = round1(most),
+        total_servers = #names,
+        critical_count = servers_at.critical or 0,
+        warning_count = servers_at.warning or 0,
+        degrading_count = servers_at.watch or 0,
+        healthy_count = servers_at.healthy or 0,
+        avg_risk_score = #names > 0 and round1(scores:sum() / #names) or 0,
+        max_risk_score = round1(math.max(0, most)),
         top_5_risks = at(names, ranked, 5),
         top_10_risks = at(names, ranked, 10),
         top_20_risks = at(names, ranked, 20),

@@ -245,6 +245,32 @@ fails("highest limit first", graded.grade, graded, { { 1, 2 }, { NAN, 3 } })
 fails("a list of", graded.grade, graded, { 1 })
 fails("a list of", graded.grade, graded, { { 1 } })
 fails("table expected", graded.grade, graded)
+local by_column = { { { 98, 1 }, { 80, 2 } }, {}, { { 90, 3 } } }
+check(graded:grade(by_column, 2), { { 1, 0, 0 }, { 2, 0, 3 } })
+check(graded:grade({ { { 90, 1 } }, { { 79.5, 2 } } }, 1), { { 1, 1, 0 }, { 2, 0, 2 } })
+check(tensor.zeros({ 2, 0 }):grade({ {}, {} }, 1):shape(), { 2, 0 })
+fails("a list for each index", graded.grade, graded, by_column, 1)
+fails("one for each index", graded.grade, graded, { 1, 2 }, 1)
+fails("no such dimension", graded.grade, graded, by_column, 3)
+
+-- where the highest stand: equal ones in their order, missing ones nowhere
+local ranked = tensor.from { 3, NAN, 7, 3, -1 / 0, 7, 9 }
+check(ranked:top(3), { 7, 3, 6 })
+check(ranked:top(100), { 7, 3, 6, 1, 4, 5 })
+check(ranked:top(0), {})
+check(tensor.range(1, 2000):top(1000)[1000], 1001)
+check(tensor.zeros({ 0 }):top(5), {})
+fails("one dimension", graded.top, graded, 1)
+fails("0 to 1000", ranked.top, ranked, 1001)
+fails("0 to 1000", ranked.top, ranked, -1)
+fails("float32", ranked.top, ranked:astype "int64", 1)
+
+-- numbers for names
+check(tensor.look_up({ "a", "c", "b", 2 }, { a = 5, b = 0.5, [2] = 7 }), { 5, NAN, 0.5, 7 })
+check(tensor.look_up({ "a", "c" }, { a = 5 }, 0), { 5, 0 })
+check(tensor.look_up({}, {}), {})
+fails("must hold numbers", tensor.look_up, { "a" }, { a = "5" })
+fails("table expected", tensor.look_up, { "a" })
 
 -- JSON of rows: what a table of the same values would give, also when nothing else holds them
 local json = md.json

@@ -21,7 +21,12 @@ local function probabilities(span, servers, steps)
             end
         end
     end
-    return environment.servers(span, md.tensor.from(p50):lazy(), md.tensor.from(p90):lazy())
+    local percent = environment.servers(span, md.tensor.from(p50):lazy(),
+        md.tensor.from(p90):lazy()):totable()
+    for index, value in ipairs(percent) do
+        percent[index] = value / 100
+    end
+    return percent
 end
 
 local TROUBLED = {
@@ -55,6 +60,21 @@ return {
         end
         t.equal(probabilities("near", { peaks }, 96), { 1 })
     end },
+
+    test.case { "the fleet's probability is the mean of its servers", fast = true,
+        run = function(t)
+            local function fleet(near, far)
+                return environment.fleet(md.tensor.from(near), md.tensor.from(far))
+            end
+            t.equal(fleet({ 100, 0 }, { 50, 25 }), {
+                prob_30m = 0.5, incident_probability_30m = 0.5, prob_8h = 0.375,
+                incident_probability_8h = 0.375, high_risk_servers = 1, total_servers = 2,
+                fleet_health = "warning" })
+            t.equal(fleet({ 61 }, { 0 }).fleet_health, "critical")
+            t.equal(fleet({ 30 }, { 0 }).fleet_health, "healthy")
+            t.equal(fleet({}, {}).fleet_health, "unknown")
+            t.equal(fleet({}, {}).prob_30m, 0)
+        end },
 
     test.case { "figures have one decimal and compare before rounding", fast = true,
         run = function(t)

@@ -101,6 +101,32 @@ return {
             "critical" })
     end },
 
+    test.case { "the summary counts on that scale and ranks, ties in order", fast = true,
+        run = function(t)
+            local summary = risk.summary({ "a", "b", "c", "d", "e", "f" },
+                md.tensor.from { 10, 70, 45.26, 10, 25, 70 })
+            t.equal(summary, { total_servers = 6, critical_count = 2, warning_count = 1,
+                degrading_count = 1, healthy_count = 2, avg_risk_score = 38.4, max_risk_score = 70,
+                top_5_risks = { "b", "f", "c", "e", "a" },
+                top_10_risks = { "b", "f", "c", "e", "a", "d" },
+                top_20_risks = { "b", "f", "c", "e", "a", "d" } })
+            t.equal(risk.summary({}, md.tensor.zeros { 0 }).avg_risk_score, 0)
+        end },
+
+    test.case { "the twenty highest of many, whatever their order", fast = true, run = function(t)
+        local names = {}
+        for index = 1, 50 do
+            names[index] = "s" .. index
+        end
+        local function top(scores)
+            local list = risk.summary(names, scores).top_20_risks
+            return #list .. " " .. list[1] .. " " .. list[2] .. " " .. list[20]
+        end
+        t.equal(top(md.tensor.range(1, 50)), "20 s50 s49 s31")
+        t.equal(top(md.tensor.range(1, 50):neg()), "20 s1 s2 s20")
+        t.equal(top(md.tensor.full({ 50 }, 7)), "20 s1 s2 s20")
+    end },
+
     test.case { "names find their profile", fast = true, run = function(t)
         t.equal(profiles.of "ppdb001", "database")
         t.equal(profiles.of "PPWEB7.example.net", "web_api")

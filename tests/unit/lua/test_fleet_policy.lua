@@ -15,7 +15,6 @@ end
 local active = require "active"
 local alerts = require "alerts"
 local check = require "check"
-local environment = require "environment"
 local metrics = require "metrics"
 local policy = require "policy"
 local profiles = require "profiles"
@@ -75,30 +74,6 @@ check.test("levels begin at 70, 40 and 20, before rounding", function()
     check.equal(risk.level(39.99).level, "watch")
     check.equal(risk.level(20).level, "watch")
     check.equal(risk.level(0).level, "healthy")
-end)
-
-check.test("the summary counts on that scale and ranks, ties in order", function()
-    local summary = risk.summary({ "a", "b", "c", "d", "e", "f" }, { 10, 70, 45.26, 10, 25, 70 })
-    check.same(summary, { total_servers = 6, critical_count = 2, warning_count = 1,
-        degrading_count = 1, healthy_count = 2, avg_risk_score = 38.4, max_risk_score = 70,
-        top_5_risks = { "b", "f", "c", "e", "a" },
-        top_10_risks = { "b", "f", "c", "e", "a", "d" },
-        top_20_risks = { "b", "f", "c", "e", "a", "d" } })
-    check.equal(risk.summary({}, {}).avg_risk_score, 0)
-end)
-
-check.test("the twenty highest of many, whatever their order", function()
-    local names, rising, falling, same = {}, {}, {}, {}
-    for index = 1, 50 do
-        names[index], rising[index], falling[index], same[index] = "s" .. index, index, -index, 7
-    end
-    local function top(scores)
-        local list = risk.summary(names, scores).top_20_risks
-        return #list .. " " .. list[1] .. " " .. list[2] .. " " .. list[20]
-    end
-    check.equal(top(rising), "20 s50 s49 s31")
-    check.equal(top(falling), "20 s1 s2 s20")
-    check.equal(top(same), "20 s1 s2 s20")
 end)
 
 check.test("the shipped rules are good rules on the fleet's metrics", function()
@@ -191,17 +166,6 @@ check.test("alerts are sorted most severe first, then by time, ties in order", f
         order[index] = entry.server
     end
     check.equal(table.concat(order), "cbdae")
-end)
-
-check.test("the fleet's probability is the mean of its servers", function()
-    check.same(environment.fleet({ 1, 0 }, { 0.5, 0.25 }), {
-        prob_30m = 0.5, incident_probability_30m = 0.5, prob_8h = 0.375,
-        incident_probability_8h = 0.375, high_risk_servers = 1, total_servers = 2,
-        fleet_health = "warning" })
-    check.equal(environment.fleet({ 0.61 }, { 0 }).fleet_health, "critical")
-    check.equal(environment.fleet({ 0.3 }, { 0 }).fleet_health, "healthy")
-    check.equal(environment.fleet({}, {}).fleet_health, "unknown")
-    check.equal(environment.fleet({}, {}).prob_30m, 0)
 end)
 
 local function mistake_of(checked, given, ...)
