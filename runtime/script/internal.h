@@ -232,6 +232,9 @@ enum md_status md__state_new(struct md_script *script, struct md_generation *gen
                              struct md_error *err);
 void md__state_delete(struct md__state *state);
 void md__state_collect(struct md__state *state); /* a full collection, protected */
+/* Likewise, and gives the next tasks room: the collector leaves them alone until the heap has grown
+ * to several times what is left. */
+void md__state_sweep(struct md__state *state);
 /* Gives a pooled state to others while its task waits, and gets it back; nothing for other kinds.
  */
 void md__state_leave(struct md__state *state);

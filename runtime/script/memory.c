@@ -316,9 +316,12 @@ void *md__allocate(void *context, void *memory, size_t old_size, size_t new_size
     void *moved = NULL;
     if (new_size <= old_size || !is_over(state, new_size - old_size))
         moved = resize(state, memory, old_size, new_size);
-    if (moved != NULL)
+    if (moved != NULL) {
         account(state, (int64_t)new_size - (int64_t)old_size);
-    else if (state->can_escape && is_in_trace(state))
+        if (state->task != NULL && new_size > old_size)
+            state->task->allocated += new_size - old_size;
+    }
+    if (moved == NULL && state->can_escape && is_in_trace(state))
         md__state_escape(state);
     return moved;
 }

@@ -6,8 +6,8 @@
  * that somebody wants back: a request that has begun goes before one that has not.
  *
  * A state on which a request has left a lot is *littered*: a thread of its own collects that once
- * the state is idle, when the answer has been handed over. It yields to those that answer: what
- * they would have to wait for is another state.
+ * the state is idle, when the answer has been read, so that the next such request need not. It
+ * yields to those that answer: what they would have to wait for is another state.
  *
  * A state that cannot be trusted any more is *retired*: it loses its place to an empty seat, which
  * a builder thread fills with a fresh state of the same generation, away from any request. The old
@@ -27,6 +27,9 @@ static const int64_t bytes_step = 65536;
 
 /* Between two attempts to build a state. */
 static const int64_t retry_ns = 1000000000;
+
+/* The sweeper waits so long for the answer to be written and read. */
+static const int64_t answer_ns = 5000000;
 
 /* How much the sweeper gives way, as nice(1) has it. */
 enum { SWEEPER_NICE = 10 };
@@ -308,8 +311,7 @@ static void sweep(struct md__pool *pool, struct md__seat *seat)
 {
     seat->busy = true;
     pthread_mutex_unlock(&pool->lock);
-    md__state_collect(seat->state);
-    seat->state->littered = false;
+    md__state_sweep(seat->state);
     pthread_mutex_lock(&pool->lock);
     make_idle(pool, seat);
 }
@@ -321,10 +323,13 @@ static void *sweeper_main(void *context)
     setpriority(PRIO_PROCESS, (id_t)gettid(), SWEEPER_NICE); /* of this thread alone, on Linux */
     pthread_mutex_lock(&pool->lock);
     while (!pool->closing) {
-        if ((seat = littered_seat(pool)) != NULL)
+        if ((seat = littered_seat(pool)) != NULL) {
             sweep(pool, seat);
-        else
-            pthread_cond_wait(&pool->litter, &pool->lock);
+            continue;
+        }
+        pthread_cond_wait(&pool->litter, &pool->lock);
+        if (!pool->closing)
+            md_cond_wait_ns(&pool->closed, &pool->lock, answer_ns);
     }
     pthread_mutex_unlock(&pool->lock);
     return NULL;

@@ -15,6 +15,9 @@
 
 #include "script/generation.h"
 
+/* Of what a sweep has left: where the collector begins again. */
+enum { SWEPT_PCT = 300 };
+
 /* ---- life ------------------------------------------------------------------------------------ */
 
 static int open_state(lua_State *L)
@@ -141,6 +144,22 @@ void md__state_collect(struct md__state *state)
 {
     state->gc_debt = 0;
     md__protect_ours(state, collect, NULL);
+}
+
+static int sweep(lua_State *L)
+{
+    md__state_relieve(L);
+    int before = lua_gc(L, LUA_GCSETPAUSE, SWEPT_PCT);
+    lua_gc(L, LUA_GCRESTART, -1); /* with that from here on */
+    lua_gc(L, LUA_GCSETPAUSE, before);
+    return 0;
+}
+
+void md__state_sweep(struct md__state *state)
+{
+    state->gc_debt = 0;
+    state->littered = false;
+    md__protect_ours(state, sweep, NULL);
 }
 
 /* ---- after a failure ------------------------------------------------------------------------- */

@@ -31,6 +31,10 @@ static const int64_t obedience_ns = 2000000000;
  * until the collector's next cycle, in every state that has ever made one. */
 static const int64_t worth_collecting = 16 << 20;
 
+/* Lua objects of one task that the next should not have to collect: at least so many bytes, and
+ * such a part of all there are. */
+enum { LITTER_BYTES_MIN = 64 << 10, LITTER_SHARE = 8 };
+
 /* ---- holds ----------------------------------------------------------------------------------- */
 
 void md__hold(lua_State *L, struct md__hold *hold)
@@ -245,6 +249,14 @@ static void count(const struct md__task *task)
     md__hook_raise(&stat->bytes_peak, task->bytes_peak);
 }
 
+static bool has_littered(const struct md__task *task)
+{
+    const struct md__state *state = task->state;
+    size_t heap = state->bytes_used - state->bytes_charged;
+    return task->bytes > worth_collecting ||
+           (task->allocated > LITTER_BYTES_MIN && task->allocated > heap / LITTER_SHARE);
+}
+
 /* What the task leaves behind. */
 static void clean(struct md__task *task)
 {
@@ -253,8 +265,8 @@ static void clean(struct md__task *task)
         md__state_retire(state, "a script did not end when it had to");
     else if (task->killed || task->failed_memory || state->deep)
         md__state_recover(state);
-    else if (task->bytes > worth_collecting && state->pool != NULL)
-        state->littered = true; /* the answer goes first */
+    else if (state->pool != NULL)
+        state->littered |= has_littered(task); /* the answer goes first */
     else if (task->bytes > worth_collecting)
         md__state_collect(state);
 }

@@ -43,6 +43,7 @@ struct md__task {
     struct md__hold *holds;
     struct md__hook_stat *stat; /* what is counted for its route or job; NULL: nothing */
     int64_t bytes_peak;
+    size_t allocated;    /* bytes of all Lua objects that were made, however short they lived */
     size_t collect_left; /* when so few bytes are left, garbage is collected; 0: not known */
     int64_t lua_ns;      /* spent in Lua so far */
     bool failed, failed_memory;
