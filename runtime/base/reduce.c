@@ -96,7 +96,6 @@ static float result_of(const struct md_reducing *reducing, ptrdiff_t run, double
 {
     double result = reducing->sums[MD__FOLD_RESULT][run];
     switch (reducing->what.op) {
-    case MD_REDUCE_mean:
     case MD_REDUCE_nanmean:
         return (float)(result / known);
     case MD_REDUCE_std:
@@ -111,13 +110,27 @@ static float result_of(const struct md_reducing *reducing, ptrdiff_t run, double
     }
 }
 
+/* Sums, or means: what most ask for. */
+static void end_plain(const struct md_reducing *reducing, bool is_mean, float *out,
+                      ptrdiff_t stride)
+{
+    const double *sums = reducing->sums[MD__FOLD_RESULT];
+    const double *missing = reducing->sums[MD__FOLD_MISSING];
+    double divisor = is_mean ? (double)reducing->count : 1;
+    for (ptrdiff_t run = 0; run < reducing->runs; run++)
+        out[run * stride] = missing[run] > 0 ? NAN : (float)(sums[run] / divisor);
+}
+
 static void end_sums(const struct md_reducing *reducing, float *out, ptrdiff_t stride)
 {
     int op = reducing->what.op;
-    bool passes_on = op == MD_REDUCE_sum || op == MD_REDUCE_mean || op == MD_REDUCE_std;
+    if (op == MD_REDUCE_sum || op == MD_REDUCE_mean) {
+        end_plain(reducing, op == MD_REDUCE_mean, out, stride);
+        return;
+    }
     for (ptrdiff_t run = 0; run < reducing->runs; run++) {
         double missing = reducing->sums[MD__FOLD_MISSING][run];
-        out[run * stride] = passes_on && missing > 0
+        out[run * stride] = op == MD_REDUCE_std && missing > 0
                                 ? NAN
                                 : result_of(reducing, run, (double)reducing->count - missing);
     }
@@ -127,11 +140,11 @@ static void end_extremes(const struct md_reducing *reducing, float *out, ptrdiff
 {
     int op = reducing->what.op;
     bool passes_on = op == MD_REDUCE_amax || op == MD_REDUCE_amin;
+    /* So many may be missing. */
+    int32_t most = reducing->count > 0 ? passes_on ? 0 : (int32_t)(reducing->count - 1) : -1;
     for (ptrdiff_t run = 0; run < reducing->runs; run++) {
-        int32_t missing = reducing->extreme.missing[run];
-        bool is_known = passes_on ? missing == 0 : missing < reducing->count;
         float best = reducing->extreme.best[run] + 0.0f; /* -0 becomes 0 */
-        out[run * stride] = is_known && reducing->count > 0 ? best : NAN;
+        out[run * stride] = reducing->extreme.missing[run] <= most ? best : NAN;
     }
 }
 

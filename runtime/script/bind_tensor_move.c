@@ -81,16 +81,32 @@ static int tensor_select(lua_State *L)
     return 1;
 }
 
-/* One run of elements of `bytes` each, from places that are `stride` elements apart. */
-static void gather_run(char *to, const char *from, int64_t stride, int64_t count, size_t bytes)
+/* One run of elements of `bytes` each, at places that are so many elements apart. */
+static void move_run(char *restrict to, int64_t to_stride, const char *restrict from,
+                     int64_t from_stride, int64_t count, size_t bytes)
 {
     if (bytes == sizeof(float)) {
         for (int64_t i = 0; i < count; i++)
-            memcpy(to + i * 4, from + i * stride * 4, 4);
+            memcpy(to + i * to_stride * 4, from + i * from_stride * 4, 4);
         return;
     }
     for (int64_t i = 0; i < count; i++)
-        memcpy(to + (size_t)i * bytes, from + i * stride * (int64_t)bytes, bytes);
+        memcpy(to + i * to_stride * (int64_t)bytes, from + i * from_stride * (int64_t)bytes, bytes);
+}
+
+/* A plane of elements, rows x count: by its rows, or by its columns where those are longer and
+ * stand row by row in the source. */
+static void gather_plane(char *to, const char *from, int64_t row_stride, int64_t stride,
+                         int64_t rows, int64_t count, size_t bytes)
+{
+    int64_t size = (int64_t)bytes;
+    if (row_stride == 1 && rows > count) {
+        for (int64_t i = 0; i < count; i++)
+            move_run(to + i * size, count, from + i * stride * size, 1, rows, bytes);
+        return;
+    }
+    for (int64_t row = 0; row < rows; row++)
+        move_run(to + row * count * size, 1, from + row * row_stride * size, stride, count, bytes);
 }
 
 /* Copies elements into result in its order; stride[axis] is how far the source moves per index. */
@@ -100,14 +116,15 @@ static void gather_strided(const struct md_tensor *source, const int64_t *stride
     size_t bytes = md_dtype_bytes(source->dtype), count = md_tensor_count(result);
     int64_t index[MD_RANK_MAX] = {0}, at = 0;
     int last = result->shape.rank - 1;
-    while (last > 0 && result->shape.dim[last] == 1) /* runs as long as they can be */
+    while (last > 0 && result->shape.dim[last] == 1) /* planes as large as they can be */
         last--;
-    int64_t run = last >= 0 ? result->shape.dim[last] : 1,
-            run_stride = last >= 0 ? stride[last] : 0;
-    for (size_t i = 0; i < count; i += (size_t)run) {
-        gather_run((char *)result->data + i * bytes,
-                   (const char *)source->data + at * (int64_t)bytes, run_stride, run, bytes);
-        for (int axis = last - 1; axis >= 0; axis--) {
+    int64_t run = last >= 0 ? result->shape.dim[last] : 1;
+    int64_t rows = last >= 1 ? result->shape.dim[last - 1] : 1;
+    for (size_t i = 0; i < count; i += (size_t)(rows * run)) {
+        gather_plane(
+            (char *)result->data + i * bytes, (const char *)source->data + at * (int64_t)bytes,
+            last >= 1 ? stride[last - 1] : 0, last >= 0 ? stride[last] : 0, rows, run, bytes);
+        for (int axis = last - 2; axis >= 0; axis--) {
             at += stride[axis];
             if (++index[axis] < result->shape.dim[axis])
                 break;
@@ -143,7 +160,7 @@ static int tensor_transpose(lua_State *L)
         shape.dim[i] = tensor->shape.dim[axis];
         stride[i] = own[axis];
     }
-    struct md_tensor *result = md__tensor_make(L, tensor->dtype, &shape);
+    struct md_tensor *result = md__tensor_make_unset(L, tensor->dtype, &shape);
     gather_strided(tensor, stride, result);
     return 1;
 }
@@ -162,7 +179,7 @@ static int tensor_expand(lua_State *L)
         luaL_argcheck(L, dim == 1 || dim == shape.dim[axis], 2, "only dimensions of 1 can grow");
         stride[axis] = dim == 1 ? 0 : own[axis - missing];
     }
-    struct md_tensor *result = md__tensor_make(L, tensor->dtype, &shape);
+    struct md_tensor *result = md__tensor_make_unset(L, tensor->dtype, &shape);
     gather_strided(tensor, stride, result);
     return 1;
 }

@@ -156,8 +156,8 @@ enum md_status md__program_add(struct md__program *program, const struct md__ope
     return add_leaf(program, &leaf, value, err);
 }
 
-/* The last step that reads each one. What a `where` may pick (lazy_run.c) is read by who reads the
- * `where`. */
+/* The last step that reads each one. What a `where` may pick (lazy_plane.c) is read by who reads
+ * the `where`. */
 static void find_last_readers(const struct md__program *program, int16_t *last)
 {
     for (int i = 0; i < program->step_count; i++) {

@@ -10,6 +10,7 @@
  * A row is bounded when all its values are missing, with NaN as bounds, or none is. Sums and
  * products of infinite numbers could be missing in between: there nothing is said at all.
  */
+#include <assert.h>
 #include <float.h>
 #include <math.h>
 
@@ -50,13 +51,19 @@ static bool bound_leaf(struct bounding *bounding, int k, const struct md_plane *
     }
     if (leaf->stride != 0)
         return false;
-    for (ptrdiff_t i = 0; i < count; i++) {
+    for (ptrdiff_t i = 0; i < count && leaf->row_stride != 1; i++) {
         float value = leaf->data[i * leaf->row_stride];
         if (!isfinite(value))
             return false;
         low = value < low ? value : low;
         high = value > high ? value : high;
     }
+    if (leaf->row_stride == 1) {
+        low = md_vector_extreme(leaf->data, count, -1);
+        high = md_vector_extreme(leaf->data, count, 1);
+    }
+    if (!isfinite(low) || !isfinite(high))
+        return false;
     bounding->ends[k][0] = low;
     bounding->ends[k][1] = high;
     bounding->leaves[k] = (struct bounds){&bounding->ends[k][0], &bounding->ends[k][1], 0};
@@ -68,17 +75,22 @@ static bool bound_leaf(struct bounding *bounding, int k, const struct md_plane *
 static bool is_finite_or_missing(const float *values, ptrdiff_t stride, ptrdiff_t rows)
 {
     int infinite = 0;
-    for (ptrdiff_t r = 0; r < (stride == 0 ? 1 : rows); r++)
-        infinite |= fabsf(values[r * stride]) > FLT_MAX;
+    if (stride == 0)
+        return !(fabsf(*values) > FLT_MAX);
+    assert(stride == 1);
+    for (ptrdiff_t r = 0; r < rows; r++)
+        infinite |= fabsf(values[r]) > FLT_MAX;
     return infinite == 0;
 }
 
 static bool can_be_added(const struct bounding *bounding, const struct bounds *in)
 {
     bool good = true;
-    for (int k = 0; k < 2; k++)
-        good = good && is_finite_or_missing(in[k].low, in[k].stride, bounding->rows) &&
-               is_finite_or_missing(in[k].high, in[k].stride, bounding->rows);
+    for (int k = 0; k < 2; k++) {
+        good = good && is_finite_or_missing(in[k].low, in[k].stride, bounding->rows);
+        if (!stands_still(&in[k]))
+            good = good && is_finite_or_missing(in[k].high, in[k].stride, bounding->rows);
+    }
     return good;
 }
 
@@ -89,24 +101,41 @@ static void apply(const struct bounding *bounding, enum md_vector_op op, float *
     md_vector_body_of(op)(out, in, 1, bounding->rows);
 }
 
-/* Between the least and the largest of the ends' products. */
-static void bound_product(const struct bounding *bounding, const struct bounds *in, float *low,
-                          float *high)
+/* The least and the largest of two, in out and out + MD_REDUCE_RUNS_MAX. */
+static void order(const struct bounding *bounding, const float *a, const float *b, float *out)
 {
-    ptrdiff_t a = in[0].stride, b = in[1].stride;
-    float *products = high + MD_REDUCE_RUNS_MAX, *part[6];
-    for (int i = 0; i < 6; i++)
-        part[i] = products + i * MD_REDUCE_RUNS_MAX;
-    apply(bounding, MD_VECTOR_mul, part[0], in[0].low, a, in[1].low, b);
-    apply(bounding, MD_VECTOR_mul, part[1], in[0].low, a, in[1].high, b);
-    apply(bounding, MD_VECTOR_mul, part[2], in[0].high, a, in[1].low, b);
-    apply(bounding, MD_VECTOR_mul, part[3], in[0].high, a, in[1].high, b);
-    apply(bounding, MD_VECTOR_min, part[4], part[0], 1, part[1], 1);
-    apply(bounding, MD_VECTOR_min, part[5], part[2], 1, part[3], 1);
-    apply(bounding, MD_VECTOR_min, low, part[4], 1, part[5], 1);
-    apply(bounding, MD_VECTOR_max, part[4], part[0], 1, part[1], 1);
-    apply(bounding, MD_VECTOR_max, part[5], part[2], 1, part[3], 1);
-    apply(bounding, MD_VECTOR_max, high, part[4], 1, part[5], 1);
+    apply(bounding, MD_VECTOR_min, out, a, 1, b, 1);
+    apply(bounding, MD_VECTOR_max, out + MD_REDUCE_RUNS_MAX, a, 1, b, 1);
+}
+
+/* Products of one number of each row with the ends of the other operand, least first, in out. */
+static void order_products(const struct bounding *bounding, const float *number, ptrdiff_t stride,
+                           const struct bounds *other, float *products, float *out)
+{
+    float *second = products + MD_REDUCE_RUNS_MAX;
+    apply(bounding, MD_VECTOR_mul, products, number, stride, other->low, other->stride);
+    apply(bounding, MD_VECTOR_mul, second, number, stride, other->high, other->stride);
+    order(bounding, products, second, out);
+}
+
+/* Between the least and the largest of the ends' products: low, and high behind it. */
+static void bound_product(const struct bounding *bounding, const struct bounds *in, float *low)
+{
+    float *products = low + 2 * (ptrdiff_t)MD_REDUCE_RUNS_MAX;
+    float *first = products + 2 * (ptrdiff_t)MD_REDUCE_RUNS_MAX;
+    float *second = first + 2 * (ptrdiff_t)MD_REDUCE_RUNS_MAX;
+    const struct bounds *a = &in[0], *b = &in[1];
+    if (stands_still(a)) {
+        order_products(bounding, a->low, a->stride, b, products, low);
+    } else if (stands_still(b)) {
+        order_products(bounding, b->low, b->stride, a, products, low);
+    } else {
+        order_products(bounding, a->low, a->stride, b, products, first);
+        order_products(bounding, a->high, a->stride, b, products, second);
+        apply(bounding, MD_VECTOR_min, low, first, 1, second, 1);
+        apply(bounding, MD_VECTOR_max, low + MD_REDUCE_RUNS_MAX, first + MD_REDUCE_RUNS_MAX, 1,
+              second + MD_REDUCE_RUNS_MAX, 1);
+    }
 }
 
 /* A step whose operands all stand still does, too, whatever it is. */
@@ -127,7 +156,7 @@ static bool bound_moving(const struct bounding *bounding, enum md_vector_op op,
     const struct bounds *a = &in[0], *b = &in[1];
     switch (op) {
     case MD_VECTOR_mul:
-        bound_product(bounding, in, low, high);
+        bound_product(bounding, in, low);
         return can_be_added(bounding, in);
     case MD_VECTOR_add:
     case MD_VECTOR_min:
@@ -228,10 +257,11 @@ bool md__program_extremes(const struct md__program *program, const struct md_pla
         return false;
     const struct bounds *all = &bounding.steps[program->step_count - 1];
     const float *bound = sign > 0 ? all->high : all->low;
-    for (ptrdiff_t r = 0; r < rows; r++) {
-        float most = bound[r * all->stride];
+    for (ptrdiff_t r = 0; r < rows; r++)
         best[r] = outer_of(ends[r], ends[rows + r], sign);
-        known[r] = isnan(most) || best[r] == most;
+    for (ptrdiff_t r = 0; r < rows; r++) {
+        float most = bound[all->stride == 0 ? 0 : r];
+        known[r] = (best[r] == most) | (most != most);
     }
     return true;
 }

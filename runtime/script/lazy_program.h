@@ -1,4 +1,4 @@
-/* What lazy.c makes and lazy_run.c works out: formulas from inside. */
+/* What lazy.c makes, lazy_run.c and lazy_plane.c work out: formulas from inside. */
 #ifndef MD_SCRIPT_LAZY_PROGRAM_H
 #define MD_SCRIPT_LAZY_PROGRAM_H
 
@@ -45,6 +45,9 @@ size_t md__program_count(const struct md__program *program);
 /* What each step picks (a `where` whose condition stands still), or -1 where nobody reads it. */
 void md__program_pick(const struct md__program *program, const struct md_plane *leaves,
                       int8_t *picks);
+/* The leaf that all values are, as conditions stand; NULL: they are worked out. */
+const struct md_plane *md__program_leaf(const struct md__program *program,
+                                        const struct md_plane *leaves, const int8_t *picks);
 /*
  * Works out rows x count values into out. leaves: where each leaf begins there, and how it goes on;
  * picks: of these leaves; registers: register_count of `size` values each.

@@ -1,8 +1,8 @@
 /*
  * Working formulas out; see lazy.h.
  *
- * A plane of values, rows x count, is worked out step by step into registers of TILE values. Leaves
- * are read where they lie, with a stride per axis (0 where one value stands for many).
+ * All values are cut into planes, which lazy_plane.c works out. Leaves are read where they lie,
+ * with a stride per axis (0 where one value stands for many).
  */
 #include <assert.h>
 #include <math.h>
@@ -20,90 +20,6 @@ enum {
     WORK_ALONE_MAX = 1000000 /* not worth a second thread */
 };
 _Static_assert((int)TILE >= (int)MD__BOUND_VALUES, "registers hold the bounds of rows");
-
-/* ---- planes ---------------------------------------------------------------------------------- */
-
-/* Whether rows of `count` values follow each other without a break, in all operands. */
-static bool is_one_row(const struct md_plane *in, int operands, ptrdiff_t count)
-{
-    bool is_one = true;
-    for (int k = 0; k < operands; k++)
-        is_one &= in[k].row_stride == in[k].stride * count;
-    return is_one;
-}
-
-/* Which operand a `where` picks on the whole plane, as its condition stands still; 0: it depends.
- */
-static int picked(const struct md__step *step, const struct md_plane *leaves)
-{
-    if (step->op != MD_VECTOR_where || step->in[0] >= 0)
-        return 0;
-    const struct md_plane *condition = &leaves[~step->in[0]];
-    if (condition->row_stride != 0 || condition->stride != 0)
-        return 0;
-    return *condition->data != 0.0f && !isnan(*condition->data) ? 1 : 2;
-}
-
-enum { NOT_NEEDED = -1 };
-
-void md__program_pick(const struct md__program *program, const struct md_plane *leaves,
-                      int8_t *picks)
-{
-    int last = program->step_count - 1;
-    if (last < 0)
-        return;
-    memset(picks, NOT_NEEDED, (size_t)program->step_count);
-    picks[last] = 0;
-    for (int i = last; i >= 0; i--) {
-        const struct md__step *step = &program->steps[i];
-        if (picks[i] == NOT_NEEDED)
-            continue;
-        picks[i] = (int8_t)picked(step, leaves);
-        for (int k = 0; k < step->operands; k++)
-            if (step->in[k] >= 0 && (picks[i] == 0 || picks[i] == k))
-                picks[step->in[k]] = 0;
-    }
-}
-
-/* The leaf that all values are, as conditions stand; NULL: they are worked out. */
-static const struct md_plane *only_leaf(const struct md__program *program,
-                                        const struct md_plane *leaves, const int8_t *picks)
-{
-    int value = program->step_count - 1;
-    while (value >= 0 && picks[value] > 0)
-        value = program->steps[value].in[(int)picks[value]];
-    return value < 0 ? &leaves[~value] : NULL;
-}
-
-void md__program_run(const struct md__program *program, const struct md_plane *leaves,
-                     const int8_t *picks, ptrdiff_t rows, ptrdiff_t count, float *registers,
-                     size_t size, float *out)
-{
-    struct md_plane values[MD__STEPS_MAX];
-    if (program->step_count == 0) {
-        md_vector_body_of(MD_VECTOR_copy)(out, leaves, rows, count);
-        return;
-    }
-    for (int i = 0; i < program->step_count; i++) {
-        const struct md__step *step = &program->steps[i];
-        struct md_plane in[MD_VECTOR_OPERANDS_MAX];
-        bool is_last = i == program->step_count - 1;
-        float *to = is_last ? out : registers + step->reg * size;
-        if (picks[i] == NOT_NEEDED)
-            continue;
-        for (int k = 0; k < step->operands; k++)
-            in[k] = step->in[k] < 0 ? leaves[~step->in[k]] : values[step->in[k]];
-        values[i] = (struct md_plane){to, count, 1};
-        if (picks[i] > 0 && !is_last)
-            values[i] = in[(int)picks[i]];
-        else if (picks[i] > 0)
-            md_vector_body_of(MD_VECTOR_copy)(to, &in[(int)picks[i]], rows, count);
-        else if (is_one_row(in, step->operands, count))
-            step->body(to, in, 1, rows * count);
-        else
-            step->body(to, in, rows, count);
-    }
-}
 
 /* ---- walks ----------------------------------------------------------------------------------- */
 
@@ -285,7 +201,7 @@ static void reduce_rows(const struct walk *walk, const struct md_plane *leaves, 
                         bool turned, int64_t rows, int64_t count, float *out, int64_t out_stride,
                         float *registers)
 {
-    const struct md_plane *leaf = turned ? NULL : only_leaf(walk->program, leaves, picks);
+    const struct md_plane *leaf = turned ? NULL : md__program_leaf(walk->program, leaves, picks);
     struct md_reducing reducing;
     md_reduce_begin(&reducing, walk->reduction, rows);
     do {
@@ -297,6 +213,37 @@ static void reduce_rows(const struct walk *walk, const struct md_plane *leaves, 
         }
     } while (md_reduce_again(&reducing));
     md_reduce_end(&reducing, out, out_stride);
+}
+
+/* Rows one behind the other, as many at a time as fill the registers; moves the leaves on. */
+static void reduce_in_turn(const struct walk *walk, struct md_plane *leaves, const int8_t *picks,
+                           int64_t rows, int64_t count, float *out, int64_t out_stride,
+                           float *registers)
+{
+    bool is_leaf = md__program_leaf(walk->program, leaves, picks) != NULL;
+    int64_t at_once = is_leaf ? rows : smaller(rows, count < TILE ? TILE / count : 1);
+    for (int64_t row = 0; row < rows; row += at_once) {
+        reduce_rows(walk, leaves, picks, false, smaller(at_once, rows - row), count,
+                    out + row * out_stride, out_stride, registers);
+        for (int k = 0; k < walk->program->leaf_count; k++)
+            leaves[k].data += at_once * leaves[k].row_stride;
+    }
+}
+
+/* Turned rows whose leaves are packed, one behind the other where there are fewer of them than of
+ * their values. */
+static void reduce_packed(const struct walk *walk, const struct md_plane *leaves,
+                          const int8_t *picks, int64_t rows, int64_t count, float *out,
+                          float *registers)
+{
+    struct md_plane back[MD__LEAVES_MAX];
+    if (rows >= count) {
+        reduce_rows(walk, leaves, picks, true, rows, count, out, 1, registers);
+        return;
+    }
+    for (int k = 0; k < walk->program->leaf_count; k++)
+        back[k] = (struct md_plane){leaves[k].data, leaves[k].stride, leaves[k].row_stride};
+    reduce_in_turn(walk, back, picks, rows, count, out, 1, registers);
 }
 
 /* Likewise of turned rows, whose leaves are packed: extremes that stand at an end are not looked
@@ -324,7 +271,7 @@ static bool reduce_by_ends(const struct walk *walk, struct md_plane *leaves, con
             packed[i] = packed[open[i]];
     }
     if (open_count > 0)
-        reduce_rows(walk, leaves, picks, true, open_count, count, best, 1, registers);
+        reduce_packed(walk, leaves, picks, open_count, count, best, registers);
     for (int64_t i = 0; i < open_count; i++)
         out[open[i] * out_stride] = best[i];
     return true;
@@ -352,7 +299,8 @@ static void reduce_tile(const struct walk *walk, struct md_plane *leaves, const 
     int rank = walk->shape.rank, op = walk->reduction->op;
     int64_t out_stride = rank >= 2 ? walk->line_stride[rank - 2] : 0;
     float *out = walk->out + line;
-    bool is_long = count >= ROW_VALUES_MIN, is_leaf = only_leaf(walk->program, leaves, picks);
+    bool is_long = count >= ROW_VALUES_MIN,
+         is_leaf = md__program_leaf(walk->program, leaves, picks);
     bool in_rows = is_long && lies_in_rows(walk->program, leaves, picks);
     if (walk->turned && !is_leaf && !in_rows) {
         bool by_ends = turn_leaves(walk, leaves, rows, registers) && is_long &&
@@ -362,13 +310,7 @@ static void reduce_tile(const struct walk *walk, struct md_plane *leaves, const 
             reduce_rows(walk, leaves, picks, true, rows, count, out, out_stride, registers);
         return;
     }
-    int64_t at_once = is_leaf ? rows : smaller(rows, count < TILE ? TILE / count : 1);
-    for (int64_t row = 0; row < rows; row += at_once) {
-        reduce_rows(walk, leaves, picks, false, smaller(at_once, rows - row), count,
-                    out + row * out_stride, out_stride, registers);
-        for (int k = 0; k < walk->program->leaf_count; k++)
-            leaves[k].data += at_once * leaves[k].row_stride;
-    }
+    reduce_in_turn(walk, leaves, picks, rows, count, out, out_stride, registers);
 }
 
 static void run_tile(const struct walk *walk, int64_t tile, float *registers)
