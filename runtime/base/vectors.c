@@ -54,6 +54,11 @@ float md_vector_extreme(const float *values, ptrdiff_t count, float sign)
     return fastest()->extreme(values, count, sign);
 }
 
+void md_beside(const struct md_beside *beside, float *out)
+{
+    fastest()->beside(beside, out);
+}
+
 const md__fold_body *md__folds(void)
 {
     return fastest()->folds;

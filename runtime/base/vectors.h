@@ -8,7 +8,9 @@
 #ifndef MD_BASE_VECTORS_H
 #define MD_BASE_VECTORS_H
 
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 enum { MD_VECTOR_OPERANDS_MAX = 3 };
 
@@ -71,5 +73,21 @@ md_vector_body md_vector_body_of(enum md_vector_op op);
 /* The largest (sign 1) or smallest (-1) of some values: NaN when one is, infinite when there are
  * none. */
 float md_vector_extreme(const float *values, ptrdiff_t count, float sign);
+
+/*
+ * Columns that lie side by side: step i of column k is from[i * step_stride + k]. A missing value
+ * is what `last` holds, or with `forward` the one before it; then `sub` is subtracted and the rest
+ * divided by `div`, and what is still missing becomes `absent`.
+ */
+struct md_beside {
+    const float *from;
+    ptrdiff_t step_stride, out_stride;
+    int64_t steps, skip; /* skip: of the steps, so many at the beginning are not written */
+    int count;           /* of columns */
+    bool forward;
+    const float *last, *sub, *div, *absent; /* of each column */
+};
+/* Writes the steps, out_stride apart; out lies apart from all the others. */
+void md_beside(const struct md_beside *beside, float *out);
 
 #endif

@@ -20,6 +20,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/vectors.h"
 #include "script/tensor_object.h"
 #include "script/writers.h"
 
@@ -89,12 +90,13 @@ static void fill_line(int64_t count, float *line, float *last)
 /* The code that a value stands for: the map begins with that of 0. */
 static void map_line(const struct column *column, int64_t count, float *line)
 {
+    float limit = (float)column->map_count;
     for (int64_t i = 0; i < count; i++) {
         float value = line[i];
         if (isnan(value))
             continue;
-        bool known = value >= 0 && value < (float)column->map_count && value == floorf(value);
-        line[i] = known ? column->map[(size_t)value] : 0;
+        int place = value >= 0 && value < limit ? (int)value : -1;
+        line[i] = place >= 0 && (float)place == value ? column->map[place] : 0;
     }
 }
 
@@ -197,40 +199,26 @@ static void begin_side(const struct filling *filling, const struct group *group,
     }
 }
 
-/* Missing values take those before them; without `forward` there are none before them. */
-static void take_values(const float *restrict from, size_t count, bool forward,
-                        struct side *restrict side, float *restrict values)
-{
-    for (size_t i = 0; i < count; i++)
-        values[i] = isnan(from[i]) ? side->last[i] : from[i];
-    for (size_t i = 0; forward && i < count; i++)
-        side->last[i] = values[i];
-}
-
-static void scale_values(const float *restrict values, size_t count,
-                         const struct side *restrict side, float *restrict out)
-{
-    for (size_t i = 0; i < count; i++) {
-        float value = (values[i] - side->sub[i]) / side->div[i];
-        out[i] = isnan(value) ? side->absent[i] : value;
-    }
-}
-
 static void fill_group(const struct filling *filling, const struct group *group, size_t row,
                        int64_t known, size_t at)
 {
     const struct column *column = &filling->columns[group->first];
-    const float *from = column->data + row * column->row_stride;
-    float *out = (float *)filling->out->data + at + group->first, values[GROUP_MAX];
     struct side side;
     begin_side(filling, group, row, &side);
-    for (int64_t step = 0; step < filling->steps; step++, from += column->step_stride) {
-        take_values(from, group->count, column->forward, &side, values);
-        if (step < filling->steps - known)
-            continue;
-        scale_values(values, group->count, &side, out);
-        out += filling->column_count;
-    }
+    struct md_beside beside = {
+        .from = column->data + row * column->row_stride,
+        .step_stride = (ptrdiff_t)column->step_stride,
+        .out_stride = (ptrdiff_t)filling->column_count,
+        .steps = filling->steps,
+        .skip = filling->steps - known,
+        .count = (int)group->count,
+        .forward = column->forward,
+        .last = side.last,
+        .sub = side.sub,
+        .div = side.div,
+        .absent = side.absent,
+    };
+    md_beside(&beside, (float *)filling->out->data + at + group->first);
 }
 
 /* The same in all rows. */

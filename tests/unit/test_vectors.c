@@ -67,6 +67,56 @@ static void all_instruction_sets_agree(void **state)
             }
 }
 
+/* Worked out one value at a time. */
+static void fill_columns(const struct md_beside *beside, float *out)
+{
+    for (int k = 0; k < beside->count; k++) {
+        float last = beside->last[k];
+        for (int64_t step = 0; step < beside->steps; step++) {
+            float value = beside->from[step * beside->step_stride + k];
+            value = isnan(value) ? last : value;
+            last = beside->forward ? value : last;
+            value = (value - beside->sub[k]) / beside->div[k];
+            if (step >= beside->skip)
+                out[(step - beside->skip) * beside->out_stride + k] =
+                    isnan(value) ? beside->absent[k] : value;
+        }
+    }
+}
+
+static void columns_side_by_side_agree(void **state)
+{
+    enum { STEPS = 50, STRIDE = 41 };
+    const struct md__vector_table *tables[MD__VECTOR_TABLES_MAX];
+    int table_count = md__vector_tables(tables);
+    (void)state;
+    fill();
+    for (int count = 1; count <= COUNT_MAX; count++)
+        for (int kind = 0; kind < 4; kind++) {
+            float expected[STEPS * COUNT_MAX] = {0};
+            struct md_beside beside = {.from = values[0],
+                                       .step_stride = STRIDE,
+                                       .out_stride = COUNT_MAX,
+                                       .steps = STEPS,
+                                       .skip = kind < 2 ? 0 : 7,
+                                       .count = count,
+                                       .forward = kind % 2 != 0,
+                                       .last = values[1],
+                                       .sub = values[1] + 40,
+                                       .div = values[1] + 80,
+                                       .absent = values[2]};
+            fill_columns(&beside, expected);
+            for (int table = 0; table < table_count; table++) {
+                float out[STEPS * COUNT_MAX] = {0}; /* nothing is written beside the columns */
+                tables[table]->beside(&beside, out);
+                for (int i = 0; i < STEPS * COUNT_MAX; i++)
+                    if (!same(out[i], expected[i]))
+                        fail_msg("table %d, %d columns, value %d: %a, not %a", table, count, i,
+                                 (double)out[i], (double)expected[i]);
+            }
+        }
+}
+
 static void rounding_is_half_away_from_zero(void **state)
 {
     static const struct {
@@ -113,6 +163,7 @@ static void extremes_are_found_wherever_they_are(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(all_instruction_sets_agree),
+                                       cmocka_unit_test(columns_side_by_side_agree),
                                        cmocka_unit_test(rounding_is_half_away_from_zero),
                                        cmocka_unit_test(extremes_are_found_wherever_they_are)};
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -239,6 +239,7 @@ float MD_ISA_SYMBOL(md__vector_extreme)(const float *values, ptrdiff_t count, fl
 const struct md__vector_table MD_ISA_SYMBOL(md__vector_table) = {
     .extreme = MD_ISA_SYMBOL(md__vector_extreme),
     .folds = MD_ISA_SYMBOL(md__folds),
+    .beside = MD_ISA_SYMBOL(md__beside),
     .bodies = {
 #define X(name, operands) [MD_VECTOR_##name] = name##_body,
         MD_VECTOR_ALL_OPS(X)
