@@ -156,12 +156,12 @@ static int tensor_look_up(lua_State *L)
     float *out = md__tensor_make_unset(L, MD_F32, &shape)->data;
     for (int i = 0; i < (int)shape.dim[0]; i++) {
         lua_rawgeti(L, 1, i + 1);
-        if (!lua_isnil(L, -1))
-            lua_rawget(L, 2);
-        if (!lua_isnil(L, -1) && lua_type(L, -1) != LUA_TNUMBER)
+        lua_rawget(L, 2);
+        int type = lua_type(L, -1);
+        if (type != LUA_TNIL && type != LUA_TNUMBER)
             luaL_argerror(L, 2, "must hold numbers");
-        out[i] = lua_isnil(L, -1) ? otherwise : (float)lua_tonumber(L, -1);
-        lua_pop(L, 1);
+        out[i] = type == LUA_TNIL ? otherwise : (float)lua_tonumber(L, -1);
+        lua_settop(L, 3); /* the result */
     }
     return 1;
 }

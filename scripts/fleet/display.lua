@@ -16,6 +16,10 @@ local SHOWN = {
 
 local DIRECTIONS = { "decreasing", "stable", "increasing" }
 
+-- Which of them a change is, by the least of each: anything above 0 increases.
+local ABOVE_0 = 2 ^ -149
+local CHANGES = { { ABOVE_0, 3 }, { 0, 2 }, { -math.huge, 1 } }
+
 local display = { SHOWN = SHOWN }
 
 -- The shown metrics of named columns [servers], side by side.
@@ -43,10 +47,10 @@ function display.rows(current, expected)
     local now = shown_columns(current)
     local soon = shown_columns(expected)
     soon = soon:isnan():where(now, soon)
+    local change = soon:sub(now)
     local figures = md.json.rows({
-        current = now:round(1), predicted = soon:round(1), delta = soon:sub(now):round(1),
-        unit = units(now:dim(1)),
-        trend = md.json.choice(soon:gt(now):sub(soon:lt(now)):add(2), DIRECTIONS),
+        current = now:round(1), predicted = soon:round(1), delta = change:round(1),
+        unit = units(now:dim(1)), trend = md.json.choice(change:grade(CHANGES), DIRECTIONS),
     }, { present = now:eq(now) })
     local fields = {}
     for index, shown in ipairs(SHOWN) do
