@@ -12,25 +12,32 @@
 /* Flat: the description of what lies behind it. */
 struct prepared {
     size_t inputs, columns;
-    bool paired;
+    bool paired, tiled;
     float memory[] __attribute__((aligned(64)));
 };
 
 static struct packed packed_of(const struct prepared *prepared)
 {
-    return packed_at(prepared->inputs, prepared->columns, prepared->paired,
-                     (float *)(uintptr_t)prepared->memory);
+    float *memory = (float *)(uintptr_t)prepared->memory;
+    struct packed packed =
+        packed_at(prepared->inputs, prepared->columns, prepared->paired, memory);
+    if (prepared->tiled)
+        packed.tiles = memory + packed_floats(packed.inputs, packed.columns, packed.paired);
+    return packed;
 }
 
 static enum md_status prepare(const struct unpacked *from, size_t inputs, size_t columns,
                               bool paired, void **prepared, size_t *bytes, struct md_error *err)
 {
-    size_t size = sizeof(struct prepared) + packed_floats(inputs, columns, paired) * sizeof(float);
+    size_t floats = packed_floats(inputs, columns, paired);
+    size_t tiled = tiled_floats(inputs, columns, paired);
+    size_t size = sizeof(struct prepared) + (floats + tiled) * sizeof(float);
     struct prepared *made = md_prepared_new(size);
     if (made == NULL)
         return md_fail(err, MD_ERR_MEMORY, "packing weights: out of memory");
     *made = (struct prepared){.inputs = inputs, .columns = columns, .paired = paired};
-    md__pack(from, inputs, columns, paired, made->memory);
+    struct packed packed = md__pack(from, inputs, columns, paired, made->memory);
+    made->tiled = tiled && md__pack_tiles(&packed, made->memory + floats);
     *prepared = made;
     *bytes = size;
     return MD_OK;

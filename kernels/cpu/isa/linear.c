@@ -3,6 +3,7 @@
  */
 #include "kernels/cpu/isa/linear.h"
 #include "kernels/cpu/isa/linear_store.h"
+#include "kernels/cpu/isa/tile_blocks.h"
 
 /* The column that lane 0 of packed vector v holds; *end is where that vector's columns end. */
 static size_t column_of(size_t v, size_t columns, bool paired, size_t *end)
@@ -300,7 +301,11 @@ void md__multiply_panels(const struct packed *packed, const struct product *p, s
     bool far = cut || inputs * packed->vectors * VL > FAR_FLOATS;
     size_t rows = far ? LONG_ROW_BLOCK : ROW_BLOCK;
     struct block block = {.first_column = first * VL};
-    for (block.row = 0; block.row < p->rows; block.row = block.end) {
+#if defined(MD_ISA_amx)
+    if (packed->tiles && p->rows >= FEW_ROWS)
+        block.end = md__multiply_tiles(packed, p, first, last);
+#endif
+    for (block.row = block.end; block.row < p->rows; block.row = block.end) {
         block.end = block.row + rows < p->rows ? block.row + rows : p->rows;
         block.fetches = far || block.row == 0;
         block.k = 0;

@@ -18,6 +18,7 @@
 
 #include "kernels/cpu/isa/activation.h"
 #include "kernels/cpu/isa/math.h"
+#include "kernels/cpu/isa/tiles.h"
 
 #define PANEL    (VECTOR_REGISTERS / 8)
 #define ROWS_MAX 8
@@ -35,6 +36,7 @@ struct packed {
     bool paired;    /* interleaved for a GLU */
     float *bias;    /* vectors * VL, in packed order */
     float *weights;
+    float *tiles; /* the same for AMX's tiles: [vector][chunk][part], tiles.h; NULL: none */
 };
 
 /* Where the weights come from: element (k, column) is at weights[k * k_stride + column *
@@ -86,6 +88,51 @@ INLINE struct packed packed_at(size_t inputs, size_t columns, bool paired, float
  */
 struct packed md__pack(const struct unpacked *from, size_t inputs, size_t columns, bool paired,
                        float *memory);
+
+/*
+ * Weights that AMX's tiles multiply in less time than vectors, which lie in memory a second time
+ * for them, half as large again: 96 cycles for 16 rows, a vector of columns and a chunk of inputs
+ * against half a cycle for a row, a vector and an input. All of them stay in the second-level
+ * cache.
+ */
+#define TILED_CHUNKS  16
+#define TILED_WEIGHTS ((size_t)256 << 10)
+
+/* Floats that md__pack_tiles needs; 0 where vectors are as quick. */
+INLINE size_t tiled_floats(size_t inputs, size_t columns, bool paired)
+{
+#if defined(MD_ISA_amx)
+    size_t vectors = vectors_of(columns) << paired, chunks = tile_chunks(inputs);
+    bool pays = vectors && (96 + 112 / vectors) * chunks + 16 < 8 * inputs;
+    if (pays && chunks <= TILED_CHUNKS && inputs * vectors * VL <= TILED_WEIGHTS)
+        return vectors * parts_floats(inputs);
+#else
+    (void)inputs;
+    (void)columns;
+    (void)paired;
+#endif
+    return 0;
+}
+
+#if defined(MD_ISA_amx)
+#define md__pack_tiles MD_ISA_SYMBOL(md__pack_tiles)
+/* Lays the packed weights out for tiles as well, at `memory` (tiled_floats floats, aligned to 64);
+ * false: there are some that cannot be cut into parts, and vectors multiply as before. */
+bool md__pack_tiles(struct packed *packed, float *memory);
+
+#define md__multiply_tiles MD_ISA_SYMBOL(md__multiply_tiles)
+/* Vectors [first, last) of the columns for the first rows of a product with packed->tiles; how many
+ * rows. y points to the first column. */
+size_t md__multiply_tiles(const struct packed *packed, const struct product *p, size_t first,
+                          size_t last);
+#else
+INLINE bool md__pack_tiles(struct packed *packed, float *memory)
+{
+    (void)packed;
+    (void)memory;
+    return false;
+}
+#endif
 
 #define md__pack_vector MD_ISA_SYMBOL(md__pack_vector)
 /* Packed vector v alone: `lanes` columns of `from` starting at `column`, times `scale`. */
