@@ -351,6 +351,22 @@ static void open_libraries(lua_State *L)
     }
 }
 
+/*
+ * Compiling a loop, with its branches, vain attempts and changes of the code's protection, takes as
+ * long as thousands of rounds in the interpreter: it is worth it for who has had as many. LuaJIT
+ * itself would begin after 56, in the middle of the first requests that loop over a fleet.
+ */
+static void set_compiler(lua_State *L)
+{
+    lua_getglobal(L, LUA_JITLIBNAME);
+    lua_getfield(L, -1, "opt");
+    lua_getfield(L, -1, "start");
+    lua_pushliteral(L, "hotloop=4000");
+    lua_pushliteral(L, "hotexit=100"); /* of a branch that its trace does not have; 254 at most */
+    lua_call(L, 2, 0);
+    lua_pop(L, 2);
+}
+
 /* Fills the table on top of the stack, the one behind the frozen globals. */
 static void fill_globals(lua_State *L)
 {
@@ -392,6 +408,7 @@ void md__sandbox_open(lua_State *L)
     lua_newtable(L);
     lua_setfield(L, LUA_REGISTRYINDEX, md__loaded_key);
     open_libraries(L);
+    set_compiler(L);
     md__checkpoint_open(L);
     md__errors_open(L);
     md__objects_open(L);
