@@ -277,27 +277,27 @@ bool md__model_takes(const struct md_model *model, const struct md_shape *shapes
     return true;
 }
 
-/* The first element in [begin, end) that is not finite, or end. */
-static size_t find_odd(const struct md_tensor *tensor, size_t begin, size_t end)
+/* The first element of `count` that is not finite, or count. */
+static size_t find_odd(const struct md_tensor *tensor, size_t count)
 {
     const uint16_t *half = tensor->data;
-    size_t i = begin;
+    size_t i = 0;
 
     switch (tensor->dtype) {
     case MD_F32:
-        for (; i < end && isfinite(((const float *)tensor->data)[i]); i++) {
+        for (; i < count && isfinite(((const float *)tensor->data)[i]); i++) {
         }
         break;
     case MD_F64:
-        for (; i < end && isfinite(((const double *)tensor->data)[i]); i++) {
+        for (; i < count && isfinite(((const double *)tensor->data)[i]); i++) {
         }
         break;
     case MD_F16:
-        for (; i < end && (half[i] & 0x7c00) != 0x7c00; i++) {
+        for (; i < count && (half[i] & 0x7c00) != 0x7c00; i++) {
         }
         break;
     default: /* bfloat16 */
-        for (; i < end && (half[i] & 0x7f80) != 0x7f80; i++) {
+        for (; i < count && (half[i] & 0x7f80) != 0x7f80; i++) {
         }
     }
     return i;
@@ -317,43 +317,20 @@ static bool is_nan(const struct md_tensor *tensor, size_t i)
     }
 }
 
-/* A sum of x * 0 is NaN exactly when some x is not finite: a pass that vectorises. */
-static bool all_finite(const float *values, size_t begin, size_t end)
-{
-    float poison[8] = {0};
-    size_t i = begin;
-
-    for (; i + 8 <= end; i += 8) {
-        for (int lane = 0; lane < 8; lane++) {
-            poison[lane] += values[i + (size_t)lane] * 0.0f;
-        }
-    }
-    for (; i < end; i++) {
-        poison[0] += values[i] * 0.0f;
-    }
-    for (int lane = 1; lane < 8; lane++) {
-        poison[0] += poison[lane];
-    }
-    return poison[0] == 0.0f;
-}
-
 static enum md_status check_finite(const char *name, const struct md_tensor *tensor,
                                    struct md_error *err)
 {
-    size_t count = md_tensor_count(tensor);
+    size_t count = md_tensor_count(tensor), odd;
 
-    for (size_t begin = 0; begin < count; begin += 4096) {
-        size_t end = begin + 4096 < count ? begin + 4096 : count;
-        if (tensor->dtype == MD_F32 && all_finite(tensor->data, begin, end)) {
-            continue;
-        }
-        size_t odd = find_odd(tensor, begin, end);
-        if (odd < end) {
-            return md_fail(err, MD_ERR_UNPROCESSABLE, "input \"%s\" is %s at element %zu", name,
-                           is_nan(tensor, odd) ? "NaN" : "infinite", odd);
-        }
+    if (tensor->dtype != MD_F64 && md_tensor_is_finite(tensor)) {
+        return MD_OK;
     }
-    return MD_OK;
+    odd = find_odd(tensor, count);
+    if (odd == count) {
+        return MD_OK;
+    }
+    return md_fail(err, MD_ERR_UNPROCESSABLE, "input \"%s\" is %s at element %zu", name,
+                   is_nan(tensor, odd) ? "NaN" : "infinite", odd);
 }
 
 static bool is_float(enum md_dtype dtype)
