@@ -14,7 +14,9 @@
 #include "base/json_out.h"
 #include "script/tensor_object.h"
 
-enum { ROWS_OF_PIECE = 12 };
+/* So few rows are written alone; others in several pieces for each thread, if there are enough: one
+ * that comes late, or falls behind, leaves its own to the others. */
+enum { ROWS_ALONE_MAX = 4, ROWS_OF_PIECE_MAX = 12, PIECES_PER_THREAD = 4 };
 
 /* ---- one row --------------------------------------------------------------------------------- */
 
@@ -133,8 +135,8 @@ struct writing {
     pthread_mutex_t lock; /* guards what follows */
     struct md_buffer *out;
     struct piece *pieces;
-    size_t piece_count, next; /* next: whose turn it is */
-    size_t expected;          /* bytes of a piece, from those before */
+    size_t rows_of_piece, piece_count, next; /* next: whose turn it is */
+    size_t expected;                         /* bytes of a piece, from those before */
 };
 
 static void write_members(const struct writing *writing, size_t begin, size_t end,
@@ -184,7 +186,8 @@ static void write_pieces(void *context, size_t begin, size_t end, int thread)
         pthread_mutex_unlock(&writing->lock);
         md_buffer_init(&piece->text, bytes_max);
         expect(&piece->text, expected);
-        write_members(writing, i * ROWS_OF_PIECE, (i + 1) * ROWS_OF_PIECE, &piece->text);
+        write_members(writing, i * writing->rows_of_piece, (i + 1) * writing->rows_of_piece,
+                      &piece->text);
         pthread_mutex_lock(&writing->lock);
         piece->done = true;
         append_in_turn(writing);
@@ -194,7 +197,10 @@ static void write_pieces(void *context, size_t begin, size_t end, int thread)
 
 static void write_on_pool(struct writing *writing, struct md_pool *pool)
 {
-    writing->piece_count = (writing->count + ROWS_OF_PIECE - 1) / ROWS_OF_PIECE;
+    size_t wanted = (size_t)md_pool_threads(pool) * PIECES_PER_THREAD;
+    size_t rows = (writing->count + wanted - 1) / wanted;
+    writing->rows_of_piece = rows < ROWS_OF_PIECE_MAX ? rows : ROWS_OF_PIECE_MAX;
+    writing->piece_count = (writing->count - 1) / writing->rows_of_piece + 1;
     writing->pieces = calloc(writing->piece_count, sizeof *writing->pieces);
     if (writing->pieces == NULL) {
         write_members(writing, 0, writing->count, writing->out);
@@ -211,7 +217,7 @@ void md__columns_write_all(const struct md__member *members, size_t count, int d
 {
     struct writing writing = {.members = members, .count = count, .decimals = decimals, .out = out};
     size_t start = out->length;
-    if (pool == NULL || count <= ROWS_OF_PIECE)
+    if (pool == NULL || count <= ROWS_ALONE_MAX)
         write_members(&writing, 0, count, out);
     else
         write_on_pool(&writing, pool);
