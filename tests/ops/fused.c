@@ -213,6 +213,20 @@ static const struct op_case cases[] = {
               F32(2, 37, 3), COMPOSED_WEIGHTS(64, 3, 3), NO_CONTEXT, RESAMPLE(3), F32(2, 37, 5),
               F32(2, 37, 19), COMPOSED_REAL(19, 19, 19), ABSENT, ABSENT, ABSENT, REAL(40, 19, 19),
               WEIGHT(19), WEIGHT(19)),
+    SELECTION("selection among wide reals", F32(3, 27, 32), 0, INTS("columns", 2, 0), F32(3, 27, 4),
+              COMPOSED_WEIGHTS(32, 2, 2), F32(3, 1, 7), WEIGHT(2, 7), RESAMPLE(2),
+              COMPOSED_REAL(16, 32, 32), RESAMPLE(32), COMPOSED_REAL(16, 32, 32), RESAMPLE(32)),
+    SELECTION("selection among wide reals, odd sizes", F32(2, 37, 20), 1, INTS("columns", 0, 2, 1),
+              F32(2, 37, 3), GRN_WEIGHTS(44, 20, 4), NO_CONTEXT, RESAMPLE(4), F32(2, 37, 5),
+              F32(2, 37, 20), COMPOSED_REAL(9, 49, 20), RESAMPLE(20), COMPOSED_REAL(10, 21, 20),
+              RESAMPLE(20), REAL(20, 39, 20), RESAMPLE(20)),
+    SELECTION("selection among the widest reals", F32(53, 128), 0, INTS("columns", 1, 0),
+              F32(53, 2), COMPOSED_WEIGHTS(80, 35, 2), NO_CONTEXT, RESAMPLE(2),
+              COMPOSED_REAL(64, 64, 128), RESAMPLE(128), COMPOSED_REAL(16, 48, 128),
+              RESAMPLE(128)),
+    SELECTION("selection of one row, wide reals", F32(1, 33), 0, INTS("columns", 0, 1),
+              F32(1, 2), COMPOSED_WEIGHTS(4, 2, 2), NO_CONTEXT, RESAMPLE(2),
+              COMPOSED_REAL(2, 40, 33), RESAMPLE(33), REAL(2, 33, 33), RESAMPLE(33)),
     SELECTION("selection of no rows", F32(0, 9, 8), 0, INTS("columns", 0, 1), F32(0, 9, 2),
               GRN_WEIGHTS(4, 2, 2), F32(0, 1, 3), WEIGHT(2, 3), RESAMPLE(2), REAL(2, 2, 8),
               RESAMPLE(8), REAL(2, 2, 8), RESAMPLE(8)),
@@ -348,6 +362,11 @@ static void test_kernels_agree_with_bodies(void **state)
 
 static const struct op_case shared_narrow = SHARED("selection of shared columns", 4, 3, 0, 1);
 static const struct op_case shared_wide = SHARED("selection, wide rows", 37, 36, 0, 20);
+static const struct op_case shared_reals =
+    SELECTION("selection of wide shared reals", F32(5, 101, 20), 1, INTS("columns", 3, 0, 1),
+              F32(5, 101, 4), COMPOSED_WEIGHTS(20, 4, 4), F32(5, 1, 7), WEIGHT(4, 7), RESAMPLE(4),
+              F32(5, 101, 5), F32(5, 101, 20), COMPOSED_REAL(5, 34, 20), RESAMPLE(20),
+              REAL(5, 32, 20), RESAMPLE(20), COMPOSED_REAL(5, 50, 20), RESAMPLE(20));
 
 /* Columns that all sequences have in common, those of the first being the others' as well. */
 static void share_columns(const struct op_case *shared, size_t width)
@@ -389,6 +408,7 @@ static void test_selection_shares(void **state)
     (void)state;
     share_columns(&shared_narrow, 4);
     share_columns(&shared_wide, 37);
+    share_columns(&shared_reals, 4);
 }
 
 static void test_computed_weights_are_refused(void **state)

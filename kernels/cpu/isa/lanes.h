@@ -7,15 +7,21 @@
  * [k][LANE_VECTORS][VL]. A tile of OUT_TILE outputs by LANE_VECTORS vectors accumulates in
  * registers (24 of 32, or 12 of 16). Weights are packed [tile][input][OUT_TILE], zero-padded; for a
  * GLU a tile holds half as many values and then their gates, multiplied by GATE_SCALE.
+ * Where there are AMX's tiles, lanes_tiles.h says how.
  */
 #ifndef MD_KERNELS_CPU_ISA_LANES_H
 #define MD_KERNELS_CPU_ISA_LANES_H
 
 #include "kernels/cpu/isa/math.h"
 
+#if defined(MD_ISA_amx)
+#define LANE_VECTORS 2
+#define OUT_TILE     VL
+#else
 #define LANE_VECTORS 3
-#define LANE_ROWS    (LANE_VECTORS * VL)
 #define OUT_TILE     (VECTOR_REGISTERS / 4)
+#endif
+#define LANE_ROWS (LANE_VECTORS * VL)
 
 struct dense {
     size_t inputs, outputs; /* of a GLU: values */
@@ -28,27 +34,47 @@ INLINE size_t tiled(size_t features)
     return (features + OUT_TILE - 1) / OUT_TILE * OUT_TILE;
 }
 
-INLINE size_t dense_floats(size_t inputs, size_t outputs, bool gated)
-{
-    return (inputs + 1) * tiled(outputs << gated);
-}
-
-/* Where the weight of input k for output o lies; `gate`: for the gate of value o. */
-INLINE size_t dense_at(const struct dense *dense, size_t k, size_t o, bool gated, bool gate)
-{
-    size_t width = gated ? OUT_TILE / 2 : OUT_TILE;
-    return (o / width * dense->inputs + k) * OUT_TILE + o % width + (gate ? width : 0);
-}
-
-INLINE size_t bias_at(size_t o, bool gated, bool gate)
-{
-    size_t width = gated ? OUT_TILE / 2 : OUT_TILE;
-    return o / width * OUT_TILE + o % width + (gate ? width : 0);
-}
-
 INLINE float *feature(float *block, size_t k)
 {
     return block + k * LANE_ROWS;
+}
+
+/* ---- dense layers in registers --------------------------------------------------------------- */
+
+#if !defined(MD_ISA_amx)
+
+/* Before a thread's first layer, and after its last one. */
+INLINE void lanes_begin(void)
+{
+}
+
+INLINE void lanes_end(void)
+{
+}
+
+INLINE size_t dense_weights(size_t inputs, size_t outputs, bool gated)
+{
+    return inputs * tiled(outputs << gated);
+}
+
+INLINE size_t dense_biases(size_t outputs, bool gated)
+{
+    return tiled(outputs << gated);
+}
+
+/* The weight of input k for output o; `gate`: for the gate of value o. */
+INLINE void put_dense_weight(struct dense *dense, size_t k, size_t o, bool gated, bool gate,
+                             float weight)
+{
+    size_t width = gated ? OUT_TILE / 2 : OUT_TILE;
+    size_t at = (o / width * dense->inputs + k) * OUT_TILE + o % width + (gate ? width : 0);
+    dense->weights[at] = weight;
+}
+
+INLINE void put_dense_bias(struct dense *dense, size_t o, bool gated, bool gate, float bias)
+{
+    size_t width = gated ? OUT_TILE / 2 : OUT_TILE;
+    dense->bias[o / width * OUT_TILE + o % width + (gate ? width : 0)] = bias;
 }
 
 /* sum = bias + weights * x for one tile. */
@@ -146,6 +172,10 @@ INLINE void add_glu_lanes(const struct dense *dense, const float *x, float *y,
         bias += OUT_TILE;
     }
 }
+
+#endif
+
+/* ---- norms ----------------------------------------------------------------------------------- */
 
 /* 1 / sqrt(variance + epsilon) of `count` features around their means, in two passes. */
 INLINE void inverse_deviation(const float *y, size_t count, const vf mean[LANE_VECTORS],

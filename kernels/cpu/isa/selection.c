@@ -8,7 +8,7 @@
  * whose columns are equal bit by bit is encoded for the steps of one sequence, in lanes as the
  * others will want it, and only weighed and added for each.
  */
-#include "kernels/cpu/isa/selection_block.h"
+#include "kernels/cpu/isa/selection_whole.h"
 
 #include <stdlib.h>
 
@@ -96,6 +96,7 @@ static void encode_some(void *context, size_t begin, size_t end, int thread)
     struct block block = block_at(net, selecting->scratch + (size_t)thread * block_floats(net));
     for (size_t r = 0; r < LANE_ROWS; r++)
         block.weights[r] = 1;
+    lanes_begin();
     for (; begin < end; begin++) {
         uint64_t left = sharing->reals;
         for (size_t skip = begin / sharing->blocks; skip > 0; skip--)
@@ -109,6 +110,7 @@ static void encode_some(void *context, size_t begin, size_t end, int thread)
         memset(to, 0, net->units * LANE_ROWS * sizeof *to);
         add_real(net, &block, i, block.weights, to, LANE_VECTORS);
     }
+    lanes_end();
 }
 
 void md__find_shared(struct selecting *selecting, bool look)
@@ -144,6 +146,7 @@ static void select_some(void *context, size_t begin, size_t end, int thread)
     const struct sharing *sharing = &selecting->sharing;
     struct block block = block_at(
         selecting->net, selecting->scratch + (size_t)thread * block_floats(selecting->net));
+    lanes_begin();
     for (; begin < end; begin++) {
         size_t step = begin % sharing->blocks * LANE_ROWS, left = sharing->steps - step;
         block.first = begin / sharing->blocks * sharing->steps + step;
@@ -153,6 +156,7 @@ static void select_some(void *context, size_t begin, size_t end, int thread)
         for (size_t r = 0; r < block.rows; r++)
             put_row(&block, r, selecting->net->units, out + r * selecting->net->units);
     }
+    lanes_end();
 }
 
 /* ---- the kernel ------------------------------------------------------------------------------ */
@@ -258,9 +262,65 @@ static size_t selection_scratch(const struct md_node *node, const struct md_tens
     return (context + shared + block_floats(&net) * (size_t)threads) * sizeof(float) + roll;
 }
 
+#if defined(MD_ISA_amx)
+
+extern const struct md_kernel md__selection_avx512;
+
+/*
+ * Tiles pay where the gated linear units of the variables fill them: narrower ones take as long on
+ * tiles as in registers, whose kernel then serves.
+ */
+static bool fills_tiles(const struct md_node *node, const struct md_tensor *in)
+{
+    struct md_selection selection;
+    size_t inputs = 0;
+    if (!md__selection_of(node, &selection))
+        return false;
+    for (int i = 0; i < selection.reals; i++)
+        inputs += last(&in[md__selection_real(&selection, i) + MD_REAL_GLU]);
+    return inputs >= TILE_INPUTS * (size_t)selection.reals;
+}
+
+static enum md_status prepare(const struct md_node *node, const struct md_tensor *in, int in_count,
+                              void **prepared, size_t *bytes, struct md_error *err)
+{
+    return (fills_tiles(node, in) ? md__fold_selection : md__selection_avx512.prepare)(
+        node, in, in_count, prepared, bytes, err);
+}
+
+static size_t scratch_of_either(const struct md_node *node, const struct md_tensor *in,
+                                int in_count, int threads)
+{
+    return (fills_tiles(node, in) ? selection_scratch : md__selection_avx512.scratch_bytes)(
+        node, in, in_count, threads);
+}
+
+static size_t kept_by_either(const struct md_node *node, const struct md_tensor *in, int in_count)
+{
+    return (fills_tiles(node, in) ? kept_bytes : md__selection_avx512.kept_bytes)(node, in,
+                                                                                  in_count);
+}
+
+static enum md_status run_either(const struct md_kernel_call *call, struct md_error *err)
+{
+    return (fills_tiles(call->node, call->in) ? selection_run : md__selection_avx512.run)(call,
+                                                                                          err);
+}
+
+const struct md_kernel md__selection = {.supports = selection_supports,
+                                        .prepare = prepare,
+                                        .prepared_free = free,
+                                        .scratch_bytes = scratch_of_either,
+                                        .kept_bytes = kept_by_either,
+                                        .run = run_either};
+
+#else
+
 const struct md_kernel md__selection = {.supports = selection_supports,
                                         .prepare = md__fold_selection,
                                         .prepared_free = free,
                                         .scratch_bytes = selection_scratch,
                                         .kept_bytes = kept_bytes,
                                         .run = selection_run};
+
+#endif

@@ -1,7 +1,6 @@
 /*
- * One block of rows on its way through VariableSelection (graph/fused.md): scores, softmax and one
- * variable after another, with rows in lanes (lanes.h). selection.c runs all rows; selection_roll.c
- * encodes and selection_rows.c selects only what is not kept from the last run.
+ * One block of rows on its way through VariableSelection (graph/fused.md), with rows in lanes
+ * (lanes.h): its buffers, and what networks do there that takes no product.
  */
 #ifndef MD_KERNELS_CPU_ISA_SELECTION_BLOCK_H
 #define MD_KERNELS_CPU_ISA_SELECTION_BLOCK_H
@@ -10,6 +9,9 @@
 
 #include "kernels/cpu/isa/network.h"
 #include "kernels/cpu/isa/selection.h"
+#if defined(MD_ISA_amx)
+#include "kernels/cpu/isa/lanes_tiles.h"
+#endif
 
 #define SHARED_MAX 64 /* real variables that are looked at: bits of a word */
 
@@ -31,34 +33,58 @@ struct selecting {
     float *scratch; /* per thread: block_floats() */
 };
 
+#if defined(MD_ISA_amx)
+/* As many features as the parts of any layer's inputs take the room of. */
+INLINE size_t parts_features(const struct folded_selection *net)
+{
+    size_t widest = net->seen > net->hidden_max ? net->seen : net->hidden_max;
+    return tile_chunks(widest) * CHUNK_FLOATS / VL;
+}
+#endif
+
 /* A block's buffers, all in lanes. */
 struct block {
     size_t first, rows;
     const uint32_t *list; /* which rows; NULL: those from `first` on */
     float *seen;          /* [seen] embeddings, then reals */
     float *a, *b;         /* [tiled(hidden_max)] */
-    float *skip;          /* [tiled(variables)], then addends of the context [hidden] */
     float *weights;       /* [tiled(variables)] */
     float *y, *sum;       /* [tiled(units)] */
+#if defined(MD_ISA_amx)
+    float *parts[2]; /* [parts_features()] of what layers read */
+    float *sums;     /* [2 * VL] values and their gates */
+#endif
 };
+
+/* Features of all buffers. */
+INLINE size_t block_features(const struct folded_selection *net)
+{
+    size_t features = net->seen + 2 * tiled(net->hidden_max) + tiled(net->variables) +
+                      2 * tiled(net->units);
+#if defined(MD_ISA_amx)
+    features += 2 * (parts_features(net) + VL);
+#endif
+    return features;
+}
 
 INLINE size_t block_floats(const struct folded_selection *net)
 {
-    size_t wide = net->hidden > net->variables ? net->hidden : net->variables;
-    return LANE_ROWS * (net->seen + 2 * tiled(net->hidden_max) + tiled(wide) +
-                        tiled(net->variables) + 2 * tiled(net->units));
+    return LANE_ROWS * block_features(net);
 }
 
 INLINE struct block block_at(const struct folded_selection *net, float *memory)
 {
-    size_t wide = net->hidden > net->variables ? net->hidden : net->variables;
     struct block block = {.seen = memory};
     block.a = feature(block.seen, net->seen);
     block.b = feature(block.a, tiled(net->hidden_max));
-    block.skip = feature(block.b, tiled(net->hidden_max));
-    block.weights = feature(block.skip, tiled(wide));
+    block.weights = feature(block.b, tiled(net->hidden_max));
     block.y = feature(block.weights, tiled(net->variables));
     block.sum = feature(block.y, tiled(net->units));
+#if defined(MD_ISA_amx)
+    block.parts[0] = feature(block.sum, tiled(net->units));
+    block.parts[1] = feature(block.parts[0], parts_features(net));
+    block.sums = feature(block.parts[1], parts_features(net));
+#endif
     return block;
 }
 
@@ -171,33 +197,6 @@ INLINE void softmax_lanes(float *x, size_t features, const int vectors)
         }
 }
 
-/* y = the gated linear unit of fc2 (if any) of block->a, added to y. */
-INLINE void add_gated(const struct dense *fc2, const struct dense *glu, const struct block *block,
-                      float *y, vf total[LANE_VECTORS], const int vectors)
-{
-    if (fc2->outputs > 0)
-        dense_lanes(fc2, block->a, block->b, vectors);
-    add_glu_lanes(glu, fc2->outputs > 0 ? block->b : block->a, y, total, vectors);
-}
-
-/* block->weights: how much of each variable each row takes. */
-INLINE void score(const struct selecting *selecting, const struct block *block, const int vectors)
-{
-    const struct folded_selection *net = selecting->net;
-    vf total[LANE_VECTORS] = {0}; /* the norm below sums again, over the few variables */
-    dense_lanes(&net->fc1, block->seen, block->a, vectors);
-    if (selecting->context)
-        add_context(selecting, block);
-    elu_lanes(block->a, net->hidden);
-    dense_lanes(&net->skip, block->seen, block->weights, vectors);
-    if (net->skip_normed)
-        normalize_lanes(block->weights, net->variables, net->skip_gamma, net->skip_beta,
-                        net->epsilon, vectors);
-    add_gated(&net->fc2, &net->glu, block, block->weights, total, vectors);
-    normalize_lanes(block->weights, net->variables, net->gamma, net->beta, net->epsilon, vectors);
-    softmax_lanes(block->weights, net->variables, vectors);
-}
-
 /* ---- the variables --------------------------------------------------------------------------- */
 
 /* sum += weight * an encoded variable. */
@@ -216,23 +215,6 @@ INLINE void add_categorical(const struct selecting *selecting, const struct bloc
     const float *rows = selecting->call->in[md__selection_categorical((int)i) + 1].data;
     to_lanes(rows, units, block, units, block->y);
     add_encoded(block->y, feature(block->weights, i), units, block->sum, vectors);
-}
-
-/* y = the skip of a real variable. */
-INLINE void skip_of(const struct folded_real *real, const float *x, float epsilon, size_t units,
-                    float *y, const int vectors)
-{
-    vf scaled[LANE_VECTORS], scale[LANE_VECTORS];
-    for (int v = 0; v < vectors; v++) {
-        vf shifted = load(x + v * VL) + real->shift;
-        scale[v] = splat(1.0f);
-        if (real->normed)
-            scale[v] = vrsqrt(shifted * shifted * real->a + (real->d + epsilon));
-        scaled[v] = shifted * scale[v];
-    }
-    for (size_t u = 0; u < units; u++, y += LANE_ROWS)
-        for (int v = 0; v < vectors; v++)
-            store(y + v * VL, scaled[v] * real->p[u] + (scale[v] * real->q[u] + real->r[u]));
 }
 
 /* sum += weight * LN(y), whose total over the features is given. */
@@ -257,39 +239,17 @@ INLINE void add_normalized(const struct folded_real *real, const float *y, const
     }
 }
 
-/* Features h and h + 1 of the first layer. */
-INLINE void first_features(const struct folded_real *real, const float *x, size_t h, float *a,
-                           const int vectors)
-{
-    vf t[2 * LANE_VECTORS];
-    const int count = 2 * vectors;
-    EACH(count)
-    t[i] = load(x + i % vectors * VL) * real->slope[h + (size_t)(i / vectors)] +
-           real->offset[h + (size_t)(i / vectors)];
-    elu_each(t, count);
-    EACH(count) store(feature(a, h + (size_t)(i / vectors)) + i % vectors * VL, t[i]);
-}
-
-/* sum += weight * the encoded real variable i. */
-INLINE void add_real(const struct folded_selection *net, const struct block *block, size_t i,
-                     const float *weight, float *sum, const int vectors)
-{
-    const struct folded_real *real = &net->real[i];
-    const float *x = feature(block->seen, net->seen - net->reals + i);
-    vf total[LANE_VECTORS] = {0};
-    for (size_t h = 0; h < real->hidden; h += 2) /* padded: tiled(hidden) is even */
-        first_features(real, x, h, block->a, vectors);
-    skip_of(real, x, net->epsilon, net->units, block->y, vectors);
-    add_gated(&real->fc2, &real->glu, block, block->y, total, vectors);
-    add_normalized(real, block->y, total, weight, net->epsilon, net->units, sum, vectors);
-}
-
 /* ---- sharing --------------------------------------------------------------------------------- */
 
 /* Floats of one shared real's encodings; also of [steps][padded(units)], as rolling has them. */
 INLINE size_t encoded_floats(const struct folded_selection *net, size_t steps)
 {
     return (steps + LANE_ROWS - 1) / LANE_ROWS * LANE_ROWS * padded(net->units);
+}
+
+INLINE bool is_shared(const struct selecting *selecting, size_t i)
+{
+    return i < SHARED_MAX && selecting->sharing.reals >> i & 1;
 }
 
 /* Where shared real i is encoded; as many shared ones as have smaller numbers lie before it. */
@@ -300,70 +260,5 @@ INLINE float *encoded_at(const struct selecting *selecting, size_t i)
     return sharing->encoded +
            (size_t)__builtin_popcountll(before) * encoded_floats(selecting->net, sharing->steps);
 }
-
-/* ---- the whole block ------------------------------------------------------------------------- */
-
-INLINE void sum_vectors(const struct selecting *selecting, const struct block *block,
-                        const int vectors)
-{
-    const struct folded_selection *net = selecting->net;
-    gather_seen(selecting, block);
-    score(selecting, block, vectors);
-    memset(block->sum, 0, net->units * LANE_ROWS * sizeof *block->sum);
-    for (size_t i = 0; i < net->categoricals; i++)
-        add_categorical(selecting, block, i, vectors);
-    for (size_t i = 0; i < net->reals; i++) {
-        const float *weight = feature(block->weights, net->categoricals + i);
-        if (i < SHARED_MAX && selecting->sharing.reals >> i & 1)
-            add_encoded(encoded_at(selecting, i) +
-                            block->first % selecting->sharing.steps * net->units,
-                        weight, net->units, block->sum, vectors);
-        else
-            add_real(net, block, i, weight, block->sum, vectors);
-    }
-}
-
-/* block->sum: the result for the block's rows. */
-INLINE void sum_block(const struct selecting *selecting, const struct block *block)
-{
-    if (block->rows > 2 * VL)
-        sum_vectors(selecting, block, 3);
-    else if (block->rows > VL)
-        sum_vectors(selecting, block, 2);
-    else
-        sum_vectors(selecting, block, 1);
-}
-
-/* ---- the files of the kernel ----------------------------------------------------------------- */
-
-/* Where step `t` of a window lies in its ring. */
-INLINE size_t md__roll_place(const struct md_kept_window *window, size_t steps, size_t t)
-{
-    int64_t first = window->first % (int64_t)steps;
-    return ((size_t)(first < 0 ? first + (int64_t)steps : first) + t) % steps;
-}
-
-#define md__find_shared    MD_ISA_SYMBOL(md__find_shared)
-#define md__roll_selection MD_ISA_SYMBOL(md__roll_selection)
-#define md__roll_bytes     MD_ISA_SYMBOL(md__roll_bytes)
-#define md__roll_scratch   MD_ISA_SYMBOL(md__roll_scratch)
-#define md__keep_rows      MD_ISA_SYMBOL(md__keep_rows)
-#define md__keep_bytes     MD_ISA_SYMBOL(md__keep_bytes)
-
-/* selection.c: sequences, steps, blocks and, if `look` and where it is worth it, reals. */
-void md__find_shared(struct selecting *selecting, bool look);
-
-/*
- * selection_roll.c: the kernel where windows are kept. scratch: md__roll_scratch() bytes behind
- * what the call's scratch holds already. Bytes: of one window (backend.h); 0 where it does not
- * roll.
- */
-void md__roll_selection(struct selecting *selecting, void *scratch);
-size_t md__roll_bytes(const struct md_node *node, const struct md_tensor *in, int in_count);
-size_t md__roll_scratch(const struct md_shape *x);
-
-/* selection_rows.c: likewise, where whole rows are kept. Needs no more scratch. */
-void md__keep_rows(struct selecting *selecting, void *scratch);
-size_t md__keep_bytes(const struct md_node *node, const struct md_tensor *in, int in_count);
 
 #endif

@@ -4,6 +4,9 @@
 #include <stdlib.h>
 
 #include "kernels/cpu/isa/network.h"
+#if defined(MD_ISA_amx)
+#include "kernels/cpu/isa/lanes_tiles.h"
+#endif
 
 struct fold {
     const struct md_tensor *in;
@@ -27,11 +30,10 @@ static size_t dim(const struct fold *fold, int i, int axis)
 static bool take_dense(struct fold *fold, struct dense *dense, size_t inputs, size_t outputs,
                        bool gated)
 {
-    size_t packed = tiled(outputs << gated);
     dense->inputs = inputs;
     dense->outputs = outputs;
-    dense->bias = take(&fold->packing, packed);
-    dense->weights = take(&fold->packing, inputs * packed);
+    dense->bias = take(&fold->packing, dense_biases(outputs, gated));
+    dense->weights = take(&fold->packing, dense_weights(inputs, outputs, gated));
     return dense->bias != NULL;
 }
 
@@ -49,10 +51,9 @@ static void pack_dense(struct fold *fold, struct dense *dense, int at, bool gate
         bool gate = row >= outputs;
         size_t o = gate ? row - outputs : row;
         double scale = gate ? GATE_SCALE : 1;
-        dense->bias[bias_at(o, gated, gate)] = (float)(bias[row] * scale);
+        put_dense_bias(dense, o, gated, gate, (float)(bias[row] * scale));
         for (size_t k = 0; k < inputs; k++)
-            dense->weights[dense_at(dense, k, o, gated, gate)] =
-                (float)(weight[row * inputs + k] * scale);
+            put_dense_weight(dense, k, o, gated, gate, (float)(weight[row * inputs + k] * scale));
     }
 }
 
@@ -186,9 +187,9 @@ static void fold_row(const struct fold *fold, const struct md_selection *selecti
 
 static void set_row(struct dense *dense, size_t o, const double *seen, double offset, double scale)
 {
-    dense->bias[bias_at(o, false, false)] = (float)(offset * scale);
+    put_dense_bias(dense, o, false, false, (float)(offset * scale));
     for (size_t k = 0; k < dense->inputs; k++)
-        dense->weights[dense_at(dense, k, o, false, false)] = (float)(seen[k] * scale);
+        put_dense_weight(dense, k, o, false, false, (float)(seen[k] * scale));
 }
 
 static void fold_scores(struct fold *fold, const struct md_selection *selection, double *room)

@@ -14,7 +14,7 @@
  * caches. Step s lies at s modulo steps. Pages that nobody touches, those of shared variables,
  * cost nothing.
  */
-#include "kernels/cpu/isa/selection_block.h"
+#include "kernels/cpu/isa/selection_whole.h"
 
 #include <string.h>
 
@@ -242,6 +242,7 @@ static void encode_changed(void *context, size_t begin, size_t end, int thread)
     struct rolling *rolling = context;
     struct block block = own_block(rolling->selecting, thread);
     size_t chunk = rolling->chunk, chunks = (rolling->count + chunk - 1) / chunk;
+    lanes_begin();
     for (; begin < end; begin++) {
         size_t i = nth_real(rolling->own, begin / chunks), at = begin % chunks * chunk;
         size_t last = at + chunk < rolling->count ? at + chunk : rolling->count, count;
@@ -249,6 +250,7 @@ static void encode_changed(void *context, size_t begin, size_t end, int thread)
         while ((count = changed_rows(rolling, i, &at, last, rows)) > 0)
             keep_rows(rolling, &block, i, rows, count);
     }
+    lanes_end();
 }
 
 /* Blocks of steps [begin, end) of the first shared real, then of the next. */
@@ -258,6 +260,7 @@ static void encode_shared(void *context, size_t begin, size_t end, int thread)
     const struct sharing *sharing = &rolling->selecting->sharing;
     struct block block = own_block(rolling->selecting, thread);
     size_t units = rolling->selecting->net->units;
+    lanes_begin();
     for (; begin < end; begin++) {
         size_t i = nth_real(sharing->reals, begin / sharing->blocks);
         size_t at = begin % sharing->blocks * LANE_ROWS, count = 0;
@@ -268,6 +271,7 @@ static void encode_shared(void *context, size_t begin, size_t end, int thread)
         for (size_t r = 0; r < count; r++)
             put_row(&block, r, units, shared_at(rolling, i) + (at + r) * padded(units));
     }
+    lanes_end();
 }
 
 /* ---- adding up ------------------------------------------------------------------------------- */
@@ -341,8 +345,8 @@ static void weigh_rows(const struct sources *sources, const struct folded_select
 static void score_block(const struct selecting *selecting, const struct block *block)
 {
     gather_seen(selecting, block);
-    if (block->rows > 2 * VL)
-        score(selecting, block, 3);
+    if (LANE_VECTORS > 2 && block->rows > 2 * VL)
+        score(selecting, block, LANE_VECTORS);
     else if (block->rows > VL)
         score(selecting, block, 2);
     else
@@ -357,6 +361,7 @@ static void add_up(void *context, size_t begin, size_t end, int thread)
     size_t steps = selecting->sharing.steps;
     struct block block = own_block(selecting, thread);
     struct sources sources;
+    lanes_begin();
     for (; begin < end; begin++) {
         size_t sequence = begin / selecting->sharing.blocks;
         size_t t = begin % selecting->sharing.blocks * LANE_ROWS, left = steps - t;
@@ -375,6 +380,7 @@ static void add_up(void *context, size_t begin, size_t end, int thread)
                        out + before * net->units);
         }
     }
+    lanes_end();
 }
 
 /* ---- the whole ------------------------------------------------------------------------------- */

@@ -11,7 +11,7 @@
  */
 #include <string.h>
 
-#include "kernels/cpu/isa/selection_block.h"
+#include "kernels/cpu/isa/selection_whole.h"
 
 #define PIECES_MAX (SHARED_MAX + 2 * SELECTION_CATEGORICALS_MAX)
 
@@ -151,6 +151,7 @@ static void select_changed(void *context, size_t begin, size_t end, int thread)
     size_t steps = selecting->sharing.steps, units = selecting->net->units;
     struct block block = block_at(
         selecting->net, selecting->scratch + (size_t)thread * block_floats(selecting->net));
+    lanes_begin();
     for (; begin < end; begin++) {
         size_t left = keeping->count - begin * LANE_ROWS;
         block.list = keeping->list + begin * LANE_ROWS;
@@ -162,6 +163,7 @@ static void select_changed(void *context, size_t begin, size_t end, int thread)
             put_row(&block, r, units, results_of(keeping, sequence) + at * units);
         }
     }
+    lanes_end();
 }
 
 static void copy_results(void *context, size_t begin, size_t end, int thread)
