@@ -10,26 +10,33 @@
  */
 #include <stdlib.h>
 
+#include "kernels/cpu/isa/gated.h"
 #include "kernels/cpu/isa/kernels.h"
-#include "kernels/cpu/isa/linear.h"
-#include "kernels/cpu/isa/network.h"
-#include "kernels/cpu/isa/norm.h"
-
-/* What a node's weights are, whichever of the three operators it is. An absent part has 0 vectors.
- */
-struct network {
-    struct packed fc1, fc2, context, glu, resample;
-    size_t inputs, hidden, outputs;
-    float *gamma, *beta, *resample_gamma, *resample_beta;
-    float *skip_factor; /* of GateAddNorm; NULL: 1 */
-    float epsilon;
-    float memory[] __attribute__((aligned(64)));
-};
 
 /* ---- preparing ------------------------------------------------------------------------------- */
 
+/* Room for the tiles of a network that is tiled, and what lies in it. */
+static void pack_tiles(struct packing *packing, struct network *net, struct packed *packed,
+                       size_t inputs, size_t columns, bool paired)
+{
+    if (!net->tiled)
+        return;
+    float *memory = take(packing, tiled_floats_of(inputs, columns, paired));
+    if (memory && !md__pack_tiles(packed, memory))
+        net->tiled = false;
+}
+
+/* Whether tiles take less time than vectors for all layers together. */
+static bool pays_on_tiles(const struct network *net)
+{
+    if (net->hidden == 0)
+        return tiled_floats(net->inputs, net->outputs, false) > 0;
+    return tiled_floats(net->hidden, net->outputs, true) > 0 &&
+           may_tile(net->inputs, net->hidden) && may_tile(net->inputs, net->outputs);
+}
+
 /* Weights and bias times `scale`. */
-static void pack_linear(struct packing *packing, struct packed *packed,
+static void pack_linear(struct packing *packing, struct network *net, struct packed *packed,
                         const struct md_tensor *weight, const struct md_tensor *bias, bool paired,
                         double scale)
 {
@@ -41,11 +48,11 @@ static void pack_linear(struct packing *packing, struct packed *packed,
                             .k_stride = 1,
                             .column_stride = inputs,
                             .scale = 1};
-    if (memory == NULL)
-        return;
-    *packed = md__pack(&from, inputs, columns, paired, memory);
-    for (size_t i = 0; scale != 1 && i < floats; i++)
+    if (memory)
+        *packed = md__pack(&from, inputs, columns, paired, memory);
+    for (size_t i = 0; memory && scale != 1 && i < floats; i++)
         memory[i] = (float)(memory[i] * scale);
+    pack_tiles(packing, net, packed, inputs, columns, paired);
 }
 
 static float *pack_vector(struct packing *packing, const struct md_tensor *vector)
@@ -58,19 +65,21 @@ static float *pack_vector(struct packing *packing, const struct md_tensor *vecto
 }
 
 /* interp(x; O) * 2 sigmoid(gate) as a matrix [I, O]: each column has one or two weights. */
-static void pack_resampling(struct packing *packing, struct packed *packed, size_t inputs,
-                            size_t outputs, const struct md_tensor *gate)
+static void pack_resampling(struct packing *packing, struct network *net,
+                            const struct md_tensor *gate)
 {
+    size_t inputs = net->inputs, outputs = net->outputs;
     float *memory = take(packing, packed_floats(inputs, outputs, false));
-    if (memory == NULL)
-        return;
-    *packed = md__pack(NULL, inputs, outputs, false, memory);
-    for (size_t o = 0; o < outputs; o++) {
+    struct packed *packed = &net->resample;
+    if (memory)
+        *packed = md__pack(NULL, inputs, outputs, false, memory);
+    for (size_t o = 0; memory && o < outputs; o++) {
         struct stretch s = stretch_of(o, inputs, outputs);
         float share = (float)s.share, factor = gate_factor(gate, o);
         *packed_weight(packed, s.low, o) += (1 - share) * factor;
         *packed_weight(packed, s.high, o) += share * factor;
     }
+    pack_tiles(packing, net, packed, inputs, outputs, false);
 }
 
 static void pack_gated_residual(struct packing *packing, struct network *net,
@@ -79,17 +88,17 @@ static void pack_gated_residual(struct packing *packing, struct network *net,
     net->inputs = (size_t)in[1].shape.dim[1];
     net->hidden = (size_t)in[1].shape.dim[0];
     net->outputs = last(&in[7]);
-    pack_linear(packing, &net->fc1, &in[1], &in[2], false, ELU_SCALE);
+    net->tiled = pays_on_tiles(net);
+    pack_linear(packing, net, &net->fc1, &in[1], &in[2], false, ELU_SCALE);
     if (md__has(in, in_count, 3))
-        pack_linear(packing, &net->fc2, &in[3], &in[4], false, 1);
-    pack_linear(packing, &net->glu, &in[5], &in[6], true, 1);
+        pack_linear(packing, net, &net->fc2, &in[3], &in[4], false, 1);
+    pack_linear(packing, net, &net->glu, &in[5], &in[6], true, 1);
     net->gamma = pack_vector(packing, &in[7]);
     net->beta = pack_vector(packing, &in[8]);
     if (md__has(in, in_count, 10))
-        pack_linear(packing, &net->context, &in[10], NULL, false, ELU_SCALE);
+        pack_linear(packing, net, &net->context, &in[10], NULL, false, ELU_SCALE);
     if (md__has(in, in_count, 11)) {
-        pack_resampling(packing, &net->resample, net->inputs, net->outputs,
-                        optional(in, in_count, 13));
+        pack_resampling(packing, net, optional(in, in_count, 13));
         net->resample_gamma = pack_vector(packing, &in[11]);
         net->resample_beta = pack_vector(packing, &in[12]);
     }
@@ -101,7 +110,8 @@ static void pack_gate_add_norm(struct packing *packing, struct network *net,
     const struct md_tensor *gate = optional(in, in_count, 6);
     net->inputs = net->hidden = (size_t)in[2].shape.dim[1];
     net->outputs = last(&in[4]);
-    pack_linear(packing, &net->glu, &in[2], &in[3], true, 1);
+    net->tiled = pays_on_tiles(net);
+    pack_linear(packing, net, &net->glu, &in[2], &in[3], true, 1);
     net->gamma = pack_vector(packing, &in[4]);
     net->beta = pack_vector(packing, &in[5]);
     net->skip_factor = gate ? take(packing, net->outputs) : NULL;
@@ -114,7 +124,8 @@ static void pack_resample_norm(struct packing *packing, struct network *net,
 {
     net->outputs = last(&in[1]);
     net->inputs = (size_t)md_node_int(node, "input_size", (int64_t)net->outputs);
-    pack_resampling(packing, &net->resample, net->inputs, net->outputs, optional(in, in_count, 3));
+    net->tiled = pays_on_tiles(net);
+    pack_resampling(packing, net, optional(in, in_count, 3));
     net->resample_gamma = pack_vector(packing, &in[1]);
     net->resample_beta = pack_vector(packing, &in[2]);
 }
@@ -151,30 +162,16 @@ static enum md_status gated_prepare(const struct md_node *node, const struct md_
 
 /* ---- running --------------------------------------------------------------------------------- */
 
-struct gated_call {
-    const struct network *net;
-    const struct md_kernel_call *call;
-    const float *x, *skip; /* skip of GateAddNorm */
-    float *y;
-    const float *context; /* products of the context rows, padded(hidden) apart; NULL: none */
-    struct context_map map;
-    float *scratch; /* per thread: thread_floats() */
-};
-
 /* Per thread: two blocks of hidden rows and two of output rows. */
-static size_t thread_floats(size_t hidden, size_t outputs)
+static size_t thread_floats(size_t inputs, size_t hidden, size_t outputs)
 {
-    return 2 * ROW_BLOCK * (padded(hidden) + padded(outputs));
-}
-
-static __attribute__((noinline)) void normalize_block(const float *x, size_t x_stride,
-                                                      const float *gamma, const float *beta,
-                                                      float *y, size_t y_stride, size_t rows,
-                                                      size_t count, float epsilon)
-{
-    for (size_t r = 0; r < rows; r += VL)
-        normalize_rows(x + r * x_stride, x_stride, gamma, beta, y + r * y_stride, y_stride,
-                       rows - r < VL ? rows - r : VL, count, epsilon);
+    size_t floats = 2 * ROW_BLOCK * (padded(hidden) + padded(outputs));
+#if defined(MD_ISA_amx)
+    size_t tiled = md__gated_tiles_floats(inputs, hidden, outputs);
+    floats = tiled > floats ? tiled : floats;
+#endif
+    (void)inputs;
+    return floats;
 }
 
 /* The skip of GatedResidualNetwork after resampling, or ResampleNorm as a whole. */
@@ -290,7 +287,12 @@ static void gated_some(void *context, size_t begin, size_t end, int thread)
 {
     const struct gated_call *gated = context;
     const struct network *net = gated->net;
-    float *scratch = gated->scratch + (size_t)thread * thread_floats(net->hidden, net->outputs);
+    float *scratch =
+        gated->scratch + (size_t)thread * thread_floats(net->inputs, net->hidden, net->outputs);
+#if defined(MD_ISA_amx)
+    if (net->tiled)
+        begin += md__gated_tiles(gated, begin, end - begin, scratch);
+#endif
     for (size_t row = begin; row < end; row += ROW_BLOCK) {
         size_t rows = end - row < ROW_BLOCK ? end - row : ROW_BLOCK;
         if (gated->call->node->op == MD_OP_GATED_RESIDUAL)
@@ -358,7 +360,7 @@ static bool gated_supports(const struct md_node *node, const struct md_tensor *i
 static size_t gated_scratch(const struct md_node *node, const struct md_tensor *in, int in_count,
                             int threads)
 {
-    size_t hidden = 0, outputs, context = 0;
+    size_t inputs = last(&in[0]), hidden = 0, outputs, context = 0;
     if (node->op == MD_OP_GATED_RESIDUAL) {
         hidden = (size_t)in[1].shape.dim[0];
         outputs = last(&in[7]);
@@ -369,7 +371,7 @@ static size_t gated_scratch(const struct md_node *node, const struct md_tensor *
         outputs = last(&in[4]);
     } else
         outputs = last(&in[1]);
-    return (context + thread_floats(hidden, outputs) * (size_t)threads) * sizeof(float);
+    return (context + thread_floats(inputs, hidden, outputs) * (size_t)threads) * sizeof(float);
 }
 
 const struct md_kernel md__gated = {.supports = gated_supports,

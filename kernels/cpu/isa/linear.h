@@ -98,20 +98,32 @@ struct packed md__pack(const struct unpacked *from, size_t inputs, size_t column
 #define TILED_CHUNKS  16
 #define TILED_WEIGHTS ((size_t)256 << 10)
 
-/* Floats that md__pack_tiles needs; 0 where vectors are as quick. */
-INLINE size_t tiled_floats(size_t inputs, size_t columns, bool paired)
+INLINE bool may_tile(size_t inputs, size_t columns)
+{
+    return inputs <= TILED_CHUNKS * 32 && inputs * padded(columns) <= TILED_WEIGHTS;
+}
+
+/* Floats that md__pack_tiles needs. */
+INLINE size_t tiled_floats_of(size_t inputs, size_t columns, bool paired)
 {
 #if defined(MD_ISA_amx)
-    size_t vectors = vectors_of(columns) << paired, chunks = tile_chunks(inputs);
-    bool pays = vectors && (96 + 112 / vectors) * chunks + 16 < 8 * inputs;
-    if (pays && chunks <= TILED_CHUNKS && inputs * vectors * VL <= TILED_WEIGHTS)
-        return vectors * parts_floats(inputs);
+    return (vectors_of(columns) << paired) * parts_floats(inputs);
 #else
     (void)inputs;
     (void)columns;
     (void)paired;
-#endif
     return 0;
+#endif
+}
+
+/* The same; 0 where vectors are as quick. */
+INLINE size_t tiled_floats(size_t inputs, size_t columns, bool paired)
+{
+    size_t vectors = vectors_of(columns) << paired, chunks = (inputs + 31) / 32;
+    bool pays = vectors && (96 + 112 / vectors) * chunks + 16 < 8 * inputs;
+    if (!pays || !may_tile(inputs, columns << paired))
+        return 0;
+    return tiled_floats_of(inputs, columns, paired);
 }
 
 #if defined(MD_ISA_amx)

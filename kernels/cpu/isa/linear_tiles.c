@@ -87,8 +87,8 @@ static void multiply_two(const struct packed *packed, const struct product *p, s
     multiply_some(&block, rows, vectors, queue);
     if (straight)
         return;
-    struct task *finish = enqueue(queue, vectors > 1 ? finish_two : finish_one,
-                                  (rows + STEP_ROWS - 1) / STEP_ROWS);
+    struct task *finish =
+        enqueue(queue, vectors > 1 ? finish_two : finish_one, (rows + STEP_ROWS - 1) / STEP_ROWS);
     finish->context = p;
     finish->from = sums;
     finish->row = row;

@@ -31,7 +31,7 @@ struct task {
     void (*step)(const struct task *task, size_t i);
     size_t at, end;
     const void *context;
-    const float *from;
+    const float *from, *skip;
     float *to;
     size_t from_stride, to_stride;
     size_t row, rows, column, inputs;
