@@ -209,7 +209,7 @@ local function add_piece(fleet, name, batch, piece)
 end
 
 -- One list of what all parts have in their lists `field`.
-function forecast.all_of(parts, field)
+local function all_of(parts, field)
     if #parts == 1 then
         return parts[1][field]
     end
@@ -242,8 +242,8 @@ local function joined(pieces, name, steps)
     end)
     local group = trend.lines(fit, steps, FORMULAS[name])
     group.model, group.current, group.trend = name, fit.current, fit.slope
-    group.names = forecast.all_of(pieces, "names")
-    group.profiles = forecast.all_of(pieces, "profiles")
+    group.names = all_of(pieces, "names")
+    group.profiles = all_of(pieces, "profiles")
     for target in pairs(pieces[1].targets) do
         take_over(group, target, joined_tensors(pieces, function(piece)
             return piece.targets[target]
