@@ -39,6 +39,31 @@ INLINE float *feature(float *block, size_t k)
     return block + k * LANE_ROWS;
 }
 
+/* ---- memory that is wanted next ---------------------------------------------------------------
+ */
+
+/* Lines asked for with each input that is multiplied: more keep weights waiting for as long. */
+#define ASKED 1
+
+/* `count` pieces of `floats` floats, asked for line by line while something else is computed. */
+struct ahead {
+    const float *const *from;
+    size_t count, floats, piece, at; /* piece, at: what is next */
+};
+
+/* Asks for some lines. A NULL asks for nothing. */
+INLINE void ask(struct ahead *ahead, int lines)
+{
+    for (; ahead && lines > 0 && ahead->piece < ahead->count; lines--) {
+        __builtin_prefetch(ahead->from[ahead->piece] + ahead->at, 0, 2);
+        ahead->at += 64 / sizeof(float);
+        if (ahead->at >= ahead->floats) {
+            ahead->at = 0;
+            ahead->piece++;
+        }
+    }
+}
+
 /* ---- dense layers in registers --------------------------------------------------------------- */
 
 #if !defined(MD_ISA_amx)
@@ -79,7 +104,7 @@ INLINE void put_dense_bias(struct dense *dense, size_t o, bool gated, bool gate,
 
 /* sum = bias + weights * x for one tile. */
 INLINE void multiply_lanes(vf sum[OUT_TILE][LANE_VECTORS], const float *w, const float *bias,
-                           const float *x, size_t inputs, const int vectors)
+                           const float *x, size_t inputs, struct ahead *ahead, const int vectors)
 {
 #pragma GCC unroll 8
     for (int o = 0; o < OUT_TILE; o++)
@@ -88,6 +113,7 @@ INLINE void multiply_lanes(vf sum[OUT_TILE][LANE_VECTORS], const float *w, const
             sum[o][v] = splat(bias[o]);
     for (size_t k = 0; k < inputs; k++, w += OUT_TILE, x += LANE_ROWS) {
         vf in[LANE_VECTORS];
+        ask(ahead, ASKED);
 #pragma GCC unroll 3
         for (int v = 0; v < vectors; v++)
             in[v] = load(x + v * VL);
@@ -102,12 +128,13 @@ INLINE void multiply_lanes(vf sum[OUT_TILE][LANE_VECTORS], const float *w, const
 }
 
 /* y = dense(x). y has room for tiled(outputs) features. */
-INLINE void dense_lanes(const struct dense *dense, const float *x, float *y, const int vectors)
+INLINE void dense_lanes(const struct dense *dense, const float *x, float *y, struct ahead *ahead,
+                        const int vectors)
 {
     const float *w = dense->weights, *bias = dense->bias;
     for (size_t first = 0; first < dense->outputs; first += OUT_TILE) {
         vf sum[OUT_TILE][LANE_VECTORS];
-        multiply_lanes(sum, w, bias, x, dense->inputs, vectors);
+        multiply_lanes(sum, w, bias, x, dense->inputs, ahead, vectors);
 #pragma GCC unroll 8
         for (int o = 0; o < OUT_TILE; o++, y += LANE_ROWS)
 #pragma GCC unroll 3
@@ -148,13 +175,13 @@ INLINE void add_gated_features(vf sum[][LANE_VECTORS], vf gates[][LANE_VECTORS],
 
 /* y += GLU(x), feature by feature, gates scaled; total gets the sums over y's features. */
 INLINE void add_glu_lanes(const struct dense *dense, const float *x, float *y,
-                          vf total[LANE_VECTORS], const int vectors)
+                          vf total[LANE_VECTORS], struct ahead *ahead, const int vectors)
 {
     const float *w = dense->weights, *bias = dense->bias;
     const size_t width = OUT_TILE / 2;
     for (size_t first = 0; first < dense->outputs; first += width) {
         vf sum[OUT_TILE][LANE_VECTORS], gates[OUT_TILE / 2][LANE_VECTORS];
-        multiply_lanes(sum, w, bias, x, dense->inputs, vectors);
+        multiply_lanes(sum, w, bias, x, dense->inputs, ahead, vectors);
 #pragma GCC unroll 4
         for (size_t o = 0; o < width; o++)
 #pragma GCC unroll 3

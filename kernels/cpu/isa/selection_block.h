@@ -59,8 +59,8 @@ struct block {
 /* Features of all buffers. */
 INLINE size_t block_features(const struct folded_selection *net)
 {
-    size_t features = net->seen + 2 * tiled(net->hidden_max) + tiled(net->variables) +
-                      2 * tiled(net->units);
+    size_t features =
+        net->seen + 2 * tiled(net->hidden_max) + tiled(net->variables) + 2 * tiled(net->units);
 #if defined(MD_ISA_amx)
     features += 2 * (parts_features(net) + VL);
 #endif
@@ -96,11 +96,47 @@ INLINE size_t row_of(const struct block *block, size_t r)
     return block->list ? block->list[r] : block->first + r;
 }
 
+/* Whether the block's rows follow each other, so that offsets from the first one stay small. */
+INLINE bool may_gather(const struct block *block, size_t stride)
+{
+#if defined(MD_ISA_avx512)
+    return !block->list && stride < INT32_MAX / LANE_ROWS;
+#else
+    (void)block, (void)stride;
+    return false;
+#endif
+}
+
+/* to_lanes() of rows that may_gather(). */
+INLINE void gather_lanes(const float *from, size_t stride, const struct block *block,
+                         size_t features, float *lanes)
+{
+#if defined(MD_ISA_avx512)
+    vi at;
+    for (int lane = 0; lane < VL; lane++)
+        at[lane] = lane * (int32_t)stride;
+    from += block->first * stride;
+    for (size_t r = 0; r < LANE_ROWS; r += VL, from += VL * stride) {
+        size_t left = block->rows > r ? block->rows - r : 0;
+        __mmask16 some = (__mmask16)(left < VL ? (1u << left) - 1 : 0xffff);
+        for (size_t k = 0; k < features; k++)
+            store(feature(lanes, k) + r, (vf)_mm512_mask_i32gather_ps(_mm512_setzero_ps(), some,
+                                                                      (__m512i)at, from + k, 4));
+    }
+#else
+    (void)from, (void)stride, (void)block, (void)features, (void)lanes;
+#endif
+}
+
 /* Feature k of `lanes` = column k of the block's rows, which lie `stride` floats apart from `from`
  * on; lanes past them get 0. */
 INLINE void to_lanes(const float *from, size_t stride, const struct block *block, size_t features,
                      float *lanes)
 {
+    if (may_gather(block, stride)) {
+        gather_lanes(from, stride, block, features, lanes);
+        return;
+    }
     for (size_t k = 0; k < features; k++) {
         float *lane = feature(lanes, k);
         for (size_t r = 0; r < block->rows; r++)
@@ -133,14 +169,26 @@ INLINE void gather_seen(const struct selecting *selecting, const struct block *b
 
 /* ---- the scores ------------------------------------------------------------------------------ */
 
+/* The products of a row's context. */
+INLINE const float *context_row(const struct selecting *selecting, size_t row)
+{
+    const struct context_map *map = &selecting->map;
+    return selecting->context + row / map->group % map->contexts * padded(selecting->net->hidden);
+}
+
 /* a += the products of the rows' contexts. */
 INLINE void add_context(const struct selecting *selecting, const struct block *block)
 {
-    size_t hidden = selecting->net->hidden, wide = padded(hidden);
+    size_t hidden = selecting->net->hidden, last_row = block->first + block->rows - 1;
+    if (!block->list && block->first / selecting->map.group == last_row / selecting->map.group) {
+        const float *from = context_row(selecting, block->first);
+        for (size_t h = 0; h < hidden; h++) /* the same for all rows */
+            for (float *at = feature(block->a, h); at < feature(block->a, h + 1); at += VL)
+                store(at, load(at) + from[h]);
+        return;
+    }
     for (size_t r = 0; r < block->rows; r++) {
-        size_t row = row_of(block, r);
-        const float *from =
-            selecting->context + row / selecting->map.group % selecting->map.contexts * wide;
+        const float *from = context_row(selecting, row_of(block, r));
         for (size_t h = 0; h < hidden; h++)
             block->a[h * LANE_ROWS + r] += from[h];
     }

@@ -11,27 +11,28 @@
 
 /* y = the gated linear unit of fc2 (if any) of block->a, added to y. */
 INLINE void add_gated(const struct dense *fc2, const struct dense *glu, const struct block *block,
-                      float *y, vf total[LANE_VECTORS], const int vectors)
+                      float *y, vf total[LANE_VECTORS], struct ahead *ahead, const int vectors)
 {
     if (fc2->outputs > 0)
-        dense_lanes(fc2, block->a, block->b, vectors);
-    add_glu_lanes(glu, fc2->outputs > 0 ? block->b : block->a, y, total, vectors);
+        dense_lanes(fc2, block->a, block->b, ahead, vectors);
+    add_glu_lanes(glu, fc2->outputs > 0 ? block->b : block->a, y, total, ahead, vectors);
 }
 
 /* block->weights: how much of each variable each row takes. */
-INLINE void score(const struct selecting *selecting, const struct block *block, const int vectors)
+INLINE void score(const struct selecting *selecting, const struct block *block, struct ahead *ahead,
+                  const int vectors)
 {
     const struct folded_selection *net = selecting->net;
     vf total[LANE_VECTORS] = {0}; /* the norm below sums again, over the few variables */
-    dense_lanes(&net->fc1, block->seen, block->a, vectors);
+    dense_lanes(&net->fc1, block->seen, block->a, ahead, vectors);
     if (selecting->context)
         add_context(selecting, block);
     elu_lanes(block->a, net->hidden);
-    dense_lanes(&net->skip, block->seen, block->weights, vectors);
+    dense_lanes(&net->skip, block->seen, block->weights, ahead, vectors);
     if (net->skip_normed)
         normalize_lanes(block->weights, net->variables, net->skip_gamma, net->skip_beta,
                         net->epsilon, vectors);
-    add_gated(&net->fc2, &net->glu, block, block->weights, total, vectors);
+    add_gated(&net->fc2, &net->glu, block, block->weights, total, ahead, vectors);
     normalize_lanes(block->weights, net->variables, net->gamma, net->beta, net->epsilon, vectors);
     softmax_lanes(block->weights, net->variables, vectors);
 }
@@ -78,7 +79,7 @@ INLINE void add_real(const struct folded_selection *net, const struct block *blo
     for (size_t h = 0; h < real->hidden; h += 2) /* padded: tiled(hidden) is even */
         first_features(real, x, h, block->a, vectors);
     skip_of(real, x, net->epsilon, net->units, block->y, vectors);
-    add_gated(&real->fc2, &real->glu, block, block->y, total, vectors);
+    add_gated(&real->fc2, &real->glu, block, block->y, total, NULL, vectors);
     add_normalized(real, block->y, total, weight, net->epsilon, net->units, sum, vectors);
 }
 

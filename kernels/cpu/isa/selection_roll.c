@@ -6,6 +6,7 @@
  *   2. compares the numbers of all others with those kept, bit by bit;
  *   3. encodes what changed, 48 rows of one variable at a time, whatever sequences they are from;
  *   4. scores all rows (scores see the whole row, and with it the place in the window) and adds up.
+ *      While a block is scored, its kept encodings are asked for: adding up waits for memory.
  * Kept encodings lie row by row, not in lanes: a row that moves on keeps its place, and step 4
  * streams them once, a cache line after the other.
  *
@@ -342,15 +343,30 @@ static void weigh_rows(const struct sources *sources, const struct folded_select
     }
 }
 
-static void score_block(const struct selecting *selecting, const struct block *block)
+/* Scores a block while the memory that is weighed next is on its way. */
+static void score_block(const struct selecting *selecting, const struct block *block,
+                        struct ahead *ahead)
 {
     gather_seen(selecting, block);
     if (LANE_VECTORS > 2 && block->rows > 2 * VL)
-        score(selecting, block, LANE_VECTORS);
+        score(selecting, block, ahead, LANE_VECTORS);
     else if (block->rows > VL)
-        score(selecting, block, 2);
+        score(selecting, block, ahead, 2);
     else
-        score(selecting, block, 1);
+        score(selecting, block, ahead, 1);
+}
+
+/* The kept encodings of `rows` rows from step t on, whose places follow each other; `from` has
+ * room for all reals. */
+static struct ahead kept_rows(const struct rolling *rolling, size_t sequence, size_t t, size_t rows,
+                              const float **from)
+{
+    size_t apart = padded(rolling->selecting->net->units);
+    struct ahead ahead = {.from = from, .floats = rows * apart};
+    for (uint64_t left = rolling->own; left; left &= left - 1)
+        from[ahead.count++] = encodings_of(rolling, sequence, (size_t)__builtin_ctzll(left)) +
+                              place_of(rolling, sequence, t) * apart;
+    return ahead;
 }
 
 static void add_up(void *context, size_t begin, size_t end, int thread)
@@ -361,17 +377,19 @@ static void add_up(void *context, size_t begin, size_t end, int thread)
     size_t steps = selecting->sharing.steps;
     struct block block = own_block(selecting, thread);
     struct sources sources;
+    const float *from[SHARED_MAX];
     lanes_begin();
     for (; begin < end; begin++) {
         size_t sequence = begin / selecting->sharing.blocks;
         size_t t = begin % selecting->sharing.blocks * LANE_ROWS, left = steps - t;
         block.first = sequence * steps + t;
         block.rows = left < LANE_ROWS ? left : LANE_ROWS;
-        score_block(selecting, &block);
-        float *out = (float *)selecting->call->out[0].data + block.first * net->units;
         /* The ring may begin again within the block. */
         size_t until = steps - place_of(rolling, sequence, t);
         size_t before = until < block.rows ? until : block.rows;
+        struct ahead ahead = kept_rows(rolling, sequence, t, before, from);
+        score_block(selecting, &block, &ahead);
+        float *out = (float *)selecting->call->out[0].data + block.first * net->units;
         find_sources(rolling, sequence, t, &sources);
         weigh_rows(&sources, net, block.weights, before, out);
         if (before < block.rows) {

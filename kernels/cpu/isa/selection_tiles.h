@@ -129,7 +129,8 @@ INLINE void split_hidden(const struct dense *fc2, const struct block *block, siz
 /* ---- the scores ------------------------------------------------------------------------------ */
 
 /* block->weights: how much of each variable each row takes. */
-INLINE void score(const struct selecting *selecting, const struct block *block, const int vectors)
+INLINE void score(const struct selecting *selecting, const struct block *block, struct ahead *ahead,
+                  const int vectors)
 {
     const struct folded_selection *net = selecting->net;
     const struct skip itself = {.real = NULL};
@@ -140,7 +141,9 @@ INLINE void score(const struct selecting *selecting, const struct block *block, 
     dense_tiles(&net->skip, block->parts[0], block->weights, vectors);
     if (selecting->context)
         add_context(selecting, block);
+    ask(ahead, ASKED * TILE_INPUTS);
     split_hidden(&net->fc2, block, net->hidden, block->parts[1], vectors);
+    ask(ahead, ASKED * TILE_INPUTS);
     begin_step(&net->glu, 0, block->parts[1], vectors);
     if (net->skip_normed)
         normalize_lanes(block->weights, net->variables, net->skip_gamma, net->skip_beta,

@@ -19,7 +19,7 @@ INLINE void sum_vectors(const struct selecting *selecting, const struct block *b
 {
     const struct folded_selection *net = selecting->net;
     gather_seen(selecting, block);
-    score(selecting, block, vectors);
+    score(selecting, block, NULL, vectors);
     memset(block->sum, 0, net->units * LANE_ROWS * sizeof *block->sum);
     for (size_t i = 0; i < net->categoricals; i++)
         add_categorical(selecting, block, i, vectors);
