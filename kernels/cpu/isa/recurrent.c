@@ -19,37 +19,11 @@
  */
 
 #include "kernels/cpu/isa/kernels.h"
-#include "kernels/cpu/isa/sequence.h"
+#include "kernels/cpu/isa/recurrent_rows.h"
+#include "kernels/cpu/isa/recurrent_tiles.h"
 #include "kernels/cpu/isa/steps.h"
 
 #define TILE_MAX (VECTOR_REGISTERS == 32 ? 6 : 3)
-
-/* Flat (backend.h): weights by direction and block, then biases [direction][block][column][VL]. */
-struct packed_cells {
-    bool rows; /* always: what steps.c packs begins with a false */
-    bool gru;
-    size_t inputs, units, blocks, directions;
-    float memory[] __attribute__((aligned(64)));
-};
-
-struct recurrence {
-    const struct packed_cells *packed;
-    struct sequence seq;
-    size_t groups;   /* of up to TILE_MAX rows; they share the batch evenly */
-    bool from_zero;  /* the first state is 0 */
-    float *h[2], *c; /* [direction][batch][blocks * VL] */
-};
-
-INLINE size_t block_floats(const struct packed_cells *packed)
-{
-    return (packed->inputs + packed->units) * 4 * VL;
-}
-
-/* Of unit block `at`, counted over all directions. */
-INLINE size_t bias_of(const struct packed_cells *packed, size_t at)
-{
-    return packed->directions * packed->blocks * block_floats(packed) + at * 4 * VL;
-}
 
 /* ---- packing --------------------------------------------------------------------------------- */
 
@@ -114,20 +88,55 @@ static bool goes_by_rows(const struct md_node *node, const struct md_tensor *in,
     return (inputs + units) * 4 * padded(units) * sizeof(float) <= ROWS_BYTES_MAX;
 }
 
+static struct packed_cells shape_of(const struct md_node *node, const struct md_tensor *in)
+{
+    size_t units = (size_t)in[2].shape.dim[2];
+    return (struct packed_cells){.rows = true,
+                                 .gru = node->op == MD_OP_GRU,
+                                 .inputs = (size_t)in[1].shape.dim[2],
+                                 .units = units,
+                                 .blocks = vectors_of(units),
+                                 .directions = (size_t)in[1].shape.dim[0]};
+}
+
+#if defined(MD_ISA_amx)
+
+/* False when some weight is not for tiles. */
+static bool pack_tiles(struct packed_cells *packed, const struct md_tensor *in)
+{
+    size_t columns = columns_of(packed), x_chunks = tile_chunks(packed->inputs);
+    const float *w = in[1].data, *r = in[2].data; /* [direction][gate][unit][inputs] */
+    float *to = packed->memory + packed->tiles;
+    for (size_t d = 0; d < packed->directions; d++)
+        for (size_t unit = 0; unit < packed->units; unit++)
+            for (size_t gate = 0; gate < columns; gate++) {
+                size_t row = (d * columns + gate) * packed->units + unit;
+                size_t block = d * packed->blocks + unit / VL;
+                float *panel = to + block * tile_block_floats(packed) + gate * PANEL_FLOATS;
+                double scale = gate_scale(packed, gate);
+                if (!pack_lane(w + row * packed->inputs, packed->inputs, scale, unit % VL, columns,
+                               panel) ||
+                    !pack_lane(r + row * packed->units, packed->units, scale, unit % VL, columns,
+                               panel + x_chunks * columns * PANEL_FLOATS))
+                    return false;
+            }
+    return true;
+}
+
+#endif
+
 static enum md_status recurrent_prepare(const struct md_node *node, const struct md_tensor *in,
                                         int in_count, void **prepared, size_t *bytes,
                                         struct md_error *err)
 {
     if (!goes_by_rows(node, in, in_count))
         return md__steps_prepare(node, in, in_count, prepared, bytes, err);
-    struct packed_cells shape = {.rows = true,
-                                 .gru = node->op == MD_OP_GRU,
-                                 .inputs = (size_t)in[1].shape.dim[2],
-                                 .units = (size_t)in[2].shape.dim[2],
-                                 .directions = (size_t)in[1].shape.dim[0]};
-    shape.blocks = vectors_of(shape.units);
-    size_t all = shape.directions * shape.blocks;
-    size_t floats = all * (block_floats(&shape) + 4 * VL);
+    struct packed_cells shape = shape_of(node, in);
+    size_t floats = bias_of(&shape, shape.directions * shape.blocks);
+#if defined(MD_ISA_amx)
+    shape.tiles = floats;
+    floats += shape.directions * shape.blocks * tile_block_floats(&shape);
+#endif
     size_t size = (sizeof shape + floats * sizeof(float) + 63) / 64 * 64;
     struct packed_cells *packed = md_prepared_new(size);
     if (packed == NULL)
@@ -136,6 +145,10 @@ static enum md_status recurrent_prepare(const struct md_node *node, const struct
     for (size_t d = 0; d < shape.directions; d++)
         for (size_t block = 0; block < shape.blocks; block++)
             pack_block(packed, in, in_count, d, block);
+#if defined(MD_ISA_amx)
+    if (!pack_tiles(packed, in))
+        packed->tiles = 0;
+#endif
     *prepared = packed;
     *bytes = size;
     return MD_OK;
@@ -249,11 +262,6 @@ INLINE void cell_tile(const struct recurrence *rec, size_t d, size_t first, size
 
 /* ---- the sequence ---------------------------------------------------------------------------- */
 
-static size_t group_begin(const struct recurrence *rec, size_t group)
-{
-    return group * rec->seq.batch / rec->groups;
-}
-
 INLINE void run_rows(const struct recurrence *rec, size_t d, size_t first, size_t block,
                      size_t step, const int rows)
 {
@@ -336,9 +344,17 @@ static enum md_status recurrent_run(const struct md_kernel_call *call, struct md
     rec.c = rec.h[1] + floats;
     rec.from_zero = starts_at_zero(&rec.seq);
     size_t threads = call->pool ? (size_t)md_pool_threads(call->pool) : 1;
-    rec.groups = group_count(rec.seq.batch, threads);
+    md_pool_body body = run_groups;
+    rec.groups = 0;
+#if defined(MD_ISA_amx)
+    rec.tiles = rec.c + floats;
+    rec.groups = tile_groups(packed, rec.seq.batch, threads);
+    body = rec.groups > 0 ? run_tiles : run_groups;
+#endif
+    if (rec.groups == 0)
+        rec.groups = group_count(rec.seq.batch, threads);
     size_t items = packed->directions * rec.groups;
-    md__parallel(call->pool, items, (items + threads - 1) / threads, run_groups, &rec);
+    md__parallel(call->pool, items, (items + threads - 1) / threads, body, &rec);
     return MD_OK;
 }
 
@@ -356,9 +372,15 @@ static size_t recurrent_scratch(const struct md_node *node, const struct md_tens
 {
     size_t batch = (size_t)in[0].shape.dim[!md_node_int(node, "layout", 0)];
     size_t states = (size_t)in[1].shape.dim[0] * batch * padded((size_t)in[2].shape.dim[2]);
-    if (goes_by_rows(node, in, in_count))
-        return 3 * states * sizeof(float);
-    return md__steps_scratch(node, in, in_count, threads);
+    if (!goes_by_rows(node, in, in_count))
+        return md__steps_scratch(node, in, in_count, threads);
+    size_t floats = 3 * states;
+#if defined(MD_ISA_amx)
+    struct packed_cells shape = shape_of(node, in);
+    shape.tiles = 1;
+    floats += tiles_floats(&shape, batch, (size_t)threads);
+#endif
+    return floats * sizeof(float);
 }
 
 const struct md_kernel md__recurrent = {.supports = recurrent_supports,
