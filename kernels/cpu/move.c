@@ -402,31 +402,6 @@ static enum md_status split_run(const struct md_kernel_call *call, struct md_err
     return join_or_split(call, &call->in[0], call->out, call->out_count, false, err);
 }
 
-/* ---- Gather ---------------------------------------------------------------------------------- */
-
-/* One index is a strided copy; more are left to the reference, whose runs are memcpy already. */
-static enum md_status gather_run(const struct md_kernel_call *call, struct md_error *err)
-{
-    const struct md_tensor *in = &call->in[0];
-    int axis = md__axis(md_node_int(call->node, "axis", 0), in->shape.rank);
-    int64_t index = md__count(&call->in[1]) == 1 ? md__get_int(&call->in[1], 0) : INT64_MAX;
-    if (axis == MD_NONE || index < -in->shape.dim[axis] || index >= in->shape.dim[axis])
-        return md__ref_gather.run(call, err);
-    if (index < 0)
-        index += in->shape.dim[axis];
-    int64_t inner = (int64_t)md__span(&in->shape, axis + 1, in->shape.rank);
-    int64_t dim[] = {(int64_t)md__span(&in->shape, 0, axis), inner};
-    struct md__move move = {
-        .from = in->data, .to = call->out[0].data, .bytes = md_dtype_bytes(in->dtype)};
-    move.from += index * inner * (int64_t)move.bytes;
-    md__walk_init(&move.walk, 2, dim);
-    move.walk.stride[0][0] = inner * in->shape.dim[axis];
-    move.walk.stride[1][0] = inner;
-    move.walk.stride[0][1] = move.walk.stride[1][1] = 1;
-    md__move_run(&move, call->pool);
-    return MD_OK;
-}
-
 /* ---- copies ---------------------------------------------------------------------------------- */
 
 struct copy {
@@ -457,4 +432,3 @@ const struct md_kernel md__expand = {.run = expand_run};
 const struct md_kernel md__slice = {.run = slice_run};
 const struct md_kernel md__concat = {.run = concat_run, .pitched = MD_PITCHED_EVERYWHERE};
 const struct md_kernel md__split = {.run = split_run, .pitched = MD_PITCHED_EVERYWHERE};
-const struct md_kernel md__gather = {.run = gather_run};

@@ -22,7 +22,8 @@ struct md__move {
 void md__move_run(struct md__move *move, struct md_pool *pool);
 
 /* move.c */
-extern const struct md_kernel md__transpose, md__concat, md__split, md__slice, md__gather,
-    md__expand, md__copy;
+extern const struct md_kernel md__transpose, md__concat, md__split, md__slice, md__expand, md__copy;
+/* gather.c */
+extern const struct md_kernel md__gather;
 
 #endif
