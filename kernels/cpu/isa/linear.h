@@ -120,7 +120,7 @@ INLINE size_t tiled_floats_of(size_t inputs, size_t columns, bool paired)
 INLINE size_t tiled_floats(size_t inputs, size_t columns, bool paired)
 {
     size_t vectors = vectors_of(columns) << paired, chunks = (inputs + 31) / 32;
-    bool pays = vectors && (96 + 112 / vectors) * chunks + 16 < 8 * inputs;
+    bool pays = vectors && (96 + 160 / vectors) * chunks + 16 < 8 * inputs;
     if (!pays || !may_tile(inputs, columns << paired))
         return 0;
     return tiled_floats_of(inputs, columns, paired);
