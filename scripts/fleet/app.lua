@@ -8,6 +8,7 @@
 local md = require "moondial"
 local alerts = require "alerts"
 local fleet = require "fleet"
+local forecast = require "forecast"
 local metrics = require "metrics"
 local profiles = require "profiles"
 local states = require "states"
@@ -92,7 +93,9 @@ return md.app {
             evict_after_min = md.config.evict_after_min,
         },
     },
-    models = { tft = { path = md.config.model, optional = true } },
+    models = {
+        tft = { path = md.config.model, optional = true, batch_max = forecast.SERVERS_MAX },
+    },
     routes = require "routes",
     alerts = {
         series = "servers", entity = "server", rules = rules(),

@@ -12,9 +12,6 @@ local metrics = require "metrics"
 local profiles = require "profiles"
 local trend = require "trend"
 
--- So many servers at a time: few, so that the model starts early and its cores are not left idle by
--- what one of them prepares, but enough for two of its own batches.
-local SERVERS_MAX = 64
 local MODEL, TREND = "tft", "trend"
 local FORMULAS = { [MODEL] = trend.FORMULAS.beside, [TREND] = trend.FORMULAS.alone }
 
@@ -22,6 +19,10 @@ local FORMULAS = { [MODEL] = trend.FORMULAS.beside, [TREND] = trend.FORMULAS.alo
 local SHOWN = { p10 = 0.1, p50 = 0.5, p90 = 0.9 }
 
 local forecast = { SHOWN = SHOWN }
+
+-- So many servers at a time, which are one run of the model: few, so that it starts early and its
+-- cores are not left idle by what one of them prepares, but enough to fill its kernels.
+forecast.SERVERS_MAX = 64
 
 -- The loaded model, or nil: { config = , steps = , past_max = , past_min = , path = }.
 function forecast.model()
@@ -336,8 +337,8 @@ local function forecast_in_turn(fleet, servers)
             finish_batch(fleet, model, running)
         end
     end
-    for first = 1, #fleet.names, SERVERS_MAX do
-        local last = math.min(#fleet.names, first + SERVERS_MAX - 1)
+    for first = 1, #fleet.names, forecast.SERVERS_MAX do
+        local last = math.min(#fleet.names, first + forecast.SERVERS_MAX - 1)
         local names = { unpack(fleet.names, first, last) }
         local begun = begin_batch(fleet, batch_of(servers, names, fleet.end_ms, past))
         finish()
