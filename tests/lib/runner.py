@@ -38,7 +38,8 @@ NO_SUITES = {"bench", "unit", "ops", "lib", "fuzz"}
 RELEASE_ONLY = {"install", "examples", "cuda", "gpu"}
 # Plainly on release alone: the unit and server tests bring the same code under the sanitizers.
 INSTRUMENTED_IN_FULL = {"fleet", "reference/alertmanager", "reference/prometheus"}
-ISA_FLAGS = [("AVX-512", {"avx512f", "avx512bw", "avx512dq", "avx512vl"}),
+ISA_FLAGS = [("AMX", {"amx_tile", "amx_bf16", "avx512f", "avx512bw", "avx512dq", "avx512vl"}),
+             ("AVX-512", {"avx512f", "avx512bw", "avx512dq", "avx512vl"}),
              ("AVX2", {"avx2", "fma", "f16c"})]
 
 
