@@ -183,7 +183,7 @@ static const struct md_backend *find_backend(const char *isa)
     static const char *const names[] = {"portable", "avx2", "avx512", "amx", "best"};
     if (strcmp(isa, "reference") == 0)
         return md_cpu_reference();
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i <= MD_ISA_BEST; i++)
         if (strcmp(isa, names[i]) == 0)
             return md_cpu_backend((enum md_cpu_isa)i);
     return NULL;
