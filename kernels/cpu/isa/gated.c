@@ -15,11 +15,12 @@
 
 /* ---- preparing ------------------------------------------------------------------------------- */
 
-/* Room for the tiles of a network that is tiled, and what lies in it. */
+/* Room for the tiles of a network that is tiled, and what lies in it; a context may be too wide for
+ * them. */
 static void pack_tiles(struct packing *packing, struct network *net, struct packed *packed,
                        size_t inputs, size_t columns, bool paired)
 {
-    if (!net->tiled)
+    if (!net->tiled || !may_tile(inputs, columns << paired))
         return;
     float *memory = take(packing, tiled_floats_of(inputs, columns, paired));
     if (memory && !md__pack_tiles(packed, memory))
