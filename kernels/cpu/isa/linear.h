@@ -100,7 +100,7 @@ struct packed md__pack(const struct unpacked *from, size_t inputs, size_t column
 
 INLINE bool may_tile(size_t inputs, size_t columns)
 {
-    return inputs <= TILED_CHUNKS * 32 && inputs * padded(columns) <= TILED_WEIGHTS;
+    return inputs > 0 && inputs <= TILED_CHUNKS * 32 && inputs * padded(columns) <= TILED_WEIGHTS;
 }
 
 /* Floats that md__pack_tiles needs. */

@@ -359,7 +359,8 @@ static size_t tile_groups(const struct packed_cells *packed, size_t batch, size_
     size_t items = (batch + GROUP_ROWS - 1) / GROUP_ROWS * directions;
     items = (items + threads - 1) / threads * threads;
     size_t groups = (items + directions - 1) / directions;
-    return packed->tiles > 0 && batch >= groups * ROWS_MIN ? groups : 0;
+    bool fits = packed->tiles > 0 && packed->inputs > 0;
+    return fits && batch >= groups * ROWS_MIN ? groups : 0;
 }
 
 /* Floats of scratch: a thread's sums and parts of x, a group's parts of h, both twice. */
