@@ -334,7 +334,8 @@ struct split_product {
     const struct product *whole;
 };
 
-/* Items are blocks of rows, whose bounds decide which rows make a tile: never the thread count. */
+/* Items are blocks of rows, whose bounds decide which rows make a tile: never the thread count. (On
+ * AMX it does decide whether the last few rows go on tiles or not.) */
 static void multiply_rows(void *context, size_t begin, size_t end, int thread)
 {
     (void)thread;

@@ -4,7 +4,8 @@
  *   1. looks for variables that all sequences share, as every run does: their encodings are made
  *      anew for one sequence, which costs less than reading them for each;
  *   2. compares the numbers of all others with those kept, bit by bit;
- *   3. encodes what changed, 48 rows of one variable at a time, whatever sequences they are from;
+ *   3. encodes what changed, LANE_ROWS rows of one variable at a time, whatever sequences they are
+ *      from;
  *   4. scores all rows (scores see the whole row, and with it the place in the window) and adds up.
  *      While a block is scored, its kept encodings are asked for: adding up waits for memory.
  * Kept encodings lie row by row, not in lanes: a row that moves on keeps its place, and step 4

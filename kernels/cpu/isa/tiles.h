@@ -13,7 +13,8 @@
  * Sums are tiles 0 (upper left), 1 (upper right), 2 and 3 (lower); a's are tiles 4 and 5, b's 6 and
  * 7. Inputs that are no multiple of 32 are filled up with zeros.
  *
- * Only in sources that are compiled as `amx` (CMakeLists.txt), for processors that may_use_tiles().
+ * Only in sources that are compiled as `amx` (CMakeLists.txt), for processes that
+ * md_cpu_may_use_tiles().
  */
 #ifndef MD_KERNELS_CPU_ISA_TILES_H
 #define MD_KERNELS_CPU_ISA_TILES_H
@@ -82,51 +83,10 @@ INLINE vf cut(vf *x)
     return upper;
 }
 
-/* ---- side a: rows ---------------------------------------------------------------------------- */
+/* ---- parts of activations -------------------------------------------------------------------- */
 
-/* The upper halves of the 32 floats of a and b, in order. */
-INLINE void store_upper(void *to, vf a, vf b)
-{
-    static const uint16_t odd[32] = {1,  3,  5,  7,  9,  11, 13, 15, 17, 19, 21,
-                                     23, 25, 27, 29, 31, 33, 35, 37, 39, 41, 43,
-                                     45, 47, 49, 51, 53, 55, 57, 59, 61, 63};
-    _mm512_store_si512(to,
-                       _mm512_permutex2var_epi16((__m512i)a, _mm512_loadu_si512(odd), (__m512i)b));
-}
-
-/* The parts of 32 inputs of a row: 64 bytes of each part's tile. */
-INLINE void split_inputs(vf a, vf b, float *to)
-{
-    vf high[2] = {a, b};
-    cut(&a);
-    cut(&b);
-    store_upper(to, high[0], high[1]);
-    vf middle[2] = {a, b};
-    cut(&a);
-    cut(&b);
-    store_upper(to + TILE_FLOATS, middle[0], middle[1]);
-    store_upper(to + 2 * TILE_FLOATS, a, b);
-}
-
-/*
- * `to` = the parts of `rows` <= 16 rows of x, `stride` floats apart: [chunk][part][16][32],
- * parts_floats(inputs), aligned to 64. Rows that are missing keep what `to` has.
- */
-INLINE void split_rows(const float *x, size_t stride, size_t rows, size_t inputs, float *to)
-{
-    for (size_t k = 0; k < inputs; k += TILE_INPUTS, to += PARTS * TILE_FLOATS) {
-        size_t left = inputs - k;
-        for (size_t r = 0; r < rows; r++) {
-            const float *from = x + r * stride + k;
-            vf b = left > VL ? load_upto(from + VL, left - VL) : (vf){0};
-            split_inputs(load_upto(from, left), b, to + r * VL);
-        }
-    }
-}
-
-/* ---- side b: columns ------------------------------------------------------------------------- */
-
-/* The parts of inputs k (even) and k + 1 of 16 columns: line k / 2 of each part's tile. */
+/* The parts of two inputs of 16 columns, or of two vectors of a row, number by number side by side:
+ * a line of each part's tile. */
 INLINE void split_pair(vf even, vf odd, float *to)
 {
 #pragma GCC unroll 3
@@ -135,20 +95,6 @@ INLINE void split_pair(vf even, vf odd, float *to)
         *(vu *)to = low | high;
         cut(&even);
         cut(&odd);
-    }
-}
-
-/*
- * `to` = the parts of 16 columns of activations that lie in lanes: input k's at x + k * stride.
- * [chunk][part][16][16][2], parts_floats(inputs), aligned to 64.
- */
-INLINE void split_lanes(const float *x, size_t stride, size_t inputs, float *to)
-{
-    for (size_t k = 0; k < tile_chunks(inputs) * TILE_INPUTS; k += 2) {
-        vf even = k < inputs ? load(x + k * stride) : (vf){0};
-        vf odd = k + 1 < inputs ? load(x + (k + 1) * stride) : (vf){0};
-        split_pair(even, odd,
-                   to + k / TILE_INPUTS * PARTS * TILE_FLOATS + k % TILE_INPUTS / 2 * VL);
     }
 }
 
@@ -183,14 +129,6 @@ INLINE bool may_cut(float weight)
 }
 
 /* ---- products -------------------------------------------------------------------------------- */
-
-INLINE void clear_sums(void)
-{
-    _tile_zero(0);
-    _tile_zero(1);
-    _tile_zero(2);
-    _tile_zero(3);
-}
 
 /*
  * Sums += a b over `chunks` chunks of inputs: a's upper 16 rows, and `lower` ones `a_lower` floats
