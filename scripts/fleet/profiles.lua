@@ -62,4 +62,10 @@ function profiles.of(server_name, reported)
     return found
 end
 
+-- The profile as people read it.
+function profiles.label(profile_name)
+    local profile = by_name[profile_name] or by_name.generic
+    return profile.label
+end
+
 return profiles
