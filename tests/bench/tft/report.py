@@ -106,6 +106,7 @@ def passes_text(results):
 def write_plots(results, folder):
     """One file a width and number of threads; returns their paths."""
     groups = {}
+    os.makedirs(folder, exist_ok=True)
     for cell, result in results.items():
         hidden, batch, threads = split(cell)
         lines = groups.setdefault((hidden, threads), {})
