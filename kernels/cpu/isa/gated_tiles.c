@@ -105,22 +105,24 @@ static void gate_step(const struct task *task, size_t step)
 }
 
 /* A vector of rows to their norm. */
-static void norm_step(const struct task *task, size_t step)
+INLINE void norm_rows(const struct task *task, size_t step, const float *gamma, const float *beta)
 {
     const struct network *net = task->context;
     size_t row = step * VL, left = task->rows - row, wide = padded(net->outputs);
-    normalize_block(task->from + row * wide, wide, net->gamma, net->beta,
-                    task->to + row * task->to_stride, task->to_stride, left < VL ? left : VL,
-                    net->outputs, net->epsilon);
+    normalize_block(task->from + row * wide, wide, gamma, beta, task->to + row * task->to_stride,
+                    task->to_stride, left < VL ? left : VL, net->outputs, net->epsilon);
+}
+
+static void norm_step(const struct task *task, size_t step)
+{
+    const struct network *net = task->context;
+    norm_rows(task, step, net->gamma, net->beta);
 }
 
 static void resample_norm_step(const struct task *task, size_t step)
 {
     const struct network *net = task->context;
-    size_t row = step * VL, left = task->rows - row, wide = padded(net->outputs);
-    normalize_block(task->from + row * wide, wide, net->resample_gamma, net->resample_beta,
-                    task->to + row * task->to_stride, task->to_stride, left < VL ? left : VL,
-                    net->outputs, net->epsilon);
+    norm_rows(task, step, net->resample_gamma, net->resample_beta);
 }
 
 /* ---- layers ---------------------------------------------------------------------------------- */

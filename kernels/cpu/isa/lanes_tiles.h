@@ -136,29 +136,14 @@ INLINE void put_no_more(size_t k, size_t inputs, float *to)
 INLINE void add_half(const float *a, size_t a_lower, const float *b, size_t b_right,
                      const bool lower, const bool right)
 {
-#define ADD_HALF(part)                                                                             \
-    do {                                                                                           \
-        _tile_loadd(4, a + (part)*TILE_FLOATS, 64);                                                \
-        if (lower)                                                                                 \
-            _tile_loadd(5, a + a_lower + (part)*TILE_FLOATS, 64);                                  \
-        _tile_dpbf16ps(0, 4, 6);                                                                   \
-        if (right)                                                                                 \
-            _tile_dpbf16ps(1, 4, 7);                                                               \
-        if (lower)                                                                                 \
-            _tile_dpbf16ps(2, 5, 6);                                                               \
-        if (lower && right)                                                                        \
-            _tile_dpbf16ps(3, 5, 7);                                                               \
-    } while (0)
-    _tile_loadd(6, b, 64); /* low, high */
-    if (right)
-        _tile_loadd(7, b + b_right, 64);
-    ADD_HALF(0);
-    _tile_loadd(6, b + HALF_FLOATS, 64); /* high, middle */
-    if (right)
-        _tile_loadd(7, b + b_right + HALF_FLOATS, 64);
-    ADD_HALF(1);
-    ADD_HALF(2);
-#undef ADD_HALF
+    load_b(b, b_right, right); /* low, high */
+    load_a(a, a_lower, lower);
+    add_loaded(lower, right);
+    load_b(b + HALF_FLOATS, b_right, right); /* high, middle */
+    for (int part = 1; part < PARTS; part++) {
+        load_a(a + part * TILE_FLOATS, a_lower, lower);
+        add_loaded(lower, right);
+    }
 }
 
 /* Begins tiles of sums 0 to 3: those of output tile `first` and, if `lower`, the next one, for one
@@ -178,7 +163,7 @@ INLINE void multiply_tiles(const struct dense *dense, size_t first, const float 
         _tile_loadd(2, bias + TILE_FLOATS, 64);
     if (lower && right)
         _tile_loadd(3, bias + TILE_FLOATS, 64);
-    add_products(a, a_lower, parts, b_right, whole, lower, right);
+    add_products(a, a_lower, parts, b_right, whole, lower, right, NULL, NULL);
     if (half_follows(inputs))
         add_half(a + whole * CHUNK_FLOATS, a_lower, parts + whole * CHUNK_FLOATS, b_right, lower,
                  right);

@@ -133,22 +133,23 @@ struct tile_block {
 
 /* Runs its share of what waits, `slots` of them all of it. */
 struct share {
+    struct queue *queue;
     size_t steps, slots, due;
 };
 
-INLINE void run_share(struct queue *queue, struct share *share)
+INLINE void run_share(void *context)
 {
+    struct share *share = context;
     for (share->due += share->steps; share->due >= share->slots; share->due -= share->slots)
-        run_step(queue);
+        run_step(share->queue);
 }
 
 INLINE void multiply_on_tiles(const struct tile_block *p, struct queue *queue, const bool lower,
                               const bool right)
 {
-    const size_t a_lower = p->chunks * PARTS * TILE_FLOATS;
-    const float *a = p->a, *b = p->b;
-    struct share share = {queue->steps, 6 * p->chunks, 0};
-    __asm__ volatile("" : : : "memory"); /* GCC 12 does not know that tiles are loaded from it */
+    const size_t behind = p->chunks * PARTS * TILE_FLOATS;
+    struct share share = {queue, queue->steps, 6 * p->chunks, 0};
+    __asm__ volatile("" : : : "memory"); /* as in add_products() */
     _tile_loadd(0, p->bias, 0);
     if (right)
         _tile_loadd(1, p->bias + VL, 0);
@@ -156,47 +157,7 @@ INLINE void multiply_on_tiles(const struct tile_block *p, struct queue *queue, c
         _tile_loadd(2, p->bias, 0);
     if (lower && right)
         _tile_loadd(3, p->bias + VL, 0);
-#define LOAD_A(part)                                                                               \
-    do {                                                                                           \
-        _tile_loadd(4, a + (part)*TILE_FLOATS, 64);                                                \
-        if (lower)                                                                                 \
-            _tile_loadd(5, a + a_lower + (part)*TILE_FLOATS, 64);                                  \
-    } while (0)
-#define LOAD_B(part)                                                                               \
-    do {                                                                                           \
-        _tile_loadd(6, b + (part)*TILE_FLOATS, 64);                                                \
-        if (right)                                                                                 \
-            _tile_loadd(7, b + a_lower + (part)*TILE_FLOATS, 64);                                  \
-    } while (0)
-#define ADD()                                                                                      \
-    do {                                                                                           \
-        _tile_dpbf16ps(0, 4, 6);                                                                   \
-        if (right)                                                                                 \
-            _tile_dpbf16ps(1, 4, 7);                                                               \
-        if (lower)                                                                                 \
-            _tile_dpbf16ps(2, 5, 6);                                                               \
-        if (lower && right)                                                                        \
-            _tile_dpbf16ps(3, 5, 7);                                                               \
-        run_share(queue, &share);                                                                  \
-    } while (0)
-    for (size_t c = 0; c < p->chunks; c++, a += PARTS * TILE_FLOATS, b += PARTS * TILE_FLOATS) {
-        LOAD_A(2);
-        LOAD_B(0);
-        ADD();
-        LOAD_A(1);
-        ADD();
-        LOAD_B(1);
-        ADD();
-        LOAD_A(0);
-        ADD();
-        LOAD_B(2);
-        ADD();
-        LOAD_B(0);
-        ADD();
-    }
-#undef LOAD_A
-#undef LOAD_B
-#undef ADD
+    add_products(p->a, behind, p->b, behind, p->chunks, lower, right, run_share, &share);
     store_sums(p->sums, p->stride, lower, right);
     __asm__ volatile("" : : : "memory");
 }

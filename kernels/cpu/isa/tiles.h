@@ -130,55 +130,59 @@ INLINE bool may_cut(float weight)
 
 /* ---- products -------------------------------------------------------------------------------- */
 
+/* Tiles of a part: of a's upper 16 rows, and `lower` ones `a_lower` floats behind. */
+INLINE void load_a(const float *a, size_t a_lower, const bool lower)
+{
+    _tile_loadd(4, a, 64);
+    if (lower)
+        _tile_loadd(5, a + a_lower, 64);
+}
+
+/* Of b's left 16 columns, and `right` ones `b_right` floats behind. */
+INLINE void load_b(const float *b, size_t b_right, const bool right)
+{
+    _tile_loadd(6, b, 64);
+    if (right)
+        _tile_loadd(7, b + b_right, 64);
+}
+
+/* Sums += a b of what is loaded. */
+INLINE void add_loaded(const bool lower, const bool right)
+{
+    _tile_dpbf16ps(0, 4, 6);
+    if (right)
+        _tile_dpbf16ps(1, 4, 7);
+    if (lower)
+        _tile_dpbf16ps(2, 5, 6);
+    if (lower && right)
+        _tile_dpbf16ps(3, 5, 7);
+}
+
 /*
- * Sums += a b over `chunks` chunks of inputs: a's upper 16 rows, and `lower` ones `a_lower` floats
- * behind; b's left 16 columns, and `right` ones `b_right` floats behind. From part to part only one
- * side is loaded anew.
+ * Sums += a b over `chunks` chunks of inputs, all six products. From part to part only one side is
+ * loaded anew. meanwhile(context), if any, is run behind each product.
  */
 INLINE void add_products(const float *a, size_t a_lower, const float *b, size_t b_right,
-                         size_t chunks, const bool lower, const bool right)
+                         size_t chunks, const bool lower, const bool right,
+                         void (*const meanwhile)(void *), void *context)
 {
-#define LOAD_A(part)                                                                               \
-    do {                                                                                           \
-        _tile_loadd(4, a + (part)*TILE_FLOATS, 64);                                                \
-        if (lower)                                                                                 \
-            _tile_loadd(5, a + a_lower + (part)*TILE_FLOATS, 64);                                  \
-    } while (0)
-#define LOAD_B(part)                                                                               \
-    do {                                                                                           \
-        _tile_loadd(6, b + (part)*TILE_FLOATS, 64);                                                \
-        if (right)                                                                                 \
-            _tile_loadd(7, b + b_right + (part)*TILE_FLOATS, 64);                                  \
-    } while (0)
-#define ADD()                                                                                      \
-    do {                                                                                           \
-        _tile_dpbf16ps(0, 4, 6);                                                                   \
-        if (right)                                                                                 \
-            _tile_dpbf16ps(1, 4, 7);                                                               \
-        if (lower)                                                                                 \
-            _tile_dpbf16ps(2, 5, 6);                                                               \
-        if (lower && right)                                                                        \
-            _tile_dpbf16ps(3, 5, 7);                                                               \
-    } while (0)
+    static const struct {
+        int side_b, part;
+    } loads[] = {{0, 2}, {1, 0}, {0, 1}, {1, 1}, {0, 0}, {1, 2}, {1, 0}};
     __asm__ volatile("" : : : "memory"); /* GCC 12 does not know that tiles are loaded from it */
-    for (size_t c = 0; c < chunks; c++, a += PARTS * TILE_FLOATS, b += PARTS * TILE_FLOATS) {
-        LOAD_A(2);
-        LOAD_B(0);
-        ADD();
-        LOAD_A(1);
-        ADD();
-        LOAD_B(1);
-        ADD();
-        LOAD_A(0);
-        ADD();
-        LOAD_B(2);
-        ADD();
-        LOAD_B(0);
-        ADD();
-    }
-#undef LOAD_A
-#undef LOAD_B
-#undef ADD
+    for (size_t c = 0; c < chunks; c++, a += PARTS * TILE_FLOATS, b += PARTS * TILE_FLOATS)
+#pragma GCC unroll 7
+        for (int i = 0; i < 7; i++) {
+            if (loads[i].side_b)
+                load_b(b + loads[i].part * TILE_FLOATS, b_right, right);
+            else
+                load_a(a + loads[i].part * TILE_FLOATS, a_lower, lower);
+            if (i == 0)
+                continue;
+            add_loaded(lower, right);
+            if (meanwhile)
+                meanwhile(context);
+        }
 }
 
 /* Sums to [rows][stride floats]: upper left at y, the right 16 columns beside, the lower 16 rows
