@@ -79,6 +79,13 @@ class Daemon:
         finally:
             self.__exit__()
 
+    def replace(self, name, text):
+        """Changes a file at once: nobody, a reload under way neither, ever reads half of it."""
+        path = os.path.join(self.folder, name)
+        with open(path + ".new", "w", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(path + ".new", path)
+
     def start(self, listen="127.0.0.1:0"):
         """Starts the process and waits for the line that names its URL."""
         self.port = None

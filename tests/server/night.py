@@ -201,8 +201,7 @@ class Night:
 
     def write(self, *receivers):
         """Changes notify.lua, which the daemon takes over."""
-        with open(os.path.join(self.daemon.folder, "notify.lua"), "w", encoding="utf-8") as file:
-            file.write(self.text(receivers))
+        self.daemon.replace("notify.lua", self.text(receivers))
 
     def pass_s(self, seconds):
         self.now_ms += seconds * 1000

@@ -2,7 +2,6 @@
 costs nobody but itself. Steps are a second long here."""
 import datetime
 import json
-import os
 import shutil
 import tempfile
 import threading
@@ -91,12 +90,6 @@ class Fleet:
                        for host, sent in list(self.values.items()) if sent]
             self.daemon.post("/feed", json.dumps({"records": records}), connection=connection)
         connection.close()
-
-    def write(self, name, text):
-        path = os.path.join(self.daemon.folder, name)
-        with open(path + ".new", "w", encoding="utf-8") as file:
-            file.write(text)
-        os.replace(path + ".new", path)
 
     def get(self, path):
         return self.daemon.get(path).json()
@@ -211,13 +204,14 @@ class LiveRules(unittest.TestCase):
             fleet.wait_state("hot", "b", "firing")
             self.assertNotIn(("soon", "b"), fleet.active())
             self.assertEqual(fleet.get("/quality")[0]["rule"], "soon")
-            fleet.write("forecasts.lua", 'return function() return nil, { detail = "no model" } '
-                                         'end\n')
+            fleet.daemon.replace("forecasts.lua",
+                                 'return function() return nil, { detail = "no model" } end\n')
             fleet.values["c"] = {"cpu": 99}
             fleet.wait_state("hot", "c", "firing")
             self.assertIn("alerts are evaluated without forecasts: no model",
                           fleet.get("/health")["degraded"])
-            fleet.write("forecasts.lua", "return function() return { { column = 5 } } end\n")
+            fleet.daemon.replace("forecasts.lua",
+                                 "return function() return { { column = 5 } } end\n")
             fleet.values["d"] = {"cpu": 99}
             fleet.wait_state("hot", "d", "firing")
 
@@ -227,7 +221,7 @@ class Changes(unittest.TestCase):
         with Fleet(rules(HOT)) as fleet:
             fleet.values = {"a": {"cpu": 97}}
             before = fleet.wait_state("hot", "a", "firing")
-            fleet.write("rules.lua", rules(HOT.replace("is {value", "reached {value")))
+            fleet.daemon.replace("rules.lua", rules(HOT.replace("is {value", "reached {value")))
             after = fleet.wait(lambda alerts: "reached" in str(alerts), "the new text")["hot", "a"]
             for field in ("fingerprint", "active_ms", "fired_ms", "state"):
                 self.assertEqual(after[field], before[field], field)
@@ -237,15 +231,15 @@ class Changes(unittest.TestCase):
         with Fleet(rules(HOT, other)) as fleet:
             fleet.values = {"a": {"cpu": 97}}
             before = fleet.wait_state("hot", "a", "firing")
-            fleet.write("rules.lua", rules(other))
+            fleet.daemon.replace("rules.lua", rules(other))
             removed = fleet.wait_state("hot", "a", "resolved")
             self.assertEqual(removed["fingerprint"], before["fingerprint"])
             self.assertEqual([rule["name"] for rule in fleet.get("/rules")], ["other"])
-            fleet.write("rules.lua", rules(HOT, other))
+            fleet.daemon.replace("rules.lua", rules(HOT, other))
             again = fleet.wait_state("hot", "a", "firing")
             self.assertEqual(again["fingerprint"], before["fingerprint"])
             self.assertEqual(again["active_ms"], before["active_ms"])
-            fleet.write("rules.lua", rules(other))
+            fleet.daemon.replace("rules.lua", rules(other))
             fleet.wait_state("hot", "a", "resolved")
             fleet.daemon.post("/admin/scripts/rollback", "")
             back = fleet.wait_state("hot", "a", "firing")
@@ -255,7 +249,7 @@ class Changes(unittest.TestCase):
         with Fleet(rules(HOT)) as fleet:
             fleet.values = {"a": {"cpu": 97}}
             fleet.wait_state("hot", "a", "firing")
-            fleet.write("rules.lua", rules(HOT.replace("above", "abve")))
+            fleet.daemon.replace("rules.lua", rules(HOT.replace("above", "abve")))
             line = fleet.daemon.wait_log("unknown key 'abve'")
             self.assertIn("rules.lua:4: rule hot: unknown key 'abve' (did you mean 'above'?)", line)
             fleet.ticks(2)
@@ -341,7 +335,7 @@ class Functions(unittest.TestCase):
             self.assertRegex(errors["hoards"], "memory|time budget")
             self.assertEqual(errors["hot"], "")
             self.assertIn("alert rule wrong fails", str(fleet.get("/health")["degraded"]))
-            fleet.write("rules.lua", rules(HOT))
+            fleet.daemon.replace("rules.lua", rules(HOT))
             fleet.wait(lambda _: not fleet.get("/health")["degraded"], "good health")
             self.assertEqual(fleet.active()["hot", "a"]["state"], "firing")
 

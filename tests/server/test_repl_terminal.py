@@ -16,8 +16,7 @@ class Write(Base):
     NEW = "function score.of(value)\n    return value * FACTOR + {}\nend\n"
 
     def setUp(self):
-        with open(self.path(), "w", encoding="utf-8") as file:
-            file.write(FILES["score.lua"])
+        self.daemon.replace("score.lua", FILES["score.lua"])
         self.wait_score(1, 2)
 
     def path(self, name="score.lua"):
@@ -91,22 +90,21 @@ class Write(Base):
             terminal.wait("moondial> ")
             terminal.ask("x = 5", "")
             terminal.ask("score.of(x)", r"\n10\n")
-            with open(self.path(), "w", encoding="utf-8") as file:
-                file.write(FILES["score.lua"].replace("FACTOR = 2", "FACTOR = 4"))
+            changed = FILES["score.lua"].replace("FACTOR = 2", "FACTOR = 4")
+            self.daemon.replace("score.lua", changed)
             self.wait_score(1, 4)
             terminal.ask("score.of(x)", r"\n20\n")
             terminal.line("function score.of(value) return 1 end")
             terminal.wait("another one")
-            with open(self.path(), "w", encoding="utf-8") as file:
-                file.write(FILES["score.lua"].replace("FACTOR = 2", "FACTOR = 6"))
+            changed = FILES["score.lua"].replace("FACTOR = 2", "FACTOR = 6")
+            self.daemon.replace("score.lua", changed)
             self.wait_score(1, 6)
             terminal.ask("score.of(x)", r"generation \d+ serves now, this session has \d+")
             terminal.ask(":reset", "a fresh state")
             terminal.ask("score.of(5)", r"\n30\n")
 
     def test_what_serves_is_there_when_the_files_are_broken(self):
-        with open(self.path(), "w", encoding="utf-8") as file:
-            file.write("local score = {\n")
+        self.daemon.replace("score.lua", "local score = {\n")
         code, out, err = self.run_repl("--eval", "score.of(3)", "--eval", "get('/score/4').score")
         self.assertEqual((code, err), (0, ""))
         self.assertRegex(out, r"^\(the files on disk do not load, .*: score.lua:.*\)\n6\n8\n$")
