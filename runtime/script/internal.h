@@ -137,8 +137,8 @@ struct md_script {
 /* Small blocks that were freed lately, of one class of sizes: memory.c. */
 #define MD__FREED_CLASSES 32
 struct md__freed {
-    void *first;
-    size_t bytes;
+    void **blocks; /* the one freed last is taken first */
+    size_t count;
 };
 
 enum md__state_kind {

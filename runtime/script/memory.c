@@ -36,7 +36,8 @@ static const size_t large_bytes = (size_t)64 << 10;
 enum {
     CLASS_BYTES = 16,
     SMALL_BYTES_MAX = CLASS_BYTES * MD__FREED_CLASSES,
-    FREED_BYTES_MAX = 65536
+    FREED_BYTES_MAX = 65536,
+    AHEAD = 4 /* blocks that are brought into the cache before they are asked for */
 };
 /* After the end of its budget compiled code has so long to reach a checkpoint. */
 static const int64_t patience_ns = 1000000000;
@@ -270,24 +271,31 @@ static void *take(struct md__state *state, size_t size)
     if (size > SMALL_BYTES_MAX)
         return malloc(size);
     struct md__freed *freed = &state->freed[class_of(size)];
-    void *memory = freed->first;
-    if (memory == NULL)
+    if (freed->count == 0)
         return malloc(class_bytes(size));
-    freed->first = *(void **)memory;
-    freed->bytes -= class_bytes(size);
-    return memory;
+    freed->count--;
+    if (freed->count >= AHEAD)
+        __builtin_prefetch(freed->blocks[freed->count - AHEAD], 1);
+    return freed->blocks[freed->count];
+}
+
+static bool keep_block(struct md__freed *freed, void *memory, size_t size)
+{
+    size_t count_max = FREED_BYTES_MAX / class_bytes(size);
+    if (freed->blocks == NULL)
+        freed->blocks = malloc(count_max * sizeof *freed->blocks);
+    if (freed->blocks == NULL || freed->count == count_max)
+        return false;
+    freed->blocks[freed->count++] = memory;
+    return true;
 }
 
 static void release(struct md__state *state, void *memory, size_t size)
 {
-    struct md__freed *freed = size <= SMALL_BYTES_MAX ? &state->freed[class_of(size)] : NULL;
-    if (freed == NULL || freed->bytes >= FREED_BYTES_MAX) {
-        free(size >= large_bytes ? unlink_block(memory) : memory);
-        return;
-    }
-    *(void **)memory = freed->first;
-    freed->first = memory;
-    freed->bytes += class_bytes(size);
+    if (size >= large_bytes)
+        free(unlink_block(memory));
+    else if (size > SMALL_BYTES_MAX || !keep_block(&state->freed[class_of(size)], memory, size))
+        free(memory);
 }
 
 /* NULL leaves the old block as it was. */
@@ -331,11 +339,10 @@ void md__allocate_end(struct md__state *state)
     while (state->blocks != NULL)
         free(unlink_block(state->blocks + 1));
     for (int i = 0; i < MD__FREED_CLASSES; i++) {
-        while (state->freed[i].first != NULL) {
-            void *memory = state->freed[i].first;
-            state->freed[i].first = *(void **)memory;
-            free(memory);
-        }
+        for (size_t k = 0; k < state->freed[i].count; k++)
+            free(state->freed[i].blocks[k]);
+        free(state->freed[i].blocks);
+        state->freed[i] = (struct md__freed){0};
     }
 }
 
