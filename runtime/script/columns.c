@@ -18,6 +18,9 @@
  * that comes late, or falls behind, leaves its own to the others. */
 enum { ROWS_ALONE_MAX = 4, ROWS_OF_PIECE_MAX = 12, PIECES_PER_THREAD = 4 };
 
+/* Room for a piece until the first one is there: growing by and by means copying each time. */
+enum { PIECE_BYTES = 96 << 10 };
+
 /* ---- one row --------------------------------------------------------------------------------- */
 
 static size_t index_of(const struct md__place *place, size_t row)
@@ -215,7 +218,11 @@ static void write_on_pool(struct writing *writing, struct md_pool *pool)
 void md__columns_write_all(const struct md__member *members, size_t count, int decimals,
                            struct md_pool *pool, struct md_buffer *out)
 {
-    struct writing writing = {.members = members, .count = count, .decimals = decimals, .out = out};
+    struct writing writing = {.members = members,
+                              .count = count,
+                              .decimals = decimals,
+                              .out = out,
+                              .expected = PIECE_BYTES};
     size_t start = out->length;
     if (pool == NULL || count <= ROWS_ALONE_MAX)
         write_members(&writing, 0, count, out);
