@@ -1,14 +1,22 @@
-/* See value.h. A table is a list of pairs; only its root is counted. */
+/*
+ * See value.h. A table is a list of pairs; only its root is counted.
+ *
+ * All of a value lies in one block, whose parts are told by where they are in it: what is made in
+ * one request and given back in another costs one allocation, and what is read lies close together.
+ */
 #include "script/value.h"
 
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "script/generation.h"
 
-enum { DEPTH_MAX = 32, UNITS_PER_VALUE = 8 };
+enum { DEPTH_MAX = 32, UNITS_PER_VALUE = 8, SCRATCH_BYTES = 8192 };
 
 enum kind { BOOLEAN, NUMBER, STRING, TABLE, OBJECT, NULL_VALUE };
+
+static const size_t none = SIZE_MAX; /* no place */
 
 struct node {
     enum kind kind;
@@ -16,17 +24,17 @@ struct node {
         bool truth;
         double number;
         struct {
-            char *text;
-            size_t length;
+            size_t at, length;
         } string;
         struct {
-            struct node *pairs; /* key, value, key, value ... */
-            size_t count;       /* of pairs */
-            size_t elements;    /* that are a sequence, for pushing */
+            size_t at;       /* of nodes: key, value, key, value ... */
+            size_t count;    /* of pairs */
+            size_t elements; /* that are a sequence, for pushing */
         } table;
         struct {
             const struct md__class *class;
             void *object;
+            size_t next; /* node that is an object, or none */
         } object;
     };
 };
@@ -34,16 +42,22 @@ struct node {
 struct md__value {
     _Atomic int refs;
     size_t bytes;
+    size_t objects; /* the first of those to be released, or none */
     struct node root;
 };
 
+/* A value in the making. Its block moves as it grows, and is not on the heap as long as it is
+ * small. */
 struct copying {
     lua_State *L;
     size_t bytes, bytes_max;
     struct md_error *err;
+    struct md__value *value;
+    size_t used, room;
+    bool on_heap;
 };
 
-static enum md_status copy(struct copying *copying, int index, int depth, struct node *node);
+static enum md_status copy(struct copying *copying, int index, int depth, size_t at);
 
 static enum md_status charge(struct copying *copying, size_t bytes)
 {
@@ -54,49 +68,74 @@ static enum md_status charge(struct copying *copying, size_t bytes)
     return MD_OK;
 }
 
-static void drop(struct node *node)
+static void *part_at(const struct md__value *value, size_t at)
 {
-    if (node->kind == STRING) {
-        free(node->string.text);
-    } else if (node->kind == OBJECT) {
+    return (char *)value + at;
+}
+
+static void release_objects(const struct md__value *value)
+{
+    const struct node *node;
+    for (size_t at = value->objects; at != none; at = node->object.next) {
+        node = part_at(value, at);
         node->object.class->release(node->object.object);
-    } else if (node->kind == TABLE) {
-        for (size_t i = 0; i < 2 * node->table.count; i++)
-            drop(&node->table.pairs[i]);
-        free(node->table.pairs);
     }
+}
+
+static bool grow(struct copying *copying, size_t size)
+{
+    size_t room = 2 * copying->room, needed = copying->used + size;
+    room = room > needed ? room : needed;
+    struct md__value *value = realloc(copying->on_heap ? copying->value : NULL, room);
+    if (value == NULL)
+        return false;
+    if (!copying->on_heap)
+        memcpy(value, copying->value, copying->used);
+    copying->value = value;
+    copying->room = room;
+    copying->on_heap = true;
+    return true;
+}
+
+/* Room for `size` bytes, aligned for nodes. */
+static enum md_status place(struct copying *copying, size_t size, size_t *at)
+{
+    size_t unit = _Alignof(struct node);
+    size = (size + unit - 1) / unit * unit;
+    if (size > copying->room - copying->used && !grow(copying, size))
+        return md_fail(copying->err, MD_ERR_MEMORY, "not enough memory");
+    *at = copying->used;
+    copying->used += size;
+    return MD_OK;
 }
 
 /* ---- from Lua -------------------------------------------------------------------------------- */
 
-static enum md_status copy_string(struct copying *copying, int index, struct node *node)
+static enum md_status copy_string(struct copying *copying, int index, size_t at)
 {
-    size_t length;
+    size_t length, text_at;
     const char *text = lua_tolstring(copying->L, index, &length);
     enum md_status status = charge(copying, length);
+    if (status == MD_OK)
+        status = place(copying, length, &text_at);
     if (status != MD_OK)
         return status;
-    char *memory = malloc(length + 1);
-    if (memory == NULL)
-        return md_fail(copying->err, MD_ERR_MEMORY, "not enough memory");
-    memcpy(memory, text, length);
-    memory[length] = '\0';
-    node->kind = STRING;
-    node->string.text = memory;
-    node->string.length = length;
+    memcpy(part_at(copying->value, text_at), text, length);
+    *(struct node *)part_at(copying->value, at) =
+        (struct node){.kind = STRING, .string = {text_at, length}};
     return MD_OK;
 }
 
-static enum md_status copy_object(struct copying *copying, int index, struct node *node)
+static enum md_status copy_object(struct copying *copying, int index, size_t at)
 {
     const struct md__class *class = md__object_class(copying->L, index);
     void *object = class != NULL && class->share != NULL ? class->share(copying->L, index) : NULL;
     if (object == NULL)
         return md_fail(copying->err, MD_ERR_INVALID, "cannot share a %s",
                        class != NULL ? class->name : luaL_typename(copying->L, index));
-    node->kind = OBJECT;
-    node->object.class = class;
-    node->object.object = object;
+    *(struct node *)part_at(copying->value, at) =
+        (struct node){.kind = OBJECT, .object = {class, object, copying->value->objects}};
+    copying->value->objects = at;
     return charge(copying, class->bytes(object));
 }
 
@@ -108,45 +147,48 @@ static size_t count_pairs(lua_State *L, int index)
     return count;
 }
 
-static enum md_status copy_table(struct copying *copying, int index, int depth, struct node *node)
+static enum md_status copy_pairs(struct copying *copying, int index, int depth, size_t pairs,
+                                 size_t *count)
 {
     lua_State *L = copying->L;
-    enum md_status status = MD_OK;
-    if (depth == DEPTH_MAX || !lua_checkstack(L, 8))
-        return md_fail(copying->err, MD_ERR_INVALID, "nested deeper than %d (a cycle?)", DEPTH_MAX);
-    if (!md__http_complete(L, index))
-        return md_fail(copying->err, MD_ERR_MEMORY, "not enough memory");
-    size_t room = count_pairs(L, index);
-    status = charge(copying, 2 * room * sizeof(struct node));
-    if (status != MD_OK)
-        return status;
-    node->table.pairs = calloc(room > 0 ? 2 * room : 1, sizeof(struct node));
-    if (node->table.pairs == NULL)
-        return md_fail(copying->err, MD_ERR_MEMORY, "not enough memory");
-    node->kind = TABLE;
-    node->table.count = 0;
-    node->table.elements = lua_objlen(L, index);
     for (lua_pushnil(L); lua_next(L, index) != 0; lua_pop(L, 1)) {
-        struct node *pair = &node->table.pairs[2 * node->table.count];
+        size_t pair = pairs + 2 * *count * sizeof(struct node);
         int key = lua_gettop(L) - 1;
-        status = copy(copying, key, depth + 1, &pair[0]);
+        enum md_status status = copy(copying, key, depth + 1, pair);
         if (status == MD_OK)
-            status = copy(copying, key + 1, depth + 1, &pair[1]);
+            status = copy(copying, key + 1, depth + 1, pair + sizeof(struct node));
         if (status != MD_OK) {
-            drop(&pair[0]);
-            drop(&pair[1]);
             lua_pop(L, 2);
             return status;
         }
-        node->table.count++;
+        (*count)++;
     }
     return MD_OK;
 }
 
-/* On failure node is what can be dropped. */
-static enum md_status copy(struct copying *copying, int index, int depth, struct node *node)
+static enum md_status copy_table(struct copying *copying, int index, int depth, size_t at)
 {
     lua_State *L = copying->L;
+    if (depth == DEPTH_MAX || !lua_checkstack(L, 8))
+        return md_fail(copying->err, MD_ERR_INVALID, "nested deeper than %d (a cycle?)", DEPTH_MAX);
+    if (!md__http_complete(L, index))
+        return md_fail(copying->err, MD_ERR_MEMORY, "not enough memory");
+    size_t bytes = 2 * count_pairs(L, index) * sizeof(struct node), pairs, count = 0;
+    enum md_status status = charge(copying, bytes);
+    if (status == MD_OK)
+        status = place(copying, bytes, &pairs);
+    if (status == MD_OK)
+        status = copy_pairs(copying, index, depth, pairs, &count);
+    if (status == MD_OK)
+        *(struct node *)part_at(copying->value, at) =
+            (struct node){.kind = TABLE, .table = {pairs, count, lua_objlen(L, index)}};
+    return status;
+}
+
+static enum md_status copy(struct copying *copying, int index, int depth, size_t at)
+{
+    lua_State *L = copying->L;
+    struct node *node = part_at(copying->value, at);
     node->kind = NULL_VALUE;
     if (md__is_spent(md__state(L), UNITS_PER_VALUE))
         return md_fail(copying->err, MD_ERR_SCRIPT, "%s", md__spent_text);
@@ -158,11 +200,11 @@ static enum md_status copy(struct copying *copying, int index, int depth, struct
         *node = (struct node){.kind = NUMBER, .number = lua_tonumber(L, index)};
         return MD_OK;
     case LUA_TSTRING:
-        return copy_string(copying, index, node);
+        return copy_string(copying, index, at);
     case LUA_TTABLE:
-        return copy_table(copying, index, depth, node);
+        return copy_table(copying, index, depth, at);
     case LUA_TUSERDATA:
-        return copy_object(copying, index, node);
+        return copy_object(copying, index, at);
     case LUA_TLIGHTUSERDATA:
         return MD_OK;
     default:
@@ -170,33 +212,55 @@ static enum md_status copy(struct copying *copying, int index, int depth, struct
     }
 }
 
+/* The value that has been made, in a block of its own that has its size. */
+static struct md__value *settle(const struct copying *copying)
+{
+    if (copying->on_heap) {
+        struct md__value *trimmed = realloc(copying->value, copying->used);
+        return trimmed != NULL ? trimmed : copying->value;
+    }
+    struct md__value *value = malloc(copying->used);
+    return value != NULL ? memcpy(value, copying->value, copying->used) : NULL;
+}
+
 enum md_status md__value_new(lua_State *L, int index, size_t bytes_max, struct md__value **result,
                              struct md_error *err)
 {
-    struct copying copying = {L, sizeof(struct md__value), bytes_max, err};
-    struct md__value *value = calloc(1, sizeof *value);
-    if (value == NULL)
-        return md_fail(err, MD_ERR_MEMORY, "not enough memory");
-    enum md_status status = copy(&copying, index, 0, &value->root);
-    if (status != MD_OK) {
-        drop(&value->root);
-        free(value);
-        return status;
+    union {
+        struct md__value value;
+        char room[SCRATCH_BYTES];
+    } scratch;
+    scratch.value = (struct md__value){.refs = 1, .objects = none};
+    struct copying copying = {L,
+                              sizeof scratch.value,
+                              bytes_max,
+                              err,
+                              &scratch.value,
+                              sizeof scratch.value,
+                              sizeof scratch,
+                              false};
+    enum md_status status = copy(&copying, index, 0, offsetof(struct md__value, root));
+    copying.value->bytes = copying.bytes;
+    struct md__value *value = status == MD_OK ? settle(&copying) : NULL;
+    if (value != NULL) {
+        *result = value;
+        return MD_OK;
     }
-    atomic_init(&value->refs, 1);
-    value->bytes = copying.bytes;
-    *result = value;
-    return MD_OK;
+    release_objects(copying.value);
+    if (copying.on_heap)
+        free(copying.value);
+    return status != MD_OK ? status : md_fail(err, MD_ERR_MEMORY, "not enough memory");
 }
 
 struct md__value *md__value_number(double number)
 {
-    struct md__value *value = calloc(1, sizeof *value);
+    struct md__value *value = malloc(sizeof *value);
     if (value == NULL)
         return NULL;
-    atomic_init(&value->refs, 1);
-    value->bytes = sizeof *value;
-    value->root = (struct node){.kind = NUMBER, .number = number};
+    *value = (struct md__value){.refs = 1,
+                                .bytes = sizeof *value,
+                                .objects = none,
+                                .root = {.kind = NUMBER, .number = number}};
     return value;
 }
 
@@ -210,7 +274,7 @@ void md__value_unref(struct md__value *value)
 {
     if (value == NULL || atomic_fetch_sub(&value->refs, 1) != 1)
         return;
-    drop(&value->root);
+    release_objects(value);
     free(value);
 }
 
@@ -227,20 +291,21 @@ bool md__value_is_number(const struct md__value *value, double *number)
 
 /* ---- to Lua ---------------------------------------------------------------------------------- */
 
-static void push(lua_State *L, const struct node *node);
+static void push(lua_State *L, const struct md__value *value, const struct node *node);
 
-static void push_table(lua_State *L, const struct node *node)
+static void push_table(lua_State *L, const struct md__value *value, const struct node *node)
 {
+    const struct node *pairs = part_at(value, node->table.at);
     size_t elements = node->table.elements, count = node->table.count;
     lua_createtable(L, (int)elements, elements < count ? (int)(count - elements) : 0);
     for (size_t i = 0; i < count; i++) {
-        push(L, &node->table.pairs[2 * i]);
-        push(L, &node->table.pairs[2 * i + 1]);
+        push(L, value, &pairs[2 * i]);
+        push(L, value, &pairs[2 * i + 1]);
         lua_rawset(L, -3);
     }
 }
 
-static void push(lua_State *L, const struct node *node)
+static void push(lua_State *L, const struct md__value *value, const struct node *node)
 {
     luaL_checkstack(L, 4, "md.dict");
     switch (node->kind) {
@@ -251,7 +316,7 @@ static void push(lua_State *L, const struct node *node)
         lua_pushnumber(L, node->number);
         break;
     case STRING:
-        lua_pushlstring(L, node->string.text, node->string.length);
+        lua_pushlstring(L, part_at(value, node->string.at), node->string.length);
         break;
     case OBJECT:
         node->object.class->push(L, node->object.object);
@@ -260,11 +325,11 @@ static void push(lua_State *L, const struct node *node)
         md__json_push_null(L);
         break;
     case TABLE:
-        push_table(L, node);
+        push_table(L, value, node);
     }
 }
 
 void md__value_push(lua_State *L, const struct md__value *value)
 {
-    push(L, &value->root);
+    push(L, value, &value->root);
 }

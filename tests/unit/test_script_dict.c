@@ -1,5 +1,6 @@
 /* md.dict: copies, caps, time to live, and one computation for many callers. */
 #include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
@@ -38,6 +39,31 @@ static void test_values_are_copies(void **state)
     expect("/get", "[1,true]"); /* whichever state answers */
     expect("/get", "[1,true]");
     expect("/other", "[true]");
+}
+
+/* Larger than what is copied in one go, and with many objects, which come back whole. */
+static void test_large_values_are_copies(void **state)
+{
+    scripted_routes(
+        &s,
+        "local d = md.dict 'x'\n"
+        "local function tree(depth, name)\n"
+        "  local t = { name = name, empty = '', list = {}, b = md.json.blob { name } }\n"
+        "  for i = 1, depth > 0 and 5 or 0 do t.list[i] = tree(depth - 1, name .. i) end\n"
+        "  return t end\n"
+        "return { md.get('/set', function()\n"
+        "    local t = tree(4, 'n') d:set('k', t) return { t } end),\n"
+        "  md.get('/get', function() return { d:get 'k' } end),\n"
+        "  md.get('/bad', function()\n"
+        "    local t = tree(4, 'n') t.list[5].list[5].bad = print d:set('k', t) end) }",
+        NULL);
+    assert_int_equal(scripted_call(&s, "GET", "/set", NULL), 200);
+    char *before = strdup(s.body);
+    expect("/get", before);
+    md_log_set_level(MD_LOG_OFF);
+    assert_int_equal(scripted_call(&s, "GET", "/bad", NULL), 500);
+    expect("/get", before); /* as it was */
+    free(before);
 }
 
 static void test_operations(void **state)
@@ -264,6 +290,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(test_values_are_copies, end),
+        cmocka_unit_test_teardown(test_large_values_are_copies, end),
         cmocka_unit_test_teardown(test_operations, end),
         cmocka_unit_test_teardown(test_time_to_live, end),
         cmocka_unit_test_teardown(test_byte_cap_evicts_oldest, end),
