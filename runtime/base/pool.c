@@ -23,7 +23,8 @@
  * said last from outside, and is asked again whenever the caller has moved.
  *
  * Waking a sleeper takes 20 to 30 us, a look of one that spins 0.1. So while the pool is held, that
- * is, while work comes in a row, nobody sleeps before HELD_SPIN_NS have passed without any.
+ * is, while work comes in a row, nobody sleeps before HELD_SPIN_NS have passed without any, and who
+ * sleeps can be woken to wait like that for the first.
  *
  * With fewer processors than threads a spinner would be in the way of work, and where others want
  * the processors one that is told where to run waits for them. So neither applies for CROWDED_NS
@@ -84,6 +85,7 @@ struct md_pool {
     _Alignas(64) _Atomic int sleepers;
     _Atomic bool stop;
     _Atomic int holders;
+    _Atomic unsigned wakings; /* without work */
 
     pthread_mutex_t lock; /* guards no data: it orders sleeping and waking */
     pthread_cond_t work_ready;
@@ -163,7 +165,8 @@ static void wait_for_news(struct md_pool *pool, uint64_t seen)
         return;
     pthread_mutex_lock(&pool->lock);
     atomic_fetch_add(&pool->sleepers, 1);
-    while (!has_news(pool, seen))
+    unsigned wakings = atomic_load(&pool->wakings);
+    while (!has_news(pool, seen) && atomic_load(&pool->wakings) == wakings)
         pthread_cond_wait(&pool->work_ready, &pool->lock);
     atomic_fetch_sub(&pool->sleepers, 1);
     pthread_mutex_unlock(&pool->lock);
@@ -340,6 +343,21 @@ void md_pool_hold(struct md_pool *pool)
 void md_pool_release(struct md_pool *pool)
 {
     atomic_fetch_sub(&pool->holders, is_alone ? 0 : 1);
+}
+
+void md_pool_wake(struct md_pool *pool)
+{
+    if (is_alone || pool->spin_ns == 0 || atomic_load(&pool->sleepers) == 0 ||
+        is_crowded(pool, md__spin_ns()))
+        return;
+    avoid_cpu(pool, sched_getcpu());
+    atomic_fetch_add(&pool->wakings, 1);
+    wake_workers(pool, (size_t)pool->started);
+}
+
+uint64_t md_pool_runs(const struct md_pool *pool)
+{
+    return atomic_load(&pool->state) / GENERATION;
 }
 
 int64_t md_pool_busy_ns(const struct md_pool *pool)

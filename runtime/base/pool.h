@@ -43,6 +43,16 @@ void md_pool_run(struct md_pool *pool, size_t count, size_t grain, md_pool_body 
 void md_pool_hold(struct md_pool *pool);
 void md_pool_release(struct md_pool *pool);
 
+/*
+ * Wakes workers that sleep, so that they already spin when the first work of a pool that is held
+ * comes; costs some microseconds. For the thread that calls md_pool_run next; nothing from one that
+ * is alone.
+ */
+void md_pool_wake(struct md_pool *pool);
+
+/* How many calls of md_pool_run have asked for workers so far, modulo 2^32. */
+uint64_t md_pool_runs(const struct md_pool *pool);
+
 /* How long workers have been in runs so far, all of them together; to be asked between two runs. */
 int64_t md_pool_busy_ns(const struct md_pool *pool);
 

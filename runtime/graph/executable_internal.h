@@ -29,6 +29,7 @@ struct md_executable {
     struct md_kept *kept;          /* NULL before the first run with windows */
     struct md__device *device;     /* NULL: there is none to use */
     bool device_on;                /* for the run or plan at hand */
+    bool wants_workers;            /* the last run on the host had work for them */
     struct md_handover *handovers; /* that options point to */
     struct md_session *session;    /* of the run at hand */
     struct md_owner **files;       /* that constants are in: checked after each run */

@@ -275,6 +275,23 @@ enum md_status md__executable_run(struct md_executable *executable, const struct
     return status;
 }
 
+/* Workers are awake for the first step that wants them, if there was one last time. */
+static enum md_status run_in_a_row(struct md_executable *executable, const struct md_tensor *inputs,
+                                   int input_count, struct md_tensor *outputs, int output_count,
+                                   struct md__run *run, struct md_error *err)
+{
+    struct md_pool *pool = executable->options.pool;
+    uint64_t runs = md_pool_runs(pool);
+    md_pool_hold(pool);
+    if (executable->wants_workers)
+        md_pool_wake(pool);
+    enum md_status status =
+        md__executable_run(executable, inputs, input_count, outputs, output_count, run, err);
+    md_pool_release(pool);
+    executable->wants_workers = md_pool_runs(pool) != runs;
+    return status;
+}
+
 enum md_status md_executable_run_within(struct md_executable *executable,
                                         const struct md_tensor *inputs, int input_count,
                                         struct md_tensor *outputs, int output_count,
@@ -303,10 +320,10 @@ enum md_status md_executable_run_within(struct md_executable *executable,
     }
     bool in_a_row = !executable->device_on; /* or the pool would spin while the device works */
     if (in_a_row)
-        md_pool_hold(executable->options.pool);
-    status = md__executable_run(executable, inputs, input_count, outputs, output_count, &run, err);
-    if (in_a_row)
-        md_pool_release(executable->options.pool);
+        status = run_in_a_row(executable, inputs, input_count, outputs, output_count, &run, err);
+    else
+        status =
+            md__executable_run(executable, inputs, input_count, outputs, output_count, &run, err);
     if (session)
         md__session_end(session, status, outputs);
     executable->session = NULL;

@@ -335,6 +335,27 @@ static void a_pool_without_work_sleeps_even_while_held(void **state)
     md_pool_delete(pool);
 }
 
+static void sleepers_can_be_woken_without_work(void **state)
+{
+    struct md_error err;
+    struct md_pool *pool;
+    bool woken = false;
+    assert_ok(md_pool_new(THREADS, 50, &pool, &err));
+    md_pool_hold(pool);
+    for (int tries = 0; tries < 1000 && !woken; tries++) { /* not while others want processors */
+        uint64_t runs = md_pool_runs(pool);
+        while (others_awake() > 0)
+            usleep(1000);
+        md_pool_wake(pool);
+        woken = others_awake() > 0;
+        assert_int_equal(md_pool_runs(pool), runs);
+        run_and_check(pool, 1000, 1);
+        assert_int_equal(md_pool_runs(pool), runs + 1);
+    }
+    assert_true(woken);
+    md_pool_delete(pool);
+}
+
 static void a_pool_knows_how_long_its_workers_were_busy(void **state)
 {
     struct md_error err;
@@ -406,6 +427,7 @@ int main(void)
         cmocka_unit_test(workers_may_run_anywhere_while_the_caller_sleeps),
         cmocka_unit_test(workers_stay_where_somebody_else_put_them),
         cmocka_unit_test(a_pool_without_work_sleeps_even_while_held),
+        cmocka_unit_test(sleepers_can_be_woken_without_work),
         cmocka_unit_test(a_pool_knows_how_long_its_workers_were_busy),
         cmocka_unit_test(threads_get_as_many_chunks_of_one_size),
         cmocka_unit_test(bad_sizes_are_refused),
