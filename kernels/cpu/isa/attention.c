@@ -32,6 +32,7 @@ struct attention {
     size_t mask_batch, mask_query; /* element strides; 0 where the mask broadcasts */
     size_t masked;                 /* keys that it covers: all, or those before the queries' own */
     bool causal, hides;            /* hides: by mask or causality */
+    size_t *turned;                /* of each thread: the batch element in its memory */
 };
 
 /* Per thread: k and v turned; then rows of scores, of summed probabilities and of the mask; queries
@@ -327,17 +328,21 @@ static void turn_keys(const struct attention *a, size_t batch, float *memory)
     measure_keys(a, memory, (float *)(uintptr_t)group.k_lengths);
 }
 
+static size_t floats_of(const struct attention *a)
+{
+    return thread_floats(a->heads * a->head_size, a->values, a->wide);
+}
+
+/* A thread's next piece often goes on where its last one ended. */
 static void attention_some(void *context, size_t begin, size_t end, int thread)
 {
     const struct attention *a = context;
-    size_t features = a->heads * a->head_size, turned = SIZE_MAX;
-    float *memory =
-        (float *)a->call->scratch + (size_t)thread * thread_floats(features, a->values, a->wide);
+    float *memory = (float *)a->call->scratch + (size_t)thread * floats_of(a);
     for (size_t item = begin; item < end; item++) {
         size_t batch = item / a->blocks, query = item % a->blocks * QUERY_BLOCK;
-        if (batch != turned)
+        if (batch != a->turned[thread])
             turn_keys(a, batch, memory);
-        turned = batch;
+        a->turned[thread] = batch;
         size_t last = query + QUERY_BLOCK < a->queries ? query + QUERY_BLOCK : a->queries;
         for (; query + QUERIES <= last; query += QUERIES)
             attend(a, batch, query, memory, QUERIES);
@@ -364,6 +369,7 @@ static enum md_status attention_run(const struct md_kernel_call *call, struct md
 {
     (void)err;
     const struct md_shape *q = &call->in[0].shape, *v = &call->in[2].shape;
+    int threads = call->pool ? md_pool_threads(call->pool) : 1;
     struct attention a = {.call = call,
                           .batch = (size_t)q->dim[0],
                           .queries = (size_t)q->dim[1],
@@ -376,6 +382,9 @@ static enum md_status attention_run(const struct md_kernel_call *call, struct md
     a.scale = (float)(M_LOG2E * md_node_float(call->node, "scale", 1 / sqrt((double)a.head_size)));
     a.mask_bias = (float)(M_LOG2E * md_node_float(call->node, "mask_bias", -1e9));
     take_mask(&a, call);
+    a.turned = (size_t *)(void *)((float *)call->scratch + (size_t)threads * floats_of(&a));
+    for (int t = 0; t < threads; t++)
+        a.turned[t] = SIZE_MAX;
     size_t cost = QUERY_BLOCK * a.heads * a.wide / VL * (a.head_size + 16);
     md__parallel(call->pool, a.batch * a.blocks, md__grain(cost), attention_some, &a);
     return MD_OK;
@@ -394,8 +403,8 @@ static size_t attention_scratch(const struct md_node *node, const struct md_tens
     (void)node;
     (void)in_count;
     size_t wide = padded((size_t)in[2].shape.dim[1]);
-    return thread_floats((size_t)in[0].shape.dim[2], (size_t)in[2].shape.dim[2], wide) *
-           sizeof(float) * (size_t)threads;
+    size_t floats = thread_floats((size_t)in[0].shape.dim[2], (size_t)in[2].shape.dim[2], wide);
+    return (floats * sizeof(float) + sizeof(size_t)) * (size_t)threads;
 }
 
 const struct md_kernel md__attention = {
