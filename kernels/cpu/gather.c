@@ -10,7 +10,7 @@
 #include "kernels/cpu/move.h"
 #include "kernels/cpu/ref.h"
 
-#define GATHER_GRAIN_BYTES 65536
+#define GATHER_GRAIN_BYTES 16384
 
 enum { GATHER_INDICES = 64 }; /* read at a time */
 
