@@ -342,8 +342,8 @@ struct md__flight *md__flight_join(struct md__dicts *dicts, const struct md__key
     pthread_mutex_lock(&dicts->flights_lock);
     struct md__flight *flight = find_flight(dicts, key, version);
     *runs = flight == NULL;
-    if (*runs && (flight = calloc(1, sizeof *flight)) != NULL) {
-        flight->dicts = dicts;
+    if (*runs && (flight = malloc(sizeof *flight)) != NULL) {
+        *flight = (struct md__flight){.dicts = dicts};
         flight->key = *key;
         snprintf(flight->version, sizeof flight->version, "%s", version);
         flight->next = dicts->flights;

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ALIGN = 64 };
+enum { ALIGN = 64, ZEROED_MAX = 768 };
 
 static const struct {
     size_t bytes;
@@ -147,13 +147,16 @@ static enum md_status new_tensor(enum md_dtype dtype, const struct md_shape *sha
         return status;
     /*
      * One block for owner and data; calloc leaves large ones to the kernel's zero pages until they
-     * are touched.
+     * are touched, but does without the blocks that the C library keeps of small sizes.
      */
     size_t bytes = count * element_bytes;
     size_t all = sizeof(struct md_owner) + bytes + ALIGN;
-    struct md_owner *owner = zeroed ? calloc(1, all) : malloc(all);
+    bool by_us = zeroed && bytes <= ZEROED_MAX;
+    struct md_owner *owner = zeroed && !by_us ? calloc(1, all) : malloc(all);
     if (!owner)
         return md_fail(err, MD_ERR_MEMORY, "out of memory for a tensor of %zu bytes", bytes);
+    if (by_us)
+        memset(owner, 0, all);
     *owner = (struct md_owner){0};
     uintptr_t data = ((uintptr_t)(owner + 1) + ALIGN - 1) / ALIGN * ALIGN;
     atomic_init(&owner->refs, 1);
