@@ -2,6 +2,7 @@
 -- hour, and which way it goes. One decimal; the direction compares the unrounded values.
 
 local md = require "moondial"
+local columns = require "columns"
 
 local SHOWN = {
     { name = "cpu", metric = "cpu_used_pct", unit = "%" },
@@ -22,35 +23,24 @@ local CHANGES = { { ABOVE_0, 3 }, { 0, 2 }, { -math.huge, 1 } }
 
 local display = { SHOWN = SHOWN }
 
--- The shown metrics of named columns [servers], side by side.
-local function shown_columns(columns)
-    local list = {}
-    for index, shown in ipairs(SHOWN) do
-        list[index] = columns[shown.metric]
-    end
-    return md.tensor.stack(list):transpose { 2, 1 }
+local METRICS, UNITS = {}, {}
+for index, shown in ipairs(SHOWN) do
+    METRICS[index], UNITS[index] = shown.metric, shown.unit
 end
+local PLACES = columns.places(METRICS)
+local EACH = md.tensor.range(1, #SHOWN):reshape { 1, #SHOWN }
 
-local function units(servers)
-    local list = {}
-    for index, shown in ipairs(SHOWN) do
-        list[index] = shown.unit
-    end
-    return md.json.choice(md.tensor.range(1, #SHOWN):reshape { 1, #SHOWN }
-        :expand { servers, #SHOWN }, list)
-end
-
--- The figures of many servers, an object each. `current` and `expected` hold a column [servers] of
--- each metric; one without a present value (NaN) is left out, one without a forecast is expected
--- to stay.
+-- The figures of many servers, an object each, from their present and expected values, by
+-- columns.lua. A metric without a present value (NaN) is left out, one without a forecast is
+-- expected to stay.
 function display.rows(current, expected)
-    local now = shown_columns(current)
-    local soon = shown_columns(expected)
+    local now, soon = current:select(2, PLACES), expected:select(2, PLACES)
     soon = soon:isnan():where(now, soon)
     local change = soon:sub(now)
     local figures = md.json.rows({
         current = now:round(1), predicted = soon:round(1), delta = change:round(1),
-        unit = units(now:dim(1)), trend = md.json.choice(change:grade(CHANGES), DIRECTIONS),
+        unit = md.json.choice(EACH:expand { now:dim(1), #SHOWN }, UNITS),
+        trend = md.json.choice(change:grade(CHANGES), DIRECTIONS),
     }, { present = now:eq(now) })
     local fields = {}
     for index, shown in ipairs(SHOWN) do

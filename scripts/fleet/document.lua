@@ -6,6 +6,7 @@
 
 local md = require "moondial"
 local asked = require "asked"
+local columns = require "columns"
 local display = require "display"
 local environment = require "environment"
 local metrics = require "metrics"
@@ -19,36 +20,6 @@ end
 
 local document = {}
 
-local PLACES = {}
-for index, metric in ipairs(metrics) do
-    PLACES[metric.name] = index
-end
-
--- { metric name = column [servers] }, each made by `column_of(place)` when it is asked for. Busy is
--- what is not idle; where idle is not reported, user time has to do. `idle` [servers]: unless it is
--- the column of that name.
-local function by_name(column_of, idle)
-    return setmetatable({}, { __index = function(named, name)
-        local place, column = PLACES[name], nil
-        if name == "cpu_used_pct" then
-            local unused = idle or named.cpu_idle_pct
-            column = unused:isnan():where(named.cpu_user_pct, unused:neg():add(100))
-        elseif place then
-            column = column_of(place)
-        end
-        named[name] = column
-        return column
-    end })
-end
-
--- The mean of each metric's forecast [servers, metrics, steps].
-local function means(values)
-    local servers = values:dim(1)
-    return function(place)
-        return values:slice(2, place, place):mean(3):reshape { servers }
-    end
-end
-
 -- The next half hour of a group's forecasts.
 local function next_steps(group, step_min)
     local steps = group.p50:dim(3)
@@ -60,13 +31,11 @@ end
 -- What is said of the servers beside their forecasts: risk scores [servers], fields of the answer,
 -- probabilities of an incident.
 local function judged(group, step_min)
-    local near, servers = next_steps(group, step_min), #group.names
-    local current = by_name(function(place)
-        return group.current:slice(2, place, place):reshape { servers }
-    end)
-    local expected = by_name(means(near.p50))
+    local near = next_steps(group, step_min)
+    local current, expected = columns.of(group.current), columns.of(near.p50:mean(3))
     -- Little idle time is the bad side, so the pessimist takes its lower quantile.
-    local pessimistic = by_name(means(near.p90), means(near.p10)(PLACES.cpu_idle_pct))
+    local pessimistic =
+        columns.of(near.p90:mean(3), columns.one(near.p10, "cpu_idle_pct"):mean(3))
     local scores = risk.scores(group.profiles, current, pessimistic)
     local fields = { alert = risk.alerts(scores), risk_score = scores:round(1),
         display_metrics = display.rows(current, expected) }
@@ -163,11 +132,11 @@ end
 
 -- One column of all groups' servers, from that of each group.
 local function joined(judgements, field)
-    local columns = {}
+    local each = {}
     for index, judgement in ipairs(judgements) do
-        columns[index] = judgement[field]
+        each[index] = judgement[field]
     end
-    return #columns > 1 and md.tensor.concat(columns, 1) or columns[1] or md.tensor.zeros { 0 }
+    return #each > 1 and md.tensor.concat(each, 1) or each[1] or md.tensor.zeros { 0 }
 end
 
 -- Everybody's scores in the fleet's order.

@@ -42,8 +42,8 @@ local WARNING, CRITICAL = 1, 2
 
 local environment = { NEAR_MIN = NEAR_MIN, HIGH = HIGH, LOW = LOW }
 
--- The metrics that `judged` (HIGH, LOW) names stand from place `first` to `last`; limits to meet
--- [servers, metrics, steps] of these, and `never` for those between that it does not name.
+-- The metrics that `judged` (HIGH, LOW) names stand from place `first` to `last`; the limits that
+-- they meet as [servers, metrics, steps], `never` for those between that it does not name.
 local function watched(judged, never)
     local first, last = #metrics, 1
     for index, metric in ipairs(metrics) do
@@ -60,24 +60,26 @@ local function watched(judged, never)
         warning[#warning + 1], critical[#critical + 1] = limits[1], limits[2]
     end
     local shape = { 1, #warning, 1 }
-    return first, last, md.tensor.from(warning):reshape(shape),
-        md.tensor.from(critical):reshape(shape)
+    return { first = first, last = last, warning = md.tensor.from(warning):reshape(shape),
+        critical = md.tensor.from(critical):reshape(shape) }
 end
+
+local WATCHED_HIGH, WATCHED_LOW = watched(HIGH, math.huge), watched(LOW, -math.huge)
 
 -- How bad each metric [servers, metrics] gets in the worst step of the forecasts.
 local function severities_high(p50, p90)
-    local first, last, warning, critical = watched(HIGH, math.huge)
+    local limits = WATCHED_HIGH
     local function of(quantile)
-        return quantile:slice(2, first, last)
+        return quantile:slice(2, limits.first, limits.last)
     end
     local worst = of(p50):max(of(p90):sub(PESSIMIST_MARGIN))
-    return worst:gt(critical):mul(CRITICAL):max(worst:gt(warning)):amax(3)
+    return worst:gt(limits.critical):mul(CRITICAL):max(worst:gt(limits.warning)):amax(3)
 end
 
 local function severities_low(p50)
-    local first, last, warning, critical = watched(LOW, -math.huge)
-    local median = p50:slice(2, first, last)
-    return median:lt(critical):mul(CRITICAL):max(median:lt(warning)):amax(3)
+    local limits = WATCHED_LOW
+    local median = p50:slice(2, limits.first, limits.last)
+    return median:lt(limits.critical):mul(CRITICAL):max(median:lt(limits.warning)):amax(3)
 end
 
 -- Per cent that the metrics of each server add: whole numbers as a rule, whose sums are exact.

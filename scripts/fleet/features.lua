@@ -115,36 +115,34 @@ local function scaled(column, scaler)
 end
 
 -- One number per server as [servers, 1, 1].
-local function per_server(values)
-    return values:reshape { values:dim(1), 1, 1 }
+local function per_server(batch, values)
+    return values:reshape { batch.servers, 1, 1 }
 end
 
--- Variables that can be known ahead, over history and future: [servers, steps, columns], where a
--- size of 1 stands for what is the same for all, and which column of that.
-local KNOWN = {
+-- Variables over time that can be known ahead, over history and future: [servers, steps, columns],
+-- where a size of 1 stands for what is the same for all, and which column of that.
+local OVER_TIME = {
     relative_time_idx = function(batch, config)
         return md.tensor.range(-batch.past, batch.future - 1):div(config.max_encoder_length)
             :reshape { 1, batch.steps, 1 }
     end,
-    encoder_length = function(batch, config)
-        local half = config.max_encoder_length / 2
-        return per_server(md.tensor.from(batch.lengths):sub(half):div(half))
-    end,
 }
 for index, name in ipairs(CALENDAR) do
-    KNOWN[name] = function(batch)
+    OVER_TIME[name] = function(batch)
         return batch.calendar, index
     end
 end
 
+-- What is known of a server at all times, [servers, 1, 1]; nil when `name` is not of these.
 local function known(batch, config, name)
     local target = config.targets[1].name
-    if KNOWN[name] then
-        return KNOWN[name](batch, config)
+    if name == "encoder_length" then
+        local half = config.max_encoder_length / 2
+        return per_server(batch, md.tensor.from(batch.lengths):sub(half):div(half))
     elseif name == target .. "_center" then
-        return per_server(batch.center)
+        return per_server(batch, batch.center)
     elseif name == target .. "_scale" then
-        return per_server(batch.scale)
+        return per_server(batch, batch.scale)
     end
 end
 
@@ -162,11 +160,15 @@ end
 -- not have.
 local function real_column(batch, config, real)
     local index = metric_index[real.name]
-    local whole, column = known(batch, config, real.name)
-    if whole then
+    if OVER_TIME[real.name] then
+        local whole, column = OVER_TIME[real.name](batch, config)
         return scaled({ from = whole, column = column }, real.scaler),
-            scaled({ from = whole, column = column,
-                first = whole:dim(2) > 1 and batch.past + 1 or 1 }, real.scaler)
+            scaled({ from = whole, column = column, first = batch.past + 1 }, real.scaler)
+    end
+    local constant = known(batch, config, real.name)
+    if constant then
+        local column = scaled({ from = constant }, real.scaler)
+        return column, column
     elseif index and real.scaler.kind == "target" then
         return { from = batch.transformed, sub = batch.center, div = batch.scale, absent = 0 },
             NOTHING
@@ -193,7 +195,7 @@ local function categorical_column(batch, _, categorical)
         for index, profile in ipairs(batch.profiles) do
             codes[index] = categorical.classes[profile] or 0
         end
-        local whole = { from = per_server(md.tensor.from(codes)) }
+        local whole = { from = per_server(batch, md.tensor.from(codes)) }
         return whole, whole
     elseif categorical.name == "status" then
         return status_history(batch, categorical.classes), NOTHING
@@ -219,7 +221,7 @@ end
 -- ---- the whole -----------------------------------------------------------------------------
 
 local function whole_numbers(values)
-    return md.tensor.from(values):astype "int64"
+    return md.tensor.from(values, "int64")
 end
 
 -- The model's inputs for `batch`: names, profiles and lengths (arrays, one entry a server; length

@@ -90,12 +90,15 @@ local function build_forecast(urgent, all)
     return made
 end
 
--- The current forecast, as forecast.fleet makes it, or nil and an error.
-function fleet.forecast()
-    local urgent, all = forecast_versions()
+local function forecast_of(urgent, all)
     return shared():fetch("forecast", all, function()
         return build_forecast(urgent, all)
     end)
+end
+
+-- The current forecast, as forecast.fleet makes it, or nil and an error.
+function fleet.forecast()
+    return forecast_of(forecast_versions())
 end
 
 -- The alerts that fire, as dashboards read them; other states by name.
@@ -156,9 +159,9 @@ end
 -- { document = blob, beside = { blobs of what stands beside the predictions }, alert_count =,
 -- made_at = } or nil and an error.
 function fleet.answer()
-    local _, all = forecast_versions()
+    local urgent, all = forecast_versions()
     return shared():fetch("answer", all .. ":" .. md.alerts.evaluated_ms(), function()
-        local made, why = fleet.forecast()
+        local made, why = forecast_of(urgent, all)
         if not made then
             return nil, why
         end

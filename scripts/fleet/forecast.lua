@@ -47,8 +47,9 @@ local function who_sends(servers, now_ms)
     local _, times = servers:latest { keys = names, columns = { metrics[1].name } }
     local oldest_ms = now_ms - md.config.silent_after_min * 60000
     local sending, silent = {}, {}
+    times = times:totable()
     for index, name in ipairs(names) do
-        local list = times:get(index) >= oldest_ms and sending or silent
+        local list = times[index] >= oldest_ms and sending or silent
         list[#list + 1] = name
     end
     return sending, silent
@@ -57,10 +58,11 @@ end
 -- Indices of servers whose history suffices for the model, and of the others.
 local function split(batch, model)
     local by_model, by_trend = {}, {}
-    local observed = batch.values:slice(3, 1, 1):count_finite(2)
-    for index = 1, #batch.names do
+    local count = #batch.names
+    local observed = batch.values:slice(3, 1, 1):count_finite(2):reshape { count }:totable()
+    for index = 1, count do
         local enough = model and batch.lengths[index] >= model.past_min
-            and observed:get(index, 1) >= model.past_min
+            and observed[index] >= model.past_min
         local list = enough and by_model or by_trend
         list[#list + 1] = index
     end
@@ -117,24 +119,28 @@ end
 -- shown, { p10 =, p50 =, p90 = }, [servers, 1, steps].
 local function shown_of(target, prediction)
     local _, metric = metric_by_name(target.name)
-    local shown = {}
+    local fields, places, shown = {}, {}, {}
     for field, quantile in pairs(SHOWN) do
-        local at = quantile_index(target, quantile)
-        shown[field] = prediction:slice(3, at, at):clip(metric.low, metric.ceiling or math.huge)
-            :transpose { 1, 3, 2 }
+        fields[#fields + 1], places[#places + 1] = field, quantile_index(target, quantile)
+    end
+    local within = prediction:select(3, places):clip(metric.low, metric.ceiling or math.huge)
+        :transpose { 1, 3, 2 }
+    for index, field in ipairs(fields) do
+        shown[field] = within:slice(2, index, index)
     end
     return shown
 end
 
--- One at metric `index`, zero at the others, to choose by in [servers, metrics, steps].
-local function only(index)
-    return md.tensor.zeros({ 1, #metrics, 1 }):set(1, index, 1, 1)
+-- For each metric: one at its place, zero at the others, to choose by in [servers, metrics, steps].
+local ONLY = {}
+for index in ipairs(metrics) do
+    ONLY[index] = md.tensor.zeros({ 1, #metrics, 1 }):set(1, index, 1, 1)
 end
 
 -- Puts what the model says of a target in the place of that metric's trend.
 local function take_over(result, name, shown)
     local index = metric_by_name(name)
-    local is_target, steps = only(index), shown.p50:dim(3)
+    local is_target, steps = ONLY[index], shown.p50:dim(3)
     for field, values in pairs(shown) do
         result[field] = is_target:where(values, result[field])
     end
@@ -225,6 +231,9 @@ end
 
 -- The tensors of all pieces' tables that `table_of` finds, by their names.
 local function joined_tensors(pieces, table_of)
+    if #pieces == 1 then
+        return table_of(pieces[1])
+    end
     local all = {}
     for name in pairs(table_of(pieces[1])) do
         local list = {}

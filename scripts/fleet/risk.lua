@@ -8,6 +8,7 @@
 -- cpu_used_pct is 100 - cpu_idle_pct, or cpu_user_pct where idle is not reported.
 
 local md = require "moondial"
+local columns = require "columns"
 local policy = require "policy"
 
 local WEIGHTS = { current = 0.7, predicted = 0.3 }
@@ -65,6 +66,15 @@ local function differs(profile, when)
     return false
 end
 
+-- Whether a metric adds points to anybody.
+local function counts(metric, when)
+    local any = POINTS[metric][when]
+    for _, special in pairs(PROFILE_POINTS) do
+        any = any or special[metric] and special[metric][when]
+    end
+    return any
+end
+
 -- The steps of some metrics, for the servers of a profile that differs or for all others.
 local function steps_of(names, when, profile)
     local list = {}
@@ -75,44 +85,39 @@ local function steps_of(names, when, profile)
     return list
 end
 
--- Points that values [metrics, servers] add for each server.
-local function points_of(names, when, values, profiles)
-    local points = values:grade(steps_of(names, when), 1)
-    for profile in pairs(PROFILE_POINTS) do
-        if differs(profile, when) then
-            local servers = md.tensor.look_up(profiles, { [profile] = 1 }, 0)
-            points = servers:where(values:grade(steps_of(names, when, profile), 1), points)
-        end
-    end
-    return points:sum(1)
-end
-
--- Whether a metric adds points to anybody.
-local function counts(metric, when)
-    local any = POINTS[metric][when]
-    for _, special in pairs(PROFILE_POINTS) do
-        any = any or special[metric] and special[metric][when]
-    end
-    return any
-end
-
--- Points of each server; `when` is "current" or "predicted".
-local function points_in(columns, when, profiles)
-    local names, values = {}, {}
+-- The metrics that add points "current" or "predicted": their columns' places, their steps, and
+-- those of profiles that differ.
+local function judged(when)
+    local names = {}
     for metric in pairs(POINTS) do
-        if counts(metric, when) and columns[metric] then
-            names[#names + 1], values[#values + 1] = metric, columns[metric]
-        end
+        names[#names + 1] = counts(metric, when) and metric or nil
     end
-    if #names == 0 then
+    local special = {}
+    for profile in pairs(PROFILE_POINTS) do
+        special[profile] = differs(profile, when) and steps_of(names, when, profile) or nil
+    end
+    return { places = columns.places(names), steps = steps_of(names, when), special = special }
+end
+
+local JUDGED = { current = judged "current", predicted = judged "predicted" }
+
+-- Points of each server, [servers].
+local function points_in(all, when, profiles)
+    local by = JUDGED[when]
+    if #by.places == 0 then
         return md.tensor.zeros { #profiles }
     end
-    return points_of(names, when, md.tensor.stack(values), profiles)
+    local values = all:select(2, by.places)
+    local points = values:grade(by.steps, 2)
+    for profile, steps in pairs(by.special) do
+        local servers = md.tensor.look_up(profiles, { [profile] = 1 }, 0):reshape { #profiles, 1 }
+        points = servers:where(values:grade(steps, 2), points)
+    end
+    return points:sum(2)
 end
 
 -- The scores of many servers at once, [servers]: `profiles` names each one's, `current` and
--- `predicted` hold a column [servers] for each metric of POINTS that there is, NaN for a server
--- that has no value.
+-- `predicted` are what they have and may come to (columns.lua), NaN where there is nothing.
 function risk.scores(profiles, current, predicted)
     local now = points_in(current, "current", profiles)
     local soon = points_in(predicted, "predicted", profiles)
@@ -120,16 +125,16 @@ function risk.scores(profiles, current, predicted)
     return now:mul(WEIGHTS.current):add(soon:mul(WEIGHTS.predicted)):clip(0, 100):round(3)
 end
 
--- The score of one server: `current` and `predicted` hold numbers.
+-- The score of one server: `current` and `predicted` hold numbers by their names.
 function risk.score(profile, current, predicted)
-    local function columns(values)
-        local list = {}
+    local function of_one(values)
+        local named = {}
         for metric, value in pairs(values) do
-            list[metric] = md.tensor.from { value }
+            named[metric] = { value }
         end
-        return list
+        return columns.from(1, named)
     end
-    return risk.scores({ profile }, columns(current), columns(predicted)):get(1)
+    return risk.scores({ profile }, of_one(current), of_one(predicted)):get(1)
 end
 
 -- The row of LEVELS a score falls into.

@@ -41,6 +41,13 @@ local function per_metric(number_of)
     return md.tensor.from(numbers):reshape { 1, #metrics, 1 }
 end
 
+local CEILINGS = per_metric(function(metric)
+    return metric.ceiling or math.huge
+end)
+local WHOLE = per_metric(function(metric)
+    return metric.whole and 1 or 0
+end)
+
 local function nothing_for_nan(values)
     return values:isnan():where(0, values)
 end
@@ -71,20 +78,15 @@ end
 -- [servers, metrics, steps].
 function trend.lines(fit, steps, formula)
     local ahead = md.tensor.range(1, steps)
-    local ceiling = per_metric(function(metric)
-        return metric.ceiling or math.huge
-    end):max(fit.current)
-    local whole = per_metric(function(metric)
-        return metric.whole and 1 or 0
-    end)
+    local ceiling = CEILINGS:max(fit.current)
     local p50 = fit.slope:lazy():mul(ahead):add(fit.current):max(0):min(ceiling)
-    p50 = whole:where(cut(p50), p50)
+    p50 = WHOLE:where(cut(p50), p50)
     local width = fit.noise:mul(formula.spread):lazy():mul(ahead:sqrt())
     local p10, p90 = p50:sub(width):max(0), p50:add(width)
     if formula.whole_bands then
-        p90 = whole:where(cut(p90), p90):min(ceiling)
+        p90 = WHOLE:where(cut(p90), p90):min(ceiling)
     else
-        p90 = whole:where(p90, p90:min(ceiling))
+        p90 = WHOLE:where(p90, p90:min(ceiling))
     end
     return { p10 = p10, p50 = p50, p90 = p90 }
 end

@@ -2,6 +2,7 @@
 
 local md = require "moondial"
 local test = require "moondial.test"
+local columns = require "columns"
 local display = require "display"
 local environment = require "environment"
 local metrics = require "metrics"
@@ -80,10 +81,10 @@ return {
         run = function(t)
             local function named(values)
                 local list = {}
-                for _, shown in ipairs(display.SHOWN) do
-                    list[shown.metric] = md.tensor.from { values[shown.metric] or 0 / 0 }
+                for metric, value in pairs(values) do
+                    list[metric] = { value }
                 end
-                return list
+                return columns.from(1, list)
             end
             local figures = decoded(display.rows(
                 named { cpu_used_pct = 45.04, net_in_mb_s = 1.25, load_average = 2 },

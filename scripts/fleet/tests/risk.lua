@@ -2,6 +2,7 @@
 
 local md = require "moondial"
 local test = require "moondial.test"
+local columns = require "columns"
 local profiles = require "profiles"
 local risk = require "risk"
 
@@ -65,9 +66,9 @@ return {
     end },
 
     test.case { "many servers at once, each by its profile", fast = true, run = function(t)
-        local memory = md.tensor.from { 94, 94, 99, 0 / 0 }
         local scores = risk.scores({ "generic", "database", "database", "generic" },
-            { mem_used_pct = memory }, { mem_used_pct = md.tensor.from { 98, 0, 98, 0 / 0 } })
+            columns.from(4, { mem_used_pct = { 94, 94, 99 } }),
+            columns.from(4, { mem_used_pct = { 98, 0, 98 } }))
         t.equal(scores:totable(), { 0.7 * 15 + 9, 0, 35 + 9, 0 })
     end },
 
