@@ -59,9 +59,12 @@ INLINE vf exp_negative(vf x)
 /*
  * Activations take several vectors step by step. Chains of 20 dependent instructions, one after
  * another, fill the processor's scheduler before it has seen enough of them to keep its units busy;
- * KEEP_TOGETHER stops the compiler, which likes to finish one vector before it starts the next.
+ * KEEP_TOGETHER stops the compiler, which likes to finish one vector before it starts the next. It
+ * also keeps a product apart from a sum behind it, in a group of any size: else rounding, and with
+ * it a row's last bit, would depend on how many rows go together.
  */
-#define GROUP 6
+#define GROUP       6
+#define EACH(count) _Pragma("GCC unroll 6") for (int i = 0; i < (count); i++)
 #if defined(MD_ISA_avx512)
 #define KEEP_TOGETHER(x, count)                                                                    \
     do {                                                                                           \
@@ -69,11 +72,12 @@ INLINE vf exp_negative(vf x)
             __asm__(""                                                                             \
                     : "+v"((x)[0]), "+v"((x)[1]), "+v"((x)[2]), "+v"((x)[3]), "+v"((x)[4]),        \
                       "+v"((x)[5]));                                                               \
+        else                                                                                       \
+            EACH(count) __asm__("" : "+v"((x)[i]));                                                \
     } while (0)
 #else
 #define KEEP_TOGETHER(x, count) ((void)0) /* 16 registers cannot hold a group */
 #endif
-#define EACH(count) _Pragma("GCC unroll 6") for (int i = 0; i < (count); i++)
 
 /* A step of Horner's scheme: p = p x + coefficient. Not a function: the compiler would allocate
  * registers in other ways where it is inlined. */
