@@ -3,6 +3,7 @@
 
 local md = require "moondial"
 local columns = require "columns"
+local policy = require "policy"
 
 local SHOWN = {
     { name = "cpu", metric = "cpu_used_pct", unit = "%" },
@@ -20,6 +21,8 @@ local DIRECTIONS = { "decreasing", "stable", "increasing" }
 -- Which of them a change is, by the least of each: anything above 0 increases.
 local ABOVE_0 = 2 ^ -149
 local CHANGES = { { ABOVE_0, 3 }, { 0, 2 }, { -math.huge, 1 } }
+
+policy.figures("display.lua", "SHOWN", SHOWN)
 
 local display = { SHOWN = SHOWN }
 

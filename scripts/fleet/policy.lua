@@ -1,11 +1,11 @@
--- Mistakes in the tables of risk.lua and environment.lua, found when the daemon loads them: a
--- misspelt metric would never count, and a number in quotes would end every forecast.
+-- Mistakes in the tables of risk.lua, environment.lua and display.lua, found when the daemon loads
+-- them: a misspelt metric would never count, or end every answer, as a number in quotes would.
 
 local check = require "moondial.check"
 local metrics = require "metrics"
 local profiles = require "profiles"
 
--- What the tables may name. cpu_used_pct is what risk.lua makes of idle and user time.
+-- What the tables may name. cpu_used_pct is what columns.lua makes of idle and user time.
 local METRICS, PROFILES = { cpu_used_pct = true }, { default = true }
 for _, metric in ipairs(metrics) do
     METRICS[metric.name] = true
@@ -17,6 +17,7 @@ end
 local POINTS = { current = { "list" }, predicted = { "list" } }
 local TEXT, NUMBER = { "string", required = true }, { "number", required = true }
 local LEVEL = { level = TEXT, from = NUMBER, color = TEXT, emoji = TEXT, label = TEXT }
+local FIGURE = { name = TEXT, metric = TEXT, unit = TEXT }
 
 local policy = {}
 
@@ -115,6 +116,20 @@ function policy.levels(file, what, given)
         local where = ("%s[%d]"):format(what, index)
         local from = check.fields(where, level, LEVEL, mistakes).from
         above = type(from) == "number" and down(where, from, above, mistakes) or above
+    end
+    check.done(mistakes, file)
+end
+
+-- { { name =, metric =, unit = }, ... }
+function policy.figures(file, what, given)
+    local mistakes = {}
+    for index, figure in ipairs(given) do
+        local where = ("%s[%d]"):format(what, index)
+        local metric = check.fields(where, figure, FIGURE, mistakes).metric
+        if type(metric) == "string" and not METRICS[metric] then
+            mistakes[#mistakes + 1] = ("%s: nothing is named '%s'%s"):format(where, metric,
+                check.suggestion(metric, METRICS))
+        end
     end
     check.done(mistakes, file)
 end

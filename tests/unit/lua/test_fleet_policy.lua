@@ -209,6 +209,17 @@ check.test("levels are checked before an answer needs them", function()
         "risk.lua: TABLE[1]: 'label' is missing")
 end)
 
+check.test("figures name metrics that there are", function()
+    local function figures(metric)
+        return mistake_of(policy.figures, { { name = "cpu", metric = metric, unit = "%" } })
+    end
+    check.equal(figures "cpu_used_pct", "none")
+    check.equal(figures "cpu_usd_pct",
+        "risk.lua: TABLE[1]: nothing is named 'cpu_usd_pct' (did you mean 'cpu_used_pct'?)")
+    check.equal(figures(nil), "risk.lua: TABLE[1]: 'metric' is missing")
+    check.equal(figures(5), "risk.lua: TABLE[1]: 'metric' must be a string, not a number")
+end)
+
 check.test("points and pairs are checked down to their numbers", function()
     local function points(given)
         return mistake_of(policy.by_metric, { load_average = given }, policy.points)
