@@ -11,8 +11,8 @@
 struct md__value;
 
 /* A copy of the Lua value at index. Never raises. MD_ERR_INVALID: functions, threads, cycles;
- * MD_ERR_TOO_LARGE: more than bytes_max, of which no more is allocated; MD_ERR_SCRIPT: out of time.
- */
+ * MD_ERR_TOO_LARGE: more than bytes_max, found before about twice that is allocated; MD_ERR_SCRIPT:
+ * out of time. */
 enum md_status md__value_new(lua_State *L, int index, size_t bytes_max, struct md__value **value,
                              struct md_error *err);
 struct md__value *md__value_number(double number); /* NULL: out of memory */
