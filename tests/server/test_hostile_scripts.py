@@ -16,6 +16,7 @@ ever.
 import os
 import re
 import threading
+import time
 import unittest
 
 import onnx_bytes as onnx
@@ -106,6 +107,15 @@ class Hostile(unittest.TestCase):
         return self.metric("moondial_script_kills_total", f'"GET /hostile/{name}"',
                            f'reason="{reason}"')
 
+    def replaced_since(self, states, wanted):
+        """Whether a state has been replaced. That comes behind the answer: it is waited for."""
+        end = time.monotonic() + 30
+        while True:
+            found = self.metric("moondial_lua_states_replaced_total") > states
+            if found or not wanted or time.monotonic() > end:
+                return found
+            time.sleep(0.01)
+
     def ask_beside(self, name):
         """The answer of the case; meanwhile, and at least once, a client gets its sums."""
         answers, sums = [], 0
@@ -136,7 +146,7 @@ class Hostile(unittest.TestCase):
         if expected in kills:
             self.assertEqual(self.kills(name, expected), kills[expected] + 1)
         if replaced is not None:
-            self.assertEqual(self.metric("moondial_lua_states_replaced_total") > states, replaced)
+            self.assertEqual(self.replaced_since(states, replaced), replaced)
         for _ in range(4):  # both states
             self.assertEqual(self.daemon.get("/clean").body, b"clean")
 
