@@ -270,6 +270,23 @@ static int collect_flight(lua_State *L)
     return 0;
 }
 
+/*
+ * The version in argument 3. What a session has fetched for itself is of its files as they were
+ * then: `room` of MD__VERSION_MAX takes a version that says which.
+ */
+static const char *check_version(lua_State *L, char *room)
+{
+    size_t length;
+    const char *version = luaL_checklstring(L, 3, &length);
+    const struct md__world *world = (const void *)md__state(L)->generation;
+    int lead = md__is_private(L) ? snprintf(room, MD__VERSION_MAX, "%d ", world->number) : 0;
+    luaL_argcheck(L, (size_t)lead + length < MD__VERSION_MAX, 3, "a version is at most 255 bytes");
+    if (lead == 0)
+        return version;
+    strcpy(room + lead, version);
+    return room;
+}
+
 /* (flight, dict, key, version, value): stores the value and hands it to those who wait. */
 static int flight_finish(lua_State *L)
 {
@@ -278,7 +295,8 @@ static int flight_finish(lua_State *L)
     struct flight *object = md__object_check(L, 1, &flight_class);
     lua_remove(L, 1);
     struct md__dicts *dicts = check_key(L, "md.dict.fetch", &key);
-    const char *version = luaL_checkstring(L, 3);
+    char room[MD__VERSION_MAX];
+    const char *version = check_version(L, room);
     struct md__value *value;
     enum md_status status = md__value_new(L, 4, md__dicts_bytes_max(dicts), &value, &err);
     if (status == MD_OK) {
@@ -403,11 +421,10 @@ static int join(lua_State *L, struct md__dicts *dicts, const struct md__key_text
 /* (dict, key, version) -> "value", value | "run", flight | "again" | nil, err */
 static int fetch_begin(lua_State *L)
 {
-    size_t length;
     struct md__key_text key;
     struct md__dicts *dicts = check_key(L, "md.dict.fetch", &key);
-    const char *version = luaL_checklstring(L, 3, &length);
-    luaL_argcheck(L, length < MD__VERSION_MAX, 3, "a version is at most 255 bytes");
+    char room[MD__VERSION_MAX];
+    const char *version = check_version(L, room);
     lua_settop(L, 3);
     if (push_stored(L, dicts, &key, version))
         return 2;

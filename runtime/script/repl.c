@@ -88,6 +88,7 @@ static enum md_status make_world(struct md_repl *repl, struct md_generation *cur
     struct md__world *world = calloc(1, sizeof *world);
     if (world == NULL)
         return md_fail(err, MD_ERR_MEMORY, "no memory for a session");
+    world->number = ++repl->worlds;
     world->generation.script = repl->script;
     world->generation.number = current->number;
     world->generation.config = md_config_ref(current->config);

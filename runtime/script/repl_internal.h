@@ -21,6 +21,7 @@ struct md__repl_file {
 struct md__world {
     struct md_generation generation; /* script, number (of what served then), config, sources */
     struct md__state *state;
+    int number; /* of the session's worlds, from 1 */
 };
 
 struct md_repl {
@@ -29,6 +30,7 @@ struct md_repl {
     _Atomic bool interrupted;
     bool live;         /* may change live data */
     int number;        /* of the session, from 1 */
+    int worlds;        /* made so far */
     char trouble[256]; /* why the files on disk do not load, "" */
     struct md__repl_file files[MD__REPL_FILES_MAX];
     int file_count;

@@ -144,6 +144,17 @@ static void a_new_function_is_the_session_s_alone(void **state)
     assert_shows("part.of(2)", "20");
 }
 
+static void what_was_fetched_is_made_anew_of_other_files(void **state)
+{
+    const char *fetch = "md.dict('x'):fetch('of', 1, function() return part.of(2) end)";
+    assert_shows(fetch, "20");
+    assert_shows("function part.of(value)\n    return value + by\nend", "part.of is another one");
+    assert_shows(fetch, "12");
+    assert_shows("md.dict('x'):fetch('of', 1, function() return 'again' end)", "12");
+    assert_shows(":revert", "part.lua");
+    assert_shows(fetch, "20");
+}
+
 static json_t *replace(const char *file, const char *text, enum md_status *status,
                        struct md_error *err)
 {
@@ -219,6 +230,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(budgets_of_its_own_end_it, begin, end),
         cmocka_unit_test_setup_teardown(interrupts_end_loops_and_waits, begin, end),
         cmocka_unit_test_setup_teardown(a_new_function_is_the_session_s_alone, begin, end),
+        cmocka_unit_test_setup_teardown(what_was_fetched_is_made_anew_of_other_files, begin, end),
         cmocka_unit_test_setup_teardown(texts_that_do_not_load_leave_the_session_as_it_was, begin,
                                         end),
         cmocka_unit_test_setup_teardown(dicts_are_copies_until_it_is_live, begin, end),
