@@ -32,8 +32,8 @@ local SPANS = {
 local HIGH_RISK_ABOVE = 0.5
 local FLEET_HEALTH = { { "critical", 0.6 }, { "warning", 0.3 } }
 
-policy.by_metric("environment.lua", "HIGH", HIGH, policy.pair)
-policy.by_metric("environment.lua", "LOW", LOW, policy.pair)
+policy.by_forecast("environment.lua", "HIGH", HIGH, policy.pair)
+policy.by_forecast("environment.lua", "LOW", LOW, policy.pair)
 policy.numbers_by("environment.lua", "SPANS", SPANS, { "near", "far" },
     { critical = { 0, 1 }, warning = { 0, 1 }, steps_min = { 1, math.huge } })
 

@@ -5,10 +5,11 @@ local check = require "moondial.check"
 local metrics = require "metrics"
 local profiles = require "profiles"
 
--- What the tables may name. cpu_used_pct is what columns.lua makes of idle and user time.
-local METRICS, PROFILES = { cpu_used_pct = true }, { default = true }
+-- What the tables may name. cpu_used_pct is what columns.lua makes of idle and user time; there are
+-- forecasts of what is sent only.
+local METRICS, FORECAST, PROFILES = { cpu_used_pct = true }, {}, { default = true }
 for _, metric in ipairs(metrics) do
-    METRICS[metric.name] = true
+    METRICS[metric.name], FORECAST[metric.name] = true, true
 end
 for _, profile in ipairs(profiles.registry) do
     PROFILES[profile.name] = true
@@ -33,6 +34,12 @@ local function each(what, given, known, check_entry, mistakes)
                 check.suggestion(name, known))
         end
         check_entry(what .. "." .. tostring(name), entry, mistakes)
+    end
+end
+
+local function not_empty(what, list, mistakes)
+    if #list == 0 then
+        mistakes[#mistakes + 1] = what .. " is empty"
     end
 end
 
@@ -92,6 +99,13 @@ function policy.by_metric(file, what, given, check_entry)
     check.done(mistakes, file)
 end
 
+-- { metric = entry, ... } for forecasts
+function policy.by_forecast(file, what, given, check_entry)
+    local mistakes = {}
+    each(what, given, FORECAST, check_entry, mistakes)
+    check.done(mistakes, file)
+end
+
 -- { profile = { metric = entry, ... }, ... }, beside the same { metric = entry } for all: of those
 -- metrics alone.
 function policy.by_profile(file, what, given, check_entry, for_all)
@@ -112,6 +126,7 @@ end
 -- { { level =, from =, color =, emoji =, label = }, ... }, highest first
 function policy.levels(file, what, given)
     local mistakes, above = {}, math.huge
+    not_empty(what, given, mistakes)
     for index, level in ipairs(given) do
         local where = ("%s[%d]"):format(what, index)
         local from = check.fields(where, level, LEVEL, mistakes).from
@@ -123,6 +138,7 @@ end
 -- { { name =, metric =, unit = }, ... }
 function policy.figures(file, what, given)
     local mistakes = {}
+    not_empty(what, given, mistakes)
     for index, figure in ipairs(given) do
         local where = ("%s[%d]"):format(what, index)
         local metric = check.fields(where, figure, FIGURE, mistakes).metric

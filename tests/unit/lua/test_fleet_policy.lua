@@ -202,6 +202,7 @@ check.test("levels are checked before an answer needs them", function()
         return mistake_of(policy.levels, list)
     end
     check.equal(levels(40, 0), "none")
+    check.equal(mistake_of(policy.levels, {}), "risk.lua: TABLE is empty")
     check.equal(levels(40, 40), "risk.lua: TABLE[2] is not below the one before: highest first")
     check.equal(levels("40", 0), "risk.lua: TABLE[1]: 'from' must be a number, not a string")
     check.equal(levels(40, 0 / 0), "risk.lua: TABLE[2] is not below the one before: highest first")
@@ -216,6 +217,7 @@ check.test("figures name metrics that there are", function()
     check.equal(figures "cpu_used_pct", "none")
     check.equal(figures "cpu_usd_pct",
         "risk.lua: TABLE[1]: nothing is named 'cpu_usd_pct' (did you mean 'cpu_used_pct'?)")
+    check.equal(mistake_of(policy.figures, {}), "risk.lua: TABLE is empty")
     check.equal(figures(nil), "risk.lua: TABLE[1]: 'metric' is missing")
     check.equal(figures(5), "risk.lua: TABLE[1]: 'metric' must be a string, not a number")
 end)
@@ -233,6 +235,12 @@ check.test("points and pairs are checked down to their numbers", function()
         "risk.lua: TABLE.load_average: 'current' must be a list, not a number")
     check.equal(mistake_of(policy.by_metric, { cpu_idle_pct = { 20, "10" } }, policy.pair),
         "risk.lua: TABLE.cpu_idle_pct must be two numbers in braces")
+end)
+
+check.test("limits of forecasts are for metrics that are sent", function()
+    check.equal(mistake_of(policy.by_forecast, { cpu_idle_pct = { 20, 10 } }, policy.pair), "none")
+    local why = mistake_of(policy.by_forecast, { cpu_used_pct = { 80, 90 } }, policy.pair)
+    check.equal(why:match "TABLE: nothing is named '(.-)'", "cpu_used_pct")
 end)
 
 check.test("weights and spans are named with what is allowed", function()
