@@ -22,6 +22,13 @@ local FIGURE = { name = TEXT, metric = TEXT, unit = TEXT }
 
 local policy = {}
 
+local function check_name(where, name, known, mistakes)
+    if not known[name] then
+        mistakes[#mistakes + 1] = ("%s: nothing is named '%s'%s"):format(where, tostring(name),
+            check.suggestion(name, known))
+    end
+end
+
 -- Calls check_entry(what, entry, mistakes) for each entry of a table whose keys must be `known`.
 local function each(what, given, known, check_entry, mistakes)
     if type(given) ~= "table" then
@@ -29,10 +36,7 @@ local function each(what, given, known, check_entry, mistakes)
         return
     end
     for name, entry in pairs(given) do
-        if not known[name] then
-            mistakes[#mistakes + 1] = ("%s: nothing is named '%s'%s"):format(what, tostring(name),
-                check.suggestion(name, known))
-        end
+        check_name(what, name, known, mistakes)
         check_entry(what .. "." .. tostring(name), entry, mistakes)
     end
 end
@@ -92,19 +96,17 @@ end
 
 -- ---- tables: these raise all mistakes at once ------------------------------------------------
 
--- { metric = entry, ... }
-function policy.by_metric(file, what, given, check_entry)
-    local mistakes = {}
-    each(what, given, METRICS, check_entry, mistakes)
-    check.done(mistakes, file)
+local function checked_by(known)
+    return function(file, what, given, check_entry)
+        local mistakes = {}
+        each(what, given, known, check_entry, mistakes)
+        check.done(mistakes, file)
+    end
 end
 
--- { metric = entry, ... } for forecasts
-function policy.by_forecast(file, what, given, check_entry)
-    local mistakes = {}
-    each(what, given, FORECAST, check_entry, mistakes)
-    check.done(mistakes, file)
-end
+-- { metric = entry, ... }, of any metric or of those that are forecast: (file, what, given,
+-- check_entry)
+policy.by_metric, policy.by_forecast = checked_by(METRICS), checked_by(FORECAST)
 
 -- { profile = { metric = entry, ... }, ... }, beside the same { metric = entry } for all: of those
 -- metrics alone.
@@ -142,9 +144,8 @@ function policy.figures(file, what, given)
     for index, figure in ipairs(given) do
         local where = ("%s[%d]"):format(what, index)
         local metric = check.fields(where, figure, FIGURE, mistakes).metric
-        if type(metric) == "string" and not METRICS[metric] then
-            mistakes[#mistakes + 1] = ("%s: nothing is named '%s'%s"):format(where, metric,
-                check.suggestion(metric, METRICS))
+        if type(metric) == "string" then
+            check_name(where, metric, METRICS, mistakes)
         end
     end
     check.done(mistakes, file)
